@@ -1,0 +1,4 @@
+//! The media half's core: it decides, the `media` shell does.
+//!
+//! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The media relay: threads and sockets around [`media_core`].

@@ -1,0 +1,7 @@
+//! The signaling half's core: it decides, the `causeway` shell does.
+//!
+//! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
+#![forbid(unsafe_code)]
+
+pub mod flow;
+pub mod outside;

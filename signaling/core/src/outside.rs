@@ -1,0 +1,170 @@
+//! The doors: every trait through which the core asks the world. One page.
+//!
+//! Futures are `?Send`: a signaling worker is one thread, and a request's route is a local task there.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+
+use crate::flow::Protocol;
+
+/// What the world offers to one worker.
+#[allow(missing_debug_implementations)]
+pub struct Outside {
+    /// Accounts and persistent registrations.
+    pub store: Box<dyn Store>,
+    /// The media relay, ours or any that speaks ng.
+    pub media: Box<dyn MediaControl>,
+    /// Names to addresses.
+    pub resolver: Box<dyn Resolver>,
+}
+
+/// Why a door stayed shut. The text is for the log, never for the wire.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// Accounts and registrations at rest.
+pub trait Store {
+    /// The account of `username` in `domain`; `None` when there is none.
+    fn account<'a>(
+        &'a self,
+        username: &'a str,
+        domain: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>>;
+
+    /// Keeps the bindings of one address of record in place of those kept before. An empty `bindings` forgets it.
+    /// Returns once the row is durable, so that a 200 to REGISTER is a promise kept over a restart.
+    fn save_bindings<'a>(
+        &'a self,
+        aor: &'a str,
+        bindings: &'a [StoredBinding],
+    ) -> LocalBoxFuture<'a, Result<(), Unavailable>>;
+}
+
+/// What authentication needs to know of a user. Never logged.
+#[derive(Clone)]
+pub struct Account {
+    /// The user part of the address of record.
+    pub username: String,
+    /// Its domain, which is also the digest realm.
+    pub domain: String,
+    /// Lower-case hexadecimal MD5 of `username:realm:password` (RFC 7616 §3.4.2), Kamailio's `ha1` column.
+    pub ha1: String,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("username", &self.username).field("domain", &self.domain).finish_non_exhaustive()
+    }
+}
+
+/// One row of Kamailio's `location` table, in this crate's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredBinding {
+    /// Unique name of the row (Kamailio's `ruid`).
+    pub ruid: String,
+    /// The Contact URI as registered.
+    pub contact: String,
+    /// Where the REGISTER came from and over what: the address to send to.
+    pub received: SocketAddr,
+    /// The transport of that flow.
+    pub protocol: Protocol,
+    /// Path header field values, joined by commas (RFC 3327); empty when there are none.
+    pub path: String,
+    /// End of the binding, seconds since 1970.
+    pub expires_at: u64,
+    /// Preference, 0 to 1000 thousandths (RFC 3261 §10.2.1.2).
+    pub q: u16,
+    /// Call-ID of the REGISTER (RFC 3261 §10.3 step 7).
+    pub call_id: String,
+    /// Its CSeq number.
+    pub cseq: u32,
+    /// Its User-Agent.
+    pub user_agent: String,
+    /// `+sip.instance` without the angle brackets' quotes (RFC 5626 §4.1); empty when absent.
+    pub instance: String,
+    /// `reg-id`; 0 when absent (RFC 5626 §4.2).
+    pub reg_id: u32,
+    /// The methods of the Allow header as Kamailio's bit mask; all ones when there was none.
+    pub methods: u32,
+}
+
+/// Names to addresses (RFC 3263).
+pub trait Resolver {
+    /// The addresses of `host`, best first. `port` and `protocol` as the URI gives them; without them NAPTR and SRV
+    /// decide (RFC 3263 §4). Never called with a literal address, nor with a name under `.invalid`.
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: Option<u16>,
+        protocol: Option<Protocol>,
+    ) -> LocalBoxFuture<'a, Result<Vec<(Protocol, SocketAddr)>, Unavailable>>;
+}
+
+/// What kind of endpoint a leg is; it follows from its transport and its SDP, never from a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LegKind {
+    /// ICE, DTLS-SRTP, rtcp-mux, BUNDLE: a WebRTC browser.
+    Browser,
+    /// Plain RTP/AVP with its own RTCP port.
+    Legacy,
+}
+
+/// One end of a call as the relay sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaLeg {
+    /// What it is.
+    pub kind: LegKind,
+    /// Our address on the interface by which this end is reached: what the SDP sent to it announces.
+    pub local: IpAddr,
+    /// Where its signalling comes from.
+    pub signalling_source: Option<IpAddr>,
+}
+
+/// An SDP offer or answer on its way through.
+#[derive(Debug, Clone)]
+pub struct MediaExchange {
+    /// Call-ID of the dialog.
+    pub call_id: String,
+    /// Tag of the end that makes the *offer* of this exchange.
+    pub offerer_tag: String,
+    /// Tag of the end that answers, once it is known.
+    pub answerer_tag: Option<String>,
+    /// Names the branch of a forked INVITE. Each branch has its own ports and credentials towards its callee, while
+    /// the caller sees one and the same answer (FEATURES.md 4.3). The same value in offer and answer; `None` in dialogs.
+    pub branch: Option<String>,
+    /// The end from which `sdp` comes.
+    pub from: MediaLeg,
+    /// The end to which the reply's SDP goes.
+    pub to: MediaLeg,
+    /// The SDP as received.
+    pub sdp: Bytes,
+}
+
+/// What the relay refused, and in whose words.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MediaError {
+    /// The SDP cannot be used: 488 to its sender.
+    #[error("SDP refused: {0}")]
+    NotAcceptable(String),
+    /// The relay is full: 503 with Retry-After.
+    #[error("relay is full: {0}")]
+    Full(String),
+    /// The relay does not answer or knows no such call: 500.
+    #[error("relay unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// The media relay.
+pub trait MediaControl {
+    /// Takes an offer, opens what it needs, and returns the SDP for the other end.
+    fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>>;
+
+    /// Takes the answer of an earlier offer and returns the SDP for the offerer.
+    fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>>;
+
+    /// Ends a whole call (`branch` is `None`) or one branch of it. An unknown call is no error. Replies are not waited for.
+    fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>);
+}
