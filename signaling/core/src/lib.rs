@@ -3,5 +3,9 @@
 //! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
 #![forbid(unsafe_code)]
 
+pub mod event;
 pub mod flow;
+pub mod location;
 pub mod outside;
+pub mod proxy;
+pub mod settings;

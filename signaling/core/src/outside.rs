@@ -56,7 +56,10 @@ pub struct Account {
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("username", &self.username).field("domain", &self.domain).finish_non_exhaustive()
+        f.debug_struct("Account")
+            .field("username", &self.username)
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,6 +104,13 @@ pub trait Resolver {
         port: Option<u16>,
         protocol: Option<Protocol>,
     ) -> LocalBoxFuture<'a, Result<Vec<(Protocol, SocketAddr)>, Unavailable>>;
+
+    /// Our address on the way to `remote`, as the routing table has it: what Via, Record-Route and SDP say when a
+    /// listener is bound to a wildcard and the peer has not reached us first. `None` when it is not known.
+    fn local_address(&self, remote: IpAddr) -> Option<IpAddr> {
+        let _ = remote;
+        None
+    }
 }
 
 /// What kind of endpoint a leg is; it follows from its transport and its SDP, never from a setting.

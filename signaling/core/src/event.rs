@@ -1,0 +1,208 @@
+//! What happened: for the log, and later for metrics and call records. No secret is ever in here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::flow::Protocol;
+
+/// Something a person may want to know about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A contact was bound, or its binding renewed.
+    Registered {
+        /// `user@domain`.
+        aor: String,
+        /// The Contact URI as registered.
+        contact: String,
+        /// The transport of the REGISTER.
+        transport: Protocol,
+        /// Where it came from.
+        source: SocketAddr,
+        /// Lifetime granted, in seconds.
+        expires: u32,
+    },
+    /// A contact was removed by its owner.
+    Unregistered {
+        /// `user@domain`.
+        aor: String,
+        /// The Contact URI as registered.
+        contact: String,
+        /// The transport of the REGISTER.
+        transport: Protocol,
+        /// Where it came from.
+        source: SocketAddr,
+    },
+    /// A binding ran out, or its connection was lost.
+    Expired {
+        /// `user@domain`.
+        aor: String,
+        /// The Contact URI as registered.
+        contact: String,
+        /// The transport of the REGISTER.
+        transport: Protocol,
+        /// Where it came from.
+        source: SocketAddr,
+        /// Which of the two it was.
+        cause: Expiry,
+    },
+    /// Credentials were wrong, or those of somebody else.
+    AuthFailed {
+        /// Where the request came from.
+        source: SocketAddr,
+        /// The transport.
+        transport: Protocol,
+        /// The user name tried.
+        user: String,
+        /// The request's method.
+        method: String,
+        /// Its Call-ID.
+        call_id: String,
+        /// What was wrong.
+        reason: AuthFailure,
+    },
+    /// A request was refused for being malformed or not wanted.
+    Refused {
+        /// Where it came from.
+        source: SocketAddr,
+        /// Its method.
+        method: String,
+        /// Its Call-ID, when it could be read.
+        call_id: String,
+        /// The reply's code.
+        code: u16,
+        /// The reply's reason phrase.
+        reason: String,
+    },
+    /// A call was let through to its callee's contacts.
+    CallInvited {
+        /// Call-ID of the dialog.
+        call_id: String,
+        /// The caller's address, without scheme and parameters.
+        from: String,
+        /// The address called.
+        to: String,
+        /// Where the INVITE came from.
+        source: SocketAddr,
+        /// How many contacts are rung.
+        branches: usize,
+    },
+    /// The first contact rings.
+    CallRinging {
+        /// Call-ID of the dialog.
+        call_id: String,
+        /// 180 or 183.
+        code: u16,
+    },
+    /// A contact answered.
+    CallAnswered {
+        /// Call-ID of the dialog.
+        call_id: String,
+        /// From the INVITE to the 200.
+        after: Duration,
+    },
+    /// An answered call is over.
+    CallEnded(CallRecord),
+    /// A call was not answered.
+    CallFailed {
+        /// Call-ID of the dialog.
+        call_id: String,
+        /// The caller's address.
+        from: String,
+        /// The address called.
+        to: String,
+        /// The final reply's code: 487 when the caller gave up.
+        code: u16,
+        /// Its reason phrase.
+        reason: String,
+    },
+    /// A door of [`crate::outside`] did not open.
+    OutsideFailed {
+        /// Call-ID of the request that needed it.
+        call_id: String,
+        /// What was asked, and the answer.
+        what: String,
+    },
+}
+
+/// Why a binding ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// It was not renewed in time.
+    TimedOut,
+    /// The connection that was the only way to it closed.
+    ConnectionLost,
+}
+
+/// What was wrong with the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// No such account.
+    UnknownUser,
+    /// The response does not fit the password.
+    WrongPassword,
+    /// Good credentials, but of another user than From or To says.
+    UserMismatch,
+    /// The header cannot be used: unknown algorithm, realm, nonce of somebody else, missing parts.
+    Malformed,
+    /// The nonce count went backwards: somebody repeats an old request.
+    Replayed,
+}
+
+impl AuthFailure {
+    /// Words for a log line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "no such user",
+            Self::WrongPassword => "wrong password",
+            Self::UserMismatch => "credentials of another user",
+            Self::Malformed => "unusable credentials",
+            Self::Replayed => "replayed credentials",
+        }
+    }
+}
+
+/// An answered call, looked back upon: what a CDR is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// Call-ID of the dialog.
+    pub call_id: String,
+    /// The caller's address.
+    pub from: String,
+    /// The address called.
+    pub to: String,
+    /// Seconds since 1970 at the INVITE.
+    pub started_at: u64,
+    /// Seconds since 1970 at the 200.
+    pub answered_at: u64,
+    /// From the 200 to the end.
+    pub duration: Duration,
+    /// How it ended.
+    pub cause: EndCause,
+}
+
+/// How an answered call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// The caller hung up.
+    CallerBye,
+    /// The callee hung up.
+    CalleeBye,
+    /// The gateway stops.
+    Shutdown,
+    /// Nobody refreshed the session (RFC 4028) or the call reached its longest lifetime.
+    SessionExpired,
+}
+
+impl EndCause {
+    /// Words for a log line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CallerBye => "caller hung up",
+            Self::CalleeBye => "callee hung up",
+            Self::Shutdown => "gateway stops",
+            Self::SessionExpired => "session expired",
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What the operator chose: a plain struct that the shell's configuration fills in.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::flow::Protocol;
+
+/// Everything a worker needs to know before the first message. Names follow Kamailio where it has one.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The SIP domains served here, lower case. The first one is the *home* domain: names in [`Settings::aliases`]
+    /// stand for it. A domain is also the digest realm of its users.
+    pub domains: Vec<String>,
+    /// Other names and addresses by which people reach the home domain (Kamailio's `alias`), lower case, IPv6
+    /// without brackets. The addresses of the listeners count without being listed.
+    pub aliases: Vec<String>,
+    /// The sockets on which this process answers.
+    pub listeners: Vec<Listener>,
+    /// Value of the Server header of replies; `None` sends none (Kamailio's `server_header`).
+    pub server_header: Option<String>,
+    /// The transaction timers.
+    pub timers: Timers,
+    /// The registrar's limits.
+    pub registrar: Registrar,
+    /// Digest authentication.
+    pub auth: Auth,
+    /// What one peer may ask of us.
+    pub limits: Limits,
+}
+
+/// One socket (Kamailio's `listen`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Where it is bound; the address may be a wildcard.
+    pub addr: SocketAddr,
+    /// What Via and Record-Route say instead of the concrete address (Kamailio's `advertise`): a host name or an
+    /// address, and a port. `None` says the address on which the peer reached us.
+    pub advertised: Option<(String, u16)>,
+}
+
+/// The transaction timers, under the names of Kamailio's `tm` module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    /// RFC 3261's T1: the first retransmission interval (default 500 ms).
+    pub retr_timer1: Duration,
+    /// RFC 3261's T2: the longest one (default 4 s).
+    pub retr_timer2: Duration,
+    /// How long a branch may stay without any reply, and a negative INVITE reply without its ACK (default 30 s).
+    pub fr_timer: Duration,
+    /// How long a branch may ring after a provisional reply (default 120 s). It starts again with each of them, as
+    /// RFC 3261's timer C does (§16.8).
+    pub fr_inv_timer: Duration,
+    /// The hard end of an INVITE that is not answered (default 180 s).
+    pub max_inv_lifetime: Duration,
+    /// The hard end of any other request (default 32 s).
+    pub max_noninv_lifetime: Duration,
+    /// How long a finished transaction absorbs late messages (default 5 s).
+    pub wt_timer: Duration,
+}
+
+/// The registrar's limits, under the names of Kamailio's `registrar` module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registrar {
+    /// Given to a contact that asks for no lifetime, in seconds (default 3600).
+    pub default_expires: u32,
+    /// Below it a REGISTER is refused with 423, in seconds (default 60).
+    pub min_expires: u32,
+    /// Longer wishes are shortened to it, in seconds (default 3600).
+    pub max_expires: u32,
+    /// Contacts per address of record (default 10).
+    pub max_contacts: usize,
+    /// Preference of a contact without `q`, in thousandths (default 1000, RFC 3261 §16.6 treats it as 1.0).
+    pub default_q: u16,
+    /// Longest Contact URI taken, in bytes (default 512).
+    pub contact_max_size: usize,
+}
+
+/// Digest authentication (RFC 7616).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Auth {
+    /// How long a nonce is good; afterwards the challenge says `stale=true` (default 300 s).
+    pub nonce_expire: Duration,
+}
+
+/// What one peer may ask of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message looked at, in bytes; longer ones are dropped before parsing (default 65535).
+    pub max_message_size: usize,
+    /// Max-Forwards given to a request that has none (default 70, RFC 3261 §16.6 step 3).
+    pub max_forwards: u8,
+    /// Branches of one request (default 12).
+    pub max_branches: usize,
+    /// Requests of one worker that may wait for the store, the resolver or the relay at once; beyond it the answer
+    /// is 503 (default 10000).
+    pub max_pending: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            domains: vec!["localhost".into()],
+            aliases: Vec::new(),
+            listeners: Vec::new(),
+            server_header: Some(concat!("Causeway/", env!("CARGO_PKG_VERSION")).into()),
+            timers: Timers::default(),
+            registrar: Registrar::default(),
+            auth: Auth { nonce_expire: Duration::from_secs(300) },
+            limits: Limits {
+                max_message_size: 65_535,
+                max_forwards: 70,
+                max_branches: 12,
+                max_pending: 10_000,
+            },
+        }
+    }
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            retr_timer1: Duration::from_millis(500),
+            retr_timer2: Duration::from_secs(4),
+            fr_timer: Duration::from_secs(30),
+            fr_inv_timer: Duration::from_secs(120),
+            max_inv_lifetime: Duration::from_secs(180),
+            max_noninv_lifetime: Duration::from_secs(32),
+            wt_timer: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Self {
+            default_expires: 3600,
+            min_expires: 60,
+            max_expires: 3600,
+            max_contacts: 10,
+            default_q: 1000,
+            contact_max_size: 512,
+        }
+    }
+}
+
+impl Settings {
+    /// The served domain that `host` means: itself, or the home domain when it is an alias or one of our addresses.
+    /// `None` for a foreign one. Brackets of an IPv6 reference and a final dot are ignored (RFC 3261 §19.1.4).
+    #[must_use]
+    pub fn local_domain(&self, host: &str) -> Option<&str> {
+        let host = normal_host(host);
+        if let Some(domain) = self.domains.iter().find(|domain| **domain == host) {
+            return Some(domain);
+        }
+        (self.aliases.contains(&host) || self.is_our_address(&host))
+            .then(|| self.domains.first())?
+            .map(String::as_str)
+    }
+
+    /// Whether `host` and `port` are where one of the listeners answers, on any of its names.
+    #[must_use]
+    pub fn is_myself(&self, host: &str, port: Option<u16>) -> bool {
+        let host = normal_host(host);
+        let named = self.domains.contains(&host) || self.aliases.contains(&host);
+        let port_fits = |ours: u16| port.is_none_or(|port| port == ours);
+        self.listeners.iter().any(|listener| {
+            let advertised = listener
+                .advertised
+                .as_ref()
+                .is_some_and(|(name, port)| normal_host(name) == host && port_fits(*port));
+            advertised || (port_fits(listener.addr.port()) && (named || listener.answers_at(&host)))
+        })
+    }
+
+    /// Whether `host` is an address or advertised name of a listener.
+    fn is_our_address(&self, host: &str) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.answers_at(host)
+                || listener.advertised.as_ref().is_some_and(|(name, _)| normal_host(name) == host)
+        })
+    }
+
+    /// The listener of `protocol` for peers of the address family of `remote`.
+    #[must_use]
+    pub fn listener(&self, protocol: Protocol, remote: IpAddr) -> Option<&Listener> {
+        let speaks = |listener: &&Listener| listener.protocol == protocol;
+        let same_family = |listener: &&Listener| listener.addr.is_ipv4() == remote.is_ipv4();
+        let dual_stack = |listener: &&Listener| listener.addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let mut listeners = self.listeners.iter().filter(speaks);
+        listeners.clone().find(same_family).or_else(|| listeners.find(dual_stack))
+    }
+}
+
+impl Listener {
+    /// Whether the socket is bound to the literal address `host` and no wildcard.
+    fn answers_at(&self, host: &str) -> bool {
+        host.parse::<IpAddr>().is_ok_and(|ip| ip == self.addr.ip() && !ip.is_unspecified())
+    }
+}
+
+/// Lower case, without the brackets of an IPv6 reference and without a final dot.
+#[must_use]
+pub fn normal_host(host: &str) -> String {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        let listener = |protocol, addr: &str, advertised: Option<(&str, u16)>| Listener {
+            protocol,
+            addr: addr.parse().expect("address"),
+            advertised: advertised.map(|(host, port)| (host.to_owned(), port)),
+        };
+        Settings {
+            domains: vec!["sip.example".into(), "other.example".into()],
+            aliases: vec!["192.0.2.1".into(), "gateway.local".into()],
+            listeners: vec![
+                listener(Protocol::Udp, "0.0.0.0:5060", None),
+                listener(Protocol::Udp, "[2001:db8::1]:5060", None),
+                listener(Protocol::Wss, "198.51.100.7:8443", Some(("Gw.Example", 443))),
+            ],
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn every_name_of_ours_leads_to_a_served_domain() {
+        let settings = settings();
+        for (host, domain) in [
+            ("SIP.example.", Some("sip.example")),
+            ("other.example", Some("other.example")),
+            ("192.0.2.1", Some("sip.example")),
+            ("gateway.LOCAL", Some("sip.example")),
+            ("[2001:db8::1]", Some("sip.example")),
+            ("gw.example", Some("sip.example")),
+            ("0.0.0.0", None),
+            ("elsewhere.example", None),
+        ] {
+            assert_eq!(settings.local_domain(host), domain, "{host}");
+        }
+    }
+
+    #[test]
+    fn myself_needs_a_port_of_ours() {
+        let settings = settings();
+        for (host, port, mine) in [
+            ("sip.example", None, true),
+            ("sip.example", Some(5060), true),
+            ("sip.example", Some(5070), false),
+            ("192.0.2.1", Some(8443), true),
+            ("gw.example", Some(443), true),
+            ("gw.example", Some(8443), false),
+            ("[2001:db8::1]", Some(5060), true),
+            ("198.51.100.7", Some(5060), false),
+            ("203.0.113.9", None, false),
+        ] {
+            assert_eq!(settings.is_myself(host, port), mine, "{host} {port:?}");
+        }
+    }
+}
