@@ -1,0 +1,57 @@
+# The whole project in four verbs: run, test, bench, image.
+#
+#   make run     builds the page and the gateway, starts it with two demo accounts; Ctrl-C ends it
+#   make test    sets up what it needs and runs every check and test; the last line sums them up
+#   make bench   prints CPU per packet and memory per call of the relay
+#   make image   builds the container image causeway:VERSION
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+
+# The arguments of `causeway run`: make run ARGS="--config causeway.toml"
+ARGS ?= --demo
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+# What the page is made of: everything in web-demo but what npm and the bundler put there.
+PAGE_SOURCES := $(shell find web-demo -type f -not -path 'web-demo/node_modules/*' -not -path 'web-demo/dist/*' \
+	-not -name '*.png' 2>/dev/null)
+
+.PHONY: run test bench image page build tools screenshot
+
+run: build
+	@exec target/release/causeway run $(ARGS)
+
+build: tools page
+	@cargo build --release --locked --package causeway
+
+page: tools web-demo/dist/.built
+
+# npm writes the hidden lock file last, so its age tells whether the modules are those of package-lock.json.
+web-demo/node_modules/.package-lock.json: web-demo/package.json web-demo/package-lock.json
+	@cd web-demo && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web-demo/dist/.built: web-demo/node_modules/.package-lock.json $(PAGE_SOURCES)
+	@cd web-demo && npm run --silent build
+	@touch $@
+
+tools:
+	@.ci/tools
+
+test:
+	@tests/run.sh
+
+bench: tools page
+	@cargo build --release --locked --package causeway --package media --package e2e
+	@target/release/relay-bench
+
+image: build
+	@command -v docker >/dev/null || { echo "docker is missing: apt-get install docker.io"; exit 1; }
+	docker build --file deploy/Dockerfile --tag causeway:$(VERSION) .
+
+# The picture in README.md, taken by the interop tests from the real page in a call.
+screenshot: tools page
+	@cargo test --locked --package e2e --test interop_page -- --test-threads=1
+	@cp target/screenshots/call-wide-dark.png web-demo/screenshot.png

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests use and that are missing here; says in one line what it could not do.
+set -euo pipefail
+
+# command in PATH : Debian package that brings it
+wanted="
+chromium:chromium
+baresip:baresip-core
+sipp:sip-tester
+kamailio:kamailio
+certutil:libnss3-tools
+cc:build-essential
+"
+
+missing=()
+for row in $wanted; do
+    command -v "${row%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${row%%:*}" ] || missing+=("${row##*:}")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+fail() {
+    echo "setup: $1; the tests need these packages: ${missing[*]}" >&2
+    exit 1
+}
+command -v apt-get >/dev/null 2>&1 || fail "no apt-get on this machine"
+root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || fail "not root and no sudo"
+    root=(sudo)
+fi
+
+log=$(mktemp)
+# A package's server must not start: it would take the ports the tests and the gateway use.
+policy=/usr/sbin/policy-rc.d
+cleanup() {
+    [ "${made_policy:-no}" = no ] || "${root[@]}" rm -f "$policy"
+    rm -f "$log"
+}
+trap cleanup EXIT
+if [ ! -e "$policy" ]; then
+    made_policy=yes
+    printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+    "${root[@]}" chmod 755 "$policy"
+fi
+
+echo "setup: installing ${missing[*]}"
+apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+{ "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; fail "apt-get failed (see above)"; }
+
+# Nor at the next boot.
+if command -v systemctl >/dev/null 2>&1; then
+    for package in "${missing[@]}"; do
+        [ "$package" != kamailio ] || "${root[@]}" systemctl disable kamailio >/dev/null 2>&1 || true
+    done
+fi
