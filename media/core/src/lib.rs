@@ -2,3 +2,5 @@
 //!
 //! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
 #![forbid(unsafe_code)]
+
+pub mod command;

@@ -1,0 +1,410 @@
+//! The one language of control: what may be asked of the relay, and what it answers.
+//!
+//! The words are those of rtpengine's ng protocol, typed. Commands come in process (`Relay::execute`) or as bytes
+//! through [`crate::ng`]; both doors lead to the same [`Command`].
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+/// What is asked of the relay.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Are you there? Answered with [`Reply::Pong`].
+    Ping,
+    /// An SDP offer on its way; answered with the SDP for the other end.
+    Offer(Box<Exchange>),
+    /// The SDP answer to an earlier offer; answered with the SDP for the offerer.
+    Answer(Box<Exchange>),
+    /// Ends a call, or one branch of it.
+    Delete(Delete),
+    /// What is known of a call.
+    Query(Query),
+    /// The Call-IDs of running calls.
+    List {
+        /// At most so many; ng's default is 32.
+        limit: usize,
+    },
+    /// Counters of the whole relay.
+    Statistics,
+    /// A command of the ng protocol, or of nobody, that this relay does not execute. Answered with an error.
+    NotImplemented {
+        /// The command's word as received.
+        name: String,
+    },
+}
+
+impl Command {
+    /// The Call-ID that decides which worker executes the command; `None` when any can.
+    pub fn call_id(&self) -> Option<&str> {
+        match self {
+            Self::Offer(exchange) | Self::Answer(exchange) => Some(&exchange.call_id),
+            Self::Delete(delete) => Some(&delete.call_id),
+            Self::Query(query) => Some(&query.call_id),
+            Self::Ping | Self::List { .. } | Self::Statistics | Self::NotImplemented { .. } => None,
+        }
+    }
+}
+
+/// An SDP offer or answer on its way through the relay.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Exchange {
+    /// Call-ID of the dialog.
+    pub call_id: String,
+    /// Tag of the end that made the *offer* of this exchange, also in the answer.
+    pub from_tag: String,
+    /// Tag of the end that answers; always known in an answer.
+    pub to_tag: Option<String>,
+    /// Names the branch of a forked INVITE; the same value in the offer and its answers.
+    pub via_branch: Option<String>,
+    /// The session description as received (RFC 8866).
+    pub sdp: Bytes,
+    /// The end from which `sdp` comes: the offerer in an offer, the answerer in an answer.
+    pub sender: Side,
+    /// The end that gets the SDP of the reply.
+    pub receiver: Side,
+    /// ng `transport-protocol`: the m= protocol towards the receiver. It decides the kind of the receiver's leg where
+    /// [`Side::kind`] is not given.
+    pub transport_protocol: Option<TransportProtocol>,
+    /// ng `ICE`: whether the receiver's SDP has ICE.
+    pub ice: Option<Ice>,
+    /// ng `DTLS`: the role the relay takes where it may choose.
+    pub dtls: Option<Dtls>,
+    /// ng `rtcp-mux`, towards a legacy receiver; browsers always multiplex (RFC 8834 §4.5).
+    pub rtcp_mux: Vec<RtcpMux>,
+    /// ng `flags`.
+    pub flags: Flags,
+    /// ng `replace`.
+    pub replace: Replace,
+    /// ng `address family`: of the addresses announced to the receiver.
+    pub address_family: Option<AddressFamily>,
+    /// ng `received from`: where the signalling of the sender came from.
+    pub received_from: Option<IpAddr>,
+    /// Keys and flags of the message that had no effect, to be returned as `warning`.
+    pub warnings: Vec<String>,
+}
+
+/// One end of an exchange as the controller knows it. What is `None` follows from the SDP and the command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Side {
+    /// Its kind, where the controller knows better than the SDP says.
+    pub kind: Option<LegKind>,
+    /// The address announced to this end (ng `media address` for the receiver).
+    pub announce: Option<IpAddr>,
+    /// Name of the interface that faces this end (ng `direction`, `from-interface`, `to-interface`).
+    pub interface: Option<String>,
+    /// ng `label` (sender) and `set-label`/`to-label`: a name for reports.
+    pub label: Option<String>,
+}
+
+/// What kind of endpoint a leg is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LegKind {
+    /// ICE, DTLS-SRTP, rtcp-mux, BUNDLE: a WebRTC browser.
+    Browser,
+    /// Plain RTP/AVP with its own RTCP port.
+    Legacy,
+}
+
+/// ng `transport-protocol`: the `proto` field of an m= line (RFC 8866 §5.14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportProtocol {
+    /// RFC 3551.
+    RtpAvp,
+    /// RFC 4585.
+    RtpAvpf,
+    /// RFC 3711.
+    RtpSavp,
+    /// RFC 5124.
+    RtpSavpf,
+    /// RFC 5764.
+    UdpTlsRtpSavp,
+    /// RFC 5764 with the feedback profile: what browsers speak.
+    UdpTlsRtpSavpf,
+    /// As the offer had it.
+    Accept,
+}
+
+/// ng `ICE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ice {
+    /// Strip it.
+    Remove,
+    /// Replace it by the relay's own.
+    Force,
+    /// The relay's own when the leg is a browser's.
+    Default,
+    /// Add the relay as a relay candidate.
+    ForceRelay,
+    /// Offer it, do without if the other end does.
+    Optional,
+}
+
+/// ng `DTLS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtls {
+    /// No DTLS-SRTP towards the receiver.
+    Off,
+    /// The relay is the DTLS server.
+    Passive,
+    /// The relay is the DTLS client.
+    Active,
+}
+
+/// ng `rtcp-mux` (RFC 5761).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RtcpMux {
+    /// Offer it even when the sender did not.
+    Offer,
+    /// Offer it with no fallback.
+    Require,
+    /// Two ports towards the receiver even when the sender multiplexes.
+    Demux,
+    /// Accept it towards the sender.
+    Accept,
+    /// Refuse it towards the sender.
+    Reject,
+}
+
+/// ng `address family`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressFamily {
+    /// `IP4`.
+    Ip4,
+    /// `IP6`.
+    Ip6,
+}
+
+/// ng `flags` that have an effect here. Their spellings are in `ng::flags`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Send to the address in the SDP rather than to the signalling source.
+    pub trust_address: bool,
+    /// Do not learn the peer's address from its packets.
+    pub asymmetric: bool,
+    /// After learning, drop packets from elsewhere.
+    pub strict_source: bool,
+    /// Towards a browser: `a=mid` although the sender had none.
+    pub generate_mid: bool,
+    /// No `a=rtcp` line.
+    pub no_rtcp_attribute: bool,
+    /// `a=rtcp` with its address.
+    pub full_rtcp_attribute: bool,
+    /// Announce `trickle` in `a=ice-options`.
+    pub trickle_ice: bool,
+    /// Keep the direction attributes as the sender wrote them.
+    pub original_sendrecv: bool,
+    /// Leave one audio codec (besides telephone-event) in an answer.
+    pub single_codec: bool,
+}
+
+/// ng `replace`. Connection addresses are always replaced; without `origin` the address in `o=` stays the sender's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replace {
+    /// The address in `o=`.
+    pub origin: bool,
+    /// The whole `o=` line, with a session id of the relay's own.
+    pub origin_full: bool,
+    /// The user name in `o=`.
+    pub username: bool,
+    /// `s=`.
+    pub session_name: bool,
+    /// The version in `o=`, so that it rises exactly when the body changes.
+    pub sdp_version: bool,
+    /// Raise the version with every SDP sent.
+    pub force_increment_sdp_version: bool,
+    /// Also `c=IN IP4 0.0.0.0`, the hold of RFC 2543.
+    pub zero_address: bool,
+}
+
+impl Replace {
+    /// What the in-process controller asks for: nothing of the far end's `o=` line shows.
+    pub const ALL: Self = Self {
+        origin: true,
+        origin_full: true,
+        username: true,
+        session_name: false,
+        sdp_version: true,
+        force_increment_sdp_version: false,
+        zero_address: true,
+    };
+}
+
+/// Ends a call, or a part of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delete {
+    /// Which call.
+    pub call_id: String,
+    /// Without it the whole call ends.
+    pub from_tag: Option<String>,
+    /// Only the pair of these two tags.
+    pub to_tag: Option<String>,
+    /// Only this branch of a forked INVITE.
+    pub via_branch: Option<String>,
+    /// Leave the report out of the reply (ng flag `fast`).
+    pub fast: bool,
+    /// Keys and flags of the message that had no effect.
+    pub warnings: Vec<String>,
+}
+
+/// Asks what is known of a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Which call.
+    pub call_id: String,
+    /// Only this end.
+    pub from_tag: Option<String>,
+    /// Only this other end.
+    pub to_tag: Option<String>,
+}
+
+/// What the relay answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// To [`Command::Ping`].
+    Pong,
+    /// To an offer or answer: the SDP for the other end.
+    Sdp {
+        /// The session description to pass on.
+        sdp: Bytes,
+        /// What had no effect.
+        warnings: Vec<String>,
+    },
+    /// To a delete or query.
+    Call {
+        /// What is known of the call; `None` when it was not asked for or is not known.
+        report: Option<Box<CallReport>>,
+        /// What had no effect, or that there was no such call.
+        warnings: Vec<String>,
+    },
+    /// To a list.
+    Calls(Vec<String>),
+    /// To statistics: rtpengine's key names, in order.
+    Statistics(Vec<(String, Value)>),
+    /// It was not done.
+    Error(Failure),
+}
+
+impl Reply {
+    /// An error reply.
+    pub fn error(cause: Cause, reason: impl Into<String>) -> Self {
+        Self::Error(Failure { cause, reason: reason.into() })
+    }
+}
+
+/// Why a command was not executed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failure {
+    /// Whose fault it is.
+    pub cause: Cause,
+    /// A sentence for the controller (`error-reason`).
+    pub reason: String,
+}
+
+/// Whose fault a failure is; the in-process controller chooses the SIP status by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The command lacks something or is unreadable.
+    Malformed,
+    /// The SDP cannot be used: 488.
+    NotAcceptable,
+    /// No ports or no room for another call: 503.
+    Full,
+    /// There is no such call, end or offer: 481 or 500.
+    UnknownCall,
+    /// The relay has no such command.
+    NotImplemented,
+    /// The relay failed: 500.
+    Internal,
+}
+
+/// A value of the ng dictionary in a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A number.
+    Integer(i64),
+    /// A number that bencode cannot say; there it becomes a string.
+    Float(f64),
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<Value>),
+    /// A dictionary, in order.
+    Dictionary(Vec<(String, Value)>),
+}
+
+/// What is known of a call (ng `query`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallReport {
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Seconds since 1970 of the last offer or answer.
+    pub last_signal: u64,
+    /// One entry per end.
+    pub tags: Vec<TagReport>,
+    /// RTP of all streams.
+    pub rtp: Counters,
+    /// RTCP of all streams.
+    pub rtcp: Counters,
+}
+
+/// One end of a call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TagReport {
+    /// Its tag; empty when the end has not answered yet.
+    pub tag: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Tag of the other end.
+    pub in_dialogue_with: Option<String>,
+    /// One entry per m= line.
+    pub medias: Vec<MediaReport>,
+}
+
+/// One m= line of an end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MediaReport {
+    /// From 1.
+    pub index: usize,
+    /// `audio`, `video` …
+    pub media_type: String,
+    /// The m= line's protocol.
+    pub protocol: String,
+    /// rtpengine's words: `initialized`, `rtcp-mux`, `DTLS-SRTP`, `ICE` …
+    pub flags: Vec<String>,
+    /// RTP first, then RTCP where it has its own port.
+    pub streams: Vec<StreamReport>,
+}
+
+/// One port of an m= line.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StreamReport {
+    /// Ours.
+    pub local_port: u16,
+    /// Where packets go to.
+    pub endpoint: Option<std::net::SocketAddr>,
+    /// What the SDP of the peer said.
+    pub advertised_endpoint: Option<std::net::SocketAddr>,
+    /// `AES_CM_128_HMAC_SHA1_80` …
+    pub crypto_suite: Option<String>,
+    /// Seconds since 1970; 0 before the first.
+    pub last_packet: u64,
+    /// rtpengine's words: `RTP`, `RTCP`, `filled`, `confirmed`, `ICE` …
+    pub flags: Vec<String>,
+    /// What was received.
+    pub stats: Counters,
+}
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of these packets.
+    pub bytes: u64,
+    /// Packets that were dropped.
+    pub errors: u64,
+}
