@@ -3,4 +3,8 @@
 //! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
 #![forbid(unsafe_code)]
 
+pub mod sdp;
+
 pub mod command;
+
+pub mod call;
