@@ -1,0 +1,90 @@
+/** The calls of this browser, newest first, kept in localStorage per account. */
+import type { Account, CallView, Peer } from '../state/model';
+
+export type CallResult = 'answered' | 'missed' | 'declined' | 'elsewhere' | 'cancelled' | 'failed';
+
+export interface HistoryEntry {
+  id: string;
+  direction: 'incoming' | 'outgoing';
+  peer: Peer;
+  /** ms since 1970. */
+  at: number;
+  /** Seconds of conversation; 0 when it was not answered. */
+  duration: number;
+  result: CallResult;
+  /** Why it failed, in a few words. */
+  reason: string;
+}
+
+/** More than this many calls are forgotten, oldest first. */
+export const HISTORY_LIMIT = 100;
+
+/** The history with the ended `call` in front. */
+export function remember(history: readonly HistoryEntry[], call: CallView, startedAt: number): HistoryEntry[] {
+  const entry: HistoryEntry = {
+    id: call.id,
+    direction: call.direction,
+    peer: call.peer,
+    at: startedAt,
+    duration: call.answeredAt === null ? 0 : Math.round(((call.endedAt ?? call.answeredAt) - call.answeredAt) / 1000),
+    result: resultOf(call),
+    reason: call.outcome?.title ?? '',
+  };
+  return [entry, ...history.filter(({ id }) => id !== entry.id)].slice(0, HISTORY_LIMIT);
+}
+
+function resultOf(call: CallView): CallResult {
+  if (call.answeredAt !== null) return 'answered';
+  switch (call.outcome?.code) {
+    case 'elsewhere':
+    case 'declined-here':
+      return call.outcome.code === 'elsewhere' ? 'elsewhere' : 'declined';
+    case 'cancelled':
+      return call.direction === 'incoming' ? 'missed' : 'cancelled';
+    case 'no-answer':
+      return call.direction === 'incoming' ? 'missed' : 'failed';
+    default:
+      return call.outcome ? 'failed' : call.direction === 'incoming' ? 'missed' : 'cancelled';
+  }
+}
+
+/** Reads a stored history; entries that are not whole are left out. */
+export function parseHistory(text: string | null): HistoryEntry[] {
+  try {
+    const value: unknown = JSON.parse(text ?? '[]');
+    return Array.isArray(value) ? value.filter(isEntry).slice(0, HISTORY_LIMIT) : [];
+  } catch {
+    return [];
+  }
+}
+
+export function loadHistory(account: Account): HistoryEntry[] {
+  return parseHistory(localStorage.getItem(key(account)));
+}
+
+/** Stores the history; a full storage loses it, which must not stop a call. */
+export function saveHistory(account: Account, history: readonly HistoryEntry[]): void {
+  try {
+    localStorage.setItem(key(account), JSON.stringify(history));
+  } catch (error) {
+    console.warn('the call history could not be stored', error);
+  }
+}
+
+function key({ user, domain }: Account): string {
+  return `causeway.history.${user}@${domain}`;
+}
+
+function isEntry(value: unknown): value is HistoryEntry {
+  const entry = value as Partial<HistoryEntry> | null;
+  return (
+    typeof entry?.id === 'string' &&
+    typeof entry.at === 'number' &&
+    typeof entry.duration === 'number' &&
+    typeof entry.result === 'string' &&
+    typeof entry.reason === 'string' &&
+    typeof entry.peer?.name === 'string' &&
+    typeof entry.peer.address === 'string' &&
+    (entry.direction === 'incoming' || entry.direction === 'outgoing')
+  );
+}
