@@ -3,6 +3,14 @@
 //! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
 #![forbid(unsafe_code)]
 
+// In layer order: a module may use those above it. Blank lines keep rustfmt from sorting them.
+
+pub mod packet;
+
+pub mod demux;
+
+pub mod rtp;
+
 pub mod sdp;
 
 pub mod command;
