@@ -6,6 +6,7 @@
 pub mod event;
 pub mod flow;
 pub mod location;
+pub mod message;
 pub mod outside;
 pub mod proxy;
 pub mod settings;

@@ -1,0 +1,108 @@
+//! Authorization, WWW-Authenticate and their proxy twins (RFC 3261 §20.7, §20.44; RFC 7616 §3.3, §3.4).
+
+use std::borrow::Cow;
+
+use super::{Header, text};
+use crate::message::scan::{find_outside, trim_str, unquote};
+use crate::message::{HeaderError, Name};
+
+/// Comma-separated `name=value` pairs behind the scheme `Digest`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct DigestParams<'a>(&'a str);
+
+impl<'a> DigestParams<'a> {
+    fn parse(header: &'static str, value: &'a [u8]) -> Result<Self, HeaderError> {
+        let text = trim_str(text(header, value)?);
+        let (scheme, params) = text.split_once([' ', '\t', '\r', '\n']).unwrap_or((text, ""));
+        if !scheme.eq_ignore_ascii_case("Digest") {
+            return Err(HeaderError::new(header, "is not of scheme Digest"));
+        }
+        Ok(Self(params))
+    }
+
+    fn get(&self, wanted: &str) -> Option<Cow<'a, str>> {
+        let mut rest = self.0;
+        loop {
+            let (one, more) = match find_outside(rest.as_bytes(), true, |byte| byte == b',') {
+                Some(at) => (&rest[..at], Some(&rest[at + 1..])),
+                None => (rest, None),
+            };
+            match one.split_once('=') {
+                Some((name, value)) if trim_str(name).eq_ignore_ascii_case(wanted) => {
+                    return Some(unquote(trim_str(value)));
+                }
+                _ => rest = more?,
+            }
+        }
+    }
+}
+
+/// The parameters that a client answers a challenge with. Without `Debug` of the values: they are secrets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credentials<'a>(DigestParams<'a>);
+
+/// The parameters of a challenge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Challenge<'a>(DigestParams<'a>);
+
+macro_rules! getters {
+    ($type:ident: $($name:ident $text:literal $doc:literal),* $(,)?) => {
+        impl<'a> $type<'a> {
+            $(#[doc = $doc] #[must_use] pub fn $name(&self) -> Option<Cow<'a, str>> { self.0.get($text) })*
+        }
+
+        impl std::fmt::Debug for $type<'_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($type)).field("realm", &self.realm()).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+getters! { Credentials:
+    username "username" "The user who claims to be one.",
+    realm "realm" "The realm, as challenged.",
+    nonce "nonce" "The nonce, as challenged.",
+    uri "uri" "The request-URI as the client saw it.",
+    response "response" "The proof, hexadecimal.",
+    algorithm "algorithm" "`MD5` when absent.",
+    cnonce "cnonce" "The client's own nonce; with `qop` only.",
+    opaque "opaque" "As challenged.",
+    qop "qop" "The quality of protection chosen; absent from RFC 2069 clients.",
+    nc "nc" "How often this nonce was used, eight hexadecimal digits; with `qop` only.",
+}
+
+getters! { Challenge:
+    realm "realm" "Which accounts are meant.",
+    nonce "nonce" "What to prove freshness with.",
+    opaque "opaque" "To be returned.",
+    stale "stale" "`true` when only the nonce was too old.",
+    algorithm "algorithm" "`MD5` when absent.",
+    qop "qop" "The qualities of protection offered.",
+}
+
+macro_rules! digest {
+    ($($type:ident $inner:ident $text:literal $doc:literal),*) => {$(
+        #[doc = $doc]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $type<'a>(
+            /// The parameters.
+            pub $inner<'a>,
+        );
+
+        impl<'a> Header<'a> for $type<'a> {
+            const NAME: Name<'static> = Name::$type;
+
+            fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+                DigestParams::parse($text, value).map(|params| Self($inner(params)))
+            }
+        }
+    )*};
+}
+
+digest!(
+    Authorization Credentials "Authorization" "Credentials for a server or registrar.",
+    ProxyAuthorization Credentials "Proxy-Authorization" "Credentials for a proxy.",
+    WwwAuthenticate Challenge "WWW-Authenticate" "The challenge of a 401.",
+    ProxyAuthenticate Challenge "Proxy-Authenticate" "The challenge of a 407."
+);
