@@ -1,1 +1,23 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share: real peers as child processes, tones to know them by, and a simulated network.
+//!
+//! | module | one line |
+//! |---|---|
+//! | [`wait`] | waiting for a condition with a deadline |
+//! | [`process`] | a child process with its output, ended together with the test |
+//! | [`tone`] | sine tones written as WAV files and recognised again |
+//! | [`gateway`] | the real gateway with its own data directory and ports given by the kernel |
+//! | [`devtools`], [`chromium`], [`page`] | a real browser and the softphone page in it |
+//! | [`baresip`] | a real legacy phone |
+//! | [`sip`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
+#![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
+
+pub mod baresip;
+pub mod chromium;
+pub mod devtools;
+pub mod gateway;
+pub mod page;
+pub mod phone;
+pub mod process;
+pub mod sip;
+pub mod tone;
+pub mod wait;

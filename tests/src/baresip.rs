@@ -1,0 +1,275 @@
+//! baresip, a real legacy phone: G.711 and RFC 4733 over plain RTP, SIP over UDP.
+//!
+//! It is driven through its `ctrl_tcp` module (JSON in netstrings), speaks a tone out of a file and records what it hears.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::chromium::find;
+use crate::gateway::free_ports;
+use crate::process::Process;
+use crate::tone::{self, Heard};
+use crate::wait::{self, PATIENCE};
+
+/// The account a phone signs in with.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// User part of the address of record.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// The SIP domain.
+    pub domain: String,
+}
+
+/// A running baresip.
+#[derive(Debug)]
+pub struct Baresip {
+    control: OwnedWriteHalf,
+    events: Arc<Mutex<Vec<Value>>>,
+    process: Process,
+    home: TempDir,
+}
+
+impl Baresip {
+    /// Starts a phone that speaks `tone` Hz and signs in at `proxy` over `transport` (`udp`, `tcp` or `tls`); returns once
+    /// it runs, registered or not.
+    pub async fn start(account: &Account, proxy: SocketAddr, transport: &str, tone: f64) -> Result<Self> {
+        let Account { user, password, domain } = account;
+        let line = format!(
+            "<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint=60;\
+             outbound=\"sip:{proxy};transport={transport}\"\n"
+        );
+        // Port 0: the kernel chooses.
+        let any = if proxy.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        Self::launch(&line, any, tone).await
+    }
+
+    /// Starts a phone without an account anywhere, reached at `port` of the loopback.
+    pub async fn direct(user: &str, port: u16, tone: f64) -> Result<Self> {
+        let listen = format!("127.0.0.1:{port}");
+        Self::launch(&format!("<sip:{user}@{listen}>;regint=0\n"), &listen, tone).await
+    }
+
+    async fn launch(account: &str, listen: &str, tone: f64) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        let [control] = free_ports()?;
+        let path = home.path().to_str().context("the path of the home is no text")?;
+        tone::write_wav(&home.path().join("tone.wav"), tone, RATE, 120)?;
+        fs::write(home.path().join("config"), config(path, listen, control))?;
+        fs::write(home.path().join("contacts"), "")?;
+        fs::write(home.path().join("accounts"), account)?;
+        let mut process = Process::start(&find(&["baresip"])?, &["-f", path, "-v"], &[], home.path())?;
+        process
+            .line("baresip is ready", PATIENCE, |line| line.contains("baresip is ready").then_some(()))
+            .await?;
+        let stream = TcpStream::connect(("127.0.0.1", control))
+            .await
+            .context("cannot reach baresip's control port")?;
+        let (mut reader, writer) = stream.into_split();
+        let events = Arc::<Mutex<Vec<Value>>>::default();
+        let kept = Arc::clone(&events);
+        tokio::spawn(async move {
+            let mut unread = Vec::new();
+            while reader.read_buf(&mut unread).await.is_ok_and(|read| read > 0) {
+                while let Some(text) = next_netstring(&mut unread) {
+                    if let Ok(value) = serde_json::from_slice(&text) {
+                        kept.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+                    }
+                }
+            }
+        });
+        Ok(Self { control: writer, events, process, home })
+    }
+
+    /// The same, and waits for the registration.
+    pub async fn registered(
+        account: &Account,
+        proxy: SocketAddr,
+        transport: &str,
+        tone: f64,
+    ) -> Result<Self> {
+        let phone = Self::start(account, proxy, transport, tone).await?;
+        phone.event("REGISTER_OK").await?;
+        Ok(phone)
+    }
+
+    /// Runs a command of baresip's menu: `dial`, `accept`, `hangup`, `hold`, `resume`, `sndcode` (one DTMF digit).
+    pub async fn command(&mut self, command: &str, parameters: &str) -> Result<()> {
+        let text = json!({ "command": command, "params": parameters }).to_string();
+        self.control.write_all(format!("{}:{text},", text.len()).as_bytes()).await?;
+        Ok(())
+    }
+
+    /// Calls `uri`.
+    pub async fn dial(&mut self, uri: &str) -> Result<()> {
+        self.command("dial", uri).await
+    }
+
+    /// Answers the call that rings.
+    pub async fn accept(&mut self) -> Result<()> {
+        self.command("accept", "").await
+    }
+
+    /// Ends the call, refuses the one that rings, or gives up the one that is being placed.
+    pub async fn hang_up(&mut self) -> Result<()> {
+        self.command("hangup", "").await
+    }
+
+    /// Presses a key of the dial pad.
+    pub async fn press(&mut self, digit: char) -> Result<()> {
+        self.command("sndcode", &digit.to_string()).await
+    }
+
+    /// How many events came so far: where [`Baresip::event_after`] begins to look.
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The first event of this kind (`CALL_INCOMING`, `CALL_ESTABLISHED`, `CALL_CLOSED`, `CALL_DTMF_START` ...).
+    pub async fn event(&self, kind: &str) -> Result<Value> {
+        self.event_after(0, kind).await
+    }
+
+    /// The first such event after a [`Baresip::mark`].
+    pub async fn event_after(&self, mark: usize, kind: &str) -> Result<Value> {
+        let found = wait::until_now(format!("{kind} at baresip"), PATIENCE, || {
+            let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            events.iter().skip(mark).find(|event| event["type"] == kind).cloned()
+        });
+        found.await.with_context(|| self.process.tail())
+    }
+
+    /// The DTMF digits heard so far.
+    #[must_use]
+    pub fn digits(&self) -> String {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().filter(|e| e["type"] == "CALL_DTMF_START").filter_map(|e| e["param"].as_str()).collect()
+    }
+
+    /// What it hears from now on for `span`, once that much has come in; silence when nothing comes.
+    pub async fn listen(&self, span: Duration) -> Result<Heard> {
+        let wanted = (RATE as f64 * span.as_secs_f64()) as usize * 2;
+        let start = self.recorded()?;
+        let recorded = wait::until("sound at baresip", span * 8, || async {
+            let recorded = self.recorded()?;
+            Ok((recorded >= start + wanted).then_some(recorded))
+        });
+        if recorded.await.is_err() {
+            return Ok(tone::hear(&[], RATE));
+        }
+        let file = self.recording()?.context("no recording")?;
+        let (samples, _) = tone::read_wav(&file, start)?;
+        Ok(tone::hear(&samples[..(wanted / 2).min(samples.len())], RATE))
+    }
+
+    /// Waits until it hears the tone of `frequency` Hz.
+    pub async fn hears(&self, frequency: f64) -> Result<()> {
+        let mut last = None;
+        let heard = wait::until(format!("{frequency} Hz at baresip"), PATIENCE, || async {
+            let heard = self.listen(Duration::from_millis(400)).await?;
+            Ok(heard.is(frequency).then_some(()))
+        });
+        if let Err(error) = heard.await {
+            last.replace(self.listen(Duration::from_millis(400)).await?);
+            bail!("{error}; heard {last:?}\n{}", self.process.tail());
+        }
+        Ok(())
+    }
+
+    /// Everything it printed.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.lines()
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn recorded(&self) -> Result<usize> {
+        Ok(match self.recording()? {
+            Some(file) => fs::metadata(file)?.len() as usize,
+            None => 0,
+        })
+    }
+
+    /// The file into which its `sndfile` module writes what the call in progress (or the last one) let it hear.
+    fn recording(&self) -> Result<Option<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.home.path())? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with("-dec.wav") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files.pop())
+    }
+}
+
+const RATE: u32 = 8000;
+
+/// `aubridge` is a loudspeaker that nobody hears but that plays at the right pace.
+fn config(home: &str, listen: &str, control: u16) -> String {
+    format!(
+        "poll_method epoll\n\
+         sip_listen {listen}\n\
+         audio_source aufile,{home}/tone.wav\n\
+         audio_player aubridge,ear\n\
+         audio_alert aubridge,bell\n\
+         ausrc_srate {RATE}\n\
+         auplay_srate {RATE}\n\
+         ausrc_channels 1\n\
+         auplay_channels 1\n\
+         jitter_buffer_delay 2-10\n\
+         snd_path {home}\n\
+         module_path {MODULES}\n\
+         module g711.so\n\
+         module aufile.so\n\
+         module aubridge.so\n\
+         module sndfile.so\n\
+         module_tmp account.so\n\
+         module_app menu.so\n\
+         module_app ctrl_tcp.so\n\
+         ctrl_tcp_listen 127.0.0.1:{control}\n"
+    )
+}
+
+const MODULES: &str = "/usr/lib/baresip/modules";
+
+/// Takes one netstring (`LENGTH:TEXT,`) off the front, when it is whole.
+fn next_netstring(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let colon = unread.iter().position(|b| *b == b':')?;
+    let length: usize = std::str::from_utf8(&unread[..colon]).ok()?.parse().ok()?;
+    let end = colon + 1 + length + 1;
+    if unread.len() < end {
+        return None;
+    }
+    let text = unread[colon + 1..end - 1].to_vec();
+    unread.drain(..end);
+    Some(text)
+}
+
+/// Fails unless `digits` came in this order, and nothing else.
+pub async fn expect_digits(phone: &Baresip, digits: &str) -> Result<()> {
+    let heard = wait::until_now(format!("digits {digits}"), PATIENCE, || {
+        (phone.digits().len() >= digits.len()).then_some(())
+    });
+    heard.await.with_context(|| format!("heard {:?}", phone.digits()))?;
+    ensure!(phone.digits() == digits, "wanted {digits:?}, heard {:?}", phone.digits());
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! The real gateway as a child process: its own data directory, ports given by the kernel, accounts made by its own command line.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::baresip::Account;
+use crate::process::Process;
+use crate::wait::{self, PATIENCE};
+
+/// The SIP domain of every gateway here. It resolves nowhere, so whoever reaches it does so by the proxy's address.
+pub const DOMAIN: &str = "causeway.test";
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    process: Process,
+    folder: TempDir,
+    /// The address by which peers reach it.
+    pub address: IpAddr,
+    /// Port of SIP over UDP and TCP.
+    pub sip: u16,
+    /// Port of SIP over TLS.
+    pub tls: u16,
+    /// Port of the page, WSS and `/healthz`.
+    pub https: u16,
+    /// Port of plain WebSockets.
+    pub websocket: u16,
+    /// UDP port of the ng protocol on the loopback.
+    pub ng: u16,
+}
+
+impl Gateway {
+    /// Starts a gateway and waits until it says that it is well.
+    pub async fn start() -> Result<Self> {
+        Self::start_with("").await
+    }
+
+    /// The same with more lines of configuration (whole sections that [`configuration`] does not have).
+    pub async fn start_with(more: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let [sip, tls, https, websocket, ng] = free_ports()?;
+        let first = media_ports()?;
+        let text = format!(
+            "[general]\ndata_directory = \"{data}\"\n\
+             [sip]\ndomain = \"{DOMAIN}\"\nudp = \"*:{sip}\"\ntcp = \"*:{sip}\"\ntls = \"*:{tls}\"\n\
+             [https]\nlisten = \"*:{https}\"\nwebsocket = \"*:{websocket}\"\n\
+             [media]\nfirst_port = {first}\nlast_port = {last}\nng = \"127.0.0.1:{ng}\"\n{more}\n",
+            data = folder.path().join("data").display(),
+            last = first + MEDIA_PORTS - 1,
+        );
+        fs::write(folder.path().join("causeway.toml"), text)?;
+        let process = run(&folder)?;
+        let mut gateway = Self { process, folder, address: host_address(), sip, tls, https, websocket, ng };
+        gateway.ready().await?;
+        Ok(gateway)
+    }
+
+    /// Makes an account by the command line, as an operator does.
+    pub fn account(&self, user: &str, password: &str) -> Result<Account> {
+        self.command(&["user", "add", &format!("{user}@{DOMAIN}"), "--password", password])?;
+        Ok(Account { user: user.into(), password: password.into(), domain: DOMAIN.into() })
+    }
+
+    /// Runs another command of the binary with the same configuration, and returns what it printed.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(binary()?)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.path().join("causeway.toml"))
+            .current_dir(self.folder.path())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "causeway {arguments:?}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(said)
+    }
+
+    /// Where SIP over UDP and TCP is served.
+    #[must_use]
+    pub fn proxy(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.sip)
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn page_url(&self) -> String {
+        format!("https://{}/", SocketAddr::new(self.address, self.https))
+    }
+
+    /// The certificate of its local CA.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.folder.path().join("data/certs/ca.pem")
+    }
+
+    /// Stops it with Ctrl-C and returns how long that took; it must end by itself and say that all went well.
+    pub async fn stop(&mut self) -> Result<Duration> {
+        let asked = std::time::Instant::now();
+        self.process.signal("INT")?;
+        let code = self.process.ended(PATIENCE).await?;
+        ensure!(code == Some(0), "ended with {code:?}:\n{}", self.process.tail());
+        Ok(asked.elapsed())
+    }
+
+    /// Starts it again with the same data and ports.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.process = run(&self.folder)?;
+        self.ready().await
+    }
+
+    /// The process, with its log.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Everything it logged.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.lines()
+    }
+
+    /// Waits for a line of the log that has all of `parts`.
+    pub async fn logs(&mut self, parts: &[&str]) -> Result<String> {
+        self.process
+            .line(&format!("a log line with {parts:?}"), PATIENCE, |line| {
+                parts.iter().all(|part| line.contains(part)).then(|| line.to_owned())
+            })
+            .await
+    }
+
+    /// Opens a TLS connection to `port`, trusting its own CA and nothing else.
+    pub async fn tls_connect(&self, port: u16) -> Result<TlsStream<TcpStream>> {
+        use rustls_pki_types::pem::PemObject;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(rustls_pki_types::CertificateDer::from_pem_file(self.ca()).map_err(|e| anyhow!("{e}"))?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect((self.address, port)).await?;
+        let name = rustls_pki_types::ServerName::IpAddress(self.address.into());
+        Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+    }
+
+    /// The whole answer to `GET path` over HTTPS.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        let mut stream = self.tls_connect(self.https).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        // A server may close without a TLS goodbye; what came counts.
+        let _ = stream.read_to_end(&mut answer).await;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let well = wait::until("the gateway to say that it is well", PATIENCE, || async {
+            let answer = self.get("/healthz").await.unwrap_or_default();
+            Ok(answer.starts_with("HTTP/1.1 200").then_some(()))
+        });
+        match well.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.context(self.process.tail())),
+        }
+    }
+}
+
+fn run(folder: &TempDir) -> Result<Process> {
+    let config = folder.path().join("causeway.toml");
+    let config = config.to_str().context("the path of the configuration is no text")?;
+    Process::start(&binary()?, &["run", "--config", config], &[("RUST_BACKTRACE", "1")], folder.path())
+}
+
+/// The gateway's binary, built with the profile of this test; a build that is up to date takes a moment.
+pub fn binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build("causeway").map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
+}
+
+/// The stand-alone relay's binary.
+pub fn relay_binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build("causeway-relay").map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|e| anyhow!(e))
+}
+
+fn build(name: &str) -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    // target/PROFILE/deps/TEST, or target/PROFILE/TOOL for a binary of this package
+    let own = std::env::current_exe()?;
+    let folder = own.ancestors().skip(1).find(|f| !f.ends_with("deps")).context("no target directory")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--locked", "--quiet", "--bin", name]).current_dir(root);
+    cargo.arg("--package").arg(if name == "causeway" { "causeway" } else { "media" });
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let output = cargo.output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "cannot build {name}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.join(name))
+}
+
+/// `N` ports that are free for UDP and TCP on every address.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let (number, sockets) = (0..100)
+            .find_map(|_| {
+                let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+                let number = tcp.local_addr().ok()?.port();
+                let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, number)).ok()?;
+                Some((number, (tcp, udp)))
+            })
+            .context("no free port")?;
+        *port = number;
+        // Held until all are known, so that none comes twice.
+        held.push(sockets);
+    }
+    Ok(ports)
+}
+
+/// Enough for the largest test: 200 calls with a pair for each legacy leg and one for the browsers.
+const MEDIA_PORTS: u16 = 1000;
+
+/// The first port of a free range below the kernel's own choices, another one for every gateway of this process.
+pub fn media_ports() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 20) as u16;
+    (0..20)
+        .map(|_| 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20 * MEDIA_PORTS)
+        .find(|first| {
+            (0..MEDIA_PORTS).step_by(2).all(|n| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, first + n)).is_ok())
+        })
+        .context("no free range of media ports")
+}
+
+/// The address of this host by which others would reach it; the loopback when it has no other.
+#[must_use]
+pub fn host_address() -> IpAddr {
+    // Connecting a datagram socket sends nothing; it only has the kernel choose the address to send from.
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| {
+            socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9))?;
+            socket.local_addr()
+        })
+        .map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}

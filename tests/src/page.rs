@@ -1,0 +1,322 @@
+//! The softphone page, driven as a person drives it: by its fields and buttons, each found by its `data-testid`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::baresip::Account;
+use crate::chromium::Chromium;
+use crate::devtools::Tab;
+use crate::gateway::Gateway;
+use crate::tone::{self, Heard};
+use crate::wait::{self, PATIENCE};
+
+/// The page in a tab.
+#[derive(Debug)]
+pub struct Page {
+    /// The tab it is in.
+    pub tab: Tab,
+}
+
+impl Page {
+    /// Opens the gateway's page and waits for its sign-in form.
+    pub async fn open(browser: &Chromium, gateway: &Gateway) -> Result<Self> {
+        let page = Self::in_tab(browser.tab().await?).await?;
+        page.tab.navigate(&gateway.page_url()).await?;
+        page.shown("sign-in-user").await?;
+        Ok(page)
+    }
+
+    /// Puts the instruments into a tab that has loaded nothing yet.
+    pub async fn in_tab(tab: Tab) -> Result<Self> {
+        tab.before_every_document(INSTRUMENTS).await?;
+        Ok(Self { tab })
+    }
+
+    /// Opens the page and signs in; waits for the registration.
+    pub async fn registered(browser: &Chromium, gateway: &Gateway, account: &Account) -> Result<Self> {
+        let page = Self::open(browser, gateway).await?;
+        page.sign_in(account).await?;
+        page.registration("registered").await?;
+        Ok(page)
+    }
+
+    /// Fills the sign-in form and sends it.
+    pub async fn sign_in(&self, account: &Account) -> Result<()> {
+        self.fill("sign-in-user", &account.user).await?;
+        self.fill("sign-in-password", &account.password).await?;
+        self.fill("sign-in-domain", &account.domain).await?;
+        self.click("sign-in-submit").await
+    }
+
+    /// Waits for this state of the registration.
+    pub async fn registration(&self, state: &str) -> Result<()> {
+        self.state("registration-state", &[state]).await
+    }
+
+    /// Waits for one of these states of the call.
+    pub async fn call(&self, states: &[&str]) -> Result<()> {
+        self.state("call", states).await
+    }
+
+    /// Waits until no call is shown.
+    pub async fn no_call(&self) -> Result<()> {
+        let gone = "['call', 'incoming'].every(id => !find(id) || ['idle', 'ended', 'failed'].includes(find(id).dataset.state))";
+        self.until("the end of the call", gone).await
+    }
+
+    /// Calls `target`, with video or without.
+    pub async fn dial(&self, target: &str, video: bool) -> Result<()> {
+        self.fill("dial-input", target).await?;
+        self.click(if video { "dial-video-call" } else { "dial-call" }).await
+    }
+
+    /// Waits for the ring of a call and answers it.
+    pub async fn answer(&self) -> Result<()> {
+        self.shown("incoming").await?;
+        self.click("answer").await
+    }
+
+    /// Writes into a field as a keyboard does, so that the page's own code notices.
+    pub async fn fill(&self, id: &str, text: &str) -> Result<()> {
+        self.shown(id).await?;
+        self.run(&format!(
+            "const field = find({id}); field.focus();\
+             Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), 'value').set.call(field, {text});\
+             field.dispatchEvent(new Event('input', {{ bubbles: true }}));\
+             field.dispatchEvent(new Event('change', {{ bubbles: true }}));",
+            id = json!(id),
+            text = json!(text)
+        ))
+        .await
+        .map(drop)
+    }
+
+    /// Clicks a button, once it is there and can be clicked.
+    pub async fn click(&self, id: &str) -> Result<()> {
+        self.until(
+            &format!("an enabled {id}"),
+            &format!("visible({id}) && !find({id}).disabled", id = json!(id)),
+        )
+        .await?;
+        self.run(&format!("find({}).click();", json!(id))).await.map(drop)
+    }
+
+    /// Waits until an element is shown.
+    pub async fn shown(&self, id: &str) -> Result<()> {
+        self.until(&format!("{id} to be shown"), &format!("visible({})", json!(id))).await
+    }
+
+    /// Waits until an element is not shown.
+    pub async fn hidden(&self, id: &str) -> Result<()> {
+        self.until(&format!("{id} to go away"), &format!("!visible({})", json!(id))).await
+    }
+
+    /// The text of an element; empty when it is not there.
+    pub async fn text(&self, id: &str) -> Result<String> {
+        let text = self.run(&format!("return find({})?.innerText ?? '';", json!(id))).await?;
+        Ok(text.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until the error shown has `words`, whatever their case.
+    pub async fn error(&self, words: &str) -> Result<()> {
+        let shown = format!(
+            "(find('error')?.innerText ?? '').toLowerCase().includes({})",
+            json!(words.to_lowercase())
+        );
+        self.until(&format!("an error with {words:?}"), &shown).await
+    }
+
+    /// Waits until `condition`, a JavaScript expression, holds. `find(id)` and `visible(id)` are at hand.
+    pub async fn until(&self, what: &str, condition: &str) -> Result<()> {
+        let held = wait::until(what, PATIENCE, || async {
+            let value = self.run(&format!("return Boolean({condition});")).await.unwrap_or(Value::Null);
+            Ok((value == true).then_some(()))
+        });
+        match held.await {
+            Ok(()) => Ok(()),
+            Err(error) => bail!("{error}\n{}", self.report().await),
+        }
+    }
+
+    /// Listens to what the remote end says, for `span`.
+    pub async fn listen(&self, span: Duration) -> Result<Heard> {
+        let script =
+            format!("return await instruments.listen({}, {});", json!("remote-audio"), span.as_millis());
+        let answer = self.run(&script).await?;
+        let rate = answer["rate"].as_u64().unwrap_or(48_000) as u32;
+        let samples: Vec<i16> = answer["samples"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|sample| sample.as_i64().map(|s| s as i16))
+            .collect();
+        Ok(tone::hear(&samples, rate))
+    }
+
+    /// Waits until the tone of `frequency` Hz comes out of the page's loudspeaker.
+    pub async fn hears(&self, frequency: f64) -> Result<()> {
+        self.listens_until(&format!("{frequency} Hz at the page"), |heard| heard.is(frequency)).await
+    }
+
+    /// Waits until nothing comes out of the page's loudspeaker.
+    pub async fn hears_nothing(&self) -> Result<()> {
+        self.listens_until("silence at the page", |heard| heard.is_silence()).await
+    }
+
+    async fn listens_until(&self, what: &str, wanted: impl Fn(&Heard) -> bool) -> Result<()> {
+        let mut last = None;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while std::time::Instant::now() < deadline {
+            let heard = self.listen(Duration::from_millis(350)).await?;
+            if wanted(&heard) {
+                return Ok(());
+            }
+            last = Some(heard);
+        }
+        bail!("no {what}; heard {last:?}\n{}", self.report().await)
+    }
+
+    /// Frames decoded so far over all peer connections of the page.
+    pub async fn frames_decoded(&self) -> Result<u64> {
+        Ok(self.run("return await instruments.framesDecoded();").await?.as_u64().unwrap_or(0))
+    }
+
+    /// The SDPs the page's peer connections were given and made: `[{ kind, type, sdp }]`, kind `local` or `remote`.
+    pub async fn descriptions(&self) -> Result<Vec<(String, String, String)>> {
+        let list = self.run("return instruments.descriptions;").await?;
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(list.iter().map(|d| (word(&d["kind"]), word(&d["type"]), word(&d["sdp"]))).collect())
+    }
+
+    /// Runs the body of an async function in the page and returns its value.
+    pub async fn run(&self, body: &str) -> Result<Value> {
+        let script = format!(
+            "(async () => {{ const find = id => document.querySelector(`[data-testid=\"${{id}}\"]`);\
+             const visible = id => {{ const e = find(id); return Boolean(e && e.getClientRects().length); }};\n{body}\n}})()"
+        );
+        self.tab.evaluate(&script).await
+    }
+
+    /// Cuts the network under the page, or joins it again. WebSockets that are open are closed by the page's instruments,
+    /// since DevTools leaves those alone.
+    pub async fn set_online(&self, online: bool) -> Result<()> {
+        let throughput = -1;
+        self.tab
+            .command(
+                "Network.emulateNetworkConditions",
+                json!({ "offline": !online, "latency": 0, "downloadThroughput": throughput, "uploadThroughput": throughput }),
+            )
+            .await?;
+        if !online {
+            self.run("instruments.cutWebSockets();").await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the size of the window, and light or dark as the system's wish.
+    pub async fn look(&self, width: u32, height: u32, scheme: &str) -> Result<()> {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.tab.command("Emulation.setDeviceMetricsOverride", size).await?;
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.tab.command("Emulation.setEmulatedMedia", json!({ "features": features })).await.map(drop)
+    }
+
+    /// Writes a picture of the page to `target/screenshots/NAME.png`.
+    pub async fn screenshot(&self, name: &str) -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("no workspace")?
+            .join("target/screenshots");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(format!("{name}.png")), self.tab.screenshot().await?)?;
+        Ok(())
+    }
+
+    /// What the page shows and what its console said, for the message of a test that failed.
+    pub async fn report(&self) -> String {
+        let text = self.run("return document.body.innerText;").await.unwrap_or_default();
+        let console = self.tab.console();
+        let console = &console[console.len().saturating_sub(30)..];
+        format!(
+            "the page shows:\n{}\nits console says:\n{}",
+            text.as_str().unwrap_or("nothing"),
+            console.join("\n")
+        )
+    }
+
+    async fn state(&self, id: &str, states: &[&str]) -> Result<()> {
+        let reached = format!("{}.includes(find({})?.dataset.state)", json!(states), json!(id));
+        self.until(&format!("{id} to be {}", states.join(" or ")), &reached).await
+    }
+}
+
+/// Runs before the page's own scripts.
+///
+/// The microphone's echo canceller and noise suppressor are switched off: they are made to remove a steady tone, and the
+/// tone is how the tests know a voice. Everything else only watches.
+const INSTRUMENTS: &str = r#"
+(() => {
+  const connections = [], sockets = [], descriptions = [];
+  window.instruments = { descriptions };
+
+  const capture = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
+  if (capture) navigator.mediaDevices.getUserMedia = wanted => {
+    const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    const audio = wanted.audio ? { ...(wanted.audio === true ? {} : wanted.audio), ...plain } : wanted.audio;
+    return capture({ ...wanted, audio });
+  };
+
+  const Connection = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Connection {
+    constructor(...args) { super(...args); connections.push(this); }
+    setLocalDescription(d) {
+      return super.setLocalDescription(d).then(() => this.note('local', this.localDescription));
+    }
+    setRemoteDescription(d) {
+      this.note('remote', d);
+      return super.setRemoteDescription(d);
+    }
+    note(kind, d) { if (d) descriptions.push({ kind, type: d.type, sdp: d.sdp }); }
+  };
+
+  const Socket = window.WebSocket;
+  window.WebSocket = class extends Socket {
+    constructor(...args) { super(...args); sockets.push(this); }
+  };
+  window.instruments.cutWebSockets = () => { for (const s of sockets) s.close(); };
+
+  window.instruments.framesDecoded = async () => {
+    let frames = 0;
+    for (const connection of connections) {
+      if (connection.connectionState === 'closed') continue;
+      for (const report of (await connection.getStats()).values())
+        if (report.type === 'inbound-rtp' && report.kind === 'video') frames += report.framesDecoded ?? 0;
+    }
+    return frames;
+  };
+
+  let context;
+  window.instruments.listen = async (id, milliseconds) => {
+    const stream = document.querySelector(`[data-testid="${id}"]`)?.srcObject;
+    if (!stream || !stream.getAudioTracks().length) return { rate: 48000, samples: [] };
+    context ??= new AudioContext();
+    await context.resume();
+    const source = context.createMediaStreamSource(new MediaStream(stream.getAudioTracks()));
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 16384;
+    source.connect(analyser);
+    await new Promise(done => setTimeout(done, milliseconds));
+    const samples = new Float32Array(analyser.fftSize);
+    analyser.getFloatTimeDomainData(samples);
+    source.disconnect();
+    const count = Math.min(samples.length, Math.floor(milliseconds * context.sampleRate / 1000 * 0.9));
+    return { rate: context.sampleRate, samples: Array.from(samples.slice(-count), s => Math.round(s * 32767)) };
+  };
+})();
+"#;
