@@ -1,0 +1,141 @@
+//! The certificate of every TLS listener: the operator's own, or one made here and signed by a local CA.
+//!
+//! Browsers refuse a microphone without HTTPS and a WebSocket with an unknown certificate without a word
+//! (FEATURES.md 3 row 30), so a first start must end with a certificate that needs one download, not an openssl evening.
+
+mod local_ca;
+mod own;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::Config;
+
+/// The certificate in use, which can be changed while listeners run.
+#[derive(Debug)]
+pub struct Certificates {
+    current: ArcSwap<CertifiedKey>,
+    /// The CA to offer for download as DER and PEM; `None` with the operator's own certificate.
+    ca: Option<CaFile>,
+}
+
+/// The local CA's certificate, for people to install.
+#[derive(Debug, Clone)]
+pub struct CaFile {
+    /// As `/ca.crt`: what phones and Windows open with a tap.
+    pub der: Vec<u8>,
+    /// As `/ca.pem`.
+    pub pem: String,
+}
+
+impl Certificates {
+    /// Loads or makes the certificate. `addresses` and `names` are those of the host.
+    ///
+    /// # Errors
+    /// The operator's files cannot be used, or the data directory cannot be written.
+    pub fn open(config: &Config, names: &BTreeSet<String>, addresses: &BTreeSet<IpAddr>) -> anyhow::Result<Arc<Self>> {
+        let (key, ca) = match (&config.certificate, &config.private_key) {
+            (Some(chain), Some(key)) => (own::load(chain, key, unix_now())?, None),
+            _ => {
+                let directory = config.data_directory.join("certs");
+                let made = local_ca::open(&directory, names, addresses, unix_now())
+                    .with_context(|| format!("certificates in {}", directory.display()))?;
+                (made.key, Some(made.ca))
+            }
+        };
+        Ok(Arc::new(Self { current: ArcSwap::from_pointee(key), ca }))
+    }
+
+    /// Looks again: a certificate of ours is made anew when it runs out soon or the host has another address, one of the
+    /// operator's is read again (they renew it by putting another file there). Open connections keep what they have.
+    ///
+    /// # Errors
+    /// As [`Certificates::open`]; the certificate in use then stays.
+    pub fn refresh(&self, config: &Config, names: &BTreeSet<String>, addresses: &BTreeSet<IpAddr>) -> anyhow::Result<()> {
+        let fresh = Self::open(config, names, addresses)?;
+        self.current.store(fresh.current.load_full());
+        Ok(())
+    }
+
+    /// The CA to offer for download.
+    #[must_use]
+    pub fn ca(&self) -> Option<&CaFile> {
+        self.ca.as_ref()
+    }
+
+    /// A TLS server that shows this certificate. `alpn` names the protocols spoken over it, none for SIP.
+    ///
+    /// # Errors
+    /// None that this process can cause.
+    pub fn server_config(self: &Arc<Self>, alpn: &[&[u8]]) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .context("TLS versions")?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        Ok(Arc::new(config))
+    }
+
+    /// A TLS client for peers that are dialled. It trusts the host's CA bundle and the local CA.
+    ///
+    /// # Errors
+    /// None that this process can cause.
+    pub fn client_config(&self) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+        let mut roots = rustls::RootCertStore::empty();
+        if let Ok(bundle) = std::fs::read("/etc/ssl/certs/ca-certificates.crt") {
+            roots.add_parsable_certificates(own::certificates(&bundle));
+        }
+        roots.add_parsable_certificates(self.ca.iter().map(|ca| CertificateDer::from(ca.der.clone())));
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .context("TLS versions")?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn certified(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Result<CertifiedKey, rustls::Error> {
+    let key = aws_lc_rs::sign::any_supported_type(key)?;
+    let certified = CertifiedKey::new(chain, key);
+    certified.keys_match()?;
+    Ok(certified)
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let part = path.with_extension("part");
+    // A left-over of an interrupted start would keep its own, maybe wider, permissions.
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(part, path)
+}

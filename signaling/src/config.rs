@@ -1,0 +1,308 @@
+//! Configuration: one TOML file, every key of which stands once, in [`keys::KEYS`].
+//!
+//! The sample file, the check and the reference are made from that table, so none of them can say something else.
+
+pub mod keys;
+mod listen;
+mod sample;
+mod value;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use listen::Listen;
+pub use sample::sample;
+use signaling_core::settings::{Registrar, Timers};
+use toml::de::{DeTable, DeValue};
+
+use self::keys::{KEYS, Key};
+use self::value::Value;
+
+/// Everything a person can set. The meaning of each field is the sentence of its key in [`KEYS`].
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Config {
+    pub data_directory: PathBuf,
+    pub addresses: Vec<IpAddr>,
+    pub advertised: Option<IpAddr>,
+    pub domain: Option<String>,
+    pub aliases: Vec<String>,
+    pub udp: Listen,
+    pub tcp: Listen,
+    pub tls: Listen,
+    pub workers: usize,
+    pub https: Listen,
+    pub websocket: Listen,
+    pub origins: Vec<String>,
+    pub hsts: Duration,
+    pub ping_interval: Duration,
+    pub missed_pongs: u32,
+    pub certificate: Option<PathBuf>,
+    pub private_key: Option<PathBuf>,
+    pub certificate_names: Vec<String>,
+    pub registrar: Registrar,
+    pub timers: Timers,
+    pub limits: Limits,
+    pub media: Media,
+    pub log: Log,
+}
+
+/// Section `[limits]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_source: usize,
+    pub handshakes: usize,
+    pub handshakes_per_source: usize,
+    pub handshake_timeout: Duration,
+    pub header_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub message_size: usize,
+    pub send_queue: usize,
+    pub worker_queue: usize,
+}
+
+/// Section `[media]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Media {
+    pub relay: Relay,
+    pub first_port: u16,
+    pub last_port: u16,
+    pub workers: usize,
+    pub ng: Option<SocketAddr>,
+}
+
+/// Which relay carries the media.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Relay {
+    /// The one of this process.
+    #[default]
+    InProcess,
+    /// One that speaks ng over UDP at this address.
+    Ng(SocketAddr),
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Log {
+    pub json: bool,
+    pub filter: String,
+}
+
+/// What is wrong with a configuration, and where. `Display` is one line for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file as it was named.
+    pub file: String,
+    /// Line and column, both from 1; `None` when no place in the file is to blame.
+    pub place: Option<(usize, usize)>,
+    /// What is wrong and what is allowed.
+    pub what: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some((line, column)) => write!(f, "{}, line {line}, column {column}: {}", self.file, self.what),
+            None => write!(f, "{}: {}", self.file, self.what),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// The configuration of an empty file.
+    ///
+    /// # Errors
+    /// None in practice: a test sets every default.
+    pub fn defaults() -> Result<Self, ConfigError> {
+        Self::parse("", "defaults")
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or has an unknown key or a value that is not allowed.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+            file: file.clone(),
+            place: None,
+            what: format!("cannot be read: {error}"),
+        })?;
+        Self::parse(&text, &file)
+    }
+
+    /// Reads `text`, which errors call `file`.
+    ///
+    /// # Errors
+    /// As [`Config::read`], without the reading.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let error = |offset: Option<usize>, what: String| ConfigError {
+            file: file.to_owned(),
+            place: offset.map(|offset| line_and_column(text, offset)),
+            what,
+        };
+        let mut config = Self::default();
+        for key in KEYS {
+            key.set_default(&mut config).map_err(|what| error(None, format!("{}: {what}", key.name)))?;
+        }
+        let table = DeTable::parse(text)
+            .map_err(|e| error(e.span().map(|span| span.start), e.message().replace('\n', ", ")))?;
+        for (section, body) in table.get_ref() {
+            let DeValue::Table(body) = body.get_ref() else {
+                let what = format!("unknown key {}; keys stand under {}", section.get_ref(), sections());
+                return Err(error(Some(section.span().start), what));
+            };
+            for (name, value) in body {
+                let full = format!("{}.{}", section.get_ref(), name.get_ref());
+                let Some(key) = KEYS.iter().find(|key| key.name == full) else {
+                    return Err(error(Some(name.span().start), unknown(section.get_ref(), &full)));
+                };
+                Value::of(value.get_ref())
+                    .and_then(|value| (key.set)(&mut config, &value))
+                    .map_err(|what| error(Some(value.span().start), refused(key, &what)))?;
+            }
+        }
+        config.check().map_err(|what| error(None, what))?;
+        Ok(config)
+    }
+
+    /// What no key can say alone.
+    fn check(&self) -> Result<(), String> {
+        if self.certificate.is_some() != self.private_key.is_some() {
+            return Err("certificate.chain and certificate.private_key go together: set both or none".into());
+        }
+        if self.media.last_port.saturating_sub(self.media.first_port) < 15 {
+            return Err("media.last_port must be at least 15 above media.first_port: a call takes up to four \
+                        ports"
+                .into());
+        }
+        if self.registrar.min_expires > self.registrar.max_expires {
+            return Err("registrar.min_expires must not be above registrar.max_expires".into());
+        }
+        let expires = self.registrar.min_expires..=self.registrar.max_expires;
+        if !expires.contains(&self.registrar.default_expires) {
+            return Err("registrar.default_expires must lie between min_expires and max_expires".into());
+        }
+        Ok(())
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data_directory.join("causeway.sqlite")
+    }
+}
+
+fn refused(key: &Key, what: &str) -> String {
+    format!("{}: {what}; allowed: {}", key.name, key.allowed)
+}
+
+fn sections() -> String {
+    let mut names: Vec<String> = Vec::new();
+    for key in KEYS {
+        let section = format!("[{}]", key.section());
+        if !names.contains(&section) {
+            names.push(section);
+        }
+    }
+    names.join(", ")
+}
+
+fn unknown(section: &str, full: &str) -> String {
+    let nearest = KEYS.iter().map(|key| (distance(key.name, full), key.name)).min();
+    if let Some((distance, name)) = nearest
+        && distance <= 3
+    {
+        return format!("unknown key {full}; did you mean {name}?");
+    }
+    let known: Vec<_> = KEYS.iter().filter(|key| key.section() == section).map(|key| key.leaf()).collect();
+    if known.is_empty() {
+        return format!("unknown section [{section}]; allowed: {}", sections());
+    }
+    format!("unknown key {full}; [{section}] has: {}", known.join(", "))
+}
+
+/// Levenshtein's distance, for "did you mean". The right-hand word is cut so that a long key costs nothing.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in right.iter().enumerate() {
+            let change = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_place_fault_and_what_is_allowed() {
+        let table = [
+            ("[sip]\nudb = \"off\"\n", Some((2, 1)), "unknown key sip.udb; did you mean sip.udp?"),
+            ("[sip]\nfrobnicate = 1\n", Some((2, 1)), "unknown key sip.frobnicate; [sip] has: domain"),
+            ("[spi]\nx = 1\n", Some((2, 1)), "unknown section [spi]; allowed: [general]"),
+            ("port = 5\n", Some((1, 1)), "unknown key port; keys stand under [general]"),
+            ("[sip]\n  udp = \"5060x\"\n", Some((2, 9)), "sip.udp: \"5060x\" is no listener; allowed: \"off\""),
+            ("[sip]\nudp = true\n", Some((2, 7)), "sip.udp: true is not text or a port"),
+            ("[sip]\nworkers = 1000\n", Some((2, 11)), "sip.workers: 1000 is out of range; allowed: 0 to 64"),
+            ("[sip]\nworkers = \"2\"\n", Some((2, 11)), "sip.workers: \"2\" is not a whole number"),
+            ("[network]\nadvertised = \"nowhere\"\n", Some((2, 14)), "\"nowhere\" is not an IP address"),
+            ("[log]\nformat = \"xml\"\n", Some((2, 10)), "log.format: \"xml\" is unknown; allowed: \"text\" or"),
+            ("[sip]\nudp = \n", Some((2, 7)), ""),
+            ("[sip\n", Some((1, 5)), ""),
+            ("[sip]\nudp = \"off\"\nudp = \"off\"\n", Some((3, 1)), "duplicate key"),
+            ("[certificate]\nchain = \"a.pem\"\n", None, "go together"),
+            ("[media]\nfirst_port = 40000\n", None, "media.last_port must be at least 15 above"),
+            ("[registrar]\nmin_expires = 3600\nmax_expires = 60\n", None, "must not be above"),
+            ("[media]\nrelay = \"tcp:1.2.3.4:5\"\n", Some((2, 9)), "\"in-process\" or \"udp:ADDRESS:PORT\""),
+        ];
+        for (text, place, what) in table {
+            let error = Config::parse(text, "x.toml").expect_err(text);
+            assert_eq!(error.place, place, "{text}: {error}");
+            assert!(error.what.contains(what), "{text}: {error}");
+            assert!(!error.to_string().contains('\n'), "one line: {error}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_allowed_and_every_name_stands_once() {
+        Config::defaults().expect("defaults");
+        for (i, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..i].iter().all(|other| other.name != key.name), "{}", key.name);
+            assert!(!key.about.is_empty() && key.about.ends_with('.'), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn values_reach_their_fields() {
+        let text = "[sip]\ndomain = \"example.com\"\nudp = 5070\n[timers]\nfr_timer = 1000\n\
+                    [media]\nrelay = \"udp:127.0.0.1:2224\"\nng = \"off\"\n[log]\nformat = \"json\"\n";
+        let config = Config::parse(text, "x.toml").unwrap();
+        assert_eq!(config.domain.as_deref(), Some("example.com"));
+        assert_eq!(config.udp, Listen::Every(5070));
+        assert_eq!(config.timers.fr_timer, Duration::from_secs(1));
+        assert_eq!(config.media.relay, Relay::Ng("127.0.0.1:2224".parse().unwrap()));
+        assert_eq!(config.media.ng, None);
+        assert!(config.log.json);
+    }
+}

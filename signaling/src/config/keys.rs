@@ -1,0 +1,400 @@
+//! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
+
+use toml::de::DeValue;
+
+use super::value::Value;
+use super::{Config, Relay};
+
+/// One key: its name, what it may hold, what it is when left out, and what it does.
+pub struct Key {
+    /// `section.key`, as in the file.
+    pub name: &'static str,
+    /// What is allowed, with its unit.
+    pub allowed: &'static str,
+    /// The default as TOML.
+    pub default: &'static str,
+    /// What it does, in a sentence or two.
+    pub about: &'static str,
+    /// Puts a value in its field.
+    pub(super) set: fn(&mut Config, &Value) -> Result<(), String>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("name", &self.name).field("default", &self.default).finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// The part before the dot.
+    #[must_use]
+    pub fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The part after the dot.
+    #[must_use]
+    pub fn leaf(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
+    }
+
+    pub(super) fn set_default(&self, config: &mut Config) -> Result<(), String> {
+        let value = DeValue::parse(self.default).map_err(|error| error.message().to_owned())?;
+        (self.set)(config, &Value::of(value.get_ref())?)
+    }
+}
+
+const LISTENER: &str = "\"off\", \"*:PORT\" or \"ADDRESS:PORT\"; a port alone means \"*:PORT\"";
+const HOSTS: &str = "a list of host names and addresses";
+
+/// Every key there is, in the order of the sample file.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "general.data_directory",
+        allowed: "a path, relative to the working directory or absolute",
+        default: "\"var\"",
+        about: "Directory of the accounts and registrations (SQLite), the local CA and the certificates. Made if missing.",
+        set: |c, v| v.text().map(|text| c.data_directory = text.into()),
+    },
+    Key {
+        name: "network.addresses",
+        allowed: "a list of IP addresses of this host; empty for all of them",
+        default: "[]",
+        about: "The local addresses that `*` of a listener stands for.",
+        set: |c, v| v.addresses().map(|list| c.addresses = list),
+    },
+    Key {
+        name: "network.advertised",
+        allowed: "an IP address; empty for the local one by which the peer is reached",
+        default: "\"\"",
+        about: "The address under which others reach this host when it is none of its own (1:1 NAT, cloud); written into SIP and SDP.",
+        set: |c, v| v.address().map(|address| c.advertised = address),
+    },
+    Key {
+        name: "sip.domain",
+        allowed: "a host name or address; empty for the advertised or primary address of the host",
+        default: "\"\"",
+        about: "The SIP domain: the part after the @ of every account, and the realm of its password.",
+        set: |c, v| v.host().map(|host| c.domain = host),
+    },
+    Key {
+        name: "sip.aliases",
+        allowed: HOSTS,
+        default: "[]",
+        about: "More names of the same domain. The addresses and the name of the host are always among them.",
+        set: |c, v| v.hosts().map(|list| c.aliases = list),
+    },
+    Key {
+        name: "sip.udp",
+        allowed: LISTENER,
+        default: "\"*:5060\"",
+        about: "SIP over UDP.",
+        set: |c, v| v.listen().map(|listen| c.udp = listen),
+    },
+    Key {
+        name: "sip.tcp",
+        allowed: LISTENER,
+        default: "\"*:5060\"",
+        about: "SIP over TCP.",
+        set: |c, v| v.listen().map(|listen| c.tcp = listen),
+    },
+    Key {
+        name: "sip.tls",
+        allowed: LISTENER,
+        default: "\"*:5061\"",
+        about: "SIP over TLS.",
+        set: |c, v| v.listen().map(|listen| c.tls = listen),
+    },
+    Key {
+        name: "sip.workers",
+        allowed: "0 to 64 threads; 0 for one per processor",
+        default: "0",
+        about: "Signalling threads. A call lives on one of them.",
+        set: |c, v| v.number(0, 64).map(|number| c.workers = number),
+    },
+    Key {
+        name: "https.listen",
+        allowed: LISTENER,
+        default: "\"*:8443\"",
+        about: "The page, the CA certificate, /healthz and SIP over secure WebSocket (any path), all on one port.",
+        set: |c, v| v.listen().map(|listen| c.https = listen),
+    },
+    Key {
+        name: "https.websocket",
+        allowed: LISTENER,
+        default: "\"off\"",
+        about: "The same without TLS, for a reverse proxy in front; browsers refuse the microphone on such a page.",
+        set: |c, v| v.listen().map(|listen| c.websocket = listen),
+    },
+    Key {
+        name: "https.origins",
+        allowed: "a list of \"self\" (this page), \"*\" (any page) and origins such as \"https://example.com\"",
+        default: "[\"self\"]",
+        about: "Pages that may open a WebSocket. A client that sends no Origin header is no page and is always let in.",
+        set: |c, v| v.list().map(|list| c.origins = list),
+    },
+    Key {
+        name: "https.hsts",
+        allowed: "0 to 63072000 seconds; 0 for never",
+        default: "15552000",
+        about: "Strict-Transport-Security (RFC 6797). Sent only with a certificate of your own: under the local CA it would lock out browsers that do not know it.",
+        set: |c, v| v.seconds(0, 63_072_000).map(|time| c.hsts = time),
+    },
+    Key {
+        name: "https.ping_interval",
+        allowed: "1 to 300 seconds",
+        default: "25",
+        about: "Time between WebSocket pings, shorter than the idle timeouts of proxies and NATs on the way.",
+        set: |c, v| v.seconds(1, 300).map(|time| c.ping_interval = time),
+    },
+    Key {
+        name: "https.missed_pongs",
+        allowed: "1 to 10",
+        default: "2",
+        about: "A WebSocket that leaves this many pings in a row unanswered is closed.",
+        set: |c, v| v.number(1, 10).map(|number| c.missed_pongs = number),
+    },
+    Key {
+        name: "certificate.chain",
+        allowed: "a path of a PEM file; empty for a certificate made here and signed by a local CA",
+        default: "\"\"",
+        about: "Your own certificate, followed by its intermediates.",
+        set: |c, v| v.optional().map(|path| c.certificate = path.map(Into::into)),
+    },
+    Key {
+        name: "certificate.private_key",
+        allowed: "a path of a PEM file; empty together with certificate.chain",
+        default: "\"\"",
+        about: "The key of that certificate.",
+        set: |c, v| v.optional().map(|path| c.private_key = path.map(Into::into)),
+    },
+    Key {
+        name: "certificate.names",
+        allowed: HOSTS,
+        default: "[]",
+        about: "More names in the certificate made here. It always has the domain and every name and address of the host.",
+        set: |c, v| v.hosts().map(|list| c.certificate_names = list),
+    },
+    Key {
+        name: "registrar.default_expires",
+        allowed: "60 to 86400 seconds",
+        default: "3600",
+        about: "Life of a registration that asks for none (RFC 3261 section 10.3).",
+        set: |c, v| v.number(60, 86_400).map(|number| c.registrar.default_expires = number),
+    },
+    Key {
+        name: "registrar.min_expires",
+        allowed: "1 to 3600 seconds",
+        default: "60",
+        about: "The shortest registration; one that asks for less gets 423 Interval Too Brief.",
+        set: |c, v| v.number(1, 3600).map(|number| c.registrar.min_expires = number),
+    },
+    Key {
+        name: "registrar.max_expires",
+        allowed: "60 to 86400 seconds",
+        default: "3600",
+        about: "The longest registration; one that asks for more gets this.",
+        set: |c, v| v.number(60, 86_400).map(|number| c.registrar.max_expires = number),
+    },
+    Key {
+        name: "registrar.max_contacts",
+        allowed: "1 to 100",
+        default: "10",
+        about: "Contacts that one account can have at a time.",
+        set: |c, v| v.number(1, 100).map(|number| c.registrar.max_contacts = number),
+    },
+    Key {
+        name: "timers.fr_timer",
+        allowed: "1000 to 300000 ms",
+        default: "30000",
+        about: "Wait for a final reply to a request, or for the ACK to a negative reply to INVITE.",
+        set: |c, v| v.milliseconds(1000, 300_000).map(|time| c.timers.fr_timer = time),
+    },
+    Key {
+        name: "timers.fr_inv_timer",
+        allowed: "1000 to 600000 ms",
+        default: "120000",
+        about: "Wait for a final reply to an INVITE once a provisional one came on that branch: how long a phone rings.",
+        set: |c, v| v.milliseconds(1000, 600_000).map(|time| c.timers.fr_inv_timer = time),
+    },
+    Key {
+        name: "timers.max_inv_lifetime",
+        allowed: "1000 to 3600000 ms",
+        default: "180000",
+        about: "Hard end of an INVITE transaction.",
+        set: |c, v| v.milliseconds(1000, 3_600_000).map(|time| c.timers.max_inv_lifetime = time),
+    },
+    Key {
+        name: "timers.max_noninv_lifetime",
+        allowed: "1000 to 300000 ms",
+        default: "32000",
+        about: "Hard end of any other transaction.",
+        set: |c, v| v.milliseconds(1000, 300_000).map(|time| c.timers.max_noninv_lifetime = time),
+    },
+    Key {
+        name: "timers.wt_timer",
+        allowed: "0 to 60000 ms",
+        default: "5000",
+        about: "How long an ended transaction is kept to absorb late messages.",
+        set: |c, v| v.milliseconds(0, 60_000).map(|time| c.timers.wt_timer = time),
+    },
+    Key {
+        name: "timers.retr_timer1",
+        allowed: "100 to 10000 ms",
+        default: "500",
+        about: "First retransmission over UDP (T1 of RFC 3261 section 17); doubles each time.",
+        set: |c, v| v.milliseconds(100, 10_000).map(|time| c.timers.retr_timer1 = time),
+    },
+    Key {
+        name: "timers.retr_timer2",
+        allowed: "100 to 60000 ms",
+        default: "4000",
+        about: "Longest time between retransmissions (T2).",
+        set: |c, v| v.milliseconds(100, 60_000).map(|time| c.timers.retr_timer2 = time),
+    },
+    Key {
+        name: "limits.connections",
+        allowed: "1 to 1000000",
+        default: "20000",
+        about: "Stream connections at a time (TCP, TLS, HTTPS, WebSocket); more are closed at once.",
+        set: |c, v| v.number(1, 1_000_000).map(|number| c.limits.connections = number),
+    },
+    Key {
+        name: "limits.connections_per_source",
+        allowed: "1 to 1000000",
+        default: "2000",
+        about: "The same from one address. An office behind NAT is one address.",
+        set: |c, v| v.number(1, 1_000_000).map(|number| c.limits.connections_per_source = number),
+    },
+    Key {
+        name: "limits.handshakes",
+        allowed: "1 to 100000",
+        default: "2000",
+        about: "Connections at a time that have not finished their TLS handshake.",
+        set: |c, v| v.number(1, 100_000).map(|number| c.limits.handshakes = number),
+    },
+    Key {
+        name: "limits.handshakes_per_source",
+        allowed: "1 to 100000",
+        default: "256",
+        about: "The same from one address.",
+        set: |c, v| v.number(1, 100_000).map(|number| c.limits.handshakes_per_source = number),
+    },
+    Key {
+        name: "limits.handshake_timeout",
+        allowed: "100 to 120000 ms",
+        default: "10000",
+        about: "A TLS handshake, or the dialling of a peer, that takes longer is given up.",
+        set: |c, v| v.milliseconds(100, 120_000).map(|time| c.limits.handshake_timeout = time),
+    },
+    Key {
+        name: "limits.header_timeout",
+        allowed: "100 to 120000 ms",
+        default: "15000",
+        about: "An HTTP request must have sent its header within this time, and a kept connection its next one.",
+        set: |c, v| v.milliseconds(100, 120_000).map(|time| c.limits.header_timeout = time),
+    },
+    Key {
+        name: "limits.idle_timeout",
+        allowed: "1 to 86400 seconds",
+        default: "3900",
+        about: "A SIP connection over TCP or TLS that brings nothing for this long is closed; a bit above registrar.max_expires.",
+        set: |c, v| v.seconds(1, 86_400).map(|time| c.limits.idle_timeout = time),
+    },
+    Key {
+        name: "limits.message_size",
+        allowed: "4096 to 1048576 bytes",
+        default: "65535",
+        about: "The largest SIP message on a stream or WebSocket; a larger one closes the connection.",
+        set: |c, v| v.number(4096, 1_048_576).map(|number| c.limits.message_size = number),
+    },
+    Key {
+        name: "limits.send_queue",
+        allowed: "8 to 65536 messages",
+        default: "256",
+        about: "Messages that wait for a peer that reads slowly; one more closes its connection.",
+        set: |c, v| v.number(8, 65_536).map(|number| c.limits.send_queue = number),
+    },
+    Key {
+        name: "limits.worker_queue",
+        allowed: "64 to 1048576 messages",
+        default: "8192",
+        about: "Messages that wait for a signalling thread. When it is full, datagrams are dropped and streams wait.",
+        set: |c, v| v.number(64, 1_048_576).map(|number| c.limits.worker_queue = number),
+    },
+    Key {
+        name: "media.relay",
+        allowed: "\"in-process\" or \"udp:ADDRESS:PORT\"",
+        default: "\"in-process\"",
+        about: "The media relay: the one of this process, or any that speaks the ng protocol, such as rtpengine.",
+        set: set_relay,
+    },
+    Key {
+        name: "media.first_port",
+        allowed: "1024 to 65520",
+        default: "30000",
+        about: "First UDP port of media. The first few carry all browsers, the others two each a legacy phone.",
+        set: |c, v| v.number(1024, 65_520).map(|number| c.media.first_port = number),
+    },
+    Key {
+        name: "media.last_port",
+        allowed: "1039 to 65535",
+        default: "40000",
+        about: "Last UDP port of media.",
+        set: |c, v| v.number(1039, 65_535).map(|number| c.media.last_port = number),
+    },
+    Key {
+        name: "media.workers",
+        allowed: "0 to 64 threads; 0 for one per processor",
+        default: "0",
+        about: "Media threads. A call lives on one of them.",
+        set: |c, v| v.number(0, 64).map(|number| c.media.workers = number),
+    },
+    Key {
+        name: "media.ng",
+        allowed: "\"off\" or \"ADDRESS:PORT\"",
+        default: "\"127.0.0.1:2223\"",
+        about: "Where the relay of this process takes ng commands over UDP. They need no password: keep it on loopback.",
+        set: set_ng,
+    },
+    Key {
+        name: "log.format",
+        allowed: "\"text\" or \"json\"",
+        default: "\"text\"",
+        about: "How log lines look on standard error.",
+        set: |c, v| v.choice(&["text", "json"]).map(|place| c.log.json = place == 1),
+    },
+    Key {
+        name: "log.level",
+        allowed: "\"error\", \"warn\", \"info\", \"debug\", \"trace\", or per module: \"info,causeway::transport=debug\"",
+        default: "\"info\"",
+        about: "What is logged. Passwords, nonces and keys are not, at any level.",
+        set: set_level,
+    },
+];
+
+fn set_relay(config: &mut Config, value: &Value) -> Result<(), String> {
+    let text = value.text()?;
+    config.media.relay = match text.strip_prefix("udp:").map(str::parse) {
+        None if text == "in-process" => Relay::InProcess,
+        Some(Ok(address)) => Relay::Ng(address),
+        _ => return Err(format!("{text:?} is no relay")),
+    };
+    Ok(())
+}
+
+fn set_ng(config: &mut Config, value: &Value) -> Result<(), String> {
+    let text = value.text()?;
+    config.media.ng = match text.as_str() {
+        "off" => None,
+        text => Some(text.parse().map_err(|_| format!("{text:?} is no address with port"))?),
+    };
+    Ok(())
+}
+
+fn set_level(config: &mut Config, value: &Value) -> Result<(), String> {
+    let text = value.text()?;
+    text.parse::<tracing_subscriber::filter::Targets>().map_err(|error| error.to_string())?;
+    config.log.filter = text;
+    Ok(())
+}

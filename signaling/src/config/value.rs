@@ -1,0 +1,146 @@
+//! One TOML value, and how a key reads it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::listen::Listen;
+
+/// A value of one of the kinds that keys take.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+    /// Strings in brackets.
+    List(Vec<String>),
+    /// Anything else, as text for the message.
+    Other(String),
+}
+
+impl Value {
+    /// The value behind TOML's.
+    ///
+    /// # Errors
+    /// A number that does not fit, or a list of something else than text.
+    pub fn of(value: &DeValue<'_>) -> Result<Self, String> {
+        match value {
+            DeValue::String(text) => Ok(Self::Text(text.to_string())),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map(Self::Number)
+                .map_err(|_| format!("{} is too large", number.as_str())),
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| item.get_ref().as_str().map(ToOwned::to_owned))
+                .collect::<Option<_>>()
+                .map(Self::List)
+                .ok_or_else(|| "the list holds something else than text".to_owned()),
+            DeValue::Boolean(flag) => Ok(Self::Other(flag.to_string())),
+            other => Ok(Self::Other(format!("a {}", other.type_str()))),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Text(text) => format!("{text:?}"),
+            Self::Number(number) => number.to_string(),
+            Self::List(items) => format!("{items:?}"),
+            Self::Other(text) => text.clone(),
+        }
+    }
+
+    /// Text as it is.
+    pub fn text(&self) -> Result<String, String> {
+        match self {
+            Self::Text(text) if !text.chars().any(char::is_control) => Ok(text.clone()),
+            _ => Err(format!("{} is not text", self.show())),
+        }
+    }
+
+    /// Text, where empty means "not set".
+    pub fn optional(&self) -> Result<Option<String>, String> {
+        Ok(Some(self.text()?).filter(|text| !text.is_empty()))
+    }
+
+    /// A host name or an address (the `host` of RFC 3261 §25.1), lower case; empty means "not set".
+    pub fn host(&self) -> Result<Option<String>, String> {
+        self.optional()?.map(|text| host(&text)).transpose()
+    }
+
+    /// A list of hosts.
+    pub fn hosts(&self) -> Result<Vec<String>, String> {
+        self.list()?.iter().map(|text| host(text)).collect()
+    }
+
+    /// A list of text.
+    pub fn list(&self) -> Result<Vec<String>, String> {
+        match self {
+            Self::List(items) => Ok(items.clone()),
+            _ => Err(format!("{} is not a list", self.show())),
+        }
+    }
+
+    /// A whole number from `low` to `high`.
+    pub fn number<T: TryFrom<i64>>(&self, low: i64, high: i64) -> Result<T, String> {
+        let Self::Number(number) = self else {
+            return Err(format!("{} is not a whole number", self.show()));
+        };
+        if !(low..=high).contains(number) {
+            return Err(format!("{number} is out of range"));
+        }
+        T::try_from(*number).map_err(|_| format!("{number} is out of range"))
+    }
+
+    /// A span of time in milliseconds.
+    pub fn milliseconds(&self, low: i64, high: i64) -> Result<Duration, String> {
+        Ok(Duration::from_millis(self.number(low, high)?))
+    }
+
+    /// A span of time in seconds.
+    pub fn seconds(&self, low: i64, high: i64) -> Result<Duration, String> {
+        Ok(Duration::from_secs(self.number(low, high)?))
+    }
+
+    /// A listener: `off`, `*:PORT`, `ADDRESS:PORT`, or a port alone, which is `*:PORT`.
+    pub fn listen(&self) -> Result<Listen, String> {
+        match self {
+            Self::Text(text) => text.parse().map_err(|()| format!("{text:?} is no listener")),
+            Self::Number(_) => self.number(0, 65_535).map(Listen::Every),
+            _ => Err(format!("{} is not text or a port", self.show())),
+        }
+    }
+
+    /// An address without port; empty means "not set".
+    pub fn address(&self) -> Result<Option<IpAddr>, String> {
+        self.optional()?.map(|text| address(&text)).transpose()
+    }
+
+    /// A list of addresses.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>, String> {
+        self.list()?.iter().map(|text| address(text)).collect()
+    }
+
+    /// One of `words`; its place in them.
+    pub fn choice(&self, words: &[&str]) -> Result<usize, String> {
+        let text = self.text()?;
+        words.iter().position(|word| *word == text).ok_or_else(|| format!("{text:?} is unknown"))
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an IP address"))
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let named = !text.is_empty()
+        && text.len() <= 253
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if named || bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        Ok(bare.to_ascii_lowercase())
+    } else {
+        Err(format!("{text:?} is not a host name or address"))
+    }
+}

@@ -1,0 +1,70 @@
+//! What happened, as log lines: one line an event, `call_id` on every line of a call.
+//!
+//! The words "authentication failed" followed by `address=` stay as they are: fail2ban filters match them
+//! (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
+
+use signaling_core::event::{CallRecord, Event, Expiry};
+
+/// Writes the line of `event`.
+pub(crate) fn log(event: &Event) {
+    match event {
+        Event::AuthFailed { .. } | Event::Refused { .. } | Event::OutsideFailed { .. } => trouble(event),
+        Event::Registered { aor, contact, transport, source, expires } => {
+            let (aor, contact) = (aor.as_str(), contact.as_str());
+            tracing::info!(aor, contact, %transport, %source, expires, "registered");
+        }
+        Event::Unregistered { aor, contact, transport, source } => {
+            let (aor, contact) = (aor.as_str(), contact.as_str());
+            tracing::info!(aor, contact, %transport, %source, "unregistered");
+        }
+        Event::Expired { aor, contact, transport, source, cause } => {
+            let (aor, contact) = (aor.as_str(), contact.as_str());
+            let cause = match cause {
+                Expiry::TimedOut => "not renewed in time",
+                Expiry::ConnectionLost => "connection lost",
+            };
+            tracing::info!(aor, contact, %transport, %source, cause, "registration ended");
+        }
+        Event::CallInvited { call_id, from, to, source, branches } => {
+            let (call_id, from, to) = (call_id.as_str(), from.as_str(), to.as_str());
+            tracing::info!(call_id, from, to, %source, branches, "call");
+        }
+        Event::CallRinging { call_id, code } => tracing::info!(call_id = call_id.as_str(), code, "call rings"),
+        Event::CallAnswered { call_id, after } => {
+            tracing::info!(call_id = call_id.as_str(), after_ms = milliseconds(*after), "call answered");
+        }
+        Event::CallEnded(record) => ended(record),
+        Event::CallFailed { call_id, from, to, code, reason } => {
+            let (call_id, from, to, reason) = (call_id.as_str(), from.as_str(), to.as_str(), reason.as_str());
+            tracing::info!(call_id, from, to, code, reason, "call not answered");
+        }
+    }
+}
+
+fn trouble(event: &Event) {
+    match event {
+        Event::AuthFailed { source, transport, user, method, call_id, reason } => {
+            let (user, method, call_id) = (user.as_str(), method.as_str(), call_id.as_str());
+            let (address, port, reason) = (source.ip(), source.port(), reason.as_str());
+            tracing::warn!(%address, port, %transport, user, method, call_id, reason, "authentication failed");
+        }
+        Event::Refused { source, method, call_id, code, reason } => {
+            let (method, call_id, reason) = (method.as_str(), call_id.as_str(), reason.as_str());
+            tracing::info!(%source, method, call_id, code, reason, "request refused");
+        }
+        Event::OutsideFailed { call_id, what } => {
+            tracing::warn!(call_id = call_id.as_str(), what = what.as_str(), "request failed");
+        }
+        _ => {}
+    }
+}
+
+fn ended(record: &CallRecord) {
+    let (call_id, from, to) = (record.call_id.as_str(), record.from.as_str(), record.to.as_str());
+    let (duration_ms, cause) = (milliseconds(record.duration), record.cause.as_str());
+    tracing::info!(call_id, from, to, duration_ms, cause, "call ended");
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,355 @@
+//! The one place where concrete things meet: configuration, sockets, store, relay, and the workers that use them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rand::Rng as _;
+use signaling_core::flow::Protocol;
+use signaling_core::location::Location;
+use signaling_core::outside::Outside;
+use signaling_core::proxy::Proxy;
+use signaling_core::settings::{self, Settings};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::certs::Certificates;
+use crate::config::{Config, Listen};
+use crate::media_link::MediaLink;
+use crate::resolver::Dns;
+use crate::store::{Database, unix_now};
+use crate::transport::{
+    Bound, Listener, Origins, Ping, StreamListener, Transport, UdpListener, WebSettings,
+};
+use crate::worker::{self, Inbox, Workers};
+use crate::{host, page};
+
+/// How long calls get to end when the gateway stops. With what follows it stays below five seconds.
+const SHUTDOWN: Duration = Duration::from_secs(4);
+/// How often the host's addresses and the certificate are looked at.
+const WATCH: Duration = Duration::from_secs(60);
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    domain: String,
+    bound: Vec<Bound>,
+    certificates: Arc<Certificates>,
+    database: Database,
+    transport: Arc<Transport>,
+    workers: Arc<Workers>,
+    threads: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+    media: MediaLink,
+}
+
+impl Gateway {
+    /// Starts everything, or nothing: a listener that cannot be bound ends the start.
+    ///
+    /// # Errors
+    /// What cannot be opened, with the setting or file it comes from.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        make_data_directory(&config.data_directory)?;
+        let host_addresses = match config.addresses.as_slice() {
+            [] => host::addresses().context("addresses of this host")?,
+            listed => listed.to_vec(),
+        };
+        let domain = domain(&config, &host_addresses);
+        let database = Database::open(&config.database()).await?;
+        warn_of_other_domains(&database, &domain).await?;
+        let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
+        let certificates = Certificates::open(&config, &names, &addresses)?;
+
+        let udp = bind_udp(config.udp, &host_addresses)?;
+        let streams = bind_streams(&config)?;
+        let bound = bound_addresses(&udp, &streams, &host_addresses);
+
+        let media = MediaLink::start(&config.media, config.advertised)?;
+        let count = threads(config.workers);
+        let (workers, inboxes) = Workers::new(count, config.limits.worker_queue);
+        let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
+        let client = certificates.client_config()?;
+        let transport =
+            Transport::new(config.limits.clone(), ping, udp, Arc::clone(&workers), client, Handle::current());
+        let settings = Arc::new(settings(&config, &domain, &bound, &host_addresses));
+        let location = Arc::new(Location::new());
+        location.load(database.registrations(unix_now()).await?);
+
+        let maker = WorkerMaker { settings, location, database: database.clone(), media: media.clone() };
+        let threads = inboxes
+            .into_iter()
+            .map(|inbox| maker.start(inbox, Arc::clone(&transport)))
+            .collect::<anyhow::Result<_>>()?;
+
+        let mut tasks = JoinSet::new();
+        transport.start();
+        start_streams(&mut tasks, streams, &config, &domain, &certificates, &transport)?;
+        tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
+        for listener in &bound {
+            tracing::info!(protocol = %listener.protocol, address = %listener.address, "listening");
+        }
+        Ok(Self { domain, bound, certificates, database, transport, workers, threads, tasks, media })
+    }
+
+    /// The SIP domain in use.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// Every address on which it listens.
+    #[must_use]
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
+    }
+
+    /// The accounts and registrations.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The certificate in use.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// Ends all calls and stops, within five seconds.
+    ///
+    /// # Errors
+    /// A worker did not end its calls in time; the gateway stops all the same.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SHUTDOWN;
+        self.tasks.abort_all();
+        self.workers.shut_down();
+        let mut late = 0;
+        while let Some(thread) = self.threads.pop() {
+            while !thread.is_finished() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            if !thread.is_finished() {
+                late += 1;
+            } else if thread.join().is_err() {
+                tracing::error!("a signalling thread had panicked");
+            }
+        }
+        // What the workers said last must leave before the connections do.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.transport.close();
+        let closed = async {
+            while self.transport.connection_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_millis(300), closed).await.is_ok();
+        tracing::debug!(in_time, "connections closed");
+        self.media.shut_down();
+        let flushed = tokio::time::timeout(Duration::from_millis(400), self.database.close()).await;
+        anyhow::ensure!(flushed.is_ok(), "the database is still busy");
+        anyhow::ensure!(late == 0, "{late} signalling threads did not end their calls in time");
+        Ok(())
+    }
+}
+
+/// What every worker is made from.
+struct WorkerMaker {
+    settings: Arc<Settings>,
+    location: Arc<Location>,
+    database: Database,
+    media: MediaLink,
+}
+
+impl WorkerMaker {
+    fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
+        let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
+        let (database, media) = (self.database.clone(), self.media.clone());
+        worker::start(inbox, transport, move |now| {
+            let resolver = Dns::system()?;
+            let outside =
+                Outside { store: Box::new(database), media: media.control(), resolver: Box::new(resolver) };
+            let seed: [u8; 32] = rand::rng().random();
+            Ok(Proxy::new(settings, location, outside, seed, now, unix_now()))
+        })
+    }
+}
+
+fn make_data_directory(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("general.data_directory {}", path.display()))
+}
+
+/// The configured domain, else the address by which others reach this host.
+#[must_use]
+pub fn domain(config: &Config, addresses: &[IpAddr]) -> String {
+    if let Some(domain) = &config.domain {
+        return domain.clone();
+    }
+    let address = config.advertised.or_else(|| addresses.first().copied());
+    address.map_or_else(|| "localhost".to_owned(), |address| address.to_string())
+}
+
+async fn warn_of_other_domains(database: &Database, domain: &str) -> anyhow::Result<()> {
+    let mut others: Vec<String> = database.accounts().await?.into_iter().map(|(_, domain)| domain).collect();
+    others.retain(|other| other != domain);
+    others.dedup();
+    for other in others {
+        tracing::warn!(domain = other, in_use = domain, "accounts of another domain cannot sign in; see sip.domain");
+    }
+    Ok(())
+}
+
+fn certificate_names(config: &Config, domain: &str, addresses: &[IpAddr]) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
+    let mut names = BTreeSet::from(["localhost".to_owned()]);
+    let mut ips: BTreeSet<IpAddr> = addresses.iter().copied().chain(config.advertised).collect();
+    ips.extend([IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()]);
+    let listed = config.certificate_names.iter().chain(&config.aliases).cloned();
+    for name in listed.chain([domain.to_owned()]).chain(host::name()) {
+        match name.parse() {
+            Ok(ip) => _ = ips.insert(ip),
+            Err(_) => _ = names.insert(name),
+        }
+    }
+    (names, ips)
+}
+
+fn bind_udp(listen: Listen, addresses: &[IpAddr]) -> anyhow::Result<Vec<Arc<UdpListener>>> {
+    Ok(listen.addresses(addresses).into_iter().map(|a| UdpListener::bind("sip.udp", a)).collect::<Result<_, _>>()?)
+}
+
+/// The bound listeners of one kind.
+struct Streams {
+    protocol: Protocol,
+    sockets: Vec<StreamListener>,
+}
+
+fn bind_streams(config: &Config) -> anyhow::Result<Vec<Streams>> {
+    let kinds = [
+        (Protocol::Tcp, "sip.tcp", config.tcp),
+        (Protocol::Tls, "sip.tls", config.tls),
+        (Protocol::Wss, "https.listen", config.https),
+        (Protocol::Ws, "https.websocket", config.websocket),
+    ];
+    let mut streams = Vec::new();
+    for (protocol, setting, listen) in kinds {
+        streams.push(Streams { protocol, sockets: StreamListener::bind(setting, listen, &config.addresses)? });
+    }
+    Ok(streams)
+}
+
+/// Concrete addresses only: a wildcard socket counts once for each address of the host.
+fn bound_addresses(udp: &[Arc<UdpListener>], streams: &[Streams], host_addresses: &[IpAddr]) -> Vec<Bound> {
+    let mut bound: Vec<Bound> =
+        udp.iter().map(|socket| Bound { protocol: Protocol::Udp, address: socket.local() }).collect();
+    for kind in streams {
+        for address in kind.sockets.iter().map(StreamListener::address) {
+            let concrete = if address.ip().is_unspecified() {
+                let reached = |ip: &&IpAddr| address.is_ipv6() || ip.is_ipv4();
+                host_addresses.iter().filter(reached).map(|ip| (*ip, address.port()).into()).collect()
+            } else {
+                vec![address]
+            };
+            bound.extend(concrete.into_iter().map(|address| Bound { protocol: kind.protocol, address }));
+        }
+    }
+    bound
+}
+
+fn threads(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64),
+        count => count,
+    }
+}
+
+fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[IpAddr]) -> Settings {
+    let mut aliases: Vec<String> = config.aliases.clone();
+    aliases.extend(host_addresses.iter().chain(&config.advertised).map(ToString::to_string));
+    aliases.push("localhost".to_owned());
+    aliases.extend(host::name());
+    aliases.retain(|alias| alias != domain);
+    let advertised = |bound: &Bound| {
+        let ip = config.advertised.filter(|ip| {
+            ip.is_ipv4() == bound.address.is_ipv4() && !bound.address.ip().is_loopback()
+        })?;
+        Some((ip.to_string(), bound.address.port()))
+    };
+    let listeners = bound.iter().map(|bound| settings::Listener {
+        protocol: bound.protocol,
+        addr: bound.address,
+        advertised: advertised(bound),
+    });
+    let defaults = Settings::default();
+    Settings {
+        domains: vec![domain.to_owned()],
+        aliases,
+        listeners: listeners.collect(),
+        timers: config.timers,
+        registrar: config.registrar,
+        limits: settings::Limits { max_message_size: config.limits.message_size, ..defaults.limits },
+        ..defaults
+    }
+}
+
+fn start_streams(
+    tasks: &mut JoinSet<()>,
+    streams: Vec<Streams>,
+    config: &Config,
+    domain: &str,
+    certificates: &Arc<Certificates>,
+    transport: &Arc<Transport>,
+) -> anyhow::Result<()> {
+    let hsts = (certificates.ca().is_none()).then_some(config.hsts);
+    let web = WebSettings {
+        pages: page::router(domain, Arc::clone(certificates)),
+        origins: Origins::new(&config.origins),
+        hsts,
+    };
+    for Streams { protocol, sockets } in streams {
+        let listener = match protocol {
+            Protocol::Tls => Listener::sip(Some(certificates.server_config(&[])?)),
+            Protocol::Wss => Listener::web(Some(certificates.server_config(&[b"http/1.1"])?), &web),
+            // Strict transport security said over plain HTTP means nothing (RFC 6797 §7.2).
+            Protocol::Ws => Listener::web(None, &WebSettings { hsts: None, ..web.clone() }),
+            Protocol::Tcp | Protocol::Udp => Listener::sip(None),
+        };
+        for socket in sockets {
+            tasks.spawn(socket.run(listener.clone(), Arc::clone(transport)));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the certificate good, and tells when the host has got another address.
+async fn watch(config: Config, domain: String, started_with: Vec<IpAddr>, certificates: Arc<Certificates>) {
+    let mut known = started_with;
+    let mut ticks = tokio::time::interval(WATCH);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let now = match (config.addresses.is_empty(), host::addresses()) {
+            (true, Ok(now)) => now,
+            _ => known.clone(),
+        };
+        let gained: Vec<_> = now.iter().filter(|ip| !known.contains(ip)).collect();
+        if !gained.is_empty() {
+            tracing::warn!(?gained, "this host has another address: restart to take calls on it");
+        }
+        let (names, addresses) = certificate_names(&config, &domain, &now);
+        // Signing and files: short, but not for a thread that carries connections.
+        let (shared, config) = (Arc::clone(&certificates), config.clone());
+        let refresh = tokio::task::spawn_blocking(move || shared.refresh(&config, &names, &addresses));
+        if let Ok(Err(error)) = refresh.await {
+            tracing::error!(error = format!("{error:#}"), "certificate not renewed");
+        }
+        known = now;
+    }
+}

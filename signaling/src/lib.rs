@@ -1,0 +1,34 @@
+//! The shell of the signalling half and the gateway as a whole: sockets, threads, files, the database, HTTP.
+//!
+//! It decides nothing about a call; that is `signaling_core`. [`gateway::Gateway`] puts the parts together:
+//!
+//! | module | one line |
+//! |---|---|
+//! | [`config`] | every key once: name, what is allowed, default, sentence; sample and check are made from the table |
+//! | [`gateway`] | the composition root |
+//! | [`transport`] | UDP, TCP, TLS, WS, WSS and HTTP; the flow table; limits |
+//! | [`worker`] | the signalling threads, each with a proxy of its own |
+//! | [`store`] | accounts and registrations in SQLite |
+//! | [`certs`] | the local CA, or the operator's own certificate |
+//! | [`media_link`] | the relay, in process or over ng |
+//! | [`resolver`] | names to addresses (RFC 3263) |
+//! | [`page`] | the softphone page and what else HTTP answers |
+//! | [`accounts`], [`demo`] | the `user` commands; the demo accounts and the first screen |
+//! | [`host`], [`logging`] | what this host is called; how lines are written |
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+pub mod certs;
+pub mod config;
+pub mod demo;
+mod events;
+mod framing;
+pub mod gateway;
+pub mod host;
+pub mod logging;
+pub mod media_link;
+pub mod page;
+pub mod resolver;
+pub mod store;
+pub mod transport;
+pub mod worker;

@@ -1,0 +1,115 @@
+//! What the HTTP side answers: the page, the CA certificate, and two small facts for programs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::get;
+use rust_embed::RustEmbed;
+use serde::Serialize;
+
+use crate::certs::Certificates;
+
+/// The built page. The folder is absent in a build without Node; then [`NOT_BUILT`] says how to make it.
+#[derive(RustEmbed)]
+#[folder = "../web-demo/dist"]
+#[allow_missing = true]
+struct Assets;
+
+const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Causeway</title>\
+    <h1>The page is not built</h1><p>The gateway runs, but was built without its softphone page. Build both with \
+    <code>make run</code>, or the page alone with <code>make page</code> and then the gateway again.</p></html>";
+
+/// What the page asks the gateway about itself.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PageInfo {
+    name: &'static str,
+    version: &'static str,
+    domain: String,
+    websocket_path: &'static str,
+    ca_certificate: Option<&'static str>,
+    ice_servers: [&'static str; 0],
+}
+
+struct Site {
+    domain: String,
+    certificates: Arc<Certificates>,
+}
+
+/// All paths of the site of `domain`.
+#[must_use]
+pub fn router(domain: &str, certificates: Arc<Certificates>) -> Router {
+    Router::new()
+        .route("/", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
+        .route("/{*path}", get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/api/page", get(page_info))
+        .route("/ca.crt", get(ca_crt))
+        .route("/ca.pem", get(ca_pem))
+        .with_state(Arc::new(Site { domain: domain.to_owned(), certificates }))
+}
+
+async fn page_info(State(site): State<Arc<Site>>) -> Response {
+    let info = PageInfo {
+        name: "Causeway",
+        version: env!("CARGO_PKG_VERSION"),
+        domain: site.domain.clone(),
+        websocket_path: "/ws",
+        ca_certificate: site.certificates.ca().map(|_| "/ca.crt"),
+        ice_servers: [],
+    };
+    ([(header::CACHE_CONTROL, "no-store")], Json(info)).into_response()
+}
+
+async fn ca_crt(State(site): State<Arc<Site>>) -> Response {
+    match site.certificates.ca() {
+        Some(ca) => download("application/x-x509-ca-cert", "causeway-ca.crt", ca.der.clone()),
+        None => no_ca(),
+    }
+}
+
+async fn ca_pem(State(site): State<Arc<Site>>) -> Response {
+    match site.certificates.ca() {
+        Some(ca) => download("application/x-pem-file", "causeway-ca.pem", ca.pem.clone().into_bytes()),
+        None => no_ca(),
+    }
+}
+
+fn no_ca() -> Response {
+    (StatusCode::NOT_FOUND, "this gateway has a certificate of its operator and no CA of its own\n").into_response()
+}
+
+fn download(content_type: &'static str, name: &str, bytes: Vec<u8>) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let content_type = content_type.to_owned();
+    ([(header::CONTENT_TYPE, content_type), (header::CONTENT_DISPOSITION, disposition)], bytes).into_response()
+}
+
+/// A file of the page. Names with a hash in them never change; the others are asked for again each time, which costs a 304.
+fn asset(path: &str, headers: &HeaderMap) -> Response {
+    let Some(file) = Assets::get(path) else {
+        if path == "index.html" {
+            return Html(NOT_BUILT).into_response();
+        }
+        return (StatusCode::NOT_FOUND, "not found\n").into_response();
+    };
+    let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]));
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let fields = [
+        (header::CONTENT_TYPE, with_charset(file.metadata.mimetype())),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+        (header::ETAG, tag),
+    ];
+    if known {
+        return (StatusCode::NOT_MODIFIED, fields).into_response();
+    }
+    (fields, Body::from(file.data.into_owned())).into_response()
+}
+
+fn with_charset(mime: &str) -> String {
+    if mime.starts_with("text/") { format!("{mime}; charset=utf-8") } else { mime.to_owned() }
+}

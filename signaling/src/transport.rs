@@ -1,0 +1,176 @@
+//! Sockets: bytes come in on them and go to the worker of their call; what the workers send goes out on them.
+
+mod admission;
+mod flows;
+mod listen;
+mod stream;
+mod udp;
+mod web;
+mod websocket;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use signaling_core::flow::{Destination, Outbound, Protocol};
+use tokio::runtime::Handle;
+use tokio_rustls::TlsConnector;
+
+use self::admission::Admission;
+use self::flows::{Flows, Queued};
+pub use self::listen::{BindError, Bound, Listener, StreamListener};
+pub use self::udp::UdpListener;
+pub use self::web::{Origins, WebSettings};
+use crate::config::Limits;
+use crate::worker::{WorkerId, Workers};
+
+/// Every socket of the process, shared by listeners (which put connections in) and workers (which send).
+#[derive(Debug)]
+pub struct Transport {
+    flows: Flows,
+    udp: Vec<Arc<UdpListener>>,
+    connections: Arc<Admission>,
+    handshakes: Arc<Admission>,
+    limits: Limits,
+    ping: Ping,
+    workers: Arc<Workers>,
+    dialler: TlsConnector,
+    runtime: Handle,
+    /// Datagrams the kernel would not take, lost as on a wire.
+    unsent: AtomicU64,
+}
+
+/// The WebSocket keep-alive.
+#[derive(Debug, Clone, Copy)]
+pub struct Ping {
+    /// Time between pings.
+    pub interval: Duration,
+    /// Pings in a row that may stay unanswered.
+    pub missed: u32,
+}
+
+impl Transport {
+    /// The sockets of this process; `runtime` runs the tasks of its connections.
+    #[must_use]
+    pub fn new(
+        limits: Limits,
+        ping: Ping,
+        udp: Vec<Arc<UdpListener>>,
+        workers: Arc<Workers>,
+        client: Arc<rustls::ClientConfig>,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            flows: Flows::default(),
+            udp,
+            connections: Admission::new(limits.connections, limits.connections_per_source),
+            handshakes: Admission::new(limits.handshakes, limits.handshakes_per_source),
+            limits,
+            ping,
+            workers,
+            dialler: TlsConnector::from(client),
+            runtime,
+            unsent: AtomicU64::new(0),
+        })
+    }
+
+    /// Starts reading from the UDP sockets.
+    pub fn start(self: &Arc<Self>) {
+        for socket in &self.udp {
+            self.runtime.spawn(Arc::clone(socket).receive(Arc::clone(&self.workers)));
+        }
+    }
+
+    /// Sends a message of `worker`, which learns of a failure through its mailbox. Never waits.
+    pub fn send(self: &Arc<Self>, worker: WorkerId, outbound: Outbound) {
+        let Outbound { destination, bytes, token } = outbound;
+        let queued = Queued { bytes, token, worker };
+        let unsent = match destination {
+            Destination::Flow(flow) => match flow.connection {
+                Some(connection) => self.flows.send(connection, queued).err(),
+                None => self.send_datagram(Some(flow.local), flow.remote, queued).err(),
+            },
+            Destination::Address { protocol: Protocol::Udp, remote } => self.send_datagram(None, remote, queued).err(),
+            Destination::Address { protocol, remote } => self.send_to_address(protocol, remote, queued).err(),
+        };
+        if let Some(queued) = unsent {
+            self.fail(&queued);
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close(&self) {
+        self.flows.close_all();
+    }
+
+    /// Open SIP connections: streams and WebSockets.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.flows.len()
+    }
+
+    fn fail(&self, queued: &Queued) {
+        self.workers.send_failed(queued.worker, queued.token);
+    }
+
+    /// From the socket of `local`, or the one by which the kernel would go to `remote`.
+    fn send_datagram(&self, local: Option<SocketAddr>, remote: SocketAddr, queued: Queued) -> Result<(), Queued> {
+        let Some(socket) = self.udp_socket(local, remote.ip()) else { return Err(queued) };
+        match socket.send(&queued.bytes, remote) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                self.unsent.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(%remote, %error, "datagram not sent");
+                Err(queued)
+            }
+        }
+    }
+
+    fn udp_socket(&self, local: Option<SocketAddr>, remote: IpAddr) -> Option<&UdpListener> {
+        if let Some(local) = local
+            && let Some(socket) = self.udp.iter().find(|socket| socket.local() == local)
+        {
+            return Some(socket);
+        }
+        let family = || self.udp.iter().filter(|socket| socket.local().is_ipv4() == remote.is_ipv4());
+        let mut same_family = family();
+        let (first, second) = (same_family.next(), same_family.next());
+        if second.is_none() {
+            return first.map(Arc::as_ref);
+        }
+        let route = crate::host::route_to(remote);
+        family().find(|socket| Some(socket.local().ip()) == route).or(first).map(Arc::as_ref)
+    }
+
+    /// Over an open connection, or a new one when the peer can be dialled.
+    fn send_to_address(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        remote: SocketAddr,
+        queued: Queued,
+    ) -> Result<(), Queued> {
+        let queued = match self.flows.find(protocol, remote) {
+            Some(connection) => match self.flows.send(connection, queued) {
+                Ok(()) => return Ok(()),
+                Err(queued) => queued,
+            },
+            None => queued,
+        };
+        if protocol.is_websocket() {
+            return Err(queued);
+        }
+        let Some(permit) = self.connections.admit(remote.ip()) else { return Err(queued) };
+        let registration = self.flows.open(protocol, remote, self.limits.send_queue);
+        let sent = self.flows.send(registration.id(), queued);
+        let transport = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let _permit = permit;
+            stream::dial(transport, registration, protocol, remote).await;
+        });
+        sent
+    }
+}

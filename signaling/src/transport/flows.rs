@@ -1,0 +1,180 @@
+//! The open connections, by number and by peer.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use signaling_core::flow::{ConnectionId, Protocol, SendToken};
+use tokio::sync::{Notify, mpsc};
+
+use crate::worker::WorkerId;
+
+/// A message on its way out, and who wants to know if it does not get there.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) bytes: Bytes,
+    pub(super) token: SendToken,
+    pub(super) worker: WorkerId,
+}
+
+/// The table.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Flows {
+    table: Arc<RwLock<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    last: u64,
+    connections: HashMap<ConnectionId, Connection>,
+    peers: HashMap<(Protocol, SocketAddr), ConnectionId>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    queue: mpsc::Sender<Queued>,
+    close: Arc<Notify>,
+}
+
+/// A connection's own end: what it is to write, and its place in the table, which ends with it.
+#[derive(Debug)]
+pub(super) struct Registration {
+    id: ConnectionId,
+    peer: (Protocol, SocketAddr),
+    /// What is to be written.
+    pub(super) queue: mpsc::Receiver<Queued>,
+    /// Told when the connection must end.
+    pub(super) close: Arc<Notify>,
+    flows: Flows,
+}
+
+impl Flows {
+    /// Enters a connection to `remote` whose queue holds `capacity` messages.
+    pub(super) fn open(&self, protocol: Protocol, remote: SocketAddr, capacity: usize) -> Registration {
+        let (sender, queue) = mpsc::channel(capacity);
+        let close = Arc::new(Notify::new());
+        let mut table = self.write();
+        table.last += 1;
+        let id = ConnectionId(table.last);
+        table.connections.insert(id, Connection { queue: sender, close: Arc::clone(&close) });
+        table.peers.insert((protocol, remote), id);
+        drop(table);
+        Registration { id, peer: (protocol, remote), queue, close, flows: self.clone() }
+    }
+
+    /// Queues a message, or gives it back when the connection is gone. A full queue means a peer that does not read: its
+    /// connection is closed, for the memory is ours and the time is the call's.
+    pub(super) fn send(&self, connection: ConnectionId, queued: Queued) -> Result<(), Queued> {
+        let table = self.read();
+        let Some(connection) = table.connections.get(&connection) else { return Err(queued) };
+        connection.queue.try_send(queued).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(queued) => {
+                connection.close.notify_one();
+                queued
+            }
+            mpsc::error::TrySendError::Closed(queued) => queued,
+        })
+    }
+
+    /// The newest open connection to `remote`.
+    pub(super) fn find(&self, protocol: Protocol, remote: SocketAddr) -> Option<ConnectionId> {
+        self.read().peers.get(&(protocol, remote)).copied()
+    }
+
+    pub(super) fn close_all(&self) {
+        for connection in self.read().connections.values() {
+            connection.close.notify_one();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.read().connections.len()
+    }
+
+    /// Nothing that is done under the lock can panic half-way.
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registration {
+    /// The connection's number.
+    pub(super) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Leaves the table, and returns what was queued and not written.
+    pub(super) fn end(mut self) -> Vec<Queued> {
+        self.leave();
+        self.queue.close();
+        let mut left = Vec::new();
+        while let Ok(queued) = self.queue.try_recv() {
+            left.push(queued);
+        }
+        left
+    }
+
+    fn leave(&self) {
+        let mut table = self.flows.write();
+        table.connections.remove(&self.id);
+        if table.peers.get(&self.peer) == Some(&self.id) {
+            table.peers.remove(&self.peer);
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(token: u64) -> Queued {
+        Queued { bytes: Bytes::from_static(b"x"), token: SendToken(token), worker: WorkerId(0) }
+    }
+
+    #[test]
+    fn a_message_reaches_its_connection_until_that_is_gone() {
+        let flows = Flows::default();
+        let remote = "192.0.2.1:5060".parse().unwrap();
+        let mut open = flows.open(Protocol::Tcp, remote, 2);
+        assert_eq!(flows.find(Protocol::Tcp, remote), Some(open.id()));
+        assert_eq!(flows.find(Protocol::Tls, remote), None);
+        flows.send(open.id(), queued(1)).unwrap();
+        assert_eq!(open.queue.try_recv().unwrap().token, SendToken(1));
+        flows.send(open.id(), queued(2)).unwrap();
+        let id = open.id();
+        let left: Vec<_> = open.end().into_iter().map(|queued| queued.token).collect();
+        assert_eq!(left, [SendToken(2)], "what was not written is given back");
+        assert!(flows.send(id, queued(3)).is_err());
+        assert_eq!((flows.find(Protocol::Tcp, remote), flows.len()), (None, 0));
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_to_go() {
+        let flows = Flows::default();
+        let open = flows.open(Protocol::Wss, "192.0.2.1:1".parse().unwrap(), 1);
+        flows.send(open.id(), queued(1)).unwrap();
+        assert!(flows.send(open.id(), queued(2)).is_err());
+        open.close.notified().await;
+    }
+
+    #[test]
+    fn the_end_of_an_old_connection_leaves_the_newer_one_of_its_peer() {
+        let flows = Flows::default();
+        let remote = "192.0.2.1:5060".parse().unwrap();
+        let old = flows.open(Protocol::Tcp, remote, 1);
+        let new = flows.open(Protocol::Tcp, remote, 1);
+        drop(old);
+        assert_eq!(flows.find(Protocol::Tcp, remote), Some(new.id()));
+    }
+}

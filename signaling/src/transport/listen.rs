@@ -1,0 +1,212 @@
+//! Listening sockets of streams, and the loop that accepts from them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use signaling_core::flow::Protocol;
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::admission::Permit;
+use super::web::Web;
+use super::{Transport, stream, web};
+use crate::config::Listen;
+
+const BACKLOG: i32 = 1024;
+
+/// A listener that cannot start: which setting, which address, and what to do.
+#[derive(Debug)]
+pub struct BindError {
+    /// The key of the configuration.
+    pub setting: &'static str,
+    /// What was to be bound.
+    pub address: SocketAddr,
+    /// What the operating system said.
+    pub error: std::io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, address, error } = self;
+        let advice = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program uses this port: stop it, or set another port",
+            std::io::ErrorKind::AddrNotAvailable => "this host does not have that address: set one that it has",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need the right to bind them: set a higher one",
+            _ => "set another address or port, or \"off\"",
+        };
+        let (ip, port) = (address.ip(), address.port());
+        write!(f, "{setting}: cannot listen on address {ip}, port {port} ({error}); {advice}")
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// An address that is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// Everything that a connection of a listener needs.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub(super) protocol: Protocol,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) web: Option<Arc<Web>>,
+}
+
+impl Listener {
+    /// SIP over TCP, or over TLS with `tls`.
+    #[must_use]
+    pub fn sip(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self { protocol: if tls.is_some() { Protocol::Tls } else { Protocol::Tcp }, tls, web: None }
+    }
+
+    /// The page and SIP over WebSocket, with TLS when `tls` is there.
+    #[must_use]
+    pub fn web(tls: Option<Arc<rustls::ServerConfig>>, settings: &web::WebSettings) -> Self {
+        let protocol = if tls.is_some() { Protocol::Wss } else { Protocol::Ws };
+        Self { protocol, tls, web: Some(Arc::new(Web::new(settings))) }
+    }
+}
+
+/// One listening socket.
+#[derive(Debug)]
+pub struct StreamListener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl StreamListener {
+    /// Binds what `listen` says: `*` is one socket for all addresses, of both families, unless `addresses` names some.
+    /// Must be called within a runtime.
+    ///
+    /// # Errors
+    /// The address is in use, not of this host, or not permitted.
+    pub fn bind(setting: &'static str, listen: Listen, addresses: &[IpAddr]) -> Result<Vec<Self>, BindError> {
+        if let (Listen::Every(port), []) = (listen, addresses) {
+            let any = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), (Ipv4Addr::UNSPECIFIED, port).into()];
+            return match Self::bind_one(setting, any[0], false) {
+                // A host without IPv6.
+                Err(error) if error.error.kind() != std::io::ErrorKind::AddrInUse => {
+                    Self::bind_one(setting, any[1], true).map(|one| vec![one])
+                }
+                // The message should show the address that people know.
+                other => other.map(|one| vec![one]).map_err(|error| BindError { address: any[1], ..error }),
+            };
+        }
+        listen.addresses(addresses).into_iter().map(|address| Self::bind_one(setting, address, true)).collect()
+    }
+
+    fn bind_one(setting: &'static str, address: SocketAddr, only_v6: bool) -> Result<Self, BindError> {
+        let bind = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(only_v6)?;
+            }
+            // Connections of the last run that linger in TIME_WAIT must not stop a restart.
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            let socket = TcpListener::from_std(socket.into())?;
+            Ok(Self { address: socket.local_addr()?, socket })
+        };
+        bind().map_err(|error| BindError { setting, address, error })
+    }
+
+    /// Where it listens; the address may be a wildcard.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts connections, for ever.
+    pub async fn run(self, listener: Listener, transport: Arc<Transport>) {
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, remote)) => {
+                    let remote = canonical(remote);
+                    match transport.connections.admit(remote.ip()) {
+                        Some(permit) => {
+                            let connection = connection(listener.clone(), Arc::clone(&transport), stream, remote, permit);
+                            tokio::spawn(connection);
+                        }
+                        None => tracing::debug!(%remote, "connection refused: too many"),
+                    }
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: accepting again at once would only spin.
+                    tracing::warn!(address = %self.address, %error, "accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(
+    listener: Listener,
+    transport: Arc<Transport>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    permit: Permit,
+) {
+    let Ok(local) = stream.local_addr().map(canonical) else { return };
+    // A small message must not wait for the acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::trace!(%remote, %error, "set_nodelay");
+    }
+    let ends = Ends { protocol: listener.protocol, local, remote };
+    match &listener.tls {
+        None => serve(&listener, transport, stream, ends, permit).await,
+        Some(tls) => {
+            let Some(handshake) = transport.handshakes.admit(remote.ip()) else {
+                tracing::debug!(%remote, "connection refused: too many handshakes");
+                return;
+            };
+            let accepted = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+            match tokio::time::timeout(transport.limits.handshake_timeout, accepted).await {
+                Ok(Ok(stream)) => {
+                    drop(handshake);
+                    serve(&listener, transport, stream, ends, permit).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake"),
+                Err(_) => tracing::debug!(%remote, "TLS handshake timed out"),
+            }
+        }
+    }
+}
+
+/// Both ends of a connection and what is spoken between them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) protocol: Protocol,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+async fn serve<S>(listener: &Listener, transport: Arc<Transport>, stream: S, ends: Ends, permit: Permit)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    match &listener.web {
+        Some(web) => web::serve(Arc::clone(web), transport, stream, ends, permit).await,
+        None => {
+            let registration = transport.flows.open(ends.protocol, ends.remote, transport.limits.send_queue);
+            stream::serve(transport, registration, stream, ends).await;
+            drop(permit);
+        }
+    }
+}
+
+/// An IPv4 peer on a socket of both families shows up as an IPv6 address, which neither SIP nor a person would recognize.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

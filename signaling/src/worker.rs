@@ -1,0 +1,216 @@
+//! The signalling threads: each owns one [`Proxy`], and a call lives on the one that its Call-ID names.
+
+use std::future::poll_fn;
+use std::hash::BuildHasher as _;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use signaling_core::flow::{ConnectionId, Inbound, SendToken};
+use signaling_core::message::peek_call_id;
+use signaling_core::proxy::Proxy;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use crate::events;
+use crate::transport::Transport;
+
+/// Messages handled before what they caused is sent.
+const BATCH: usize = 64;
+
+/// Which worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerId(pub usize);
+
+/// What a worker is told besides messages. Each follows from something bounded, so the mailbox of these has no bound.
+#[derive(Debug)]
+enum Notice {
+    SendFailed(SendToken),
+    Closed(ConnectionId),
+    Shutdown,
+}
+
+/// The mailboxes of all workers.
+#[derive(Debug)]
+pub struct Workers {
+    mailboxes: Box<[Mailbox]>,
+    hasher: std::hash::RandomState,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Mailbox {
+    inbound: mpsc::Sender<Inbound>,
+    notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// A worker's end of its mailbox.
+#[derive(Debug)]
+pub struct Inbox {
+    id: WorkerId,
+    inbound: mpsc::Receiver<Inbound>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Workers {
+    /// Mailboxes for `count` workers, each of which holds `queue` messages.
+    #[must_use]
+    pub fn new(count: usize, queue: usize) -> (Arc<Self>, Vec<Inbox>) {
+        let (mut mailboxes, mut inboxes) = (Vec::new(), Vec::new());
+        for number in 0..count.max(1) {
+            let (inbound, inbound_queue) = mpsc::channel(queue);
+            let (notices, notice_queue) = mpsc::unbounded_channel();
+            mailboxes.push(Mailbox { inbound, notices });
+            inboxes.push(Inbox { id: WorkerId(number), inbound: inbound_queue, notices: notice_queue });
+        }
+        let dropped = AtomicU64::new(0);
+        let workers = Self { mailboxes: mailboxes.into(), hasher: std::hash::RandomState::new(), dropped };
+        (Arc::new(workers), inboxes)
+    }
+
+    /// Datagrams dropped because their worker was busy.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Hands over a datagram; with a full mailbox it is dropped, as a network would, and the peer sends it again.
+    pub(crate) fn deliver_datagram(&self, inbound: Inbound) {
+        if self.mailbox(&inbound.bytes).inbound.try_send(inbound).is_err() {
+            let before = self.dropped.fetch_add(1, Ordering::Relaxed);
+            if before.is_power_of_two() || before == 0 {
+                tracing::warn!(dropped = before + 1, "datagrams dropped: signalling threads are busy");
+            }
+        }
+    }
+
+    /// Hands over a message of a stream, waiting for room: the peer is slowed down by its own window.
+    pub(crate) async fn deliver(&self, inbound: Inbound) {
+        // Fails only when the worker has ended, which happens at the end of the process.
+        if self.mailbox(&inbound.bytes).inbound.send(inbound).await.is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn send_failed(&self, worker: WorkerId, token: SendToken) {
+        if token != SendToken::default() {
+            self.notify(&self.mailboxes[worker.0 % self.mailboxes.len()], Notice::SendFailed(token));
+        }
+    }
+
+    /// Every worker may have calls over a connection.
+    pub(crate) fn closed(&self, connection: ConnectionId) {
+        for mailbox in &self.mailboxes {
+            self.notify(mailbox, Notice::Closed(connection));
+        }
+    }
+
+    /// Ends all calls; the workers end when that is done.
+    pub fn shut_down(&self) {
+        for mailbox in &self.mailboxes {
+            self.notify(mailbox, Notice::Shutdown);
+        }
+    }
+
+    fn notify(&self, mailbox: &Mailbox, notice: Notice) {
+        if mailbox.notices.send(notice).is_err() {
+            tracing::trace!("notice to a worker that has ended");
+        }
+    }
+
+    /// Seeded per process, so that nobody can aim Call-IDs at one worker.
+    fn mailbox(&self, message: &[u8]) -> &Mailbox {
+        let hash = self.hasher.hash_one(peek_call_id(message).unwrap_or_default());
+        let count = u64::try_from(self.mailboxes.len()).unwrap_or(1);
+        &self.mailboxes[usize::try_from(hash % count).unwrap_or(0)]
+    }
+}
+
+/// Starts a worker's thread. `proxy` is called there, for its futures never leave it.
+///
+/// # Errors
+/// The operating system gives no thread.
+pub fn start(
+    inbox: Inbox,
+    transport: Arc<Transport>,
+    proxy: impl FnOnce(Instant) -> anyhow::Result<Proxy> + Send + 'static,
+) -> anyhow::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
+    std::thread::Builder::new()
+        .name(format!("signaling-{}", inbox.id.0))
+        .spawn(move || {
+            runtime.block_on(async {
+                let proxy = match proxy(Instant::now()) {
+                    Ok(proxy) => proxy,
+                    Err(error) => return tracing::error!(error = format!("{error:#}"), "signalling thread not started"),
+                };
+                let mut worker = Worker { proxy, inbox, transport, shutting_down: false };
+                let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
+                poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
+            });
+        })
+        .context("thread")
+}
+
+struct Worker {
+    proxy: Proxy,
+    inbox: Inbox,
+    transport: Arc<Transport>,
+    shutting_down: bool,
+}
+
+impl Worker {
+    /// One turn: take what came in, let time pass, advance what waits on the world, send what all that caused.
+    fn poll(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<()> {
+        let now = Instant::now();
+        let mut more = false;
+        while let Poll::Ready(Some(notice)) = self.inbox.notices.poll_recv(cx) {
+            self.handle_notice(now, notice);
+        }
+        for turn in 0..BATCH {
+            let Poll::Ready(Some(inbound)) = self.inbox.inbound.poll_recv(cx) else { break };
+            self.proxy.handle_inbound(now, inbound);
+            more = turn + 1 == BATCH;
+        }
+        if self.proxy.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.proxy.handle_timeout(now);
+        }
+        self.proxy.poll_routes(now, cx);
+        self.drain();
+        if self.shutting_down && self.proxy.is_idle() {
+            return Poll::Ready(());
+        }
+        if let Some(deadline) = self.proxy.poll_timeout() {
+            alarm.as_mut().reset(deadline.into());
+            more |= alarm.poll(cx).is_ready();
+        }
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn handle_notice(&mut self, now: Instant, notice: Notice) {
+        match notice {
+            Notice::SendFailed(token) => self.proxy.handle_send_failure(now, token),
+            Notice::Closed(connection) => self.proxy.handle_flow_closed(now, connection),
+            Notice::Shutdown => {
+                self.shutting_down = true;
+                self.proxy.begin_shutdown(now);
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(outbound) = self.proxy.poll_transmit() {
+            self.transport.send(self.inbox.id, outbound);
+        }
+        while let Some(event) = self.proxy.poll_event() {
+            events::log(&event);
+        }
+    }
+}
