@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::{Context as _, bail};
 use md5::{Digest as _, Md5};
-use rand::Rng as _;
+use rand::RngExt as _;
 use signaling_core::outside::Account;
 
 use crate::store::Database;
@@ -23,7 +23,12 @@ pub fn fresh_password() -> String {
 ///
 /// # Errors
 /// The name or password cannot be used, or the database does not answer.
-pub async fn set_password(database: &Database, username: &str, domain: &str, password: &str) -> anyhow::Result<()> {
+pub async fn set_password(
+    database: &Database,
+    username: &str,
+    domain: &str,
+    password: &str,
+) -> anyhow::Result<()> {
     check_username(username)?;
     if password.is_empty() || password.len() > 128 || password.chars().any(char::is_control) {
         bail!("a password has 1 to 128 characters and no control characters");
@@ -44,7 +49,9 @@ pub async fn set_password(database: &Database, username: &str, domain: &str, pas
 /// It is there, or as [`set_password`].
 pub async fn add(database: &Database, username: &str, domain: &str, password: &str) -> anyhow::Result<()> {
     if database.get_account(username, domain).await?.is_some() {
-        bail!("{username}@{domain} is there already; to change its password: causeway user passwd {username}");
+        bail!(
+            "{username}@{domain} is there already; to change its password: causeway user passwd {username}"
+        );
     }
     set_password(database, username, domain, password).await
 }

@@ -43,7 +43,11 @@ impl Certificates {
     ///
     /// # Errors
     /// The operator's files cannot be used, or the data directory cannot be written.
-    pub fn open(config: &Config, names: &BTreeSet<String>, addresses: &BTreeSet<IpAddr>) -> anyhow::Result<Arc<Self>> {
+    pub fn open(
+        config: &Config,
+        names: &BTreeSet<String>,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> anyhow::Result<Arc<Self>> {
         let (key, ca) = match (&config.certificate, &config.private_key) {
             (Some(chain), Some(key)) => (own::load(chain, key, unix_now())?, None),
             _ => {
@@ -61,7 +65,12 @@ impl Certificates {
     ///
     /// # Errors
     /// As [`Certificates::open`]; the certificate in use then stays.
-    pub fn refresh(&self, config: &Config, names: &BTreeSet<String>, addresses: &BTreeSet<IpAddr>) -> anyhow::Result<()> {
+    pub fn refresh(
+        &self,
+        config: &Config,
+        names: &BTreeSet<String>,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> anyhow::Result<()> {
         let fresh = Self::open(config, names, addresses)?;
         self.current.store(fresh.current.load_full());
         Ok(())
@@ -112,7 +121,10 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn certified(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Result<CertifiedKey, rustls::Error> {
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
     let key = aws_lc_rs::sign::any_supported_type(key)?;
     let certified = CertifiedKey::new(chain, key);
     certified.keys_match()?;

@@ -180,9 +180,11 @@ impl Config {
             return Err("certificate.chain and certificate.private_key go together: set both or none".into());
         }
         if self.media.last_port.saturating_sub(self.media.first_port) < 15 {
-            return Err("media.last_port must be at least 15 above media.first_port: a call takes up to four \
+            return Err(
+                "media.last_port must be at least 15 above media.first_port: a call takes up to four \
                         ports"
-                .into());
+                    .into(),
+            );
         }
         if self.registrar.min_expires > self.registrar.max_expires {
             return Err("registrar.min_expires must not be above registrar.max_expires".into());
@@ -262,12 +264,20 @@ mod tests {
             ("[sip]\nfrobnicate = 1\n", Some((2, 1)), "unknown key sip.frobnicate; [sip] has: domain"),
             ("[spi]\nx = 1\n", Some((2, 1)), "unknown section [spi]; allowed: [general]"),
             ("port = 5\n", Some((1, 1)), "unknown key port; keys stand under [general]"),
-            ("[sip]\n  udp = \"5060x\"\n", Some((2, 9)), "sip.udp: \"5060x\" is no listener; allowed: \"off\""),
+            (
+                "[sip]\n  udp = \"5060x\"\n",
+                Some((2, 9)),
+                "sip.udp: \"5060x\" is no listener; allowed: \"off\"",
+            ),
             ("[sip]\nudp = true\n", Some((2, 7)), "sip.udp: true is not text or a port"),
             ("[sip]\nworkers = 1000\n", Some((2, 11)), "sip.workers: 1000 is out of range; allowed: 0 to 64"),
             ("[sip]\nworkers = \"2\"\n", Some((2, 11)), "sip.workers: \"2\" is not a whole number"),
             ("[network]\nadvertised = \"nowhere\"\n", Some((2, 14)), "\"nowhere\" is not an IP address"),
-            ("[log]\nformat = \"xml\"\n", Some((2, 10)), "log.format: \"xml\" is unknown; allowed: \"text\" or"),
+            (
+                "[log]\nformat = \"xml\"\n",
+                Some((2, 10)),
+                "log.format: \"xml\" is unknown; allowed: \"text\" or",
+            ),
             ("[sip]\nudp = \n", Some((2, 7)), ""),
             ("[sip\n", Some((1, 5)), ""),
             ("[sip]\nudp = \"off\"\nudp = \"off\"\n", Some((3, 1)), "duplicate key"),

@@ -34,7 +34,11 @@ const NAMES: [&str; 2] = ["alice", "bob"];
 ///
 /// # Errors
 /// The data directory or the database cannot be written.
-pub async fn accounts(directory: &Path, database: &Database, domain: &str) -> anyhow::Result<[DemoAccount; 2]> {
+pub async fn accounts(
+    directory: &Path,
+    database: &Database,
+    domain: &str,
+) -> anyhow::Result<[DemoAccount; 2]> {
     let path = directory.join("demo-accounts");
     let kept = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -82,14 +86,19 @@ impl Screen<'_> {
         let pages = self.pages();
         for (number, page) in pages.iter().enumerate() {
             let label = if number == 0 { "Page" } else { "" };
-            let _ = writeln!(text, "  {label:<14}{page}/");
+            let _ = writeln!(text, "  {label:<16}{page}/");
         }
         if let (true, Some(page)) = (self.local_ca, pages.first()) {
-            let _ = writeln!(text, "  {:<14}{page}/ca.crt", "CA certificate");
-            let _ = writeln!(text, "  {:<14}Install it, or accept the browser's warning once, to trust the page.", "");
+            let _ = writeln!(text, "  {:<16}{page}/ca.crt", "CA certificate");
+            let _ = writeln!(
+                text,
+                "  {:<16}Install it, or accept the browser's warning once, to trust the page.",
+                ""
+            );
         }
         if let [first, second] = self.accounts {
-            let _ = writeln!(text, "\n  In the page    sign in as {}  password {}", first.username, first.password);
+            let _ =
+                writeln!(text, "\n  In the page: sign in as {}  password {}", first.username, first.password);
             let _ = writeln!(text, "\n  In X-Lite, baresip or any SIP phone");
             for (field, value) in self.phone_fields(second) {
                 let _ = writeln!(text, "    {field:<20}{value}");
@@ -129,7 +138,9 @@ impl Screen<'_> {
         let plain = self.reached(Protocol::Ws).map(|address| url("http", address));
         let mut pages: Vec<String> = secure.chain(plain).take(4).collect();
         // A browser on this host takes the short name.
-        if let Some(port) = self.bound.iter().find(|bound| bound.protocol == Protocol::Wss).map(|b| b.address.port()) {
+        if let Some(port) =
+            self.bound.iter().find(|bound| bound.protocol == Protocol::Wss).map(|b| b.address.port())
+        {
             pages.push(format!("https://localhost:{port}"));
         }
         pages
@@ -137,10 +148,12 @@ impl Screen<'_> {
 
     /// The addresses by which others reach the listeners of `protocol`: loopback only when there is nothing else.
     fn reached(&self, protocol: Protocol) -> impl Iterator<Item = SocketAddr> + '_ {
-        let of_protocol = move || self.bound.iter().filter(move |bound| bound.protocol == protocol).map(|b| b.address);
+        let of_protocol =
+            move || self.bound.iter().filter(move |bound| bound.protocol == protocol).map(|b| b.address);
         let only_loopback = of_protocol().all(|address| address.ip().is_loopback());
         let advertised = self.advertised.into_iter().filter_map(move |ip| {
-            of_protocol().find(|address| only_loopback || !address.ip().is_loopback())
+            of_protocol()
+                .find(|address| only_loopback || !address.ip().is_loopback())
                 .map(|address| SocketAddr::new(ip, address.port()))
         });
         let own = of_protocol().filter(move |address| only_loopback || !address.ip().is_loopback());
@@ -169,7 +182,8 @@ mod tests {
     #[test]
     fn screen_has_all_that_a_person_types() {
         let bound = |protocol, address: &str| Bound { protocol, address: address.parse().unwrap() };
-        let accounts = NAMES.map(|name| DemoAccount { username: name.into(), password: format!("{name}-secret") });
+        let accounts =
+            NAMES.map(|name| DemoAccount { username: name.into(), password: format!("{name}-secret") });
         let bounds = [
             bound(Protocol::Udp, "192.0.2.1:5060"),
             bound(Protocol::Udp, "127.0.0.1:5060"),
@@ -177,7 +191,13 @@ mod tests {
             bound(Protocol::Wss, "192.0.2.1:8443"),
             bound(Protocol::Wss, "127.0.0.1:8443"),
         ];
-        let screen = Screen { domain: "192.0.2.1", bound: &bounds, advertised: None, local_ca: true, accounts: &accounts };
+        let screen = Screen {
+            domain: "192.0.2.1",
+            bound: &bounds,
+            advertised: None,
+            local_ca: true,
+            accounts: &accounts,
+        };
         let text = screen.text();
         for part in [
             "https://192.0.2.1:8443/\n",

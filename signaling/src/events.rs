@@ -29,7 +29,9 @@ pub(crate) fn log(event: &Event) {
             let (call_id, from, to) = (call_id.as_str(), from.as_str(), to.as_str());
             tracing::info!(call_id, from, to, %source, branches, "call");
         }
-        Event::CallRinging { call_id, code } => tracing::info!(call_id = call_id.as_str(), code, "call rings"),
+        Event::CallRinging { call_id, code } => {
+            tracing::info!(call_id = call_id.as_str(), code, "call rings")
+        }
         Event::CallAnswered { call_id, after } => {
             tracing::info!(call_id = call_id.as_str(), after_ms = milliseconds(*after), "call answered");
         }

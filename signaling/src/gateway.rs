@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rand::Rng as _;
+use rand::RngExt as _;
 use signaling_core::flow::Protocol;
 use signaling_core::location::Location;
 use signaling_core::outside::Outside;
@@ -22,9 +22,7 @@ use crate::config::{Config, Listen};
 use crate::media_link::MediaLink;
 use crate::resolver::Dns;
 use crate::store::{Database, unix_now};
-use crate::transport::{
-    Bound, Listener, Origins, Ping, StreamListener, Transport, UdpListener, WebSettings,
-};
+use crate::transport::{Bound, Listener, Origins, Ping, StreamListener, Transport, UdpListener, WebSettings};
 use crate::worker::{self, Inbox, Workers};
 use crate::{host, page};
 
@@ -89,9 +87,7 @@ impl Gateway {
         transport.start();
         start_streams(&mut tasks, streams, &config, &domain, &certificates, &transport)?;
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
-        for listener in &bound {
-            tracing::info!(protocol = %listener.protocol, address = %listener.address, "listening");
-        }
+        log_listeners(&bound);
         Ok(Self { domain, bound, certificates, database, transport, workers, threads, tasks, media })
     }
 
@@ -202,12 +198,20 @@ async fn warn_of_other_domains(database: &Database, domain: &str) -> anyhow::Res
     others.retain(|other| other != domain);
     others.dedup();
     for other in others {
-        tracing::warn!(domain = other, in_use = domain, "accounts of another domain cannot sign in; see sip.domain");
+        tracing::warn!(
+            domain = other,
+            in_use = domain,
+            "accounts of another domain cannot sign in; see sip.domain"
+        );
     }
     Ok(())
 }
 
-fn certificate_names(config: &Config, domain: &str, addresses: &[IpAddr]) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
+fn certificate_names(
+    config: &Config,
+    domain: &str,
+    addresses: &[IpAddr],
+) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
     let mut names = BTreeSet::from(["localhost".to_owned()]);
     let mut ips: BTreeSet<IpAddr> = addresses.iter().copied().chain(config.advertised).collect();
     ips.extend([IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()]);
@@ -222,7 +226,11 @@ fn certificate_names(config: &Config, domain: &str, addresses: &[IpAddr]) -> (BT
 }
 
 fn bind_udp(listen: Listen, addresses: &[IpAddr]) -> anyhow::Result<Vec<Arc<UdpListener>>> {
-    Ok(listen.addresses(addresses).into_iter().map(|a| UdpListener::bind("sip.udp", a)).collect::<Result<_, _>>()?)
+    Ok(listen
+        .addresses(addresses)
+        .into_iter()
+        .map(|a| UdpListener::bind("sip.udp", a))
+        .collect::<Result<_, _>>()?)
 }
 
 /// The bound listeners of one kind.
@@ -240,7 +248,8 @@ fn bind_streams(config: &Config) -> anyhow::Result<Vec<Streams>> {
     ];
     let mut streams = Vec::new();
     for (protocol, setting, listen) in kinds {
-        streams.push(Streams { protocol, sockets: StreamListener::bind(setting, listen, &config.addresses)? });
+        streams
+            .push(Streams { protocol, sockets: StreamListener::bind(setting, listen, &config.addresses)? });
     }
     Ok(streams)
 }
@@ -263,6 +272,13 @@ fn bound_addresses(udp: &[Arc<UdpListener>], streams: &[Streams], host_addresses
     bound
 }
 
+fn log_listeners(bound: &[Bound]) {
+    for same in bound.chunk_by(|a, b| a.protocol == b.protocol) {
+        let addresses: Vec<String> = same.iter().map(|bound| bound.address.to_string()).collect();
+        tracing::info!(protocol = %same[0].protocol, addresses = addresses.join(" "), "listening");
+    }
+}
+
 fn threads(configured: usize) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64),
@@ -277,9 +293,9 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
     aliases.extend(host::name());
     aliases.retain(|alias| alias != domain);
     let advertised = |bound: &Bound| {
-        let ip = config.advertised.filter(|ip| {
-            ip.is_ipv4() == bound.address.is_ipv4() && !bound.address.ip().is_loopback()
-        })?;
+        let ip = config
+            .advertised
+            .filter(|ip| ip.is_ipv4() == bound.address.is_ipv4() && !bound.address.ip().is_loopback())?;
         Some((ip.to_string(), bound.address.port()))
     };
     let listeners = bound.iter().map(|bound| settings::Listener {

@@ -38,7 +38,8 @@ pub fn route_to(remote: IpAddr) -> Option<IpAddr> {
 /// The host's name, lower case; `None` when it has none but `localhost`.
 #[must_use]
 pub fn name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = name.ok()?.trim().to_ascii_lowercase();
     let valid = !name.is_empty()
         && name.len() <= 253

@@ -22,7 +22,6 @@ pub mod certs;
 pub mod config;
 pub mod demo;
 mod events;
-mod framing;
 pub mod gateway;
 pub mod host;
 pub mod logging;

@@ -138,8 +138,13 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
         false => Vec::new(),
     };
     let local_ca = gateway.certificates().ca().is_some();
-    let screen =
-        Screen { domain: gateway.domain(), bound: gateway.bound(), advertised, local_ca, accounts: &accounts };
+    let screen = Screen {
+        domain: gateway.domain(),
+        bound: gateway.bound(),
+        advertised,
+        local_ca,
+        accounts: &accounts,
+    };
     say(&screen.text())?;
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -158,10 +163,13 @@ async fn user(command: User, config: &Config, domain: Option<String>) -> anyhow:
     let domain = domain.unwrap_or_else(own);
     match command {
         User::Add { name } => accounts::add(&database, &name, &domain, &accounts::read_password()?).await?,
-        User::Passwd { name } => accounts::change(&database, &name, &domain, &accounts::read_password()?).await?,
+        User::Passwd { name } => {
+            accounts::change(&database, &name, &domain, &accounts::read_password()?).await?
+        }
         User::Remove { name } => accounts::remove(&database, &name, &domain).await?,
         User::List => {
-            let lines = database.accounts().await?.into_iter().map(|(user, domain)| format!("{user}@{domain}\n"));
+            let lines =
+                database.accounts().await?.into_iter().map(|(user, domain)| format!("{user}@{domain}\n"));
             say(&lines.collect::<String>())?;
         }
     }

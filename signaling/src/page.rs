@@ -41,11 +41,13 @@ struct Site {
 }
 
 /// All paths of the site of `domain`.
-#[must_use]
 pub fn router(domain: &str, certificates: Arc<Certificates>) -> Router {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
-        .route("/{*path}", get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }))
+        .route(
+            "/{*path}",
+            get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/api/page", get(page_info))
         .route("/ca.crt", get(ca_crt))
@@ -80,13 +82,15 @@ async fn ca_pem(State(site): State<Arc<Site>>) -> Response {
 }
 
 fn no_ca() -> Response {
-    (StatusCode::NOT_FOUND, "this gateway has a certificate of its operator and no CA of its own\n").into_response()
+    (StatusCode::NOT_FOUND, "this gateway has a certificate of its operator and no CA of its own\n")
+        .into_response()
 }
 
 fn download(content_type: &'static str, name: &str, bytes: Vec<u8>) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     let content_type = content_type.to_owned();
-    ([(header::CONTENT_TYPE, content_type), (header::CONTENT_DISPOSITION, disposition)], bytes).into_response()
+    ([(header::CONTENT_TYPE, content_type), (header::CONTENT_DISPOSITION, disposition)], bytes)
+        .into_response()
 }
 
 /// A file of the page. Names with a hash in them never change; the others are asked for again each time, which costs a 304.

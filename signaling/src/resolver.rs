@@ -8,7 +8,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::SRV;
-use rand::Rng as _;
+use rand::RngExt as _;
 use signaling_core::flow::Protocol;
 use signaling_core::outside::{Resolver, Unavailable};
 
@@ -55,7 +55,9 @@ impl Dns {
         let mut found = Vec::new();
         for (protocol, service) in services {
             for target in self.targets(&service).await {
-                let Ok(addresses) = self.addresses(&target.target.to_utf8(), target.port).await else { continue };
+                let Ok(addresses) = self.addresses(&target.target.to_utf8(), target.port).await else {
+                    continue;
+                };
                 found.extend(addresses.map(|address| (protocol, address)));
                 if found.len() >= MAX_ADDRESSES {
                     found.truncate(MAX_ADDRESSES);
@@ -65,7 +67,11 @@ impl Dns {
         }
         if found.is_empty() {
             let protocol = protocol.unwrap_or(Protocol::Udp);
-            found = self.addresses(host, default_port(protocol)).await?.map(|address| (protocol, address)).collect();
+            found = self
+                .addresses(host, default_port(protocol))
+                .await?
+                .map(|address| (protocol, address))
+                .collect();
         }
         Ok(found)
     }
@@ -73,7 +79,9 @@ impl Dns {
     /// The SRV names of `host` in the order of its NAPTR records, or of our own taste when it has none.
     async fn services(&self, host: &str) -> Vec<(Protocol, String)> {
         let mut records: Vec<(u16, u16, Protocol, String)> = Vec::new();
-        if let Ok(lookup) = self.resolver.lookup(absolute(host), hickory_resolver::proto::rr::RecordType::NAPTR).await {
+        if let Ok(lookup) =
+            self.resolver.lookup(absolute(host), hickory_resolver::proto::rr::RecordType::NAPTR).await
+        {
             for record in lookup.answers() {
                 let RData::NAPTR(naptr) = &record.data else { continue };
                 let protocol = match naptr.services.to_ascii_uppercase().as_slice() {
@@ -88,7 +96,9 @@ impl Dns {
             }
         }
         if records.is_empty() {
-            return [Protocol::Udp, Protocol::Tcp].map(|protocol| (protocol, service_name(protocol, host))).to_vec();
+            return [Protocol::Udp, Protocol::Tcp]
+                .map(|protocol| (protocol, service_name(protocol, host)))
+                .to_vec();
         }
         records.sort_by_key(|record| (record.0, record.1));
         records.into_iter().take(MAX_ADDRESSES).map(|(_, _, protocol, name)| (protocol, name)).collect()
@@ -105,8 +115,13 @@ impl Dns {
         by_weight(records.take(64).collect(), |total| rng.random_range(0..=total))
     }
 
-    async fn addresses(&self, host: &str, port: u16) -> Result<impl Iterator<Item = SocketAddr> + use<>, String> {
-        let lookup = self.resolver.lookup_ip(absolute(host)).await.map_err(|error| format!("{host}: {error}"))?;
+    async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<impl Iterator<Item = SocketAddr> + use<>, String> {
+        let lookup =
+            self.resolver.lookup_ip(absolute(host)).await.map_err(|error| format!("{host}: {error}"))?;
         let addresses: Vec<IpAddr> = lookup.iter().take(MAX_ADDRESSES).collect();
         Ok(addresses.into_iter().map(move |ip| SocketAddr::new(ip, port)))
     }

@@ -11,7 +11,9 @@ use futures_util::future::LocalBoxFuture;
 use signaling_core::flow::Protocol;
 use signaling_core::outside::{Account, Store, StoredBinding, Unavailable};
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 
 /// The open database; clones share it.
 #[derive(Debug, Clone)]
@@ -71,12 +73,16 @@ impl Database {
     /// # Errors
     /// The database does not answer.
     pub async fn get_account(&self, username: &str, domain: &str) -> Result<Option<Account>, sqlx::Error> {
-        let row = sqlx::query("SELECT username, domain, ha1 FROM subscriber WHERE username = ? AND domain = ?")
-            .bind(username)
-            .bind(domain)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.map(|row| Ok(Account { username: row.try_get(0)?, domain: row.try_get(1)?, ha1: row.try_get(2)? })).transpose()
+        let row =
+            sqlx::query("SELECT username, domain, ha1 FROM subscriber WHERE username = ? AND domain = ?")
+                .bind(username)
+                .bind(domain)
+                .fetch_optional(&self.pool)
+                .await?;
+        row.map(|row| {
+            Ok(Account { username: row.try_get(0)?, domain: row.try_get(1)?, ha1: row.try_get(2)? })
+        })
+        .transpose()
     }
 
     /// All accounts as (user, domain), sorted.
@@ -170,7 +176,9 @@ pub fn unix_now() -> u64 {
 fn received_uri(binding: &StoredBinding) -> String {
     match binding.protocol {
         Protocol::Udp => format!("sip:{}", binding.received),
-        protocol => format!("sip:{};transport={}", binding.received, protocol.via_token().to_ascii_lowercase()),
+        protocol => {
+            format!("sip:{};transport={}", binding.received, protocol.via_token().to_ascii_lowercase())
+        }
     }
 }
 
@@ -289,7 +297,8 @@ mod tests {
     async fn saving_replaces_and_removing_forgets() {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("x.sqlite")).await.unwrap();
-        let save = async |list: &[StoredBinding]| database.save_bindings("bob@example.com", list).await.unwrap();
+        let save =
+            async |list: &[StoredBinding]| database.save_bindings("bob@example.com", list).await.unwrap();
         save(&[binding("a", Protocol::Tcp, 2000), binding("b", Protocol::Tls, 2000)]).await;
         save(&[binding("b", Protocol::Ws, 2000)]).await;
         assert_eq!(database.registrations(0).await.unwrap().len(), 1);

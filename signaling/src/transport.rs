@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use signaling_core::flow::{Destination, Outbound, Protocol};
 use tokio::runtime::Handle;
-use tokio_rustls::TlsConnector;
 
 use self::admission::Admission;
 use self::flows::{Flows, Queued};
@@ -35,7 +34,7 @@ pub struct Transport {
     limits: Limits,
     ping: Ping,
     workers: Arc<Workers>,
-    dialler: TlsConnector,
+    client: Arc<rustls::ClientConfig>,
     runtime: Handle,
     /// Datagrams the kernel would not take, lost as on a wire.
     unsent: AtomicU64,
@@ -69,7 +68,7 @@ impl Transport {
             limits,
             ping,
             workers,
-            dialler: TlsConnector::from(client),
+            client,
             runtime,
             unsent: AtomicU64::new(0),
         })
@@ -91,7 +90,9 @@ impl Transport {
                 Some(connection) => self.flows.send(connection, queued).err(),
                 None => self.send_datagram(Some(flow.local), flow.remote, queued).err(),
             },
-            Destination::Address { protocol: Protocol::Udp, remote } => self.send_datagram(None, remote, queued).err(),
+            Destination::Address { protocol: Protocol::Udp, remote } => {
+                self.send_datagram(None, remote, queued).err()
+            }
             Destination::Address { protocol, remote } => self.send_to_address(protocol, remote, queued).err(),
         };
         if let Some(queued) = unsent {
@@ -115,7 +116,12 @@ impl Transport {
     }
 
     /// From the socket of `local`, or the one by which the kernel would go to `remote`.
-    fn send_datagram(&self, local: Option<SocketAddr>, remote: SocketAddr, queued: Queued) -> Result<(), Queued> {
+    fn send_datagram(
+        &self,
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+        queued: Queued,
+    ) -> Result<(), Queued> {
         let Some(socket) = self.udp_socket(local, remote.ip()) else { return Err(queued) };
         match socket.send(&queued.bytes, remote) {
             Ok(()) => Ok(()),

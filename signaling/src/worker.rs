@@ -146,7 +146,12 @@ pub fn start(
             runtime.block_on(async {
                 let proxy = match proxy(Instant::now()) {
                     Ok(proxy) => proxy,
-                    Err(error) => return tracing::error!(error = format!("{error:#}"), "signalling thread not started"),
+                    Err(error) => {
+                        return tracing::error!(
+                            error = format!("{error:#}"),
+                            "signalling thread not started"
+                        );
+                    }
                 };
                 let mut worker = Worker { proxy, inbox, transport, shutting_down: false };
                 let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rand::Rng as _;
+use rand::RngExt as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
@@ -47,7 +47,8 @@ pub(super) fn open(
 
     let (chain_path, key_path) = (directory.join("server.pem"), directory.join("server.key"));
     if let (Ok(pem), Ok(key)) = (std::fs::read(&chain_path), std::fs::read(&key_path))
-        && let (Ok(leaf), Ok(key)) = (CertificateDer::from_pem_slice(&pem), PrivateKeyDer::from_pem_slice(&key))
+        && let (Ok(leaf), Ok(key)) =
+            (CertificateDer::from_pem_slice(&pem), PrivateKeyDer::from_pem_slice(&key))
         && is_good(&leaf, &ca_der, names, addresses, now)
         && let Ok(certified) = super::certified(vec![leaf, ca_der.clone()], &key)
     {
@@ -56,9 +57,12 @@ pub(super) fn open(
 
     let issuer = Issuer::from_ca_cert_der(&ca_der, ca_key).context("ca.pem")?;
     let key = KeyPair::generate().context("key pair")?;
-    let leaf = server_params(names, addresses, now)?.signed_by(&key, &issuer).context("server certificate")?;
-    write_secret(&key_path, key.serialize_pem().as_bytes()).with_context(|| key_path.display().to_string())?;
-    write_secret(&chain_path, (leaf.pem() + &ca.pem).as_bytes()).with_context(|| chain_path.display().to_string())?;
+    let leaf =
+        server_params(names, addresses, now)?.signed_by(&key, &issuer).context("server certificate")?;
+    write_secret(&key_path, key.serialize_pem().as_bytes())
+        .with_context(|| key_path.display().to_string())?;
+    write_secret(&chain_path, (leaf.pem() + &ca.pem).as_bytes())
+        .with_context(|| chain_path.display().to_string())?;
     tracing::info!(days = SERVER_DAYS, names = ?names, "server certificate made");
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
     let certified = super::certified(vec![leaf.der().clone(), ca_der], &key).context("server certificate")?;
@@ -79,7 +83,8 @@ fn open_ca(directory: &Path, now: i64) -> anyhow::Result<(String, KeyPair)> {
     }
     let key = KeyPair::generate().context("key pair")?;
     let certificate = ca_params(now)?.self_signed(&key).context("CA certificate")?;
-    write_secret(&key_path, key.serialize_pem().as_bytes()).with_context(|| key_path.display().to_string())?;
+    write_secret(&key_path, key.serialize_pem().as_bytes())
+        .with_context(|| key_path.display().to_string())?;
     write_secret(&pem_path, certificate.pem().as_bytes()).with_context(|| pem_path.display().to_string())?;
     tracing::info!(file = %pem_path.display(), "local CA made");
     Ok((certificate.pem(), key))
@@ -95,15 +100,22 @@ fn ca_params(now: i64) -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-fn server_params(names: &BTreeSet<String>, addresses: &BTreeSet<IpAddr>, now: i64) -> anyhow::Result<CertificateParams> {
+fn server_params(
+    names: &BTreeSet<String>,
+    addresses: &BTreeSet<IpAddr>,
+    now: i64,
+) -> anyhow::Result<CertificateParams> {
     let mut params = base_params(now, SERVER_DAYS)?;
     params.distinguished_name.push(DnType::CommonName, "Causeway");
     for name in names {
-        params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().with_context(|| name.clone())?));
+        params
+            .subject_alt_names
+            .push(SanType::DnsName(name.as_str().try_into().with_context(|| name.clone())?));
     }
     params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
 }
@@ -128,7 +140,8 @@ fn is_good(
     addresses: &BTreeSet<IpAddr>,
     now: i64,
 ) -> bool {
-    let (Ok((_, leaf)), Ok((_, ca))) = (X509Certificate::from_der(leaf), X509Certificate::from_der(ca)) else {
+    let (Ok((_, leaf)), Ok((_, ca))) = (X509Certificate::from_der(leaf), X509Certificate::from_der(ca))
+    else {
         return false;
     };
     let (has_names, has_addresses) = subject_names(&leaf);
@@ -160,7 +173,11 @@ fn subject_names(certificate: &X509Certificate<'_>) -> (BTreeSet<String>, BTreeS
 
 fn make_private_directory(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| path.display().to_string())
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -180,7 +197,8 @@ mod tests {
     #[test]
     fn certificate_has_every_name_and_is_signed_by_the_ca() {
         let directory = tempfile::tempdir().unwrap();
-        let (names, addresses) = (names(&["localhost", "gw.example"]), addresses(&["192.0.2.1", "2001:db8::1"]));
+        let (names, addresses) =
+            (names(&["localhost", "gw.example"]), addresses(&["192.0.2.1", "2001:db8::1"]));
         let made = open(directory.path(), &names, &addresses, NOW).unwrap();
         assert_eq!(made.key.cert.len(), 2);
         let (_, leaf) = X509Certificate::from_der(&made.key.cert[0]).unwrap();

@@ -16,11 +16,13 @@ pub(super) fn load(chain: &Path, key: &Path, now: i64) -> anyhow::Result<Certifi
     let key_pem = std::fs::read(key).with_context(|| key_name.clone())?;
     let certificates = certificates(&chain_pem);
     if certificates.is_empty() {
-        let hint = if PrivateKeyDer::from_pem_slice(&chain_pem).is_ok() { ": it holds a private key" } else { "" };
+        let hint =
+            if PrivateKeyDer::from_pem_slice(&chain_pem).is_ok() { ": it holds a private key" } else { "" };
         bail!("{chain_name} holds no certificate in PEM form{hint}");
     }
-    let key = PrivateKeyDer::from_pem_slice(&key_pem)
-        .map_err(|_| anyhow!("{key_name} holds no private key in PEM form (an encrypted one cannot be used)"))?;
+    let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| {
+        anyhow!("{key_name} holds no private key in PEM form (an encrypted one cannot be used)")
+    })?;
     check_chain(&certificates, now).with_context(|| chain_name.clone())?;
     super::certified(certificates, &key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
@@ -53,7 +55,10 @@ fn check_chain(chain: &[CertificateDer<'_>], now: i64) -> anyhow::Result<()> {
     }
     for pair in parsed.windows(2) {
         if pair[0].issuer() != pair[1].subject() {
-            bail!("\"{}\" is not signed by the one after it: put them in order, server first", pair[0].subject());
+            bail!(
+                "\"{}\" is not signed by the one after it: put them in order, server first",
+                pair[0].subject()
+            );
         }
     }
     // One certificate whose issuer is somebody else: browsers that have not met the intermediate elsewhere refuse it.
@@ -71,7 +76,8 @@ fn check_chain(chain: &[CertificateDer<'_>], now: i64) -> anyhow::Result<()> {
 fn is_root(leaf: &X509Certificate<'_>) -> bool {
     let Ok(bundle) = std::fs::read("/etc/ssl/certs/ca-certificates.crt") else { return false };
     certificates(&bundle).iter().any(|der| {
-        X509Certificate::from_der(der).is_ok_and(|(_, root)| root.subject().as_raw() == leaf.issuer().as_raw())
+        X509Certificate::from_der(der)
+            .is_ok_and(|(_, root)| root.subject().as_raw() == leaf.issuer().as_raw())
     })
 }
 
@@ -108,7 +114,8 @@ mod tests {
     #[test]
     fn each_mistake_has_its_own_words() {
         let files = Files { directory: tempfile::tempdir().unwrap() };
-        let [root_key, middle_key, leaf_key, other_key] = std::array::from_fn(|_| KeyPair::generate().unwrap());
+        let [root_key, middle_key, leaf_key, other_key] =
+            std::array::from_fn(|_| KeyPair::generate().unwrap());
         let ca = |name| {
             let mut params = params(name, 2040);
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -9,7 +9,7 @@ use super::listen::Listen;
 
 /// A value of one of the kinds that keys take.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub(super) enum Value {
     /// A string.
     Text(String),
     /// A whole number.
@@ -25,7 +25,7 @@ impl Value {
     ///
     /// # Errors
     /// A number that does not fit, or a list of something else than text.
-    pub fn of(value: &DeValue<'_>) -> Result<Self, String> {
+    pub(super) fn of(value: &DeValue<'_>) -> Result<Self, String> {
         match value {
             DeValue::String(text) => Ok(Self::Text(text.to_string())),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
@@ -52,7 +52,7 @@ impl Value {
     }
 
     /// Text as it is.
-    pub fn text(&self) -> Result<String, String> {
+    pub(super) fn text(&self) -> Result<String, String> {
         match self {
             Self::Text(text) if !text.chars().any(char::is_control) => Ok(text.clone()),
             _ => Err(format!("{} is not text", self.show())),
@@ -60,22 +60,22 @@ impl Value {
     }
 
     /// Text, where empty means "not set".
-    pub fn optional(&self) -> Result<Option<String>, String> {
+    pub(super) fn optional(&self) -> Result<Option<String>, String> {
         Ok(Some(self.text()?).filter(|text| !text.is_empty()))
     }
 
     /// A host name or an address (the `host` of RFC 3261 §25.1), lower case; empty means "not set".
-    pub fn host(&self) -> Result<Option<String>, String> {
+    pub(super) fn host(&self) -> Result<Option<String>, String> {
         self.optional()?.map(|text| host(&text)).transpose()
     }
 
     /// A list of hosts.
-    pub fn hosts(&self) -> Result<Vec<String>, String> {
+    pub(super) fn hosts(&self) -> Result<Vec<String>, String> {
         self.list()?.iter().map(|text| host(text)).collect()
     }
 
     /// A list of text.
-    pub fn list(&self) -> Result<Vec<String>, String> {
+    pub(super) fn list(&self) -> Result<Vec<String>, String> {
         match self {
             Self::List(items) => Ok(items.clone()),
             _ => Err(format!("{} is not a list", self.show())),
@@ -83,7 +83,7 @@ impl Value {
     }
 
     /// A whole number from `low` to `high`.
-    pub fn number<T: TryFrom<i64>>(&self, low: i64, high: i64) -> Result<T, String> {
+    pub(super) fn number<T: TryFrom<i64>>(&self, low: i64, high: i64) -> Result<T, String> {
         let Self::Number(number) = self else {
             return Err(format!("{} is not a whole number", self.show()));
         };
@@ -94,17 +94,17 @@ impl Value {
     }
 
     /// A span of time in milliseconds.
-    pub fn milliseconds(&self, low: i64, high: i64) -> Result<Duration, String> {
+    pub(super) fn milliseconds(&self, low: i64, high: i64) -> Result<Duration, String> {
         Ok(Duration::from_millis(self.number(low, high)?))
     }
 
     /// A span of time in seconds.
-    pub fn seconds(&self, low: i64, high: i64) -> Result<Duration, String> {
+    pub(super) fn seconds(&self, low: i64, high: i64) -> Result<Duration, String> {
         Ok(Duration::from_secs(self.number(low, high)?))
     }
 
     /// A listener: `off`, `*:PORT`, `ADDRESS:PORT`, or a port alone, which is `*:PORT`.
-    pub fn listen(&self) -> Result<Listen, String> {
+    pub(super) fn listen(&self) -> Result<Listen, String> {
         match self {
             Self::Text(text) => text.parse().map_err(|()| format!("{text:?} is no listener")),
             Self::Number(_) => self.number(0, 65_535).map(Listen::Every),
@@ -113,17 +113,17 @@ impl Value {
     }
 
     /// An address without port; empty means "not set".
-    pub fn address(&self) -> Result<Option<IpAddr>, String> {
+    pub(super) fn address(&self) -> Result<Option<IpAddr>, String> {
         self.optional()?.map(|text| address(&text)).transpose()
     }
 
     /// A list of addresses.
-    pub fn addresses(&self) -> Result<Vec<IpAddr>, String> {
+    pub(super) fn addresses(&self) -> Result<Vec<IpAddr>, String> {
         self.list()?.iter().map(|text| address(text)).collect()
     }
 
     /// One of `words`; its place in them.
-    pub fn choice(&self, words: &[&str]) -> Result<usize, String> {
+    pub(super) fn choice(&self, words: &[&str]) -> Result<usize, String> {
         let text = self.text()?;
         words.iter().position(|word| *word == text).ok_or_else(|| format!("{text:?} is unknown"))
     }

@@ -1,7 +1,7 @@
 //! [`MediaControl`] over ng (bencode in UDP datagrams): drives rtpengine, or our own relay in another process.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use rand::Rng as _;
+use rand::RngExt as _;
 use signaling_core::outside::{LegKind, MediaControl, MediaError, MediaExchange};
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
@@ -18,12 +18,8 @@ use tokio::task::AbortHandle;
 use super::bencode::{Value, encode, find};
 
 /// Waits for a reply before the command is sent again. The relay's cookie cache makes repeating harmless.
-const WAITS: [Duration; 4] = [
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-];
+const WAITS: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 const MAX_DATAGRAM: usize = 65_535;
 
 /// A client of one relay; clones share its socket.
@@ -76,7 +72,8 @@ impl NgClient {
     async fn exchange(&self, command: &str, exchange: MediaExchange) -> Result<Bytes, MediaError> {
         let mut entries = words(command, &exchange);
         let source = exchange.from.signalling_source.map(|ip| ip.to_string());
-        let family = if exchange.from.signalling_source.is_some_and(|ip| ip.is_ipv4()) { "IP4" } else { "IP6" };
+        let family =
+            if exchange.from.signalling_source.is_some_and(|ip| ip.is_ipv4()) { "IP4" } else { "IP6" };
         let received_from;
         if let Some(source) = &source {
             received_from = [family, source.as_str()];
@@ -127,7 +124,8 @@ fn words<'a>(command: &'a str, exchange: &'a MediaExchange) -> Vec<(&'a str, Val
 
 /// rtpengine gives its reasons as words only; those of a full relay and of a lost call are told from those of a bad SDP.
 fn refused(reply: &[u8]) -> MediaError {
-    let reason = String::from_utf8_lossy(find(reply, "error-reason").unwrap_or(b"no reason given")).into_owned();
+    let reason =
+        String::from_utf8_lossy(find(reply, "error-reason").unwrap_or(b"no reason given")).into_owned();
     let lower = reason.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["out of ports", "no free port", "limit", "load"]) {
@@ -149,7 +147,8 @@ impl MediaControl for NgClient {
     }
 
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
-        let mut entries: Vec<(&str, Value<'_>)> = vec![("command", "delete".into()), ("call-id", call_id.into())];
+        let mut entries: Vec<(&str, Value<'_>)> =
+            vec![("command", "delete".into()), ("call-id", call_id.into())];
         if let Some(branch) = branch {
             entries.extend([("from-tag", from_tag.into()), ("via-branch", branch.into())]);
         }
@@ -224,6 +223,8 @@ async fn receive(link: Arc<Link>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use signaling_core::outside::MediaLeg;
 
     use super::*;

@@ -33,8 +33,12 @@ impl fmt::Display for BindError {
         let Self { setting, address, error } = self;
         let advice = match error.kind() {
             std::io::ErrorKind::AddrInUse => "another program uses this port: stop it, or set another port",
-            std::io::ErrorKind::AddrNotAvailable => "this host does not have that address: set one that it has",
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need the right to bind them: set a higher one",
+            std::io::ErrorKind::AddrNotAvailable => {
+                "this host does not have that address: set one that it has"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need the right to bind them: set a higher one"
+            }
             _ => "set another address or port, or \"off\"",
         };
         let (ip, port) = (address.ip(), address.port());
@@ -101,7 +105,11 @@ impl StreamListener {
                 other => other.map(|one| vec![one]).map_err(|error| BindError { address: any[1], ..error }),
             };
         }
-        listen.addresses(addresses).into_iter().map(|address| Self::bind_one(setting, address, true)).collect()
+        listen
+            .addresses(addresses)
+            .into_iter()
+            .map(|address| Self::bind_one(setting, address, true))
+            .collect()
     }
 
     fn bind_one(setting: &'static str, address: SocketAddr, only_v6: bool) -> Result<Self, BindError> {
@@ -135,7 +143,8 @@ impl StreamListener {
                     let remote = canonical(remote);
                     match transport.connections.admit(remote.ip()) {
                         Some(permit) => {
-                            let connection = connection(listener.clone(), Arc::clone(&transport), stream, remote, permit);
+                            let connection =
+                                connection(listener.clone(), Arc::clone(&transport), stream, remote, permit);
                             tokio::spawn(connection);
                         }
                         None => tracing::debug!(%remote, "connection refused: too many"),

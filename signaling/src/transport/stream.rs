@@ -2,23 +2,32 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use rand::RngExt as _;
 use rustls_pki_types::ServerName;
 use signaling_core::flow::{Flow, Inbound, Protocol};
+use signaling_core::message::Limits;
+use signaling_core::message::framing::{Frame, Framer, FramingError, PONG};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 
 use super::Transport;
 use super::flows::{Queued, Registration};
 use super::listen::Ends;
-use crate::framing::{Framed, Framer};
 
 const READ_SIZE: usize = 4096;
 
 /// Opens a connection for what is queued in `registration`, and serves it.
-pub(super) async fn dial(transport: Arc<Transport>, registration: Registration, protocol: Protocol, remote: SocketAddr) {
+pub(super) async fn dial(
+    transport: Arc<Transport>,
+    registration: Registration,
+    protocol: Protocol,
+    remote: SocketAddr,
+) {
     let connecting = async {
         let stream = TcpStream::connect(remote).await?;
         stream.set_nodelay(true)?;
@@ -27,7 +36,7 @@ pub(super) async fn dial(transport: Arc<Transport>, registration: Registration, 
             Protocol::Tls => {
                 // The proxy hands over addresses; a certificate for a phone's address is what RFC 5922 §7.2 leaves.
                 let name = ServerName::IpAddress(remote.ip().into());
-                Ok(transport.dialler.connect(name, stream).await?)
+                Ok(TlsConnector::from(Arc::clone(&transport.client)).connect(name, stream).await?)
             }
             _ => Err(stream),
         };
@@ -83,30 +92,61 @@ async fn read<R: AsyncRead + Unpin>(
     transport: &Transport,
     flow: Flow,
     mut reader: R,
-    pongs: &mpsc::Sender<Bytes>,
+    said: &mpsc::Sender<Bytes>,
 ) -> &'static str {
-    let mut framer = Framer::new(transport.limits.message_size);
-    let mut buffer = BytesMut::new();
+    let mut framer = Framer::new(Limits { message: transport.limits.message_size, ..Limits::default() });
     loop {
-        buffer.reserve(READ_SIZE);
-        match tokio::time::timeout(transport.limits.idle_timeout, reader.read_buf(&mut buffer)).await {
+        framer.buffer_mut().reserve(READ_SIZE);
+        // A message that was begun must be finished soon; between messages silence is allowed.
+        let patience = if framer.is_mid_message() {
+            transport.limits.header_timeout
+        } else {
+            transport.limits.idle_timeout
+        };
+        match tokio::time::timeout(patience, reader.read_buf(framer.buffer_mut())).await {
             Err(_) => return "idle",
             Ok(Err(_)) => return "reset by peer",
             Ok(Ok(0)) => return "closed by peer",
             Ok(Ok(_)) => {}
         }
+        if !speaks_sip(framer.buffer_mut()) {
+            tracing::info!(protocol = %flow.protocol, source = %flow.remote, "peer does not speak SIP");
+            return "no SIP";
+        }
         loop {
-            match framer.next(&mut buffer) {
-                Ok(Some(Framed::Message(bytes))) => transport.workers.deliver(Inbound { flow, bytes }).await,
+            match framer.poll_frame() {
+                Ok(Some(Frame::Message(bytes))) => transport.workers.deliver(Inbound { flow, bytes }).await,
                 // A peer that pings faster than it reads pongs gets fewer of them.
-                Ok(Some(Framed::Ping)) => drop(pongs.try_send(Bytes::from_static(b"\r\n"))),
+                Ok(Some(Frame::Ping)) => drop(said.try_send(Bytes::from_static(PONG))),
                 Ok(None) => break,
-                Err(why) => {
-                    tracing::info!(protocol = %flow.protocol, source = %flow.remote, why, "peer does not speak SIP");
-                    return why;
+                Err(error) => {
+                    tracing::info!(protocol = %flow.protocol, source = %flow.remote, %error, "stream refused");
+                    refuse(said, &error).await;
+                    return "stream refused";
                 }
             }
         }
+    }
+}
+
+/// The refusal of a request that cannot be followed, as far as it was understood, in the place of a pong: the writer sends it
+/// while the connection drains.
+async fn refuse(said: &mpsc::Sender<Bytes>, error: &FramingError) {
+    let tag = format!("{:016x}", rand::rng().random::<u64>());
+    let Some(response) = error.response(&tag) else { return };
+    if said.send(response.to_bytes()).await.is_ok() {
+        // The writer takes it at once; a moment later the connection is closed whether or not the peer reads.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Whether the first line, once it is there, is that of a SIP message. HTTP and TLS on the wrong port are common mistakes.
+fn speaks_sip(buffer: &[u8]) -> bool {
+    let start = buffer.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(buffer.len());
+    let line = &buffer[start..];
+    match line.iter().position(|byte| *byte == b'\n') {
+        Some(end) => line[..end].windows(4).any(|four| four.eq_ignore_ascii_case(b"SIP/")),
+        None => line.first().is_none_or(u8::is_ascii_graphic),
     }
 }
 

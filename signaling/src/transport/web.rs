@@ -47,7 +47,11 @@ impl Origins {
     #[must_use]
     pub fn new(list: &[String]) -> Self {
         let has = |word: &str| list.iter().any(|entry| entry == word);
-        Self { any: has("*"), own: has("self"), listed: list.iter().map(|entry| entry.to_ascii_lowercase()).collect() }
+        Self {
+            any: has("*"),
+            own: has("self"),
+            listed: list.iter().map(|entry| entry.to_ascii_lowercase()).collect(),
+        }
     }
 
     /// A client without Origin is no page: it could write any Origin it likes.
@@ -165,10 +169,16 @@ fn check_upgrade<B>(request: &Request<B>, origins: &Origins) -> Result<(String, 
         return Err((BAD, "a WebSocket begins with GET over HTTP/1.1"));
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
-        return Err((BAD, "the Connection header lacks the word upgrade: a proxy in front may have removed it"));
+        return Err((
+            BAD,
+            "the Connection header lacks the word upgrade: a proxy in front may have removed it",
+        ));
     }
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err((StatusCode::UPGRADE_REQUIRED, "only version 13 of the WebSocket protocol is spoken here"));
+        return Err((
+            StatusCode::UPGRADE_REQUIRED,
+            "only version 13 of the WebSocket protocol is spoken here",
+        ));
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if !base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16) {
@@ -180,7 +190,8 @@ fn check_upgrade<B>(request: &Request<B>, origins: &Origins) -> Result<(String, 
             "pages of this origin may not connect here: the setting https.origins lists those that may",
         ));
     }
-    let protocol = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).find(|token| token.eq_ignore_ascii_case("sip"));
+    let protocol =
+        tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).find(|token| token.eq_ignore_ascii_case("sip"));
     let protocol = protocol.and_then(|token| HeaderValue::from_str(token).ok());
     let Some(protocol) = protocol else {
         return Err((BAD, "SIP is spoken here: offer the WebSocket sub-protocol sip (RFC 7118 section 4)"));
@@ -252,7 +263,9 @@ mod tests {
     #[test]
     fn upgrade_rules() {
         let origins = Origins::new(&["self".into(), "https://phone.example".into()]);
-        let status = |changes: &[_]| check_upgrade(&upgrade(changes), &origins).err().map(|(status, _)| status.as_u16());
+        let status = |changes: &[_]| {
+            check_upgrade(&upgrade(changes), &origins).err().map(|(status, _)| status.as_u16())
+        };
         let table: [(&[_], _); 12] = [
             (&[], None),
             (&[("origin", None)], None),

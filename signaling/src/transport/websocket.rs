@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
 use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
 use signaling_core::flow::{Flow, Inbound};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
