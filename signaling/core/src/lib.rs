@@ -10,3 +10,4 @@ pub mod message;
 pub mod outside;
 pub mod proxy;
 pub mod settings;
+pub mod transaction;

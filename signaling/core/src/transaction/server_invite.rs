@@ -1,0 +1,151 @@
+//! The INVITE server transaction (RFC 3261 §17.2.1, RFC 6026 §8.5, §8.7).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::effect::Effects;
+use super::timer::{Timer, Timers, t1_times_64};
+use super::{Acked, Trying};
+use crate::message::StatusCode;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Proceeding,
+    /// A final reply other than 2xx was sent and waits for its ACK.
+    Completed,
+    Confirmed,
+    /// A 2xx was sent; the user repeats it until its ACK comes (RFC 6026).
+    Accepted,
+}
+
+#[derive(Debug)]
+pub(super) struct ServerInvite {
+    state: State,
+    reliable: bool,
+    /// The automatic 100, until something else was sent.
+    trying: Option<Bytes>,
+    /// The last response sent, replayed byte for byte.
+    last: Option<Bytes>,
+    interval: Duration,
+}
+
+impl ServerInvite {
+    pub(super) fn start(
+        trying: Bytes,
+        when: Trying,
+        reliable: bool,
+        timers: &Timers,
+        effects: &mut Effects,
+    ) -> Self {
+        let mut machine = Self {
+            state: State::Proceeding,
+            reliable,
+            trying: Some(trying),
+            last: None,
+            interval: timers.retr_timer1,
+        };
+        match when {
+            Trying::AtOnce => machine.send_trying(effects),
+            Trying::After(delay) => effects.set(Timer::Trying, delay),
+            Trying::Never => machine.trying = None,
+        }
+        // Its branches end before that; this one ends what nobody answers.
+        effects.set(Timer::Lifetime, timers.max_inv_lifetime + timers.fr_timer);
+        machine
+    }
+
+    fn send_trying(&mut self, effects: &mut Effects) {
+        if let Some(trying) = self.trying.take() {
+            effects.send(trying.clone());
+            self.last = Some(trying);
+        }
+    }
+
+    pub(super) fn on_retransmission(&self, effects: &mut Effects) {
+        let replays = matches!(self.state, State::Proceeding | State::Completed);
+        if let Some(last) = self.last.as_ref().filter(|_| replays) {
+            effects.send(last.clone());
+        }
+    }
+
+    pub(super) fn on_ack(&mut self, timers: &Timers, effects: &mut Effects) -> Acked {
+        match self.state {
+            State::Completed => {
+                self.state = State::Confirmed;
+                effects.clear(Timer::G);
+                effects.clear(Timer::H);
+                effects.linger(Timer::I, timers.wt_timer, self.reliable);
+                Acked::Absorb
+            }
+            State::Accepted => Acked::Deliver,
+            State::Proceeding | State::Confirmed => Acked::Absorb,
+        }
+    }
+
+    /// Sends a response of the user; `false` when it comes too late.
+    pub(super) fn respond(
+        &mut self,
+        status: StatusCode,
+        bytes: Bytes,
+        timers: &Timers,
+        effects: &mut Effects,
+    ) -> bool {
+        match self.state {
+            State::Proceeding => {}
+            State::Accepted if status.is_success() => {
+                effects.send(bytes);
+                return true;
+            }
+            _ => return false,
+        }
+        effects.clear(Timer::Trying);
+        self.trying = None;
+        effects.send(bytes.clone());
+        self.last = Some(bytes);
+        if status.is_provisional() {
+            return true;
+        }
+        effects.clear(Timer::Lifetime);
+        if status.is_success() {
+            self.state = State::Accepted;
+            // The user repeats 2xx; this machine never does.
+            self.last = None;
+            effects.set(Timer::L, t1_times_64(timers));
+        } else {
+            self.state = State::Completed;
+            if !self.reliable {
+                effects.set(Timer::G, self.interval);
+            }
+            effects.set(Timer::H, timers.fr_timer);
+        }
+        true
+    }
+
+    pub(super) fn on_timer(&mut self, timer: Timer, timers: &Timers, effects: &mut Effects) {
+        match timer {
+            Timer::Trying if self.state == State::Proceeding => self.send_trying(effects),
+            Timer::G if self.state == State::Completed => {
+                self.on_retransmission(effects);
+                self.interval = (self.interval * 2).min(timers.retr_timer2);
+                effects.set(Timer::G, self.interval);
+            }
+            Timer::H => {
+                effects.timeout(Timer::H);
+                effects.terminate();
+            }
+            // The user may still answer 408; if he does not, H ends it.
+            Timer::Lifetime if self.state == State::Proceeding => {
+                effects.timeout(Timer::Lifetime);
+                effects.set(Timer::H, timers.wt_timer);
+            }
+            Timer::I | Timer::L => effects.terminate(),
+            _ => {}
+        }
+    }
+
+    /// The last response, to be sent by another way after the first one failed.
+    pub(super) fn last(&self) -> Option<Bytes> {
+        self.last.clone()
+    }
+}

@@ -1,0 +1,610 @@
+//! The transactions of one worker: matching, timers, sending.
+
+use std::collections::{BTreeSet, HashMap, VecDeque, hash_map};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::client::Client;
+use super::client_invite::ClientInvite;
+use super::effect::{Effect, Effects};
+use super::matching::{client_key, is_rfc2543, merge_key, response_key, server_key};
+use super::server::Server;
+use super::server_invite::ServerInvite;
+use super::timer::{Timer, TimerQueue};
+use super::{Acked, ClientId, Config, Event, RequestError, ServerId, Stats};
+use crate::flow::{ConnectionId, Destination, Flow, Outbound, Protocol, SendToken};
+use crate::message::build::Reply;
+use crate::message::{Message, Method, Name, Request, Response, StatusCode};
+
+/// All transactions of one worker.
+#[derive(Debug)]
+pub struct Table {
+    config: Config,
+    entries: Slab<Entry>,
+    /// Serial number of the last transaction: with the slot it makes an id that is never used twice.
+    serial: u32,
+    servers: HashMap<String, u64>,
+    clients: HashMap<String, u64>,
+    /// How many server transactions share a merge key.
+    merged: HashMap<String, u32>,
+    /// Client transactions over a connection, to end them with it.
+    by_connection: BTreeSet<(ConnectionId, u64)>,
+    timers: TimerQueue,
+    effects: Effects,
+    transmits: VecDeque<Outbound>,
+    events: VecDeque<Event>,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    machine: Machine,
+    destination: Destination,
+    /// Where a response goes when its connection is gone (RFC 3261 §18.2.2).
+    fallback: Option<Destination>,
+    key: String,
+    merge_key: Option<String>,
+    /// To tag of the final response, by which the ACK of an RFC 2543 client is matched.
+    response_tag: Option<String>,
+    /// A CANCEL of our own: the user hears nothing of it.
+    silent: bool,
+    answered: bool,
+    deadlines: Vec<(Timer, Instant)>,
+}
+
+#[derive(Debug)]
+enum Machine {
+    ClientInvite(Box<ClientInvite>),
+    Client(Client),
+    ServerInvite(ServerInvite),
+    Server(Server),
+}
+
+impl Machine {
+    const fn is_client(&self) -> bool {
+        matches!(self, Self::ClientInvite(_) | Self::Client(_))
+    }
+}
+
+/// What the transport brings.
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            entries: Slab::new(),
+            serial: 0,
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            merged: HashMap::new(),
+            by_connection: BTreeSet::new(),
+            timers: TimerQueue::default(),
+            effects: Effects::default(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes a message that came over `flow`: absorbs and answers retransmissions, makes an [`Event`] of the rest.
+    pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        match message {
+            Message::Request(request) => self.handle_request(now, flow, request),
+            Message::Response(response) => self.handle_response(now, flow, response),
+        }
+    }
+
+    /// Runs the timers that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((id, timer)) = self.timers.pop_due(now) {
+            let Some(slot) = self.slot(id) else { continue };
+            let (entry, effects) = (&mut self.entries[slot], &mut self.effects);
+            entry.deadlines.retain(|(set, _)| *set != timer);
+            let timers = &self.config.timers;
+            match &mut entry.machine {
+                Machine::ClientInvite(machine) => machine.on_timer(timer, timers, effects),
+                Machine::Client(machine) => machine.on_timer(timer, timers, effects),
+                Machine::ServerInvite(machine) => machine.on_timer(timer, timers, effects),
+                Machine::Server(machine) => machine.on_timer(timer, effects),
+            }
+            if matches!(timer, Timer::A | Timer::E | Timer::G) {
+                self.stats.retransmissions += 1;
+            }
+            self.apply(now, id);
+        }
+    }
+
+    /// An [`Outbound`] with this token could not be sent.
+    pub fn handle_send_failure(&mut self, now: Instant, token: SendToken) {
+        let Some(slot) = self.slot(token.0) else { return };
+        let entry = &mut self.entries[slot];
+        let last = match &entry.machine {
+            Machine::ClientInvite(_) | Machine::Client(_) => return self.fail_client(token.0),
+            Machine::ServerInvite(machine) => machine.last(),
+            Machine::Server(machine) => machine.last(),
+        };
+        match (entry.fallback.take(), last) {
+            (Some(fallback), Some(last)) => {
+                entry.destination = fallback;
+                self.effects.send(last);
+                self.apply(now, token.0);
+            }
+            _ => self.events.push_back(Event::ServerTransportError { id: ServerId(token.0) }),
+        }
+    }
+
+    /// A connection is gone: client transactions that wait for a response on it end now, with
+    /// [`Event::TransportError`]. Those that were answered linger on.
+    pub fn handle_flow_closed(&mut self, connection: ConnectionId) {
+        let range = (connection, 0)..=(connection, u64::MAX);
+        let ids: Vec<u64> = self.by_connection.range(range).map(|&(_, id)| id).collect();
+        for id in ids {
+            if self.slot(id).is_some_and(|slot| !self.entries[slot].answered) {
+                self.fail_client(id);
+            }
+        }
+    }
+
+    fn fail_client(&mut self, id: u64) {
+        let silent = self.slot(id).is_none_or(|slot| self.entries[slot].silent);
+        if !silent {
+            self.events.push_back(Event::TransportError { id: ClientId(id) });
+        }
+        self.terminate(id);
+    }
+
+    fn handle_request(&mut self, now: Instant, flow: Flow, mut request: Request) {
+        if *request.method() == Method::Ack {
+            return self.handle_ack(now, flow, request);
+        }
+        // The key is taken before the Via is stamped, whose text is part of it for RFC 2543 clients. Parsing refused
+        // what could fail here; dropping it is the safe answer all the same.
+        let Ok(key) = server_key(&request, request.method(), request.to_tag()) else { return };
+        if let Some(&id) = self.servers.get(&key) {
+            return self.handle_retransmission(now, id);
+        }
+        let invite = match request.method() {
+            Method::Cancel => {
+                let key = server_key(&request, &Method::Invite, request.to_tag());
+                key.ok().and_then(|key| self.servers.get(&key).copied())
+            }
+            _ => None,
+        };
+        if request.stamp_source(flow.remote, self.config.force_rport).is_err() {
+            return;
+        }
+        if self.entries.len() >= self.config.max_transactions {
+            return self.refuse(&flow, &request);
+        }
+        let id = self.begin_server(now, &flow, &request, key);
+        let (id, invite) = (ServerId(id.0), invite.map(ServerId));
+        self.events.push_back(match request.method() {
+            Method::Cancel => Event::Cancel { id, invite, flow, request },
+            _ => {
+                let merged =
+                    merge_key(&request).is_some_and(|key| self.merged.get(&key).is_some_and(|n| *n > 1));
+                Event::Request { id, flow, request, merged }
+            }
+        });
+    }
+
+    fn begin_server(&mut self, now: Instant, flow: &Flow, request: &Request, key: String) -> ServerId {
+        let reliable = flow.protocol.is_reliable();
+        let timers = &self.config.timers;
+        let machine = if *request.method() == Method::Invite {
+            let trying = Reply::new(request, StatusCode::TRYING).reason(&self.config.trying_reason).build();
+            if self.config.trying != super::Trying::Never {
+                self.stats.rpl_generated += 1;
+            }
+            let trying = trying.to_bytes();
+            Machine::ServerInvite(ServerInvite::start(
+                trying,
+                self.config.trying,
+                reliable,
+                timers,
+                &mut self.effects,
+            ))
+        } else {
+            Machine::Server(Server::start(now, reliable, timers, &mut self.effects))
+        };
+        let merge_key = merge_key(request);
+        if let Some(key) = &merge_key {
+            *self.merged.entry(key.clone()).or_default() += 1;
+        }
+        let (destination, fallback) = response_destination(flow, request);
+        let id = self.insert(Entry {
+            id: 0,
+            machine,
+            destination,
+            fallback,
+            key: key.clone(),
+            merge_key,
+            response_tag: None,
+            silent: false,
+            answered: false,
+            deadlines: Vec::with_capacity(3),
+        });
+        self.servers.insert(key, id);
+        self.apply(now, id);
+        ServerId(id)
+    }
+
+    fn handle_retransmission(&mut self, now: Instant, id: u64) {
+        let Some(slot) = self.slot(id) else { return };
+        match &self.entries[slot].machine {
+            Machine::ServerInvite(machine) => machine.on_retransmission(&mut self.effects),
+            Machine::Server(machine) => machine.on_retransmission(&mut self.effects),
+            Machine::ClientInvite(_) | Machine::Client(_) => {}
+        }
+        self.stats.retransmissions += self.effects.list.len() as u64;
+        self.apply(now, id);
+    }
+
+    fn handle_ack(&mut self, now: Instant, flow: Flow, mut request: Request) {
+        let id = self.find_acked(&request);
+        if request.stamp_source(flow.remote, self.config.force_rport).is_err() {
+            return;
+        }
+        let acked = id.and_then(|id| self.slot(id)).and_then(|slot| match &mut self.entries[slot].machine {
+            Machine::ServerInvite(machine) => Some(machine.on_ack(&self.config.timers, &mut self.effects)),
+            _ => None,
+        });
+        if let Some(id) = id {
+            self.apply(now, id);
+        }
+        if acked != Some(Acked::Absorb) {
+            self.events.push_back(Event::Ack { invite: id.map(ServerId), flow, request });
+        }
+    }
+
+    /// The INVITE that an ACK belongs to.
+    fn find_acked(&self, ack: &Request) -> Option<u64> {
+        let find = |to_tag| self.servers.get(&server_key(ack, &Method::Invite, to_tag).ok()?).copied();
+        if !is_rfc2543(ack) {
+            return find(None);
+        }
+        // The INVITE had no To tag, or that of its dialog.
+        let id = find(None).or_else(|| find(ack.to_tag()))?;
+        let sent = self.entries[self.slot(id)?].response_tag.as_deref();
+        (sent == ack.to_tag()).then_some(id)
+    }
+
+    fn handle_response(&mut self, now: Instant, flow: Flow, response: Response) {
+        self.stats.rpl_received += 1;
+        let id = response_key(&response).and_then(|key| self.clients.get(&key).copied());
+        let Some((id, slot)) = id.and_then(|id| Some((id, self.slot(id)?))) else {
+            return self.events.push_back(Event::Response { id: None, flow, response });
+        };
+        let (entry, effects, timers) = (&mut self.entries[slot], &mut self.effects, &self.config.timers);
+        let mut cancel = None;
+        let deliver = match &mut entry.machine {
+            Machine::ClientInvite(machine) => {
+                let deliver = machine.on_response(&response, timers, effects);
+                cancel = machine.take_cancel(timers, effects);
+                deliver
+            }
+            Machine::Client(machine) => machine.on_response(&response, timers, effects),
+            Machine::ServerInvite(_) | Machine::Server(_) => return,
+        };
+        if response.status().is_final() && !std::mem::replace(&mut entry.answered, true) {
+            self.stats.waiting += 1;
+        }
+        let (silent, destination) = (entry.silent, entry.destination);
+        if deliver && !silent {
+            self.events.push_back(Event::Response { id: Some(ClientId(id)), flow, response });
+        }
+        self.apply(now, id);
+        if let Some(cancel) = cancel {
+            self.send_cancel(now, cancel, destination);
+        }
+    }
+
+    /// 503 without a transaction.
+    fn refuse(&mut self, flow: &Flow, request: &Request) {
+        self.stats.refused += 1;
+        self.stats.rpl_generated += 1;
+        let reply = Reply::new(request, StatusCode::SERVICE_UNAVAILABLE)
+            .header(Name::RetryAfter, self.config.retry_after.to_string())
+            .to_tag("refused")
+            .build();
+        self.send_response(flow, request, &reply);
+    }
+}
+
+/// What the user asks.
+impl Table {
+    /// Answers a server transaction. `false` when it is gone or finally answered: the response is not sent. (Further 2xx
+    /// to an INVITE are, for the user repeats them, RFC 6026 §7.1.)
+    pub fn respond(&mut self, now: Instant, id: ServerId, response: &Response) -> bool {
+        let Some(slot) = self.slot(id.0) else { return false };
+        let (status, bytes) = (response.status(), response.to_bytes());
+        let (entry, effects, timers) = (&mut self.entries[slot], &mut self.effects, &self.config.timers);
+        let sent = match &mut entry.machine {
+            Machine::ServerInvite(machine) => machine.respond(status, bytes, timers, effects),
+            Machine::Server(machine) => machine.respond(now, status, bytes, timers, effects),
+            Machine::ClientInvite(_) | Machine::Client(_) => false,
+        };
+        if sent && status.is_final() && !std::mem::replace(&mut entry.answered, true) {
+            entry.response_tag = response.to_tag().map(str::to_owned);
+            self.stats.waiting += 1;
+            self.stats.answered[usize::from(status.class()) - 2] += 1;
+        }
+        self.apply(now, id.0);
+        sent
+    }
+
+    /// Begins a client transaction: `request` has its topmost Via with a fresh branch. Not for ACK; see [`Table::send`].
+    ///
+    /// # Errors
+    /// When the table is full or the branch cannot name a transaction.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        request: Request,
+        destination: Destination,
+    ) -> Result<ClientId, RequestError> {
+        if self.entries.len() >= self.config.max_transactions {
+            return Err(RequestError::Full);
+        }
+        self.begin_client(now, request, destination, false)
+    }
+
+    /// Cancels an INVITE client transaction: at once after a provisional response, with the first one before that
+    /// (RFC 3261 §9.1). `reason` becomes the Reason header (RFC 3326). `false` when a final response is there, or it was
+    /// cancelled before. The CANCEL's own response is absorbed; the INVITE's 487 comes as [`Event::Response`].
+    pub fn cancel(&mut self, now: Instant, id: ClientId, reason: Option<&str>) -> bool {
+        let Some(slot) = self.slot(id.0) else { return false };
+        let entry = &mut self.entries[slot];
+        let Machine::ClientInvite(machine) = &mut entry.machine else { return false };
+        if !machine.want_cancel(reason) {
+            return false;
+        }
+        let cancel = machine.take_cancel(&self.config.timers, &mut self.effects);
+        let destination = entry.destination;
+        self.apply(now, id.0);
+        if let Some(cancel) = cancel {
+            self.send_cancel(now, cancel, destination);
+        }
+        true
+    }
+
+    /// Forgets a server transaction that nobody will answer. Its client hears nothing more.
+    pub fn abandon(&mut self, id: ServerId) {
+        self.terminate(id.0);
+    }
+
+    /// Sends bytes without a transaction: an ACK to a 2xx, a response passed on statelessly.
+    pub fn send(&mut self, destination: Destination, bytes: Bytes) {
+        self.transmits.push_back(Outbound { destination, bytes, token: SendToken(0) });
+    }
+
+    /// Answers `request`, which came over `flow`, without a transaction (RFC 3261 §8.2.7).
+    pub fn send_response(&mut self, flow: &Flow, request: &Request, response: &Response) {
+        self.stats.rpl_sent += 1;
+        let (destination, _) = response_destination(flow, request);
+        self.send(destination, response.to_bytes());
+    }
+}
+
+/// What comes out.
+impl Table {
+    /// The next message to send.
+    pub fn poll_transmit(&mut self) -> Option<Outbound> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing the user has to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Table::handle_timeout`] is next needed.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { current: self.entries.len() as u64, ..self.stats }
+    }
+
+    /// Whether no transaction is left and everything was polled.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.entries.is_empty() && self.transmits.is_empty() && self.events.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_clean(&self) -> bool {
+        self.servers.is_empty()
+            && self.clients.is_empty()
+            && self.merged.is_empty()
+            && self.by_connection.is_empty()
+            && self.timers.len() == 0
+    }
+}
+
+/// The inside.
+impl Table {
+    fn begin_client(
+        &mut self,
+        now: Instant,
+        request: Request,
+        destination: Destination,
+        silent: bool,
+    ) -> Result<ClientId, RequestError> {
+        let key = client_key(&request).ok_or(RequestError::NoBranch)?;
+        if self.clients.contains_key(&key) {
+            return Err(RequestError::BranchInUse);
+        }
+        let (protocol, connection) = match &destination {
+            Destination::Flow(flow) => (flow.protocol, flow.connection),
+            Destination::Address { protocol, .. } => (*protocol, None),
+        };
+        let (reliable, timers, effects) = (protocol.is_reliable(), &self.config.timers, &mut self.effects);
+        let machine = if *request.method() == Method::Invite {
+            Machine::ClientInvite(Box::new(ClientInvite::start(request, reliable, timers, effects)))
+        } else {
+            Machine::Client(Client::start(&request, reliable, timers, effects))
+        };
+        self.stats.total_local += 1;
+        let id = self.insert(Entry {
+            id: 0,
+            machine,
+            destination,
+            fallback: None,
+            key: key.clone(),
+            merge_key: None,
+            response_tag: None,
+            silent,
+            answered: false,
+            deadlines: Vec::with_capacity(3),
+        });
+        self.clients.insert(key, id);
+        if let Some(connection) = connection {
+            self.by_connection.insert((connection, id));
+        }
+        self.apply(now, id);
+        Ok(ClientId(id))
+    }
+
+    fn send_cancel(&mut self, now: Instant, cancel: Request, destination: Destination) {
+        // It comes on top of the limit: refusing to cancel would keep more alive than it. The branch is the INVITE's
+        // own, and only one CANCEL is ever made of it, so that nothing can be in its way.
+        let begun = self.begin_client(now, cancel, destination, true);
+        debug_assert!(begun.is_ok(), "{begun:?}");
+    }
+
+    fn insert(&mut self, mut entry: Entry) -> u64 {
+        self.serial = self.serial.checked_add(1).unwrap_or(1);
+        let vacant = self.entries.vacant_entry();
+        let id = u64::from(self.serial) << 32 | vacant.key() as u64;
+        entry.id = id;
+        vacant.insert(entry);
+        self.stats.created += 1;
+        self.stats.total += 1;
+        id
+    }
+
+    /// The slot of `id`, unless it is stale.
+    fn slot(&self, id: u64) -> Option<usize> {
+        let slot = (id & u64::from(u32::MAX)) as usize;
+        self.entries.get(slot).filter(|entry| entry.id == id).map(|_| slot)
+    }
+
+    /// Carries out what a machine asked for.
+    fn apply(&mut self, now: Instant, id: u64) {
+        let mut list = std::mem::take(&mut self.effects.list);
+        for effect in list.drain(..) {
+            let Some(slot) = self.slot(id) else { break };
+            match effect {
+                Effect::Send(bytes) => self.transmit(slot, bytes),
+                Effect::Set(timer, after) => {
+                    self.clear_timer(slot, timer);
+                    // At least a millisecond, lest a setting of 0 makes the timer loop spin.
+                    let at = now + after.max(Duration::from_millis(1));
+                    self.entries[slot].deadlines.push((timer, at));
+                    self.timers.insert(at, id, timer);
+                }
+                Effect::Clear(timer) => self.clear_timer(slot, timer),
+                Effect::Timeout(timer) => self.report_timeout(slot, timer),
+                Effect::Terminate => self.terminate(id),
+            }
+        }
+        self.effects.list = list;
+        self.effects.list.clear();
+    }
+
+    fn transmit(&mut self, slot: usize, bytes: Bytes) {
+        let entry = &self.entries[slot];
+        if !entry.machine.is_client() {
+            self.stats.rpl_sent += 1;
+        }
+        self.transmits.push_back(Outbound {
+            destination: entry.destination,
+            bytes,
+            token: SendToken(entry.id),
+        });
+    }
+
+    fn clear_timer(&mut self, slot: usize, timer: Timer) {
+        let entry = &mut self.entries[slot];
+        if let Some(at) = entry.deadlines.iter().position(|(set, _)| *set == timer) {
+            let (timer, deadline) = entry.deadlines.swap_remove(at);
+            self.timers.remove(deadline, entry.id, timer);
+        }
+    }
+
+    fn report_timeout(&mut self, slot: usize, timer: Timer) {
+        let entry = &self.entries[slot];
+        if entry.silent {
+            return;
+        }
+        self.events.push_back(if entry.machine.is_client() {
+            Event::Timeout { id: ClientId(entry.id), timer }
+        } else {
+            Event::ServerTimeout { id: ServerId(entry.id), timer }
+        });
+    }
+
+    fn terminate(&mut self, id: u64) {
+        let Some(slot) = self.slot(id) else { return };
+        let entry = self.entries.remove(slot);
+        for (timer, at) in &entry.deadlines {
+            self.timers.remove(*at, id, *timer);
+        }
+        if entry.machine.is_client() {
+            self.clients.remove(&entry.key);
+            if let Destination::Flow(Flow { connection: Some(connection), .. }) = entry.destination {
+                self.by_connection.remove(&(connection, id));
+            }
+        } else {
+            self.servers.remove(&entry.key);
+        }
+        if let Some(key) = entry.merge_key
+            && let hash_map::Entry::Occupied(mut count) = self.merged.entry(key)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        self.stats.freed += 1;
+        self.stats.waiting -= u64::from(entry.answered);
+        if !entry.silent {
+            self.events.push_back(if entry.machine.is_client() {
+                Event::ClientTerminated { id: ClientId(id) }
+            } else {
+                Event::ServerTerminated { id: ServerId(id) }
+            });
+        }
+    }
+}
+
+/// Where responses to `request` go (RFC 3261 §18.2.2, RFC 3581 §4), and where instead when a connection is gone.
+fn response_destination(flow: &Flow, request: &Request) -> (Destination, Option<Destination>) {
+    let via = request.top_via().ok();
+    match flow.protocol {
+        Protocol::Udp => {
+            // Without rport the answer goes to the port that sent-by names, from the socket the request came to.
+            let remote = via.and_then(|via| via.response_address()).unwrap_or(flow.remote);
+            let port = if remote.ip() == flow.remote.ip() { remote.port() } else { flow.remote.port() };
+            let mut remote = flow.remote;
+            remote.set_port(port);
+            (Destination::Flow(Flow { remote, ..*flow }), None)
+        }
+        protocol @ (Protocol::Tcp | Protocol::Tls) => {
+            let default = if protocol == Protocol::Tls { 5061 } else { 5060 };
+            let mut remote = flow.remote;
+            remote.set_port(via.and_then(|via| via.port()).unwrap_or(default));
+            (Destination::Flow(*flow), Some(Destination::Address { protocol, remote }))
+        }
+        Protocol::Ws | Protocol::Wss => (Destination::Flow(*flow), None),
+    }
+}
