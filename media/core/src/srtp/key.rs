@@ -129,6 +129,12 @@ impl MasterKey {
         self.profile
     }
 
+    /// Master key and master salt, for the oracle.
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (&[u8], &[u8]) {
+        (&self.key[..self.profile.key_len()], &self.salt[..self.profile.salt_len()])
+    }
+
     /// Whether both are the same key for the same profile; takes the same time wherever they differ.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
