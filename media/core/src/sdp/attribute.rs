@@ -120,6 +120,39 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// `a=setup` (RFC 4145 §4, RFC 8842 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// The DTLS client.
+    Active,
+    /// The DTLS server.
+    Passive,
+    /// Either, in an offer.
+    ActPass,
+}
+
+impl Setup {
+    /// The value of an `a=setup` line; `None` for others, `holdconn` too.
+    pub fn parse(value: &str) -> Option<Self> {
+        Some(match value.trim() {
+            "active" => Self::Active,
+            "passive" => Self::Passive,
+            "actpass" => Self::ActPass,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::ActPass => "actpass",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
