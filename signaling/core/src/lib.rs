@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
 #![forbid(unsafe_code)]
 
+pub mod digest;
 pub mod event;
 pub mod flow;
 pub mod location;
