@@ -3,7 +3,7 @@ import type { IncomingRTCSessionEvent, OutgoingRTCSessionEvent, RTCSession, UACo
 import type { Account, Registration } from '../state/model';
 import type { Secret } from '../memory/sign-in';
 import { isGatewayReachable } from '../page-info';
-import { connectionLost, registrationDelayed, registrationRefused } from '../words';
+import { connectionLost, registrationDelayed, registrationRefused, type Problem } from '../words';
 import { retryDelay } from './retry';
 import { GatewaySocket } from './socket';
 
@@ -35,6 +35,7 @@ export class Line {
   #everConnected = false;
   #lost = false;
   #failures = 0;
+  #problem: Problem | null = null;
   #retryTimer = 0;
   #livenessTimer = 0;
 
@@ -42,7 +43,7 @@ export class Line {
     this.#options = options;
     this.#socket = new GatewaySocket(options.websocketUrl);
     this.ua = new UA(configuration(options, this.#socket));
-    this.ua.on('connecting', () => this.#report({ state: 'connecting' }));
+    this.ua.on('connecting', () => this.#trying());
     this.ua.on('connected', () => this.#connected());
     this.ua.on('disconnected', () => this.#disconnected());
     this.ua.on('registered', () => this.#registered());
@@ -110,13 +111,19 @@ export class Line {
     if (!this.#closed) this.#options.onRegistration(registration);
   }
 
+  /** An attempt begins: after a failure the page goes on saying what is wrong until one succeeds. */
+  #trying(): void {
+    this.#report(this.#problem ? { state: 'lost', retryAt: Date.now(), problem: this.#problem } : { state: 'connecting' });
+  }
+
   #connected(): void {
     this.#everConnected = true;
-    this.#report({ state: 'connecting' });
+    this.#trying();
   }
 
   #registered(): void {
     this.#failures = 0;
+    this.#problem = null;
     this.#report({ state: 'registered' });
     if (this.#lost) this.#options.onReconnected();
     this.#lost = false;
@@ -129,11 +136,9 @@ export class Line {
     // JsSIP is about to start its own timer: equal bounds make it wait exactly as long as the page says.
     const seconds = (retryAt - Date.now()) / 1000;
     transportOf(this.ua).recovery_options = { min_interval: seconds, max_interval: seconds };
-    this.#report({ state: 'lost', retryAt, problem: connectionLost(false, this.#everConnected) });
+    this.#wait(retryAt, connectionLost(false, this.#everConnected));
     void isGatewayReachable().then((reachable) => {
-      if (reachable && !this.ua.isConnected()) {
-        this.#report({ state: 'lost', retryAt, problem: connectionLost(true, this.#everConnected) });
-      }
+      if (reachable && !this.ua.isConnected()) this.#wait(retryAt, connectionLost(true, this.#everConnected));
     });
   }
 
@@ -145,9 +150,14 @@ export class Line {
       return;
     }
     const retryAt = this.#nextRetry();
-    this.#report({ state: 'lost', retryAt, problem: registrationDelayed(status, reason) });
+    this.#wait(retryAt, registrationDelayed(status, reason));
     clearTimeout(this.#retryTimer);
     this.#retryTimer = window.setTimeout(() => this.retryNow(), retryAt - Date.now());
+  }
+
+  #wait(retryAt: number, problem: Problem): void {
+    this.#problem = problem;
+    this.#report({ state: 'lost', retryAt, problem });
   }
 
   #nextRetry(): number {

@@ -12,8 +12,9 @@ import { parseTarget, peerOf, targetUri } from './target';
 
 /** More calls than this at once, ringing ones included, are refused with 486. */
 const CALL_LIMIT = 2;
-/** An ended call stays on the page for this long, in ms. */
-const FAREWELL = 8000;
+/** An ended call stays on the page for this long, in ms; longer when there is something to read. */
+const FAREWELL = 6000;
+const FAREWELL_WITH_WORDS = 30_000;
 
 /** The telephone: the line of the account that is signed in, its calls, and the rules between them. */
 export class Phone {
@@ -216,7 +217,7 @@ export class Phone {
     if (call.view.direction === 'incoming' && call.view.answeredAt === null && call.view.outcome?.code === 'declined-here') {
       this.dismiss(call.view.id);
     }
-    setTimeout(() => this.dismiss(call.view.id), FAREWELL);
+    setTimeout(() => this.dismiss(call.view.id), call.view.outcome ? FAREWELL_WITH_WORDS : FAREWELL);
   }
 
   async #holdOthers(except: Call): Promise<void> {

@@ -76,7 +76,7 @@ function Controls({ call }: { call: CallView }) {
         <>
           <Toggle testid="mute" icon={call.muted ? 'microphoneOff' : 'microphone'} on={call.muted} words={call.muted ? 'Muted' : 'Mute'} shortcut="Alt+M" onClick={() => phone.setMuted(call.id, !call.muted)} />
           <Toggle testid="hold" icon={call.localHold ? 'play' : 'pause'} on={call.localHold} words={call.localHold ? 'Resume' : 'Hold'} shortcut="Alt+H" busy={call.changing} onClick={() => void phone.setHold(call.id, !call.localHold)} />
-          <Toggle testid="camera" icon="video" on={call.cameraOn} words={call.cameraOn ? 'Camera on' : 'Camera'} busy={call.changing || call.state === 'held'} onClick={() => void phone.setCamera(call.id, !call.cameraOn)} />
+          <Toggle testid="camera" icon="video" on={call.cameraOn} words="Camera" busy={call.changing || call.state === 'held'} onClick={() => void phone.setCamera(call.id, !call.cameraOn)} />
         </>
       )}
       <button type="button" class="danger" data-testid="hangup" onClick={() => phone.hangUp(call.id)}>
@@ -153,6 +153,6 @@ function statusWords(call: CallView): string {
     case 'held':
       return call.localHold ? (call.remoteHold ? 'Both on hold' : 'On hold') : 'The other side holds';
     case 'ended':
-      return call.outcome?.title ?? 'Call ended';
+      return call.answeredAt === null ? 'Not connected' : 'Call ended';
   }
 }

@@ -74,9 +74,9 @@ export function Dialer({ state }: { state: AppState }) {
           <Icon name="phone" />
           <span>Call</span>
         </button>
-        <button type="button" class="tonal" data-testid="dial-video-call" disabled={!ready} onClick={() => void dial(true)}>
+        <button type="button" class="tonal" aria-label="Call with video" data-testid="dial-video-call" disabled={!ready} onClick={() => void dial(true)}>
           <Icon name="video" />
-          <span>With video</span>
+          <span>Video</span>
         </button>
       </div>
       {connected && <p class="hint">Keys and digits go to {call.peer.name} as tones.</p>}

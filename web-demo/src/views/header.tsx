@@ -4,12 +4,11 @@
  * | data-testid          | what it is                                                                        |
  * |----------------------|-----------------------------------------------------------------------------------|
  * | `registration-state` | `data-state`: signed-out, connecting, registered, lost; `data-code` when lost     |
- * | `retry-now`          | reconnects at once (while lost)                                                   |
  * | `settings-open`      | opens the settings                                                                |
  * | `sign-out`           | ends calls, unregisters                                                           |
  */
 import type { AppState, Registration } from '../state/model';
-import { useApp, useNow } from './context';
+import { useApp } from './context';
 import { Icon } from './icons';
 
 export function Header({ state }: { state: AppState }) {
@@ -20,14 +19,15 @@ export function Header({ state }: { state: AppState }) {
     <header class="bar">
       <a class="brand" href="/" aria-label={`${page.name}, start page`}>
         <svg viewBox="0 0 44 24" aria-hidden="true" focusable="false">
-          <path class="brand-deck" d="M2 16.5h40" />
-          <path class="brand-arch" d="M8 16.5a14 12 0 0 1 28 0" />
-          <path class="brand-pier" d="M15 20.5v1.5M22 20.5v1.5M29 20.5v1.5" />
+          <path class="brand-arch" d="M5 17C13 3.5 31 3.5 39 17" />
+          <path class="brand-pier" d="M16 10.5v7M22 9v9.5M28 10.5v7" />
+          <circle cx="5" cy="17" r="3.2" />
+          <circle cx="39" cy="17" r="3.2" />
         </svg>
         <span>{page.name}</span>
       </a>
       <div class="bar-right">
-        <Standing registration={registration} address={account ? `${account.user}@${account.domain}` : ''} />
+        <Standing registration={registration} user={account?.user ?? ''} domain={account?.domain ?? ''} />
         {signedIn && (
           <>
             <button type="button" class="quiet square" aria-label="Settings" title="Settings" data-testid="settings-open" onClick={() => store.set({ settingsOpen: true })}>
@@ -43,32 +43,22 @@ export function Header({ state }: { state: AppState }) {
   );
 }
 
-/** The state of the registration as a lamp and words. */
-function Standing({ registration, address }: { registration: Registration; address: string }) {
-  const { phone } = useApp();
-  const lost = registration.state === 'lost';
-  const now = useNow(lost);
-  const seconds = lost ? Math.max(0, Math.ceil((registration.retryAt - now) / 1000)) : 0;
-  const words = {
-    'signed-out': '',
-    connecting: 'Signing in…',
-    registered: 'Ready',
-    lost: seconds > 0 ? `Offline, again in ${seconds} s` : 'Offline, trying…',
-    failed: 'Refused',
-  }[registration.state];
-  const problem = registration.state === 'lost' ? registration.problem : null;
+/** The state of the registration as a lamp and a word; reconnect.tsx says more when the connection is lost. */
+function Standing({ registration, user, domain }: { registration: Registration; user: string; domain: string }) {
+  const words = { 'signed-out': '', connecting: 'Signing in…', registered: 'Ready', lost: 'Offline', failed: 'Refused' }[registration.state];
+  const code = registration.state === 'lost' ? registration.problem.code : undefined;
   return (
-    <div class="standing" data-testid="registration-state" data-state={registration.state} data-code={problem?.code} title={problem ? `${problem.title}. ${problem.detail}` : address}>
-      {words && <span class="lamp" aria-hidden="true" />}
+    <div class="standing" data-testid="registration-state" data-state={registration.state} data-code={code}>
       <span class="standing-words">
-        {address && <span class="standing-address">{address}</span>}
+        {user && (
+          <span class="standing-address" title={`${user}@${domain}`}>
+            {user}
+            <span class="standing-domain">@{domain}</span>
+          </span>
+        )}
         <span class="standing-state">{words}</span>
       </span>
-      {lost && (
-        <button type="button" class="quiet square" aria-label="Reconnect now" title="Reconnect now" data-testid="retry-now" onClick={() => phone.retryNow()}>
-          <Icon name="retry" />
-        </button>
-      )}
+      {words && <span class="lamp" aria-hidden="true" />}
     </div>
   );
 }

@@ -34,9 +34,9 @@ export function Incoming({ call, others }: { call: CallView; others: CallView[] 
           <span>Answer</span>
         </button>
         {call.offersVideo && (
-          <button type="button" class="tonal" data-testid="answer-video" disabled={call.changing} onClick={() => void phone.answer(call.id, true)}>
+          <button type="button" class="tonal" aria-label="Answer with video" data-testid="answer-video" disabled={call.changing} onClick={() => void phone.answer(call.id, true)}>
             <Icon name="video" />
-            <span>With video</span>
+            <span>Video</span>
           </button>
         )}
         <button type="button" class="danger" data-testid="decline" aria-keyshortcuts="Escape" onClick={() => phone.decline(call.id)}>

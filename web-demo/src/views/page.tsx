@@ -16,6 +16,7 @@ import { Header } from './header';
 import { History } from './history';
 import { Incoming } from './incoming';
 import { ProblemBox } from './problem-box';
+import { Reconnect } from './reconnect';
 import { SettingsDialog } from './settings-dialog';
 import { SignIn } from './sign-in';
 
@@ -30,6 +31,7 @@ export function Page() {
         {announcement(state)}
       </p>
       <main class={signedIn ? 'desk' : 'door'} id="main">
+        {state.registration.state === 'lost' && <Reconnect lost={state.registration} page={state.page} />}
         {state.problem && signedIn && <ProblemBox problem={state.problem} caCertificate={state.page.caCertificate} onDismiss={() => store.set({ problem: null })} />}
         {signedIn ? <Desk state={state} /> : <SignIn state={state} />}
       </main>

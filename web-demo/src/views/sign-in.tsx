@@ -75,10 +75,10 @@ export function SignIn({ state }: { state: AppState }) {
 function Crossing() {
   return (
     <svg class="crossing" viewBox="0 0 320 96" aria-hidden="true" focusable="false">
-      <path class="shore" d="M0 70c24-8 44-9 66-2v28H0zM320 70c-24-8-44-9-66-2v28h66z" />
+      <path class="shore" d="M0 64C18 58 42 60 56 68c12 7 18 17 34 24v4H0zM320 64c-18-6-42-4-56 4-12 7-18 17-34 24v4h90z" />
       <path class="road" d="M40 66C92 30 228 30 280 66" />
-      <path class="piers" d="M104 46v26M132 41v34M160 39v37M188 41v34M216 46v26" />
-      <path class="water" d="M78 84q10-5 20 0t20 0 20 0 20 0 20 0 20 0 20 0 20 0" />
+      <path class="piers" d="M104 46v34M132 41v40M160 39v42M188 41v40M216 46v34" />
+      <path class="water" d="M90 86q8.75-5 17.5 0t17.5 0 17.5 0 17.5 0 17.5 0 17.5 0 17.5 0 17.5 0" />
       <circle class="end" cx="40" cy="66" r="6" />
       <circle class="end" cx="280" cy="66" r="6" />
     </svg>
