@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gatheringWait, GATHERING_GRACE, GATHERING_LIMIT } from '../src/sip/gathering';
+import { glareDelay } from '../src/sip/glare';
 import { outcomeOf, parseReason, type SessionEnd } from '../src/sip/outcome';
 import { retryDelay } from '../src/sip/retry';
 import { parseTarget, peerOf, targetUri } from '../src/sip/target';
@@ -83,4 +84,9 @@ test('how a call ended', () => {
   assert.equal(code({ originator: 'local', cause: 'Rejected', message: null }, call('incoming', null), true), 'declined-here');
   assert.equal(code({ originator: 'remote', cause: 'Terminated', message: request('BYE', 'SIP;cause=503;text="going down"') }, call('outgoing', 1)), 'ended-by-far-end');
   assert.equal(code({ originator: 'system', cause: 'Connection Error', message: null }, call('outgoing', 1)), 'connection');
+});
+
+test('after a crossing of offers the two ends wait for different times', () => {
+  assert.deepEqual([0, 0.5, 1].map((chance) => glareDelay('outgoing', chance)), [2100, 3050, 4000]);
+  assert.deepEqual([0, 0.5, 1].map((chance) => glareDelay('incoming', chance)), [0, 1000, 2000]);
 });

@@ -5,6 +5,7 @@ import { capture, captureCamera, stopTracks } from '../media/capture';
 import { readQuality, type Totals } from '../media/quality';
 import type { IncomingEvent, OutgoingEvent, RTCSession } from './jssip';
 import { Gathering } from './gathering';
+import { glareDelay, keepWhenRefused } from './glare';
 import { IceRecovery } from './ice-recovery';
 import { outcomeOf } from './outcome';
 
@@ -12,6 +13,8 @@ import { outcomeOf } from './outcome';
 const QUALITY_INTERVAL = 2000;
 /** How long a hold or media change waits for one that is under way, in ms. */
 const CHANGE_LIMIT = 4000;
+/** How often a refused change is tried. */
+const CHANGE_ATTEMPTS = 3;
 
 export interface CallOptions {
   direction: CallView['direction'];
@@ -22,6 +25,8 @@ export interface CallOptions {
   isConnected(): boolean;
   onChange(): void;
   onEnded(): void;
+  /** The far end took no part in a hold or a change of the media; the call goes on as it was. */
+  onChangeRefused(): void;
 }
 
 /** One call: a JsSIP session, its streams, and what the page shows of both. */
@@ -36,6 +41,9 @@ export class Call {
   #qualityTimer = 0;
   #totals: Totals | null = null;
   #declined = false;
+  #attempts = 0;
+  /** Ends the change under way, with whether it succeeded. */
+  #finishChange: ((succeeded: boolean) => void) | null = null;
 
   constructor(options: CallOptions) {
     this.#options = options;
@@ -53,6 +61,7 @@ export class Call {
   /** Ties the call to its session, right after JsSIP created that. */
   bind(session: RTCSession): void {
     this.#session = session;
+    keepWhenRefused(session, () => this.#changeRefused());
     if (session.connection) this.#watch(session.connection);
     session.on('peerconnection', ({ peerconnection }) => this.#watch(peerconnection));
     session.on('icecandidate', ({ candidate, ready }) => this.#gathering.candidate(candidate.candidate, ready));
@@ -130,16 +139,11 @@ export class Call {
         connection.addTrack(track, this.#local ?? stream);
       }
     } else {
-      for (const sender of connection.getSenders().filter(({ track }) => track?.kind === 'video')) {
-        if (sender.track) {
-          sender.track.stop();
-          this.#local?.removeTrack(sender.track);
-        }
-        connection.removeTrack(sender);
-      }
+      this.#dropPicture(connection);
     }
     this.#update({ cameraOn: on, localVideo: videoOf(this.#local) });
-    await this.#change((session, done) => session.renegotiate({}, done));
+    const agreed = await this.#change((session, done) => session.renegotiate({}, done));
+    if (on && !agreed) this.#dropPicture(connection);
   }
 
   /** Replaces the microphone or the camera in the running call by the one now chosen in the settings. */
@@ -172,8 +176,10 @@ export class Call {
   /** The signalling is back on a new connection: lets the gateway bind the dialog to it, and repairs the media. */
   reconnected(): void {
     if (!this.#session?.isEstablished()) return;
-    if (this.#recovery?.isLost) this.#recovery.hurry();
-    else void this.#change((session, done) => session.renegotiate({}, done));
+    if (this.#recovery?.isLost) return this.#recovery.hurry();
+    // When both ends lost the same gateway, both come back at the same time: their offers must not cross.
+    const delay = this.view.direction === 'outgoing' ? 0 : 3000;
+    setTimeout(() => void this.#change((session, done) => session.renegotiate({}, done)), delay);
   }
 
   #watch(connection: RTCPeerConnection): void {
@@ -182,6 +188,7 @@ export class Call {
       if (connection.signalingState === 'stable') this.#refreshRemote(connection);
     });
     this.#recovery = new IceRecovery(connection, {
+      patience: this.view.direction === 'outgoing' ? 2500 : 5000,
       restart: () => this.#restartIce(),
       onRestoring: (restoring) => this.#update({ restoring }),
       onGivenUp: () => this.#terminate({ cause: 'RTP Timeout', status_code: 408, reason_phrase: 'RTP Timeout' }),
@@ -192,6 +199,7 @@ export class Call {
     const session = this.#session;
     if (!session?.isEstablished() || !this.#options.isConnected() || !session.isReadyToReOffer()) return false;
     this.#gathering.stop();
+    this.#attempts = CHANGE_ATTEMPTS - 1;
     return session.renegotiate({ rtcOfferConstraints: { iceRestart: true } });
   }
 
@@ -239,17 +247,41 @@ export class Call {
     while (session && !session.isEnded() && !session.isReadyToReOffer() && performance.now() < deadline) await pause(100);
     if (!session || session.isEnded()) return false;
     return new Promise((resolve) => {
-      const finished = () => {
+      this.#attempts = 1;
+      this.#finishChange = (succeeded) => {
+        this.#finishChange = null;
         this.#update({ changing: false });
-        resolve(!session.isEnded());
+        resolve(succeeded);
       };
-      session.on('ended', finished);
       this.#update({ changing: true });
-      if (!start(session, finished)) {
-        this.#update({ changing: false });
-        resolve(false);
-      }
+      if (!start(session, () => this.#finishChange?.(true))) this.#finishChange(false);
     });
+  }
+
+  /** A re-INVITE was refused, most often because another one crossed it: tries again, and else lets things be. */
+  #changeRefused(): void {
+    const session = this.#session;
+    if (!session || session.isEnded()) return;
+    if (this.#attempts >= CHANGE_ATTEMPTS) {
+      this.#finishChange?.(false);
+      this.#options.onChangeRefused();
+      return;
+    }
+    this.#attempts += 1;
+    setTimeout(() => {
+      if (!session.isEnded() && !session.renegotiate({}, () => this.#finishChange?.(true))) this.#changeRefused();
+    }, glareDelay(this.view.direction, Math.random()));
+  }
+
+  #dropPicture(connection: RTCPeerConnection): void {
+    for (const transceiver of connection.getTransceivers().filter(({ sender }) => sender.track?.kind === 'video')) {
+      const track = transceiver.sender.track!;
+      track.stop();
+      this.#local?.removeTrack(track);
+      if (transceiver.mid === null) transceiver.stop();
+      else if (connection.signalingState !== 'closed') connection.removeTrack(transceiver.sender);
+    }
+    this.#update({ cameraOn: false, localVideo: null });
   }
 
   #terminate(options?: Parameters<RTCSession['terminate']>[0]): void {
@@ -262,6 +294,7 @@ export class Call {
     this.#gathering.stop();
     this.#recovery?.stop();
     stopTracks(this.#local);
+    this.#finishChange?.(false);
     this.#update({
       state: 'ended',
       endedAt: Date.now(),

@@ -5,14 +5,14 @@
  * it can keep that event from it while there is hope.
  */
 
-/** `disconnected` often heals by itself; only after this long, in ms, ICE is restarted. */
-const PATIENCE = 2500;
 /** Between two restarts, in ms. */
 const INTERVAL = 6000;
 /** When the media has been gone for this long, in ms, the call is given up. */
 export const GIVE_UP_AFTER = 45_000;
 
 export interface IceRecoveryOptions {
+  /** `disconnected` often heals by itself; only after this long, in ms, ICE is restarted. Not the same at both ends. */
+  patience: number;
   /** Starts the restart; false when that is impossible right now (no connection, another change under way). */
   restart(): boolean;
   /** The media is gone (true) or back (false). */
@@ -56,7 +56,7 @@ export class IceRecovery {
         this.#lostAt = null;
         break;
       case 'disconnected':
-        this.#lost(PATIENCE);
+        this.#lost(this.options.patience);
         break;
       case 'failed':
         event.stopImmediatePropagation();

@@ -8,7 +8,7 @@ import { retryDelay } from './retry';
 import { GatewaySocket } from './socket';
 
 /** How long the gateway may take to answer a sign of life before the connection counts as dead, in ms. */
-const LIVENESS_LIMIT = 4000;
+const LIVENESS_LIMIT = 5000;
 
 export interface LineOptions {
   account: Account;
@@ -95,15 +95,16 @@ export class Line {
   checkAlive(): void {
     if (this.#closed) return;
     if (!this.ua.isConnected()) return this.retryNow();
-    const asked = performance.now();
+    this.#expectLife();
     this.ua.register();
+  }
+
+  /** Drops the connection unless something comes in time: JsSIP alone would wait 32 s for its answer. */
+  #expectLife(): void {
+    const asked = performance.now();
     clearTimeout(this.#livenessTimer);
     this.#livenessTimer = window.setTimeout(() => {
-      if (this.#socket.lastHeard < asked) {
-        this.#failures = 0;
-        this.#socket.drop();
-        this.retryNow();
-      }
+      if (!this.#closed && this.#socket.lastHeard <= asked) this.#socket.drop();
     }, LIVENESS_LIMIT);
   }
 
@@ -119,6 +120,8 @@ export class Line {
   #connected(): void {
     this.#everConnected = true;
     this.#trying();
+    // JsSIP sends its REGISTER right after this event.
+    this.#expectLife();
   }
 
   #registered(): void {

@@ -199,6 +199,8 @@ export class Phone {
       isConnected: () => this.#line?.isConnected ?? false,
       onChange: () => this.#publish(),
       onEnded: () => this.#ended(call),
+      onChangeRefused: () =>
+        this.store.set({ problem: problem('change-refused', 'The far end did not go along', `The call with ${peer.name} goes on as it was.`) }),
     });
     // A finished call gives way to the next one.
     this.#calls = [...this.#calls.filter(({ view }) => view.state !== 'ended'), call];
