@@ -1,0 +1,6 @@
+//! The gateway as its peers meet it: over sockets, and from the command line.
+
+mod command_line;
+mod streams;
+mod support;
+mod web;

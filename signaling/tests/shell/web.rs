@@ -1,0 +1,154 @@
+//! What the HTTPS port does, for browsers and for those who mean it no good.
+
+use crate::support::{Bench, PATIENCE, closed, get, http, read_until, upgrade};
+use signaling_core::flow::Protocol;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+#[tokio::test]
+async fn pages_and_their_headers() {
+    let bench = Bench::start("").await;
+    let page = http(bench.tls(Protocol::Wss).await, &get("/")).await;
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    for header in
+        ["content-security-policy: default-src 'self'", "x-content-type-options: nosniff", "text/html"]
+    {
+        assert!(page.contains(header), "{header} in {page}");
+    }
+    assert!(!page.contains("strict-transport-security"), "not under the local CA: {page}");
+    assert!(http(bench.tls(Protocol::Wss).await, &get("/healthz")).await.ends_with("\r\n\r\nok\n"));
+    let info = http(bench.tls(Protocol::Wss).await, &get("/api/page")).await;
+    let expected = r#"{"name":"Causeway","version":"0.1.0","domain":"sip.example","websocketPath":"/ws","caCertificate":"/ca.crt","iceServers":[]}"#;
+    assert!(info.ends_with(expected), "{info}");
+    let pem = http(bench.tls(Protocol::Wss).await, &get("/ca.pem")).await;
+    assert!(pem.ends_with(&bench.gateway.certificates().ca().unwrap().pem), "{pem}");
+    let missing = http(bench.tls(Protocol::Wss).await, &get("/../../etc/passwd")).await;
+    assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
+    let posted =
+        http(bench.tls(Protocol::Wss).await, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(posted.starts_with("HTTP/1.1 405"), "{posted}");
+}
+
+#[tokio::test]
+async fn websocket_needs_the_sub_protocol_and_a_fitting_origin() {
+    let bench = Bench::start("").await;
+    let table = [
+        ("", "HTTP/1.1 400"),
+        ("Sec-WebSocket-Protocol: chat\r\n", "HTTP/1.1 400"),
+        ("Sec-WebSocket-Protocol: sip\r\nOrigin: https://evil.example\r\n", "HTTP/1.1 403"),
+    ];
+    for (fields, status) in table {
+        let mut stream = bench.tls(Protocol::Wss).await;
+        stream.write_all(upgrade(fields).as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "\n").await;
+        assert!(answer.starts_with(status), "{fields}: {answer}");
+    }
+    for fields in
+        ["Sec-WebSocket-Protocol: sip\r\n", "Sec-WebSocket-Protocol: sip\r\nOrigin: https://gw.example\r\n"]
+    {
+        let mut stream = bench.tls(Protocol::Wss).await;
+        stream.write_all(upgrade(fields).as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "\r\n\r\n").await.to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 101 switching protocols\r\n"), "{answer}");
+        assert!(answer.contains("sec-websocket-protocol: sip\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_huge_header_is_refused_and_costs_no_memory() {
+    let bench = Bench::start("").await;
+    for big in [format!("X-Big: {}\r\n", "a".repeat(1 << 20)), "X: y\r\n".repeat(100_000)] {
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{big}\r\n");
+        let answer = http(bench.tcp(Protocol::Ws).await, &request).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(1_000_000));
+    let answer = http(bench.tcp(Protocol::Ws).await, &long).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    for junk in ["\0\0\0\0\r\n\r\n", "OPTIONS sip:a SIP/2.0\r\n\r\n", "\x16\x03\x01\x02\0\x01\0"] {
+        let mut stream = bench.tcp(Protocol::Ws).await;
+        stream.write_all(junk.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = closed(&mut stream).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{junk:?}: {answer}");
+    }
+    assert!(http(bench.tcp(Protocol::Ws).await, &get("/healthz")).await.ends_with("ok\n"));
+}
+
+#[tokio::test]
+async fn silent_and_slow_clients_are_closed() {
+    let bench = Bench::start("limits.header_timeout = 300\nlimits.handshake_timeout = 300\n").await;
+    let mut silent = bench.tcp(Protocol::Ws).await;
+    let mut half = bench.tcp(Protocol::Ws).await;
+    half.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    let mut kept = bench.tcp(Protocol::Ws).await;
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut half_open = bench.tcp(Protocol::Wss).await;
+    half_open.write_all(b"\x16\x03\x01").await.unwrap();
+    closed(&mut silent).await;
+    closed(&mut half).await;
+    assert!(
+        closed(&mut kept).await.contains("ok\n"),
+        "a kept connection ends when its next request does not come"
+    );
+    closed(&mut half_open).await;
+}
+
+#[tokio::test]
+async fn half_open_handshakes_are_bounded_and_reaped() {
+    let limits = "limits.handshakes = 8\nlimits.handshakes_per_source = 8\nlimits.handshake_timeout = 1000\n";
+    let bench = Bench::start(limits).await;
+    let mut connections = Vec::new();
+    for _ in 0..64 {
+        connections.push(bench.tcp(Protocol::Wss).await);
+    }
+    let mut refused = 0;
+    for connection in &mut connections {
+        let early = tokio::time::timeout(std::time::Duration::from_millis(2), connection.read_u8()).await;
+        refused += usize::from(early.is_ok());
+    }
+    assert!((40..=56).contains(&refused), "{refused} of 64 refused at once");
+    for connection in &mut connections {
+        closed(connection).await;
+    }
+    assert!(http(bench.tls(Protocol::Wss).await, &get("/healthz")).await.ends_with("ok\n"));
+}
+
+#[tokio::test]
+async fn connections_of_one_source_are_bounded() {
+    let bench = Bench::start("limits.connections_per_source = 4\n").await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = bench.tcp(Protocol::Ws).await;
+        stream.write_all(upgrade("Sec-WebSocket-Protocol: sip\r\n").as_bytes()).await.unwrap();
+        assert!(read_until(&mut stream, "\r\n\r\n").await.contains(" 101 "));
+        held.push(stream);
+    }
+    assert_eq!(closed(&mut bench.tcp(Protocol::Ws).await).await, "", "a WebSocket keeps its place");
+    drop(held);
+    let again =
+        async { while !http(bench.tcp(Protocol::Ws).await, &get("/healthz")).await.ends_with("ok\n") {} };
+    tokio::time::timeout(PATIENCE, again).await.expect("places come back");
+}
+
+#[tokio::test]
+async fn a_websocket_that_answers_no_ping_is_closed() {
+    let bench = Bench::start("https.ping_interval = 1\nhttps.missed_pongs = 1\n").await;
+    let mut stream = bench.tcp(Protocol::Ws).await;
+    stream.write_all(upgrade("Sec-WebSocket-Protocol: sip\r\n").as_bytes()).await.unwrap();
+    let heard = closed(&mut stream).await;
+    assert!(heard.contains(" 101 ") && heard.contains('\u{FFFD}'), "a ping (0x89) came: {heard:?}");
+}
+
+#[tokio::test]
+async fn broken_frames_end_only_their_own_connection() {
+    let bench = Bench::start("").await;
+    let long = [&[0x81, 0xFF][..], &u64::MAX.to_be_bytes(), &[0; 4]].concat();
+    for frame in [&b"\x81\x05hello"[..], b"\xF1\x80\0\0\0\0", b"\x83\x80\0\0\0\0", &long] {
+        let mut stream = bench.tcp(Protocol::Ws).await;
+        stream.write_all(upgrade("Sec-WebSocket-Protocol: sip\r\n").as_bytes()).await.unwrap();
+        read_until(&mut stream, "\r\n\r\n").await;
+        stream.write_all(frame).await.unwrap();
+        closed(&mut stream).await;
+    }
+    assert!(http(bench.tcp(Protocol::Ws).await, &get("/healthz")).await.ends_with("ok\n"));
+}
