@@ -47,6 +47,23 @@ pub fn name() -> Option<String> {
     (valid && name != "localhost").then_some(name)
 }
 
+/// Raises the soft limit of open files to the hard one, and returns it. The soft limit is 1024 on most systems, for programs
+/// that use `select`; here every connection and every media port is a file.
+pub fn raise_file_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current.unwrap_or(u64::MAX);
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum.unwrap_or(u64::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "limit of open files not raised");
+            current.unwrap_or(u64::MAX)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

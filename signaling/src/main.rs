@@ -2,8 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 something failed while running, 2 the command line or the configuration is wrong.
 
+mod command_line;
+
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -12,73 +13,9 @@ use causeway::demo::{self, Screen};
 use causeway::gateway::{self, Gateway};
 use causeway::store::Database;
 use causeway::{accounts, host, logging};
-use clap::{Args, Parser, Subcommand};
+use clap::Parser as _;
+use command_line::{Cli, Command, ConfigCommand, User};
 use tokio::signal::unix::{SignalKind, signal};
-
-/// A WebRTC-to-SIP gateway in one binary.
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Start the gateway.
-    Run {
-        #[command(flatten)]
-        file: File,
-        /// Make two accounts and show what to type into a phone.
-        #[arg(long)]
-        demo: bool,
-    },
-    /// Accounts.
-    User {
-        #[command(subcommand)]
-        command: User,
-        #[command(flatten)]
-        file: File,
-        /// The SIP domain, when it is not the gateway's own.
-        #[arg(long, global = true)]
-        domain: Option<String>,
-    },
-    /// The configuration file.
-    Config {
-        #[command(subcommand)]
-        command: ConfigCommand,
-    },
-}
-
-#[derive(Args)]
-struct File {
-    /// The configuration file; without one the defaults hold.
-    #[arg(long = "config", value_name = "FILE", global = true)]
-    path: Option<PathBuf>,
-}
-
-#[derive(Subcommand)]
-enum User {
-    /// Make an account; its password is one line on standard input.
-    Add { name: String },
-    /// Show all accounts.
-    List,
-    /// Change a password; the new one is one line on standard input.
-    Passwd { name: String },
-    /// Remove an account and its registrations.
-    Remove { name: String },
-}
-
-#[derive(Subcommand)]
-enum ConfigCommand {
-    /// Say whether a file can be used, and if not, where it is wrong.
-    Check {
-        #[command(flatten)]
-        file: File,
-    },
-    /// Print a file with every key, its meaning and its default.
-    Sample,
-}
 
 fn main() -> ExitCode {
     match execute(Cli::parse().command) {
@@ -122,13 +59,14 @@ fn execute(command: Command) -> anyhow::Result<()> {
     }
 }
 
-impl File {
-    fn read(&self) -> Result<Config, ConfigError> {
-        self.path.as_deref().map_or_else(Config::defaults, Config::read)
-    }
-}
-
 async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
+    let files = host::raise_file_limit();
+    if files < config.limits.connections as u64 + 2000 {
+        tracing::warn!(
+            files,
+            "few open files allowed: raise the limit (ulimit -n) or lower limits.connections"
+        );
+    }
     // Before the start, so that a signal during it is not lost.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (directory, advertised) = (config.data_directory.clone(), config.advertised);
@@ -151,7 +89,11 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
     }
     tracing::info!("stopping: calls are ended");
-    gateway.stop().await?;
+    tokio::select! {
+        stopped = gateway.stop() => stopped?,
+        // Whoever presses Ctrl-C twice means it.
+        _ = interrupt.recv() => anyhow::bail!("interrupted while stopping"),
+    }
     tracing::info!("stopped");
     Ok(())
 }

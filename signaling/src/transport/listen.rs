@@ -180,9 +180,18 @@ async fn connection(
                 tracing::debug!(%remote, "connection refused: too many handshakes");
                 return;
             };
-            let accepted = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+            let accepted = async {
+                if listener.web.is_some() && speaks_http(&stream).await? {
+                    return Ok(Err(stream));
+                }
+                TlsAcceptor::from(Arc::clone(tls)).accept(stream).await.map(Ok)
+            };
             match tokio::time::timeout(transport.limits.handshake_timeout, accepted).await {
-                Ok(Ok(stream)) => {
+                Ok(Ok(Err(stream))) => {
+                    drop(handshake);
+                    web::redirect(&transport, stream, ends).await;
+                }
+                Ok(Ok(Ok(stream))) => {
                     drop(handshake);
                     serve(&listener, transport, stream, ends, permit).await;
                 }
@@ -191,6 +200,14 @@ async fn connection(
             }
         }
     }
+}
+
+/// Whether a person typed the address of the page without `https://`: a request line begins with a letter, a TLS handshake with
+/// the record type 22 (RFC 8446 §5.1).
+async fn speaks_http(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0];
+    let length = stream.peek(&mut first).await?;
+    Ok(length == 1 && first[0].is_ascii_uppercase())
 }
 
 /// Both ends of a connection and what is spoken between them.

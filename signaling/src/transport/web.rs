@@ -120,6 +120,34 @@ where
     }
 }
 
+/// Tells one plain HTTP request on the TLS port where the page is.
+pub(super) async fn redirect<S>(transport: &Transport, stream: S, ends: Ends)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let host =
+            request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let mut response = refuse(StatusCode::TEMPORARY_REDIRECT, "this port speaks HTTPS");
+        if let Ok(location) = HeaderValue::from_str(&format!("https://{host}{path}")) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(transport.limits.header_timeout)
+        .max_buf_size(MAX_HEADER)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    match tokio::time::timeout(transport.limits.header_timeout, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(remote = %ends.remote, %error, "HTTP"),
+        Err(_) => tracing::debug!(remote = %ends.remote, "HTTP timed out"),
+    }
+}
+
 async fn answer(
     web: &Web,
     transport: &Arc<Transport>,

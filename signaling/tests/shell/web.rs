@@ -29,6 +29,15 @@ async fn pages_and_their_headers() {
 }
 
 #[tokio::test]
+async fn plain_http_is_shown_the_way() {
+    let bench = Bench::start("").await;
+    let request = "GET /x?y=1 HTTP/1.1\r\nHost: gw.example:8443\r\n\r\n";
+    let answer = http(bench.tcp(Protocol::Wss).await, request).await;
+    assert!(answer.starts_with("HTTP/1.1 307"), "{answer}");
+    assert!(answer.contains("location: https://gw.example:8443/x?y=1\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn websocket_needs_the_sub_protocol_and_a_fitting_origin() {
     let bench = Bench::start("").await;
     let table = [

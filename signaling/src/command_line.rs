@@ -1,0 +1,78 @@
+//! What the `causeway` command takes.
+
+use std::path::PathBuf;
+
+use causeway::config::{Config, ConfigError};
+use clap::{Args, Parser, Subcommand};
+
+/// A WebRTC-to-SIP gateway in one binary.
+#[derive(Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Start the gateway.
+    Run {
+        #[command(flatten)]
+        file: File,
+        /// Make two accounts and show what to type into a phone.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Accounts.
+    User {
+        #[command(subcommand)]
+        command: User,
+        #[command(flatten)]
+        file: File,
+        /// The SIP domain, when it is not the gateway's own.
+        #[arg(long, global = true)]
+        domain: Option<String>,
+    },
+    /// The configuration file.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct File {
+    /// The configuration file; without one the defaults hold.
+    #[arg(long = "config", value_name = "FILE", global = true)]
+    path: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum User {
+    /// Make an account; its password is one line on standard input.
+    Add { name: String },
+    /// Show all accounts.
+    List,
+    /// Change a password; the new one is one line on standard input.
+    Passwd { name: String },
+    /// Remove an account and its registrations.
+    Remove { name: String },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether a file can be used, and if not, where it is wrong.
+    Check {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Print a file with every key, its meaning and its default.
+    Sample,
+}
+
+impl File {
+    /// The configuration of the file, or the defaults.
+    pub(crate) fn read(&self) -> Result<Config, ConfigError> {
+        self.path.as_deref().map_or_else(Config::defaults, Config::read)
+    }
+}
