@@ -21,6 +21,7 @@ test('the result of a call in the history', () => {
     [{ direction: 'incoming', outcome: problem('declined-here') }, 'declined'],
     [{ direction: 'incoming', outcome: problem('no-answer') }, 'missed'],
     [{ direction: 'incoming' }, 'missed'],
+    [{ direction: 'incoming', outcome: problem('busy-here') }, 'missed'],
   ];
   for (const [patch, result] of cases) assert.equal(remember([], ended(patch), 0)[0]?.result, result, JSON.stringify(patch));
   assert.equal(remember([], ended({ answeredAt: 1000 }), 0)[0]?.duration, 8);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gatheringWait, GATHERING_GRACE, GATHERING_LIMIT } from '../src/sip/gathering';
-import { glareDelay } from '../src/sip/glare';
+import { glareDelay } from '../src/sip/guard';
 import { outcomeOf, parseReason, type SessionEnd } from '../src/sip/outcome';
 import { retryDelay } from '../src/sip/retry';
 import { parseTarget, peerOf, targetUri } from '../src/sip/target';
@@ -74,14 +74,15 @@ test('a Reason header is read, and other protocols in it are not', () => {
 test('how a call ended', () => {
   const call = (direction: CallView['direction'], answeredAt: number | null) => ({ direction, answeredAt, peer: { name: 'bob', address: 'bob' } }) as CallView;
   const request = (method: string, reason?: string) => ({ method, getHeader: (name: string) => (name === 'reason' ? reason : undefined) });
-  const code = (end: SessionEnd, view: CallView, declined = false) => outcomeOf(end, view, declined)?.code ?? null;
+  const code = (end: SessionEnd, view: CallView, refusal = 0) => outcomeOf(end, view, refusal)?.code ?? null;
 
   assert.equal(code({ originator: 'remote', cause: 'Terminated', message: request('BYE') }, call('outgoing', 1)), null);
   assert.equal(code({ originator: 'local', cause: 'Terminated', message: null }, call('incoming', 1)), null);
   assert.equal(code({ originator: 'remote', cause: 'Busy', message: { status_code: 486 } }, call('outgoing', null)), 'busy');
   assert.equal(code({ originator: 'remote', cause: 'Canceled', message: request('CANCEL') }, call('incoming', null)), 'cancelled');
   assert.equal(code({ originator: 'remote', cause: 'Canceled', message: request('CANCEL', 'SIP;cause=200;text="Call completed elsewhere"') }, call('incoming', null)), 'elsewhere');
-  assert.equal(code({ originator: 'local', cause: 'Rejected', message: null }, call('incoming', null), true), 'declined-here');
+  assert.equal(code({ originator: 'local', cause: 'Rejected', message: null }, call('incoming', null), 603), 'declined-here');
+  assert.equal(code({ originator: 'local', cause: 'Rejected', message: null }, call('incoming', null), 486), 'busy-here');
   assert.equal(code({ originator: 'remote', cause: 'Terminated', message: request('BYE', 'SIP;cause=503;text="going down"') }, call('outgoing', 1)), 'ended-by-far-end');
   assert.equal(code({ originator: 'system', cause: 'Connection Error', message: null }, call('outgoing', 1)), 'connection');
 });

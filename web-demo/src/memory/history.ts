@@ -19,7 +19,7 @@ export interface HistoryEntry {
 /** More than this many calls are forgotten, oldest first. */
 export const HISTORY_LIMIT = 100;
 
-/** The history with the ended `call` in front. */
+/** The history with the ended `call` in it. */
 export function remember(history: readonly HistoryEntry[], call: CallView, startedAt: number): HistoryEntry[] {
   const entry: HistoryEntry = {
     id: call.id,
@@ -30,7 +30,7 @@ export function remember(history: readonly HistoryEntry[], call: CallView, start
     result: resultOf(call),
     reason: call.outcome?.title ?? '',
   };
-  return [entry, ...history.filter(({ id }) => id !== entry.id)].slice(0, HISTORY_LIMIT);
+  return [entry, ...history.filter(({ id }) => id !== entry.id)].sort((a, b) => b.at - a.at).slice(0, HISTORY_LIMIT);
 }
 
 function resultOf(call: CallView): CallResult {
@@ -39,6 +39,8 @@ function resultOf(call: CallView): CallResult {
     case 'elsewhere':
     case 'declined-here':
       return call.outcome.code === 'elsewhere' ? 'elsewhere' : 'declined';
+    case 'busy-here':
+      return 'missed';
     case 'cancelled':
       return call.direction === 'incoming' ? 'missed' : 'cancelled';
     case 'no-answer':

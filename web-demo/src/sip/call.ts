@@ -5,7 +5,7 @@ import { capture, captureCamera, stopTracks } from '../media/capture';
 import { readQuality, type Totals } from '../media/quality';
 import type { IncomingEvent, OutgoingEvent, RTCSession } from './jssip';
 import { Gathering } from './gathering';
-import { glareDelay, keepWhenRefused } from './glare';
+import { glareDelay, guardSession } from './guard';
 import { IceRecovery } from './ice-recovery';
 import { outcomeOf } from './outcome';
 
@@ -40,7 +40,8 @@ export class Call {
   #recovery: IceRecovery | null = null;
   #qualityTimer = 0;
   #totals: Totals | null = null;
-  #declined = false;
+  /** The status this side refused the call with; 0 when it did not. */
+  #refusal = 0;
   #attempts = 0;
   /** Ends the change under way, with whether it succeeded. */
   #finishChange: ((succeeded: boolean) => void) | null = null;
@@ -61,7 +62,7 @@ export class Call {
   /** Ties the call to its session, right after JsSIP created that. */
   bind(session: RTCSession): void {
     this.#session = session;
-    keepWhenRefused(session, () => this.#changeRefused());
+    guardSession(session, () => this.#changeRefused());
     if (session.connection) this.#watch(session.connection);
     session.on('peerconnection', ({ peerconnection }) => this.#watch(peerconnection));
     session.on('icecandidate', ({ candidate, ready }) => this.#gathering.candidate(candidate.candidate, ready));
@@ -80,8 +81,8 @@ export class Call {
     session.on('unhold', () => this.#holdChanged());
     session.on('muted', ({ audio }) => audio && this.#update({ muted: true }));
     session.on('unmuted', ({ audio }) => audio && this.#update({ muted: false }));
-    session.on('ended', (event) => this.#finish(outcomeOf(event, this.view, this.#declined)));
-    session.on('failed', (event) => this.#finish(outcomeOf(event, this.view, this.#declined)));
+    session.on('ended', (event) => this.#finish(outcomeOf(event, this.view, this.#refusal)));
+    session.on('failed', (event) => this.#finish(outcomeOf(event, this.view, this.#refusal)));
   }
 
   /** Ends the call before or without a session. */
@@ -107,7 +108,7 @@ export class Call {
 
   /** Refuses an incoming call: 603 for every phone of the account, 486 for this one only. */
   decline(status: 486 | 603 = 603): void {
-    this.#declined = true;
+    this.#refusal = status;
     this.#terminate({ status_code: status, reason_phrase: status === 486 ? 'Busy Here' : 'Decline' });
   }
 
@@ -191,7 +192,7 @@ export class Call {
       patience: this.view.direction === 'outgoing' ? 2500 : 5000,
       restart: () => this.#restartIce(),
       onRestoring: (restoring) => this.#update({ restoring }),
-      onGivenUp: () => this.#terminate({ cause: 'RTP Timeout', status_code: 408, reason_phrase: 'RTP Timeout' }),
+      onGivenUp: () => this.#terminate({ cause: 'RTP Timeout', status_code: 408, reason_phrase: 'Media lost' }),
     });
   }
 

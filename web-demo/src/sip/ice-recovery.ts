@@ -1,8 +1,6 @@
 /**
  * Brings the media of a call back after the network changed: restarts ICE (RFC 8445 section 2.4) by a re-INVITE.
- *
- * JsSIP hangs up as soon as ICE has failed. A capturing listener runs before JsSIP's own on the same object, so that
- * it can keep that event from it while there is hope.
+ * JsSIP would hang up as soon as ICE has failed; guard.ts keeps it from that.
  */
 
 /** Between two restarts, in ms. */
@@ -30,7 +28,7 @@ export class IceRecovery {
     private readonly connection: RTCPeerConnection,
     private readonly options: IceRecoveryOptions,
   ) {
-    connection.addEventListener('iceconnectionstatechange', this.#changed, { capture: true });
+    connection.addEventListener('iceconnectionstatechange', this.#changed);
   }
 
   get isLost(): boolean {
@@ -44,10 +42,10 @@ export class IceRecovery {
 
   stop(): void {
     clearTimeout(this.#timer);
-    this.connection.removeEventListener('iceconnectionstatechange', this.#changed, { capture: true });
+    this.connection.removeEventListener('iceconnectionstatechange', this.#changed);
   }
 
-  readonly #changed = (event: Event): void => {
+  readonly #changed = (): void => {
     switch (this.connection.iceConnectionState) {
       case 'connected':
       case 'completed':
@@ -59,7 +57,6 @@ export class IceRecovery {
         this.#lost(this.options.patience);
         break;
       case 'failed':
-        event.stopImmediatePropagation();
         this.#lost(0);
         break;
     }

@@ -20,11 +20,12 @@ export function parseReason(header: string | undefined): { cause: number; text: 
   return { cause: Number(cause), text: /text\s*=\s*"([^"]*)"/i.exec(header ?? '')?.[1] ?? '' };
 }
 
-/** Why a call ended, in words; null when it ended as calls do. */
-export function outcomeOf(event: SessionEnd, call: CallView, declinedHere: boolean): Problem | null {
+/** Why a call ended, in words; null when it ended as calls do. `refusal`: the status this side refused it with, or 0. */
+export function outcomeOf(event: SessionEnd, call: CallView, refusal: number): Problem | null {
   const { message, cause, originator } = event;
   const who = call.peer.name;
-  if (declinedHere) return problem('declined-here', 'Declined', 'You declined the call.');
+  if (refusal === 486) return problem('busy-here', 'You were busy', 'The caller was told so.');
+  if (refusal) return problem('declined-here', 'Declined', 'You declined the call.');
   if (call.direction === 'incoming' && call.answeredAt === null && originator === 'remote') return missed(message, who);
   if (originator === 'remote' && message?.status_code) return callRefused(message.status_code, message.reason_phrase ?? '', who);
   const reason = originator === 'remote' ? parseReason(message?.getHeader?.('reason')) : null;

@@ -215,10 +215,8 @@ export class Phone {
       saveHistory(account, longer);
       this.store.set({ history: longer });
     }
-    // A call that never was on the page as a call (not answered) needs no farewell.
-    if (call.view.direction === 'incoming' && call.view.answeredAt === null && call.view.outcome?.code === 'declined-here') {
-      this.dismiss(call.view.id);
-    }
+    // What the person declined, or another phone took, needs no farewell; a missed call is worth being seen.
+    if (['declined-here', 'busy-here', 'elsewhere'].includes(call.view.outcome?.code ?? '')) return this.dismiss(call.view.id);
     setTimeout(() => this.dismiss(call.view.id), call.view.outcome ? FAREWELL_WITH_WORDS : FAREWELL);
   }
 

@@ -22,13 +22,10 @@ export function Keypad({ label, onPress }: { label: string; onPress(digit: strin
           key={digit}
           type="button"
           data-testid={`dtmf-pad-${digit === '*' ? 'star' : digit === '#' ? 'hash' : digit}`}
-          aria-label={digit === '*' ? 'star' : digit === '#' ? 'hash' : digit}
           onClick={() => onPress(digit)}
         >
           <span class="key-digit">{digit}</span>
-          <span class="key-letters" aria-hidden="true">
-            {letters}
-          </span>
+          <span class="key-letters">{letters}</span>
         </button>
       ))}
     </div>

@@ -44,6 +44,7 @@ function Desk({ state }: { state: AppState }) {
   const shown = state.calls.filter((call) => !isWaiting(call));
   return (
     <>
+      <h1 class="visually-hidden">Telephone</h1>
       <div class="desk-main">
         {state.calls.filter(isWaiting).map((call) => (
           <Incoming key={call.id} call={call} others={state.calls.filter(isOngoing)} />
@@ -76,6 +77,7 @@ function announcement({ registration, calls }: AppState): string {
       case 'held':
         return call.localHold ? `The call with ${who} is on hold.` : `${who} put the call on hold.`;
       case 'ended':
+        if (call.outcome?.code === 'cancelled') return `Missed call. ${call.outcome.detail}`;
         return `The call with ${who} is over. ${call.outcome ? `${call.outcome.title}. ${call.outcome.detail}` : ''}`;
     }
   }

@@ -4,14 +4,21 @@ import type { RTCSession } from './jssip';
 /** The reason phrases that JsSIP hangs up with when a re-INVITE of ours was refused. */
 const REFUSALS = new Set(['Hold Failed', 'Unhold Failed', 'Media Renegotiation Failed']);
 
+/** The reason phrase that JsSIP hangs up with when ICE has failed. */
+const ICE_FAILED = 'RTP Timeout';
+
 /**
- * Keeps a call when one of its re-INVITEs is refused: RFC 3261 section 14.1 lets the session go on as it was, while
- * JsSIP would hang up. `onRefused` is called instead, once the offer was taken back.
+ * Keeps JsSIP from hanging up an established call where the call can go on: when ICE has failed (ice-recovery.ts sees to
+ * that), and when a re-INVITE of ours is refused, which leaves the session as it was (RFC 3261 section 14.1). Then
+ * `onRefused` is called, once the offer was taken back.
  */
-export function keepWhenRefused(session: RTCSession, onRefused: () => void): void {
+export function guardSession(session: RTCSession, onRefused: () => void): void {
   const terminate = session.terminate.bind(session);
   session.terminate = (options) => {
-    if (!REFUSALS.has(options?.reason_phrase ?? '') || !session.isEstablished()) return terminate(options);
+    const reason = options?.reason_phrase ?? '';
+    if (!session.isEstablished()) return terminate(options);
+    if (reason === ICE_FAILED) return;
+    if (!REFUSALS.has(reason)) return terminate(options);
     const { connection } = session;
     if (connection.signalingState !== 'have-local-offer') return onRefused();
     connection.setLocalDescription({ type: 'rollback' }).then(onRefused, () => terminate(options));
