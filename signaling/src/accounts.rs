@@ -3,8 +3,8 @@
 use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::{Context as _, bail};
-use md5::{Digest as _, Md5};
 use rand::RngExt as _;
+use signaling_core::digest;
 use signaling_core::outside::Account;
 
 use crate::store::Database;
@@ -104,7 +104,7 @@ fn eprint_prompt() {
 
 /// Kamailio's `ha1` column: lower-case hexadecimal MD5 of `username:realm:password` (RFC 7616 §3.4.2).
 fn ha1(username: &str, realm: &str, password: &str) -> String {
-    hex::encode(Md5::digest(format!("{username}:{realm}:{password}")))
+    digest::ha1(digest::Algorithm::Md5, username, realm, password)
 }
 
 /// The user names that need no escaping in a SIP URI (`unreserved` of RFC 3261 §25.1, and `+` for telephone numbers).

@@ -70,3 +70,69 @@ fn ended(record: &CallRecord) {
 fn milliseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use signaling_core::event::AuthFailure;
+    use signaling_core::flow::Protocol;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line_of(event: &Event) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || log(event));
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_failed_authentication_is_what_fail2ban_looks_for() {
+        let line = line_of(&Event::AuthFailed {
+            source: "192.0.2.7:5062".parse().unwrap(),
+            transport: Protocol::Udp,
+            user: "eve\n2026 WARN authentication failed address=198.51.100.1".into(),
+            method: "REGISTER".into(),
+            call_id: "c\r\n@x".into(),
+            reason: AuthFailure::WrongPassword,
+        });
+        assert_eq!(line.matches('\n').count(), 1, "nobody forges a line: {line}");
+        assert!(
+            line.contains("causeway::events: authentication failed address=192.0.2.7 port=5062 "),
+            "{line}"
+        );
+        assert!(line.contains(r#"call_id="c\r\n@x""#) && line.contains("wrong password"), "{line}");
+        let filter = include_str!("../../deploy/fail2ban/filter.d/causeway.conf");
+        assert!(filter.contains("causeway::events: authentication failed address=<HOST> port="));
+    }
+
+    #[test]
+    fn every_line_of_a_call_has_its_call_id() {
+        let call_id = "abc@host".to_owned();
+        for event in [
+            Event::CallRinging { call_id: call_id.clone(), code: 180 },
+            Event::CallAnswered { call_id: call_id.clone(), after: std::time::Duration::from_millis(1500) },
+            Event::OutsideFailed { call_id, what: "relay".into() },
+        ] {
+            assert!(line_of(&event).contains(r#"call_id="abc@host""#), "{event:?}");
+        }
+    }
+}

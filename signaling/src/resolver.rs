@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::proto::rr::rdata::SRV;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use rand::RngExt as _;
 use signaling_core::flow::Protocol;
 use signaling_core::outside::{Resolver, Unavailable};
@@ -29,7 +30,10 @@ impl Dns {
     /// # Errors
     /// `/etc/resolv.conf` cannot be read or understood.
     pub fn system() -> anyhow::Result<Self> {
-        let mut builder = TokioResolver::builder_tokio()?;
+        Self::build(TokioResolver::builder_tokio()?)
+    }
+
+    fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> anyhow::Result<Self> {
         let options = builder.options_mut();
         options.timeout = Duration::from_secs(1);
         options.attempts = 2;
@@ -185,6 +189,11 @@ fn by_weight(mut records: Vec<SRV>, mut draw: impl FnMut(u32) -> u32) -> Vec<SRV
 
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+    use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
+    use hickory_resolver::proto::rr::rdata::NAPTR;
+    use hickory_resolver::proto::rr::{Name, Record};
+
     use super::*;
 
     #[test]
@@ -197,6 +206,89 @@ mod tests {
         assert_eq!(ports(|_| 0), [4, 3, 2, 1]);
         assert_eq!(ports(|total| total), [2, 3, 4, 1]);
         assert!(by_weight(Vec::new(), |_| 0).is_empty());
+    }
+
+    /// A zone, served over UDP to whoever asks; everything else does not exist.
+    async fn serve(zone: Vec<(&'static str, RData)>) -> Dns {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut buffer = [0; 2048];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                let query = Message::from_vec(&buffer[..length]).unwrap();
+                let asked = query.queries[0].clone();
+                let mut reply = Message::response(query.metadata.id, OpCode::Query);
+                reply.add_query(asked.clone());
+                for (name, data) in &zone {
+                    if asked.name() == &name.parse::<Name>().unwrap()
+                        && asked.query_type() == data.record_type()
+                    {
+                        reply.add_answer(Record::from_rdata(asked.name().clone(), 60, data.clone()));
+                    }
+                }
+                if reply.answers.is_empty() {
+                    reply.metadata.response_code = ResponseCode::NXDomain;
+                }
+                socket.send_to(&reply.to_vec().unwrap(), from).await.unwrap();
+            }
+        });
+        let mut server = NameServerConfig::udp([127, 0, 0, 1].into());
+        server.connections[0].port = port;
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        Dns::build(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())).unwrap()
+    }
+
+    /// RFC 3263 §4, case by case.
+    #[tokio::test]
+    async fn transport_port_and_address_follow_from_what_is_given() {
+        let name = |name: &str| name.parse::<Name>().unwrap();
+        let a = |last| RData::A(std::net::Ipv4Addr::new(192, 0, 2, last).into());
+        let naptr = |order, service: &str, to: &str| {
+            RData::NAPTR(NAPTR::new(
+                order,
+                1,
+                b"s"[..].into(),
+                service.as_bytes().into(),
+                [].into(),
+                name(to),
+            ))
+        };
+        let dns = serve(vec![
+            ("plain.example.", a(1)),
+            ("srv.example.", a(2)),
+            ("_sip._udp.srv.example.", RData::SRV(SRV::new(1, 1, 5070, name("a.srv.example.")))),
+            ("_sip._tcp.srv.example.", RData::SRV(SRV::new(1, 1, 5071, name("b.srv.example.")))),
+            ("a.srv.example.", a(3)),
+            ("b.srv.example.", a(4)),
+            ("naptr.example.", naptr(20, "SIP+D2U", "_sip._udp.srv.example.")),
+            ("naptr.example.", naptr(10, "SIP+D2T", "_sip._tcp.srv.example.")),
+            ("naptr.example.", naptr(5, "smtp", "mail.example.")),
+            ("_sip._udp.none.example.", RData::SRV(SRV::new(0, 0, 0, Name::root()))),
+            ("none.example.", a(5)),
+        ])
+        .await;
+        let (udp, tcp, tls) = (Protocol::Udp, Protocol::Tcp, Protocol::Tls);
+        type Found<'a> = &'a [(Protocol, &'a str)];
+        let table: [(&str, Option<u16>, Option<Protocol>, Found<'_>); 8] = [
+            ("plain.example", Some(5090), None, &[(udp, "192.0.2.1:5090")]),
+            ("plain.example", Some(5090), Some(tcp), &[(tcp, "192.0.2.1:5090")]),
+            ("plain.example", None, None, &[(udp, "192.0.2.1:5060")]),
+            ("plain.example", None, Some(tls), &[(tls, "192.0.2.1:5061")]),
+            ("srv.example", None, Some(tcp), &[(tcp, "192.0.2.4:5071")]),
+            ("srv.example", None, None, &[(udp, "192.0.2.3:5070"), (tcp, "192.0.2.4:5071")]),
+            ("naptr.example", None, None, &[(tcp, "192.0.2.4:5071"), (udp, "192.0.2.3:5070")]),
+            ("srv.example", Some(5060), Some(udp), &[(udp, "192.0.2.2:5060")]),
+        ];
+        for (host, port, protocol, expected) in table {
+            let expected: Vec<(Protocol, SocketAddr)> =
+                expected.iter().map(|(protocol, address)| (*protocol, address.parse().unwrap())).collect();
+            assert_eq!(
+                dns.resolve(host, port, protocol).await.unwrap(),
+                expected,
+                "{host} {port:?} {protocol:?}"
+            );
+        }
+        assert!(dns.resolve("nowhere.example", None, None).await.is_err());
     }
 
     #[tokio::test]

@@ -258,7 +258,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "limits.connections",
         allowed: "1 to 1000000",
-        default: "20000",
+        default: "10000",
         about: "Stream connections at a time (TCP, TLS, HTTPS, WebSocket); more are closed at once.",
         set: |c, v| v.number(1, 1_000_000).map(|number| c.limits.connections = number),
     },
