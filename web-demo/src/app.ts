@@ -115,8 +115,10 @@ function followBrowser(app: App, instanceId: string): void {
   const connection = (navigator as Navigator & { connection?: EventTarget }).connection;
   connection?.addEventListener('change', () => phone.checkAlive());
   // A laptop that wakes up, or a tab that was frozen: its timers were late and its connection may be dead.
+  let hiddenAt = 0;
   document.addEventListener('visibilitychange', () => {
-    if (!document.hidden) phone.checkAlive();
+    if (document.hidden) hiddenAt = Date.now();
+    else if (Date.now() - hiddenAt > 20_000) phone.checkAlive();
   });
   addEventListener('pagehide', () => {
     leaveInstanceId(instanceId);

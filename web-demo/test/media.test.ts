@@ -31,6 +31,15 @@ test('no packets since the last reading is silence, and an empty report is no re
   assert.deepEqual([quality.codec, quality.grade, quality.mos, quality.picture], [null, null, null, '']);
 });
 
+test('a microphone whose energy stands still is silent', () => {
+  const source = (energy: number) => ({ type: 'media-source', id: 'S1', kind: 'audio', totalAudioEnergy: energy });
+  const first = readQuality([...report(1000, 100, 0, 8000), source(0.5)], null);
+  assert.equal(first.quality.microphoneSilent, false);
+  assert.equal(readQuality([...report(3000, 200, 0, 9000), source(0.5)], first.totals).quality.microphoneSilent, true);
+  assert.equal(readQuality([...report(3000, 200, 0, 9000), source(0.6)], first.totals).quality.microphoneSilent, false);
+  assert.equal(readQuality(report(3000, 200, 0, 9000), first.totals).quality.microphoneSilent, false);
+});
+
 test('counters that run backwards (a new SSRC) are no negative loss', () => {
   const first = readQuality(report(1000, 100, 50, 8000), null);
   const { quality } = readQuality(report(3000, 150, 0, 4000), first.totals);

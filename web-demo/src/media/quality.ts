@@ -24,6 +24,8 @@ export interface Quality {
   picture: string;
   packetsIn: number;
   packetsOut: number;
+  /** The microphone delivered digital silence since the last reading: off at its own switch, or a dead device. */
+  microphoneSilent: boolean;
 }
 
 /** The totals of one moment; the difference of two is a reading. */
@@ -34,6 +36,8 @@ export interface Totals {
   bytesIn: number;
   bytesOut: number;
   sent: number;
+  /** Sound energy the microphone delivered; null where the browser does not tell. */
+  energy: number | null;
 }
 
 type Stat = Record<string, unknown> & { type: string; id: string };
@@ -58,6 +62,7 @@ export function readQuality(report: Iterable<Stat>, before: Totals | null): { qu
     bytesIn: (number(audioIn?.bytesReceived) ?? 0) + (number(videoIn?.bytesReceived) ?? 0),
     bytesOut: (number(audioOut?.bytesSent) ?? 0) + (number(videoOut?.bytesSent) ?? 0),
     sent: number(audioOut?.packetsSent) ?? 0,
+    energy: number(of('media-source', 'audio')?.totalAudioEnergy),
   };
   const seconds = before ? (totals.at - before.at) / 1000 : 0;
   const rate = (now: number, then: number) => (seconds > 0 ? Math.max(0, ((now - then) * 8) / 1000 / seconds) : null);
@@ -86,6 +91,7 @@ export function readQuality(report: Iterable<Stat>, before: Totals | null): { qu
       picture: pictureOf(videoIn),
       packetsIn: totals.received,
       packetsOut: totals.sent,
+      microphoneSilent: seconds > 0 && totals.energy !== null && totals.energy === before?.energy,
     },
   };
 }

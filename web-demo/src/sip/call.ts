@@ -81,6 +81,9 @@ export class Call {
     session.on('unhold', () => this.#holdChanged());
     session.on('muted', ({ audio }) => audio && this.#update({ muted: true }));
     session.on('unmuted', ({ audio }) => audio && this.#update({ muted: false }));
+    // Transfers are not offered to the person yet: saying so beats leaving the far end without an answer.
+    session.on('refer', ({ reject }) => reject());
+    session.on('replaces', ({ reject }) => reject());
     session.on('ended', (event) => this.#finish(outcomeOf(event, this.view, this.#refusal)));
     session.on('failed', (event) => this.#finish(outcomeOf(event, this.view, this.#refusal)));
   }

@@ -9,6 +9,8 @@ import { GatewaySocket } from './socket';
 
 /** How long the gateway may take to answer a sign of life before the connection counts as dead, in ms. */
 const LIVENESS_LIMIT = 5000;
+/** How long a registration may take on an open connection, in ms. */
+const REGISTRATION_LIMIT = 10_000;
 
 export interface LineOptions {
   account: Account;
@@ -122,9 +124,13 @@ export class Line {
     this.#trying();
     // JsSIP sends its REGISTER right after this event.
     this.#expectLife();
+    // JsSIP passes over a 200 that does not list its own contact, and would wait for ever.
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = window.setTimeout(() => this.#refused(0, ''), REGISTRATION_LIMIT);
   }
 
   #registered(): void {
+    clearTimeout(this.#retryTimer);
     this.#failures = 0;
     this.#problem = null;
     this.#report({ state: 'registered' });
@@ -134,6 +140,7 @@ export class Line {
 
   #disconnected(): void {
     if (this.#closed) return;
+    clearTimeout(this.#retryTimer);
     this.#lost = this.#lost || this.#everConnected;
     const retryAt = this.#nextRetry();
     // JsSIP is about to start its own timer: equal bounds make it wait exactly as long as the page says.

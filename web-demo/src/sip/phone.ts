@@ -172,6 +172,7 @@ export class Phone {
 
   #signedOut(why: AppState['problem']): void {
     if (why) forgetSignIn();
+    for (const call of this.#calls) call.hangUp();
     this.#line?.stop();
     this.#line = null;
     this.#calls = [];

@@ -10,10 +10,13 @@
  * | `call-digits`  | the DTMF digits sent                                                                            |
  * | `hangup`, `mute`, `hold`, `camera` | the controls; the last three have `aria-pressed`                            |
  * | `call-dismiss` | takes an ended call off the page                                                                |
+ * | `microphone-silent` | shown while the microphone delivers nothing but silence                                   |
+ * | `allow-sound`  | shown when the browser wants a touch before it plays                                            |
  * | `remote-audio` | the `<audio>` element that plays the far end                                                    |
  * | `remote-video`, `self-video` | the `<video>` elements, while there is a picture                                  |
  * | `error`        | why an ended call failed; `data-code` as in words.ts                                            |
  */
+import { useEffect, useRef } from 'preact/hooks';
 import type { AppState, CallView } from '../state/model';
 import { useApp, useNow } from './context';
 import { clock, isoDuration } from './format';
@@ -25,9 +28,16 @@ import { QualityPanel } from './quality-panel';
 export function CallCard({ call, state }: { call: CallView; state: AppState }) {
   const { phone } = useApp();
   const over = call.state === 'ended';
+  const card = useRef<HTMLElement>(null);
+  // Whoever answered by keyboard stands on a button that is gone: the call is where to go on.
+  useEffect(() => {
+    if (document.activeElement === document.body) card.current?.focus({ preventScroll: true });
+  }, []);
   const hold = call.localHold ? (call.remoteHold ? 'both' : 'local') : call.remoteHold ? 'remote' : 'none';
   return (
     <section
+      ref={card}
+      tabIndex={-1}
       class="card call"
       aria-label={`Call with ${call.peer.name}`}
       data-testid="call"
@@ -62,6 +72,11 @@ export function CallCard({ call, state }: { call: CallView; state: AppState }) {
         )}
       </div>
       {over ? call.outcome && <ProblemBox problem={call.outcome} caCertificate={state.page.caCertificate} /> : <Controls call={call} />}
+      {!over && call.quality?.microphoneSilent && !call.muted && call.state === 'connected' && (
+        <p class="notice" role="status" data-testid="microphone-silent">
+          Your microphone gives no sound. Is it switched off, or is another one in use?
+        </p>
+      )}
       {!over && call.quality && <QualityPanel quality={call.quality} held={call.state === 'held'} />}
     </section>
   );

@@ -22,6 +22,8 @@ export function Dialer({ state }: { state: AppState }) {
     if (!ready) return field.current?.focus();
     const target = typed;
     setTyped('');
+    // So that digits typed next go out as tones.
+    field.current?.blur();
     await phone.dial(target, video);
   }
 

@@ -3,7 +3,7 @@
  *
  * | data-testid          | what it is                                                                        |
  * |----------------------|-----------------------------------------------------------------------------------|
- * | `registration-state` | `data-state`: signed-out, connecting, registered, lost; `data-code` when lost     |
+ * | `registration-state` | `data-state`: signed-out, connecting, registered, lost, failed (refused: the form is back); `data-code` when lost or failed |
  * | `settings-open`      | opens the settings                                                                |
  * | `sign-out`           | ends calls, unregisters                                                           |
  */
@@ -27,7 +27,7 @@ export function Header({ state }: { state: AppState }) {
         <span>{page.name}</span>
       </a>
       <div class="bar-right">
-        <Standing registration={registration} user={account?.user ?? ''} domain={account?.domain ?? ''} />
+        <Standing registration={registration} user={account?.user ?? ''} domain={account?.domain ?? ''} quiet={state.settings.doNotDisturb} />
         {signedIn && (
           <>
             <button type="button" class="quiet square" aria-label="Settings" title="Settings" data-testid="settings-open" onClick={() => store.set({ settingsOpen: true })}>
@@ -43,12 +43,21 @@ export function Header({ state }: { state: AppState }) {
   );
 }
 
+interface StandingProps {
+  registration: Registration;
+  user: string;
+  domain: string;
+  /** Do not disturb is on. */
+  quiet: boolean;
+}
+
 /** The state of the registration as a lamp and a word; reconnect.tsx says more when the connection is lost. */
-function Standing({ registration, user, domain }: { registration: Registration; user: string; domain: string }) {
-  const words = { 'signed-out': '', connecting: 'Signing in…', registered: 'Ready', lost: 'Offline', failed: 'Refused' }[registration.state];
-  const code = registration.state === 'lost' ? registration.problem.code : undefined;
+function Standing({ registration, user, domain, quiet }: StandingProps) {
+  const { state } = registration;
+  const words = { 'signed-out': '', connecting: 'Signing in…', registered: quiet ? 'Do not disturb' : 'Ready', lost: 'Offline', failed: 'Refused' }[state];
+  const problem = 'problem' in registration ? registration.problem : null;
   return (
-    <div class="standing" data-testid="registration-state" data-state={registration.state} data-code={code}>
+    <div class="standing" data-testid="registration-state" data-state={problem && state === 'signed-out' ? 'failed' : state} data-code={problem?.code} data-quiet={quiet || undefined}>
       <span class="standing-words">
         {user && (
           <span class="standing-address" title={`${user}@${domain}`}>
