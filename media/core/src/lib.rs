@@ -15,6 +15,8 @@ pub mod srtp;
 
 pub mod sdp;
 
+pub mod dtmf;
+
 pub mod command;
 
 pub mod call;

@@ -1,6 +1,7 @@
 //! RTP (RFC 3550): the header as a view that is written back in place, header extensions, sequence numbers and the
 //! statistics of a receiver and of a sender.
 
+pub mod clock;
 pub mod extension;
 pub mod sequence;
 pub mod stats;

@@ -146,7 +146,7 @@ impl ReceiverStats {
         source.expected_prior = expected;
         source.received_prior = source.received;
         let lost_interval = expected_interval.saturating_sub(received_interval);
-        let fraction = if expected_interval == 0 { 0 } else { lost_interval * 256 / expected_interval };
+        let fraction = (lost_interval * 256).checked_div(expected_interval).unwrap_or(0);
         Some(Reception {
             ssrc: source.ssrc,
             fraction_lost: fraction.min(255) as u8,

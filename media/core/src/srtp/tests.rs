@@ -104,7 +104,7 @@ fn oracle(key: &MasterKey) -> Context {
         Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };
     let (key, salt) = key.parts();
-    Context::new(key, salt, profile, None, None, &RingCrypto::default()).expect("a usable profile")
+    Context::new(key, salt, profile, None, None, &RingCrypto).expect("a usable profile")
 }
 
 /// Lengths around the block sizes of AES and SHA-1, CSRCs and extensions, sequence numbers across two wraps.
