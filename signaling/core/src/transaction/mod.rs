@@ -177,3 +177,6 @@ enum Acked {
     Absorb,
     Deliver,
 }
+
+#[cfg(test)]
+mod tests;
