@@ -1,8 +1,12 @@
 //! Calls: what offer and answer decide (`offer_answer`, `plan`), and what the engine keeps of it.
 //!
 //! `offer_answer::Session` is a call as SDP knows it (ends, branches, m= lines), one per Call-ID:
-//! `Session::new()`, `offer(&Exchange, &mut dyn Transports)` and `answer(…)` → `Result<Outcome { sdp, plan, warnings },
+//! `Session::default()`, `offer(&Exchange, &mut dyn Transports)` and `answer(…)` → `Result<Outcome { sdp, plan, warnings },
 //! Failure>`, `remove(&Delete)` → the legs that are no longer needed. It asks the engine for ports and credentials
 //! through [`plan::Transports`] and hands it a [`plan::MediaPlan`] per pair of legs.
 
+mod agree;
+mod codecs;
+mod compose;
+pub mod offer_answer;
 pub mod plan;

@@ -1,0 +1,258 @@
+//! Which formats an end is offered, which were agreed, and what becomes of each payload type on the way.
+
+use super::plan::{MediaKind, Payload, PayloadMap};
+use crate::command::LegKind;
+use crate::sdp::Codec;
+
+/// What browsers decode of what phones send; anything else in an offer would only be refused by them (RFC 7874 §3).
+const BROWSER_AUDIO: [&str; 6] = ["opus", "PCMU", "PCMA", "G722", "CN", "telephone-event"];
+/// RTCP feedback that the relay passes on or makes itself; of the rest nobody would act on it.
+const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
+
+/// The formats to offer to an end of kind `to`, out of those an end of kind `from` offered. Numbers are still the
+/// offerer's. Empty when nothing is left.
+pub(super) fn offered(codecs: &[Codec], kind: MediaKind, from: LegKind, to: LegKind) -> Vec<Codec> {
+    let mut kept: Vec<Codec> = match (from, to) {
+        (LegKind::Legacy, LegKind::Legacy) => codecs.to_vec(),
+        // Retransmission and redundancy wrap other numbers; the relay forwards media only, so NACK is answered with the
+        // media packet itself.
+        (LegKind::Browser, LegKind::Browser) => codecs.iter().filter(|c| !c.is_wrapper()).cloned().collect(),
+        (LegKind::Browser, LegKind::Legacy) => for_legacy(codecs),
+        (LegKind::Legacy, LegKind::Browser) => for_browser(codecs),
+    };
+    let video_between_browsers = kind == MediaKind::Video && from == to && to == LegKind::Browser;
+    for codec in &mut kept {
+        codec.feedback.retain(|what| video_between_browsers && FEEDBACK.contains(&what.as_str()));
+    }
+    if kept.iter().any(Codec::is_media) { kept } else { Vec::new() }
+}
+
+fn for_legacy(codecs: &[Codec]) -> Vec<Codec> {
+    let mut kept: Vec<Codec> = codecs.iter().filter(|codec| codec.is_media()).cloned().collect();
+    let clock = dtmf_clock(&kept);
+    kept.extend(dtmf_at(codecs, clock));
+    kept
+}
+
+fn for_browser(codecs: &[Codec]) -> Vec<Codec> {
+    let known = |codec: &&Codec| BROWSER_AUDIO.iter().any(|name| codec.is(name)) && !codec.is_dtmf();
+    let mut kept: Vec<Codec> = codecs.iter().filter(known).cloned().collect();
+    // Comfort noise at 8000 Hz has no place in a stream that may be Opus.
+    if kept.iter().any(|codec| codec.is("opus")) {
+        kept.retain(|codec| !codec.is_comfort_noise());
+    }
+    for clock in [48000, 8000] {
+        if kept.iter().any(|codec| codec.is_media() && codec.clock == clock) {
+            kept.extend(dtmf_at(codecs, clock));
+        }
+    }
+    kept
+}
+
+/// The clock of telephone-event that suits these formats: phones know 8000 Hz alone, whatever codec leads.
+fn dtmf_clock(codecs: &[Codec]) -> u32 {
+    let has_8000 = codecs.iter().any(|codec| codec.is_media() && codec.clock == 8000);
+    if has_8000 { 8000 } else { codecs.first().map_or(8000, |codec| codec.clock) }
+}
+
+/// telephone-event at `clock`, made out of one at another clock if need be; `None` when there is none at all.
+fn dtmf_at(codecs: &[Codec], clock: u32) -> Option<Codec> {
+    let exact = codecs.iter().find(|codec| codec.is_dtmf() && codec.clock == clock);
+    let like = exact.or_else(|| codecs.iter().find(|codec| codec.is_dtmf()))?;
+    let fmtp = like.fmtp.clone().or_else(|| Some("0-15".to_owned()));
+    Some(Codec { clock, fmtp, feedback: Vec::new(), ..like.clone() })
+}
+
+/// The answer to an offerer: of `offer` (its formats and numbers) what the other end accepted, in the latter's order.
+pub(super) fn answered(offer: &[Codec], accepted: &[Codec], between_browsers: bool) -> Vec<Codec> {
+    let mut answer: Vec<Codec> = Vec::new();
+    for other in accepted.iter().filter(|codec| !codec.is_dtmf()) {
+        let Some(own) = offer.iter().find(|own| own.same_format(other)) else { continue };
+        if answer.iter().any(|codec| codec.payload_type == own.payload_type) {
+            continue;
+        }
+        let feedback = own.feedback.iter().filter(|what| between_browsers && other.feedback.contains(what));
+        let feedback = feedback.filter(|what| FEEDBACK.contains(&what.as_str())).cloned().collect();
+        answer.push(Codec { fmtp: other.fmtp.clone(), feedback, ..own.clone() });
+    }
+    let Some(clock) = answer.iter().find(|codec| codec.is_media()).map(|codec| codec.clock) else {
+        return Vec::new();
+    };
+    if let Some(other) = accepted.iter().find(|codec| codec.is_dtmf()) {
+        let events = || offer.iter().filter(|codec| codec.is_dtmf());
+        let own = events().find(|codec| codec.clock == clock).or_else(|| events().next()).cloned();
+        let fmtp = other.fmtp.clone();
+        answer.extend(own.map(|own| Codec { fmtp: fmtp.or(own.fmtp.clone()), feedback: Vec::new(), ..own }));
+    }
+    answer
+}
+
+/// Of an end's own list what it was also told: what was agreed with it, in its numbers.
+pub(super) fn agreed(own: &[Codec], told: &[Codec]) -> Vec<Codec> {
+    own.iter().filter(|codec| told.iter().any(|other| other.same_format(codec))).cloned().collect()
+}
+
+/// What becomes of the payload types that one end sends. `sent` is what was agreed with the sender, `told` the numbers
+/// the relay gave it (it may use either, RFC 3264 §5.1), `wanted` what was agreed with the receiver, in its numbers.
+pub(super) fn payloads(sent: &[Codec], told: &[Codec], wanted: &[Codec]) -> Vec<PayloadMap> {
+    let mut maps: Vec<PayloadMap> = Vec::new();
+    let told = told.iter().filter(|codec| sent.iter().any(|other| other.same_format(codec)));
+    for codec in sent.iter().chain(told) {
+        if maps.iter().any(|map| map.from == codec.payload_type) {
+            continue;
+        }
+        maps.extend(target(codec, wanted).map(|(to, payload)| PayloadMap {
+            from: codec.payload_type,
+            to: to.payload_type,
+            from_clock: codec.clock,
+            to_clock: to.clock,
+            payload,
+        }));
+    }
+    maps.sort_by_key(|map| map.from);
+    maps
+}
+
+fn target<'a>(codec: &Codec, wanted: &'a [Codec]) -> Option<(&'a Codec, Payload)> {
+    let same = wanted.iter().find(|other| other.same_format(codec));
+    if codec.is_dtmf() {
+        return same.or_else(|| wanted.iter().find(|other| other.is_dtmf())).map(|to| (to, Payload::Dtmf));
+    }
+    if codec.is_comfort_noise() {
+        return same.map(|to| (to, Payload::ComfortNoise));
+    }
+    if let Some(to) = same {
+        return Some((to, Payload::Media));
+    }
+    let (law, other, payload) =
+        [("PCMU", "PCMA", Payload::UlawToAlaw), ("PCMA", "PCMU", Payload::AlawToUlaw)]
+            .into_iter()
+            .find(|(law, ..)| codec.is(law) && codec.clock == 8000)?;
+    debug_assert!(codec.is(law));
+    wanted.iter().find(|to| to.is(other) && to.clock == 8000).map(|to| (to, payload))
+}
+
+/// The numbers by which an end knows formats. A number never changes its meaning in a session (RFC 3264 §8.3.2).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Numbers {
+    known: Vec<Codec>,
+}
+
+impl Numbers {
+    /// Remembers what the end itself wrote, or was told.
+    pub(super) fn learn(&mut self, codecs: &[Codec]) {
+        for codec in codecs {
+            self.known.retain(|known| known.payload_type != codec.payload_type);
+            self.known.push(codec.clone());
+        }
+    }
+
+    /// Gives `codecs` the end's numbers: those it knows, else those they have, else free ones. `taken` holds what other
+    /// lines of the same SDP use: bundled lines share one number space (RFC 9143 §10.1.1).
+    pub(super) fn assign(&self, codecs: &mut Vec<Codec>, taken: &mut Vec<Codec>) {
+        let mut line: Vec<Codec> = Vec::with_capacity(codecs.len());
+        for codec in codecs.drain(..) {
+            let free = |number: &u8| {
+                !line.iter().any(|other| other.payload_type == *number)
+                    && !taken.iter().any(|other| other.payload_type == *number && !other.same_format(&codec))
+            };
+            let unknown = |number: &u8| {
+                !self.known.iter().any(|known| known.payload_type == *number && !known.same_format(&codec))
+            };
+            let known =
+                self.known.iter().filter(|known| known.same_format(&codec)).map(|known| known.payload_type);
+            let own = Some(codec.payload_type).filter(unknown);
+            let spare = (96..=127).rev().chain(35..=63).filter(unknown);
+            let number = known.chain(own).chain(spare).find(free);
+            line.extend(number.map(|payload_type| Codec { payload_type, ..codec.clone() }));
+        }
+        taken.extend(line.iter().cloned());
+        *codecs = line;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Vec<Codec> {
+        text.split(", ").map(|rtpmap| Codec::parse_rtpmap(rtpmap).unwrap()).collect()
+    }
+
+    fn show(codecs: &[Codec]) -> String {
+        codecs.iter().map(Codec::rtpmap).collect::<Vec<_>>().join(", ")
+    }
+
+    const CHROME: &str = "111 opus/48000/2, 63 red/48000/2, 9 G722/8000, 0 PCMU/8000, 8 PCMA/8000, 13 CN/8000, \
+        110 telephone-event/48000, 126 telephone-event/8000";
+
+    #[test]
+    fn formats_offered() {
+        use LegKind::{Browser, Legacy};
+        for (codecs, from, to, expected) in [
+            (
+                CHROME,
+                Browser,
+                Legacy,
+                "111 opus/48000/2, 9 G722/8000, 0 PCMU/8000, 8 PCMA/8000, 126 telephone-event/8000",
+            ),
+            (
+                "111 opus/48000/2, 110 telephone-event/48000",
+                Browser,
+                Legacy,
+                "111 opus/48000/2, 110 telephone-event/48000",
+            ),
+            (
+                "0 PCMU/8000, 110 telephone-event/48000",
+                Browser,
+                Legacy,
+                "0 PCMU/8000, 110 telephone-event/8000",
+            ),
+            (
+                "0 PCMU/8000, 18 G729/8000, 13 CN/8000, 101 telephone-event/8000",
+                Legacy,
+                Browser,
+                "0 PCMU/8000, 13 CN/8000, 101 telephone-event/8000",
+            ),
+            (
+                "96 opus/48000/2, 0 PCMU/8000, 13 CN/8000, 101 telephone-event/8000",
+                Legacy,
+                Browser,
+                "96 opus/48000/2, 0 PCMU/8000, 101 telephone-event/48000, 101 telephone-event/8000",
+            ),
+            ("18 G729/8000, 101 telephone-event/8000", Legacy, Browser, ""),
+        ] {
+            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to)), expected);
+        }
+    }
+
+    #[test]
+    fn a_number_keeps_its_meaning() {
+        let mut numbers = Numbers::default();
+        numbers.learn(&list("111 opus/48000/2, 0 PCMU/8000, 101 ILBC/8000"));
+        let mut codecs =
+            list("96 opus/48000/2, 0 PCMU/8000, 101 telephone-event/48000, 101 telephone-event/8000");
+        numbers.assign(&mut codecs, &mut Vec::new());
+        assert_eq!(
+            show(&codecs),
+            "111 opus/48000/2, 0 PCMU/8000, 127 telephone-event/48000, 126 telephone-event/8000"
+        );
+    }
+
+    #[test]
+    fn payload_types_between_two_numberings() {
+        let phone = list("8 PCMA/8000, 101 telephone-event/8000");
+        let told = list("8 PCMA/8000, 126 telephone-event/8000");
+        let browser = list("0 PCMU/8000, 110 telephone-event/48000");
+        let maps = payloads(&phone, &told, &browser);
+        let short: Vec<_> = maps.iter().map(|map| (map.from, map.to, map.to_clock, map.payload)).collect();
+        assert_eq!(
+            short,
+            [
+                (8, 0, 8000, Payload::AlawToUlaw),
+                (101, 110, 48000, Payload::Dtmf),
+                (126, 110, 48000, Payload::Dtmf)
+            ]
+        );
+    }
+}

@@ -1,0 +1,885 @@
+//! Offer and answer (RFC 3264, RFC 8829 §5): SDP in, SDP for the other end and a plan for the engine out.
+//!
+//! A [`Session`] is one call as SDP knows it. Its *ends* are the endpoints (a caller, and a callee per branch); a *pair*
+//! is two ends that exchange offers and answers. What a pair agreed on stays in force until the next answer: an offer
+//! alone changes nothing, so a refused re-INVITE leaves the call as it was.
+
+use bytes::Bytes;
+
+use super::codecs::{self, Numbers};
+use super::compose::{Active, Compose, Section};
+use super::plan::{DtlsRole, LegId, LegRequest, LocalLeg, MediaKind, MediaPlan, Transports};
+use crate::command::{
+    Cause, Delete, Dtls, Exchange, Failure, Ice, LegKind, RtcpMux, Side, TransportProtocol,
+};
+use crate::sdp::{Codec, Description, Direction, ExtMap, Fingerprint, MAX_MEDIA, Media, MediaType, Setup};
+
+/// Most ends of one call: a caller and its branches.
+const MAX_ENDS: usize = 32;
+/// Header extensions that mean the same at both ends and that the relay need not touch.
+const EXTENSIONS: [&str; 3] = [
+    "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    "urn:3gpp:video-orientation",
+    "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+];
+
+/// A call as SDP knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    pub(super) ends: Vec<End>,
+    pub(super) pairs: Vec<Pair>,
+    next_leg: u32,
+}
+
+/// What came of an offer or an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// For the other end.
+    pub sdp: Bytes,
+    /// For the engine.
+    pub plan: MediaPlan,
+    /// For the controller: what had no effect.
+    pub warnings: Vec<String>,
+}
+
+/// What an end is called, for reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Its tag, once known.
+    pub tag: Option<String>,
+    /// Its label.
+    pub label: Option<String>,
+    /// Tag of the end it talks to.
+    pub peer: Option<String>,
+}
+
+/// One endpoint.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) id: LegId,
+    pub(super) kind: LegKind,
+    /// All tags it was known by, the latest first: a branch that forked further answers with several.
+    tags: Vec<String>,
+    label: Option<String>,
+    announce: Option<std::net::IpAddr>,
+    interface: Option<String>,
+    /// Whether we made the first offer to it.
+    pub(super) controlling: bool,
+    /// Our DTLS role, and the certificate of the peer for which it holds.
+    pub(super) role: Option<(Vec<Fingerprint>, DtlsRole)>,
+    /// ng `asymmetric`, `trust-address`, `received from`: of its latest SDP.
+    pub(super) asymmetric: bool,
+    pub(super) source: Option<std::net::IpAddr>,
+    /// The m= lines of its SDP; never fewer (RFC 3264 §8).
+    lines: Vec<EndLine>,
+    numbers: Numbers,
+    /// Version in our `o=` line, and the body it stands for.
+    version: u64,
+    body: Vec<u8>,
+    /// Its latest offer.
+    offer: Option<Bytes>,
+    /// What a browser got as the answer to `offer`: the same for every branch, since it takes the first 1xx as the
+    /// answer and no other after it.
+    answer: Option<StableAnswer>,
+    /// ICE of its latest agreed SDP.
+    ufrag: Option<(String, String)>,
+}
+
+#[derive(Debug, Clone)]
+struct StableAnswer {
+    sdp: Bytes,
+    /// The formats of each m= line; empty where it was refused.
+    told: Vec<Vec<Codec>>,
+}
+
+/// An m= line at one end.
+#[derive(Debug, Clone)]
+struct EndLine {
+    word: String,
+    protocol: String,
+    format: String,
+    mid: Option<String>,
+}
+
+/// Two ends. Side 0 made the first offer.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    pub(super) ends: [LegId; 2],
+    branch: Option<String>,
+    pub(super) lines: Vec<PairLine>,
+    /// What each side said in the exchange that is in force.
+    pub(super) remote: [Option<Description>; 2],
+    /// The latest offer: kept after its answer too, since more answers may follow (183, then 200).
+    pub(super) pending: Option<Pending>,
+    pub(super) answered: bool,
+}
+
+/// An offer that waits for its answer.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    /// Who made it.
+    pub(super) side: usize,
+    pub(super) description: Description,
+    /// For each pair line the formats offered to the other side; empty where the line does not pass.
+    pub(super) told: Vec<Vec<Codec>>,
+}
+
+/// A line that both ends of a pair have.
+#[derive(Debug, Clone)]
+pub(super) struct PairLine {
+    pub(super) kind: MediaKind,
+    /// Its place at each end.
+    pub(super) at: [usize; 2],
+    /// What each end was told last in the exchange in force.
+    pub(super) told: [Vec<Codec>; 2],
+    /// Whether both accepted it.
+    pub(super) active: bool,
+}
+
+impl Pair {
+    /// What a side said: agreed, or before the first answer offered.
+    pub(super) fn said(&self, side: usize) -> Option<&Description> {
+        let offered = self.pending.as_ref().filter(|pending| pending.side == side).map(|it| &it.description);
+        self.remote.get(side)?.as_ref().or(offered)
+    }
+
+    fn is_known_by(&self, branch: &str) -> bool {
+        self.branch.as_deref() == Some(branch)
+    }
+}
+
+impl Session {
+    /// An offer of `from_tag`: what to send to the other end. On failure nothing has changed.
+    pub fn offer(
+        &mut self,
+        exchange: &Exchange,
+        transports: &mut dyn Transports,
+    ) -> Result<Outcome, Failure> {
+        self.attempt(|next| next.make_offer(exchange, transports))
+    }
+
+    /// An answer of `to_tag` to an offer of `from_tag`: what to send to the offerer. On failure nothing has changed.
+    pub fn answer(
+        &mut self,
+        exchange: &Exchange,
+        transports: &mut dyn Transports,
+    ) -> Result<Outcome, Failure> {
+        self.attempt(|next| next.make_answer(exchange, transports))
+    }
+
+    /// Forgets the pairs that `delete` names (all, if it names neither branch nor to-tag) and returns the legs that
+    /// belong to no pair any more.
+    pub fn remove(&mut self, delete: &Delete) -> Vec<LegId> {
+        let named: Vec<LegId> = match (&delete.via_branch, &delete.to_tag) {
+            (_, Some(tag)) if self.pairs.iter().any(|pair| self.is_end(pair.ends, tag)) => {
+                self.ends.iter().filter(|end| end.has_tag(tag)).map(|end| end.id).collect()
+            }
+            (Some(branch), _) => {
+                self.pairs.iter().filter(|pair| pair.is_known_by(branch)).map(|pair| pair.ends[1]).collect()
+            }
+            (None, Some(_)) => Vec::new(),
+            (None, None) => self.ends.iter().map(|end| end.id).collect(),
+        };
+        self.pairs.retain(|pair| !pair.ends.iter().any(|id| named.contains(id)));
+        let pairs = &self.pairs;
+        let (kept, gone) =
+            self.ends.drain(..).partition(|end: &End| pairs.iter().any(|pair| pair.ends.contains(&end.id)));
+        self.ends = kept;
+        gone.into_iter().map(|end| end.id).collect()
+    }
+
+    /// Whether no pair is left: the call is over.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// What an end is called.
+    pub fn names(&self, leg: LegId) -> Names {
+        let Some(end) = self.end(leg) else { return Names::default() };
+        let pair = self.pairs.iter().filter(|pair| pair.ends.contains(&leg)).max_by_key(|pair| pair.answered);
+        let peer = pair.and_then(|pair| pair.ends.iter().find(|id| **id != leg)).and_then(|id| self.end(*id));
+        Names {
+            tag: end.tags.first().cloned(),
+            label: end.label.clone(),
+            peer: peer.and_then(|peer| peer.tags.first().cloned()),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
+    ) -> Result<Outcome, Failure> {
+        let mut next = self.clone();
+        let outcome = run(&mut next);
+        match outcome {
+            Ok(_) => *self = next,
+            // A leg that the engine made on the way keeps its name to itself.
+            Err(_) => self.next_leg = next.next_leg,
+        }
+        outcome
+    }
+
+    fn make_offer(
+        &mut self,
+        exchange: &Exchange,
+        transports: &mut dyn Transports,
+    ) -> Result<Outcome, Failure> {
+        let mut warnings = exchange.warnings.clone();
+        let description = read(exchange)?;
+        let from = self.offerer(exchange, &description)?;
+        let kind = self.end(from).map_or(LegKind::Legacy, |end| end.kind);
+        let (pair, to) = self.answerer(exchange, from, kind)?;
+        let side = side_of(&self.pairs, pair, from)?;
+        let to_kind = self.end(to).map_or(LegKind::Legacy, |end| end.kind);
+        warn_of_mux(exchange, to_kind, &mut warnings);
+
+        self.note_offer(from, exchange, &description)?;
+        let told = self.map_lines(pair, side, &description, [kind, to_kind], exchange)?;
+        let local = self.local(from, None, false, transports)?;
+        drop(local);
+        self.open(pair, side, &told, transports)?;
+
+        let local = self.local(to, Some(exchange), false, transports)?;
+        let sections = self.sections_of_offer(pair, side, &description, &told, transports)?;
+        let sdp = self.compose(to, exchange, &local, &description, Setup::ActPass, true, &sections)?;
+        self.end_mut(to)?.numbers.learn(&told.concat());
+        let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
+        entry.pending = Some(Pending { side, description, told });
+        Ok(Outcome { sdp, plan: self.plan(pair)?, warnings })
+    }
+
+    fn make_answer(
+        &mut self,
+        exchange: &Exchange,
+        transports: &mut dyn Transports,
+    ) -> Result<Outcome, Failure> {
+        let mut warnings = exchange.warnings.clone();
+        let description = read(exchange)?;
+        let (pair, from) = self.answered_pair(exchange)?;
+        let pending = self.pairs.get(pair).and_then(|pair| pair.pending.clone()).ok_or_else(no_offer)?;
+        let to = *self.pairs.get(pair).and_then(|it| it.ends.get(pending.side)).ok_or_else(lost)?;
+        self.end_mut(from)?.note(&exchange.sender, exchange);
+        self.end_mut(to)?.note_announce(&exchange.receiver);
+        let to_kind = self.end(to).map_or(LegKind::Legacy, |end| end.kind);
+        warn_of_mux(exchange, to_kind, &mut warnings);
+
+        let accepted = self.accept(pair, &pending, &description)?;
+        self.end_mut(from)?.connect(&description, None);
+        let sdp = match self.end(to).and_then(|end| end.answer.clone()) {
+            Some(stable) => {
+                self.agree(pair, &pending, accepted, Some(&stable.told));
+                stable.sdp
+            }
+            None => {
+                self.agree(pair, &pending, accepted, None);
+                self.write_answer(pair, &pending, &description, exchange, transports)?
+            }
+        };
+        let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
+        let [first, second] = &mut entry.remote;
+        let (offerer, answerer) = if pending.side == 0 { (first, second) } else { (second, first) };
+        (*offerer, *answerer) = (Some(pending.description), Some(description));
+        entry.answered = true;
+        let plan = self.plan(pair)?;
+        check_flows(&plan)?;
+        Ok(Outcome { sdp, plan, warnings })
+    }
+
+    // ---- ends and pairs ----
+
+    pub(super) fn end(&self, id: LegId) -> Option<&End> {
+        self.ends.iter().find(|end| end.id == id)
+    }
+
+    fn end_mut(&mut self, id: LegId) -> Result<&mut End, Failure> {
+        self.ends.iter_mut().find(|end| end.id == id).ok_or_else(lost)
+    }
+
+    fn is_end(&self, ends: [LegId; 2], tag: &str) -> bool {
+        ends.iter().any(|id| self.end(*id).is_some_and(|end| end.has_tag(tag)))
+    }
+
+    fn add_end(&mut self, kind: LegKind, tag: Option<&String>, controlling: bool) -> Result<LegId, Failure> {
+        if self.ends.len() >= MAX_ENDS {
+            return Err(Failure {
+                cause: Cause::Full,
+                reason: format!("a call has at most {MAX_ENDS} ends"),
+            });
+        }
+        let id = LegId(self.next_leg);
+        self.next_leg = self.next_leg.wrapping_add(1);
+        self.ends.push(End {
+            id,
+            kind,
+            tags: tag.into_iter().cloned().collect(),
+            label: None,
+            announce: None,
+            interface: None,
+            controlling,
+            role: None,
+            asymmetric: false,
+            source: None,
+            lines: Vec::new(),
+            numbers: Numbers::default(),
+            version: 0,
+            body: Vec::new(),
+            offer: None,
+            answer: None,
+            ufrag: None,
+        });
+        Ok(id)
+    }
+
+    /// The end that makes the offer.
+    fn offerer(&mut self, exchange: &Exchange, description: &Description) -> Result<LegId, Failure> {
+        let known = self.ends.iter().find(|end| end.has_tag(&exchange.from_tag)).map(|end| end.id);
+        match known {
+            Some(id) => Ok(id),
+            None => {
+                let kind = exchange.sender.kind.unwrap_or_else(|| kind_of(description));
+                self.add_end(kind, Some(&exchange.from_tag), false)
+            }
+        }
+    }
+
+    /// The pair of this offer and the end that gets it.
+    fn answerer(
+        &mut self,
+        exchange: &Exchange,
+        from: LegId,
+        from_kind: LegKind,
+    ) -> Result<(usize, LegId), Failure> {
+        let other = |pair: &Pair| pair.ends.iter().copied().find(|id| *id != from);
+        let found = self.pairs.iter().position(|pair| {
+            let Some(other) = other(pair).and_then(|id| self.end(id)).filter(|_| pair.ends.contains(&from))
+            else {
+                return false;
+            };
+            match (&exchange.to_tag, &exchange.via_branch) {
+                (Some(tag), _) if other.has_tag(tag) => true,
+                (_, Some(branch)) => pair.is_known_by(branch),
+                (Some(_), None) => other.tags.is_empty() && pair.branch.is_none(),
+                (None, None) => pair.branch.is_none(),
+            }
+        });
+        let (index, to) = match found {
+            Some(index) => (index, self.pairs.get(index).and_then(other).ok_or_else(lost)?),
+            None => {
+                let kind = match exchange.receiver.kind {
+                    Some(kind) => kind,
+                    None => kind_wanted(exchange, from_kind)?,
+                };
+                let to = self.add_end(kind, exchange.to_tag.as_ref(), true)?;
+                let branch = exchange.via_branch.clone();
+                let (lines, remote, pending) = (Vec::new(), [None, None], None);
+                self.pairs.push(Pair { ends: [from, to], branch, lines, remote, pending, answered: false });
+                (self.pairs.len() - 1, to)
+            }
+        };
+        self.end_mut(to)?.note_announce(&exchange.receiver);
+        Ok((index, to))
+    }
+
+    /// The pair whose offer this answers and the end that answers. The end's tag is learnt.
+    fn answered_pair(&mut self, exchange: &Exchange) -> Result<(usize, LegId), Failure> {
+        let tag = exchange.to_tag.as_ref();
+        let candidates = self.pairs.iter().enumerate().filter_map(|(index, pair)| {
+            let side = pair.pending.as_ref()?.side;
+            let offerer = self.end(*pair.ends.get(side)?)?;
+            let answerer = self.end(*pair.ends.get(1 - side)?)?;
+            offerer.has_tag(&exchange.from_tag).then_some((index, pair, answerer))
+        });
+        let rank = |(_, pair, answerer): &(usize, &Pair, &End)| {
+            let by_branch = exchange.via_branch.as_ref().is_some_and(|branch| pair.is_known_by(branch));
+            let by_tag = tag.is_some_and(|tag| answerer.has_tag(tag));
+            let open = exchange.via_branch.is_none() && (answerer.tags.is_empty() || pair.branch.is_none());
+            // A branch named is a branch meant; then the tag; then the only one that can be meant.
+            (by_branch as u8 * 4) + (by_tag as u8 * 2) + open as u8
+        };
+        let best = candidates.max_by_key(|it| (rank(it), std::cmp::Reverse(it.0))).filter(|it| rank(it) > 0);
+        let (index, from) = best.map(|(index, _, answerer)| (index, answerer.id)).ok_or_else(no_offer)?;
+        if let Some(tag) = tag {
+            let end = self.end_mut(from)?;
+            end.tags.retain(|known| known != tag);
+            end.tags.insert(0, tag.clone());
+            end.tags.truncate(MAX_ENDS);
+        }
+        Ok((index, from))
+    }
+
+    /// What an offer changes at the end that made it, whatever the answer.
+    fn note_offer(
+        &mut self,
+        from: LegId,
+        exchange: &Exchange,
+        description: &Description,
+    ) -> Result<(), Failure> {
+        let end = self.end_mut(from)?;
+        end.note(&exchange.sender, exchange);
+        if exchange.to_tag.is_some() || end.offer.as_ref() != Some(&exchange.sdp) {
+            end.answer = None;
+            end.offer = Some(exchange.sdp.clone());
+        }
+        end.lines = description.media.iter().map(EndLine::of).collect();
+        description.media.iter().for_each(|media| end.numbers.learn(&media.codecs));
+        Ok(())
+    }
+
+    /// Pairs the lines of an offer with lines of the other end; the formats to offer for each, in the other end's
+    /// numbers.
+    fn map_lines(
+        &mut self,
+        pair: usize,
+        side: usize,
+        description: &Description,
+        [from_kind, to_kind]: [LegKind; 2],
+        exchange: &Exchange,
+    ) -> Result<Vec<Vec<Codec>>, Failure> {
+        let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
+        let to = *entry.ends.get(1 - side).ok_or_else(lost)?;
+        let end = self.ends.iter_mut().find(|end| end.id == to).ok_or_else(lost)?;
+        let mut told = vec![Vec::new(); entry.lines.len()];
+        let mut taken = Vec::new();
+        for (index, kind, mut codecs) in usable_lines(description, from_kind, to_kind) {
+            let known = entry.lines.iter().position(|line| line.at[side] == index);
+            let at = match known {
+                Some(at) => at,
+                None if end.lines.len() < MAX_MEDIA => {
+                    let media = description.media.get(index).ok_or_else(lost)?;
+                    end.lines.push(EndLine::towards(media, end.kind, &end.lines, exchange));
+                    let mut places = [index; 2];
+                    places[1 - side] = end.lines.len() - 1;
+                    entry.lines.push(PairLine { kind, at: places, told: Default::default(), active: false });
+                    told.push(Vec::new());
+                    told.len() - 1
+                }
+                None => continue,
+            };
+            end.numbers.assign(&mut codecs, &mut taken);
+            if let Some(told) = told.get_mut(at) {
+                *told = codecs;
+            }
+        }
+        if told.iter().all(Vec::is_empty) && !entry.answered {
+            return Err(refuse("no line and no format that both ends can use"));
+        }
+        Ok(told)
+    }
+
+    // ---- transports ----
+
+    fn local(
+        &self,
+        leg: LegId,
+        exchange: Option<&Exchange>,
+        restart_ice: bool,
+        transports: &mut dyn Transports,
+    ) -> Result<LocalLeg, Failure> {
+        let end = self.end(leg).ok_or_else(lost)?;
+        let family = exchange.and_then(|exchange| exchange.address_family);
+        let interface = end.interface.as_deref();
+        transports
+            .leg(leg, &LegRequest { kind: end.kind, announce: end.announce, interface, family, restart_ice })
+    }
+
+    /// Makes the offerer's own ports ready, so that nothing waits for them when the answer comes.
+    fn open(
+        &self,
+        pair: usize,
+        side: usize,
+        told: &[Vec<Codec>],
+        transports: &mut dyn Transports,
+    ) -> Result<(), Failure> {
+        let pair = self.pairs.get(pair).ok_or_else(lost)?;
+        for (line, _) in pair.lines.iter().zip(told).filter(|(_, told)| !told.is_empty()) {
+            transports.media(pair.ends[side], line.at[side], line.kind)?;
+        }
+        Ok(())
+    }
+
+    // ---- writing ----
+
+    fn sections_of_offer(
+        &self,
+        pair: usize,
+        side: usize,
+        description: &Description,
+        told: &[Vec<Codec>],
+        transports: &mut dyn Transports,
+    ) -> Result<Vec<Section>, Failure> {
+        let pair = self.pairs.get(pair).ok_or_else(lost)?;
+        let (from, to) =
+            (self.end(pair.ends[side]).ok_or_else(lost)?, self.end(pair.ends[1 - side]).ok_or_else(lost)?);
+        let mut sections: Vec<Section> = to.lines.iter().map(EndLine::section).collect();
+        for (line, codecs) in pair.lines.iter().zip(told).filter(|(_, codecs)| !codecs.is_empty()) {
+            let (source, index) = (line.at[side], line.at[1 - side]);
+            let (Some(section), Some(media)) = (sections.get_mut(index), description.media.get(source))
+            else {
+                continue;
+            };
+            let extensions = match (from.kind, to.kind) {
+                (LegKind::Browser, LegKind::Browser) => passed(&media.extensions),
+                _ => Vec::new(),
+            };
+            section.active = Some(Active {
+                source,
+                local: transports.media(to.id, index, line.kind)?,
+                codecs: codecs.clone(),
+                direction: direction(media, from.kind),
+                extensions,
+            });
+        }
+        Ok(sections)
+    }
+
+    fn write_answer(
+        &mut self,
+        pair: usize,
+        pending: &Pending,
+        description: &Description,
+        exchange: &Exchange,
+        transports: &mut dyn Transports,
+    ) -> Result<Bytes, Failure> {
+        let side = pending.side;
+        let entry = self.pairs.get(pair).ok_or_else(lost)?;
+        let (to, from) = (entry.ends[side], entry.ends[1 - side]);
+        let restart = self.end_mut(to)?.connect(&pending.description, exchange.dtls);
+        let local = self.local(to, Some(exchange), restart, transports)?;
+        let entry = self.pairs.get(pair).ok_or_else(lost)?;
+        let (end, from_kind) = (self.end(to).ok_or_else(lost)?, self.end(from).ok_or_else(lost)?.kind);
+        let both_browsers = end.kind == LegKind::Browser && from_kind == LegKind::Browser;
+        let mut sections: Vec<Section> = end.lines.iter().map(EndLine::section).collect();
+        for line in entry.lines.iter().filter(|line| line.active) {
+            let (index, source) = (line.at[side], line.at[1 - side]);
+            let (Some(offer), Some(media)) =
+                (pending.description.media.get(index), description.media.get(source))
+            else {
+                continue;
+            };
+            let Some(section) = sections.get_mut(index) else { continue };
+            let mut extensions = if both_browsers { passed(&media.extensions) } else { Vec::new() };
+            extensions.retain(|extension| offer.extensions.contains(extension));
+            section.active = Some(Active {
+                source,
+                local: transports.media(to, index, line.kind)?,
+                codecs: line.told[side].clone(),
+                direction: answer_direction(direction(offer, end.kind), direction(media, from_kind)),
+                extensions,
+            });
+        }
+        let setup = match end.role {
+            Some((_, DtlsRole::Client)) => Setup::Active,
+            _ => Setup::Passive,
+        };
+        let bundle = !pending.description.bundles.is_empty();
+        let sdp = self.compose(to, exchange, &local, description, setup, bundle, &sections)?;
+        let entry = self.pairs.get(pair).ok_or_else(lost)?;
+        let mut told = vec![Vec::new(); pending.description.media.len()];
+        for line in entry.lines.iter().filter(|line| line.active) {
+            told.get_mut(line.at[side]).into_iter().for_each(|slot| slot.clone_from(&line.told[side]));
+        }
+        let end = self.end_mut(to)?;
+        if end.kind == LegKind::Browser {
+            end.answer = Some(StableAnswer { sdp: sdp.clone(), told });
+        }
+        Ok(sdp)
+    }
+
+    fn compose(
+        &mut self,
+        to: LegId,
+        exchange: &Exchange,
+        local: &LocalLeg,
+        source: &Description,
+        setup: Setup,
+        bundle: bool,
+        sections: &[Section],
+    ) -> Result<Bytes, Failure> {
+        let end = self.end_mut(to)?;
+        let (kind, flags, replace) = (end.kind, exchange.flags, exchange.replace);
+        let compose = Compose { kind, local, source, setup, flags, replace, bundle, sections };
+        let body = compose.body();
+        // The version stands for the body: phones ignore a changed body under an unchanged version.
+        if end.version == 0 || end.body != body || replace.force_increment_sdp_version {
+            end.version += 1;
+        }
+        let mut sdp = b"v=0\r\n".to_vec();
+        sdp.extend_from_slice(compose.origin(end.version).as_bytes());
+        sdp.extend_from_slice(&body);
+        end.body = body;
+        Ok(sdp.into())
+    }
+
+    // ---- agreement ----
+
+    /// For each pair line what the answerer accepted, in its own numbers; empty where it refused the line.
+    fn accept(
+        &mut self,
+        pair: usize,
+        pending: &Pending,
+        description: &Description,
+    ) -> Result<Vec<Vec<Codec>>, Failure> {
+        let entry = self.pairs.get(pair).ok_or_else(lost)?;
+        let side = 1 - pending.side;
+        let from = entry.ends[side];
+        let kind = self.end(from).ok_or_else(lost)?.kind;
+        let base = base_line(description, kind);
+        let mut accepted = Vec::with_capacity(entry.lines.len());
+        let mut offered = 0;
+        for (line, told) in entry.lines.iter().zip(pending.told.iter().chain(std::iter::repeat(&Vec::new())))
+        {
+            let media =
+                description.media.get(line.at[side]).filter(|media| !told.is_empty() && !media.is_refused());
+            offered += usize::from(media.is_some());
+            let usable = media.filter(|_| is_usable(description, line.at[side], base, kind));
+            let codecs = usable.map(|media| codecs::agreed(&media.codecs, told)).unwrap_or_default();
+            accepted.push(if codecs.iter().any(Codec::is_media) { codecs } else { Vec::new() });
+        }
+        if offered > 0 && accepted.iter().all(Vec::is_empty) {
+            return Err(refuse("the answer has no line that can be relayed, or no format that was offered"));
+        }
+        let end = self.end_mut(from)?;
+        for (line, media) in end.lines.iter_mut().zip(&description.media) {
+            line.format = media.formats.first().cloned().unwrap_or_default();
+        }
+        accepted.iter().for_each(|codecs| end.numbers.learn(codecs));
+        Ok(accepted)
+    }
+
+    /// Puts what was accepted in force. `stable` is what the offerer was told already, where it was.
+    fn agree(
+        &mut self,
+        pair: usize,
+        pending: &Pending,
+        accepted: Vec<Vec<Codec>>,
+        stable: Option<&[Vec<Codec>]>,
+    ) {
+        let ids = self.pairs.get(pair).map(|pair| pair.ends);
+        let kinds = ids.map(|ids| ids.map(|id| self.end(id).map(|end| end.kind)));
+        let between_browsers = kinds == Some([Some(LegKind::Browser); 2]);
+        let Some(entry) = self.pairs.get_mut(pair) else { return };
+        let side = pending.side;
+        for ((line, codecs), told) in entry.lines.iter_mut().zip(accepted).zip(&pending.told) {
+            let index = line.at[side];
+            line.told[1 - side].clone_from(told);
+            line.told[side] = match (stable, pending.description.media.get(index)) {
+                (Some(stable), _) => stable.get(index).cloned().unwrap_or_default(),
+                (None, Some(media)) => codecs::answered(&media.codecs, &codecs, between_browsers),
+                (None, None) => Vec::new(),
+            };
+            line.active = !codecs.is_empty() && !line.told[side].is_empty();
+        }
+    }
+}
+
+impl End {
+    pub(super) fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|known| known == tag)
+    }
+
+    fn note(&mut self, side: &Side, exchange: &Exchange) {
+        self.label = side.label.clone().or(self.label.take());
+        self.asymmetric = exchange.flags.asymmetric;
+        self.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
+        self.interface = side.interface.clone().or(self.interface.take());
+        if self.announce.is_none() {
+            self.announce = side.announce;
+        }
+    }
+
+    fn note_announce(&mut self, side: &Side) {
+        self.announce = side.announce.or(self.announce);
+        self.interface = side.interface.clone().or(self.interface.take());
+        self.label = side.label.clone().or(self.label.take());
+    }
+
+    /// Takes over ICE and DTLS of an SDP that is now in force. Returns whether its ICE was restarted.
+    fn connect(&mut self, description: &Description, wish: Option<Dtls>) -> bool {
+        let Some(media) = base_line(description, self.kind).and_then(|at| description.media.get(at)) else {
+            return false;
+        };
+        if self.kind == LegKind::Legacy {
+            return false;
+        }
+        let same = self.role.as_ref().is_some_and(|(known, _)| *known == media.fingerprints);
+        if !same {
+            // In an answer to us `actpass` is a mistake: such a peer waits, or sends, as it likes; a server copes with both.
+            let role = match (media.setup, wish) {
+                (Some(Setup::Passive), _) | (Some(Setup::ActPass) | None, Some(Dtls::Active)) => {
+                    DtlsRole::Client
+                }
+                _ => DtlsRole::Server,
+            };
+            self.role = Some((media.fingerprints.clone(), role));
+        }
+        let ice = media.ice.as_ref().map(|ice| (ice.ufrag.clone(), ice.pwd.clone()));
+        let before = std::mem::replace(&mut self.ufrag, ice);
+        matches!((&before, &self.ufrag), (Some(before), Some(now)) if before.0 != now.0 && before.1 != now.1)
+    }
+}
+
+impl EndLine {
+    fn of(media: &Media) -> Self {
+        Self {
+            word: media.media_word.clone(),
+            protocol: media.protocol.clone(),
+            format: media.formats.first().cloned().unwrap_or_default(),
+            mid: media.mid.clone(),
+        }
+    }
+
+    /// A line that we begin at an end.
+    fn towards(media: &Media, kind: LegKind, others: &[Self], exchange: &Exchange) -> Self {
+        let free = |mid: &String| !others.iter().any(|other| other.mid.as_ref() == Some(mid));
+        let numbers = (others.len()..).map(|number| number.to_string());
+        let mid = media.mid.clone().into_iter().chain(numbers).find(free);
+        let protocol = match (kind, exchange.transport_protocol) {
+            (LegKind::Browser, _) => "UDP/TLS/RTP/SAVPF",
+            (LegKind::Legacy, Some(TransportProtocol::RtpAvpf)) => "RTP/AVPF",
+            (LegKind::Legacy, None | Some(TransportProtocol::Accept)) if media.protocol == "RTP/AVPF" => {
+                "RTP/AVPF"
+            }
+            (LegKind::Legacy, _) => "RTP/AVP",
+        };
+        Self {
+            protocol: protocol.to_owned(),
+            mid: mid.filter(|_| kind == LegKind::Browser),
+            ..Self::of(media)
+        }
+    }
+
+    fn section(&self) -> Section {
+        let Self { word, protocol, format, mid } = self.clone();
+        Section { word, protocol, format, mid, active: None }
+    }
+}
+
+fn read(exchange: &Exchange) -> Result<Description, Failure> {
+    let description = Description::parse(exchange.sdp.clone()).map_err(|error| refuse(&error.to_string()))?;
+    if description.media.is_empty() {
+        return Err(refuse("the session description has no m= line"));
+    }
+    Ok(description)
+}
+
+/// What kind of end writes such a description.
+fn kind_of(description: &Description) -> LegKind {
+    let secure = |media: &Media| media.is_dtls() && !media.is_refused();
+    if description.media.iter().any(secure) { LegKind::Browser } else { LegKind::Legacy }
+}
+
+/// What kind of end the controller asks for.
+fn kind_wanted(exchange: &Exchange, from: LegKind) -> Result<LegKind, Failure> {
+    use TransportProtocol::{RtpAvp, RtpAvpf, RtpSavp, RtpSavpf, UdpTlsRtpSavp, UdpTlsRtpSavpf};
+    match (exchange.transport_protocol, exchange.ice, exchange.dtls) {
+        (Some(UdpTlsRtpSavp | UdpTlsRtpSavpf), ..) => Ok(LegKind::Browser),
+        (Some(RtpSavpf), Some(Ice::Force), dtls) if dtls != Some(Dtls::Off) => Ok(LegKind::Browser),
+        (Some(RtpAvp | RtpAvpf), ..) => Ok(LegKind::Legacy),
+        (Some(RtpSavp | RtpSavpf), ..) => Err(Failure {
+            cause: Cause::NotImplemented,
+            reason: "SDES towards the receiver is not implemented".into(),
+        }),
+        (_, Some(Ice::Remove), _) => Ok(LegKind::Legacy),
+        _ => Ok(from),
+    }
+}
+
+fn warn_of_mux(exchange: &Exchange, to: LegKind, warnings: &mut Vec<String>) {
+    let wants =
+        exchange.rtcp_mux.iter().any(|it| matches!(it, RtcpMux::Offer | RtcpMux::Require | RtcpMux::Accept));
+    if wants && to == LegKind::Legacy {
+        warnings.push("rtcp-mux: RTCP has its own port towards plain RTP".to_owned());
+    }
+}
+
+/// The first line whose transport can be used; lines bundled with it share that transport.
+pub(super) fn base_line(description: &Description, kind: LegKind) -> Option<usize> {
+    description.media.iter().position(|media| match kind {
+        LegKind::Browser => {
+            !media.is_refused() && media.ice.is_some() && !media.fingerprints.is_empty() && media.is_dtls()
+        }
+        LegKind::Legacy => media.is_plain(),
+    })
+}
+
+/// Whether media of line `index` can be relayed from and to an end of this kind.
+fn is_usable(description: &Description, index: usize, base: Option<usize>, kind: LegKind) -> bool {
+    let (Some(media), Some(base)) = (description.media.get(index), base) else { return false };
+    let transport = match kind {
+        LegKind::Browser => media.is_dtls() && (index == base || description.bundled(index, base)),
+        LegKind::Legacy => media.is_plain(),
+    };
+    transport && media.media_type != MediaType::Other
+}
+
+/// The lines of an offer that pass to the other end, with the formats to offer there, in the offerer's numbers.
+fn usable_lines(
+    description: &Description,
+    from: LegKind,
+    to: LegKind,
+) -> Vec<(usize, MediaKind, Vec<Codec>)> {
+    let base = base_line(description, from);
+    let all_refused = description.media.iter().all(Media::is_refused);
+    let mut lines: Vec<(usize, MediaKind, Vec<Codec>)> = Vec::new();
+    for (index, media) in description.media.iter().enumerate() {
+        let kind = if media.media_type == MediaType::Audio { MediaKind::Audio } else { MediaKind::Video };
+        // Some phones hold with port 0 on their only line.
+        let refused =
+            media.is_refused() && !(from == LegKind::Legacy && all_refused && kind == MediaKind::Audio);
+        let second = kind == MediaKind::Audio && lines.iter().any(|(_, other, _)| *other == MediaKind::Audio);
+        let unfit = (second && (from, to) != (LegKind::Browser, LegKind::Browser))
+            || (kind == MediaKind::Video && from != to);
+        if refused || unfit || !is_usable(description, index, base, from) {
+            continue;
+        }
+        let codecs = codecs::offered(&media.codecs, kind, from, to);
+        if !codecs.is_empty() {
+            lines.push((index, kind, codecs));
+        }
+    }
+    lines
+}
+
+/// The direction an end means. `c=0.0.0.0` is the hold of RFC 2543 where there is no ICE; port 0 in a running call too.
+pub(super) fn direction(media: &Media, kind: LegKind) -> Direction {
+    if kind == LegKind::Legacy && media.port == 0 {
+        return Direction::Inactive;
+    }
+    let reachable = kind == LegKind::Browser || !media.is_zero_address();
+    Direction::new(media.direction.sends(), media.direction.receives() && reachable)
+}
+
+/// RFC 3264 §6.1: an answer takes nothing that was not offered, whatever the other end wrote.
+fn answer_direction(offer: Direction, answer: Direction) -> Direction {
+    Direction::new(answer.sends() && offer.receives(), answer.receives() && offer.sends())
+}
+
+pub(super) fn passed(extensions: &[ExtMap]) -> Vec<ExtMap> {
+    extensions.iter().filter(|extension| EXTENSIONS.contains(&extension.uri.as_str())).cloned().collect()
+}
+
+/// A branch that can say nothing to a caller who already has an answer is worse than no branch.
+fn check_flows(plan: &MediaPlan) -> Result<(), Failure> {
+    let dumb = |flow: &super::plan::FlowPlan| flow.payloads.is_empty();
+    match plan.lines.iter().any(|line| line.kind == MediaKind::Audio && line.flows.iter().any(dumb)) {
+        true => Err(refuse("the answer has no format in common with the answer the offerer already got")),
+        false => Ok(()),
+    }
+}
+
+fn side_of(pairs: &[Pair], pair: usize, end: LegId) -> Result<usize, Failure> {
+    pairs.get(pair).and_then(|pair| pair.ends.iter().position(|id| *id == end)).ok_or_else(lost)
+}
+
+fn refuse(reason: &str) -> Failure {
+    Failure { cause: Cause::NotAcceptable, reason: reason.to_owned() }
+}
+
+fn no_offer() -> Failure {
+    Failure { cause: Cause::UnknownCall, reason: "there is no offer that this could answer".to_owned() }
+}
+
+/// An end or pair that was there a moment ago: a mistake of this module, kept from being a panic.
+fn lost() -> Failure {
+    Failure { cause: Cause::Internal, reason: "the session lost track of an end".to_owned() }
+}
