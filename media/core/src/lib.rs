@@ -11,6 +11,8 @@ pub mod demux;
 
 pub mod rtp;
 
+pub mod rtcp;
+
 pub mod srtp;
 
 pub mod sdp;
