@@ -213,3 +213,7 @@ pub fn with_tag(value: &str, tag: &str) -> Result<String, HeaderError> {
     }
     Ok(format!("{value};tag={tag}"))
 }
+
+#[cfg(test)]
+#[path = "build_tests.rs"]
+mod tests;

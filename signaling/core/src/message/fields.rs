@@ -457,3 +457,7 @@ fn splice(value: &[u8], index: usize, new: Option<&[u8]>, split: bool) -> Vec<u8
     }
     elements.join(&b", "[..])
 }
+
+#[cfg(test)]
+#[path = "fields_tests.rs"]
+mod tests;

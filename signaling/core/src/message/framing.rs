@@ -170,3 +170,7 @@ fn content_length(head: &[u8]) -> Result<usize, ParseErrorKind> {
     }
     length.ok_or(ParseErrorKind::Missing("Content-Length"))
 }
+
+#[cfg(test)]
+#[path = "framing_tests.rs"]
+mod tests;

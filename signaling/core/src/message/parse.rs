@@ -171,18 +171,28 @@ impl Scanner<'_> {
                 return Some(self.at + 2);
             }
             let end = self.line_end(number)?;
-            if self.fields.len() >= limits.headers {
-                self.note(ParseErrorKind::TooManyHeaders { limit: limits.headers });
-            } else if end - self.at > limits.line {
+            if end - self.at > limits.line {
                 self.note(ParseErrorKind::LineTooLong { line: number, limit: limits.line });
             } else {
                 match field(self.bytes, self.at, end) {
-                    Ok(field) => self.fields.push(field),
+                    Ok(field) => self.keep(field, limits),
                     Err(what) => self.note(ParseErrorKind::HeaderLine { line: number, what }),
                 }
             }
             self.at = end;
         }
+    }
+
+    /// Beyond the limit only what a refusal is made of is kept, and twice the limit of it at most.
+    fn keep(&mut self, field: Field, limits: &Limits) {
+        if self.fields.len() < limits.headers {
+            return self.fields.push(field);
+        }
+        let needed = matches!(field.id, Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq);
+        if needed && self.fields.len() < limits.headers * 2 {
+            self.fields.push(field);
+        }
+        self.note(ParseErrorKind::TooManyHeaders { limit: limits.headers });
     }
 
     /// The end of the line that begins at `self.at`, folded lines included (RFC 3261 §7.3.1).

@@ -493,3 +493,7 @@ fn headers_match(a: &str, b: &str) -> bool {
     let b = split(b);
     split(a).iter().all(|pair| b.contains(pair))
 }
+
+#[cfg(test)]
+#[path = "uri_tests.rs"]
+mod tests;
