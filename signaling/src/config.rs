@@ -43,6 +43,7 @@ pub struct Config {
     pub private_key: Option<PathBuf>,
     pub certificate_names: Vec<String>,
     pub registrar: Registrar,
+    pub nonce_expire: Duration,
     pub timers: Timers,
     pub limits: Limits,
     pub media: Media,

@@ -165,11 +165,13 @@ impl WorkerMaker {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (database, media) = (self.database.clone(), self.media.clone());
         worker::start(inbox, transport, move |now| {
-            let resolver = Dns::system()?;
-            let outside =
-                Outside { store: Box::new(database), media: media.control(), resolver: Box::new(resolver) };
+            let outside = Outside {
+                store: Box::new(database.clone()),
+                media: media.control(),
+                resolver: Box::new(Dns::system()?),
+            };
             let seed: [u8; 32] = rand::rng().random();
-            Ok(Proxy::new(settings, location, outside, seed, now, unix_now()))
+            Ok(Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now()))
         })
     }
 }
@@ -310,6 +312,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         listeners: listeners.collect(),
         timers: config.timers,
         registrar: config.registrar,
+        auth: settings::Auth { nonce_expire: config.nonce_expire },
         limits: settings::Limits { max_message_size: config.limits.message_size, ..defaults.limits },
         ..defaults
     }

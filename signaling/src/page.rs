@@ -93,7 +93,7 @@ fn download(content_type: &'static str, name: &str, bytes: Vec<u8>) -> Response 
         .into_response()
 }
 
-/// A file of the page. Names with a hash in them never change; the others are asked for again each time, which costs a 304.
+/// A file of the page. What has a hash in its name never changes; the rest is asked for again each time, which costs a 304.
 fn asset(path: &str, headers: &HeaderMap) -> Response {
     let Some(file) = Assets::get(path) else {
         if path == "index.html" {
@@ -105,7 +105,7 @@ fn asset(path: &str, headers: &HeaderMap) -> Response {
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
     let fields = [
         (header::CONTENT_TYPE, with_charset(file.metadata.mimetype())),
-        (header::CACHE_CONTROL, "no-cache".to_owned()),
+        (header::CACHE_CONTROL, caching(path).to_owned()),
         (header::ETAG, tag),
     ];
     if known {
@@ -114,6 +114,36 @@ fn asset(path: &str, headers: &HeaderMap) -> Response {
     (fields, Body::from(file.data.into_owned())).into_response()
 }
 
+/// The bundler names scripts and styles `NAME-HASH.EXTENSION`, with eight characters of hash.
+fn caching(path: &str) -> &'static str {
+    let hashed = path.rsplit_once('.').and_then(|(stem, extension)| {
+        let (_, hash) = stem.rsplit_once('-')?;
+        let valid =
+            hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        (valid && matches!(extension, "js" | "css")).then_some(())
+    });
+    if hashed.is_some() { "public, max-age=31536000, immutable" } else { "no-cache" }
+}
+
 fn with_charset(mime: &str) -> String {
     if mime.starts_with("text/") { format!("{mime}; charset=utf-8") } else { mime.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hashed_names_are_cached_for_ever() {
+        for (path, immutable) in [
+            ("app-TODS4ZJS.js", true),
+            ("style-AYMMYVDC.css", true),
+            ("index.html", false),
+            ("app-short.js", false),
+            ("favicon-TODS4ZJS.svg", false),
+            ("app.js", false),
+        ] {
+            assert_eq!(caching(path).contains("immutable"), immutable, "{path}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::hash::BuildHasher as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ use crate::transport::Transport;
 
 /// Messages handled before what they caused is sent.
 const BATCH: usize = 64;
+/// Rest after a panic, so that one at every start does not spin.
+const RESTART: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Which worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,43 +135,53 @@ impl Workers {
 
 /// Starts a worker's thread. `proxy` is called there, for its futures never leave it.
 ///
+/// A panic is a fault of this program and costs the calls of this one worker: it goes on with a proxy that knows none,
+/// rather than taking everybody's calls along or leaving Call-IDs that nobody answers.
+///
 /// # Errors
 /// The operating system gives no thread.
 pub fn start(
-    inbox: Inbox,
+    mut inbox: Inbox,
     transport: Arc<Transport>,
-    proxy: impl FnOnce(Instant) -> anyhow::Result<Proxy> + Send + 'static,
+    proxy: impl Fn(Instant) -> anyhow::Result<Proxy> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
-    std::thread::Builder::new()
-        .name(format!("signaling-{}", inbox.id.0))
-        .spawn(move || {
-            runtime.block_on(async {
-                let proxy = match proxy(Instant::now()) {
-                    Ok(proxy) => proxy,
-                    Err(error) => {
-                        return tracing::error!(
-                            error = format!("{error:#}"),
-                            "signalling thread not started"
-                        );
-                    }
-                };
-                let mut worker = Worker { proxy, inbox, transport, shutting_down: false };
-                let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
-                poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
-            });
-        })
-        .context("thread")
+    let name = format!("signaling-{}", inbox.id.0);
+    let work = move || loop {
+        let life = AssertUnwindSafe(|| runtime.block_on(live(&mut inbox, &transport, &proxy)));
+        match catch_unwind(life) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                return tracing::error!(error = format!("{error:#}"), "signalling thread not started");
+            }
+            Err(_) => tracing::error!(worker = inbox.id.0, "signalling thread panicked: its calls are lost"),
+        }
+        std::thread::sleep(RESTART);
+    };
+    std::thread::Builder::new().name(name).spawn(work).context("thread")
 }
 
-struct Worker {
+/// From the first message to the end of the process.
+async fn live(
+    inbox: &mut Inbox,
+    transport: &Arc<Transport>,
+    proxy: &impl Fn(Instant) -> anyhow::Result<Proxy>,
+) -> anyhow::Result<()> {
+    let proxy = proxy(Instant::now())?;
+    let mut worker = Worker { proxy, inbox, transport, shutting_down: false };
+    let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
+    poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
+    Ok(())
+}
+
+struct Worker<'a> {
     proxy: Proxy,
-    inbox: Inbox,
-    transport: Arc<Transport>,
+    inbox: &'a mut Inbox,
+    transport: &'a Arc<Transport>,
     shutting_down: bool,
 }
 
-impl Worker {
+impl Worker<'_> {
     /// One turn: take what came in, let time pass, advance what waits on the world, send what all that caused.
     fn poll(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<()> {
         let now = Instant::now();

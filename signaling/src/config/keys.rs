@@ -207,6 +207,13 @@ pub const KEYS: &[Key] = &[
         set: |c, v| v.number(1, 100).map(|number| c.registrar.max_contacts = number),
     },
     Key {
+        name: "auth.nonce_expire",
+        allowed: "10 to 86400 seconds",
+        default: "300",
+        about: "How long a phone can answer one challenge; afterwards it is given another, without asking its user again.",
+        set: |c, v| v.seconds(10, 86_400).map(|time| c.nonce_expire = time),
+    },
+    Key {
         name: "timers.fr_timer",
         allowed: "1000 to 300000 ms",
         default: "30000",

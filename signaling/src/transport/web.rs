@@ -92,7 +92,7 @@ impl Web {
 
 /// Only what the page itself is made of. `wss:` for Safari below 15.4, whose 'self' does not cover WebSockets.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' wss: ws:; img-src 'self' data: blob:; \
-    media-src 'self' blob: data: mediastream:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; \
+    media-src 'self' blob: data: mediastream:; object-src 'none'; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";
 
 /// Serves one connection. Its permit lives on with the WebSocket it may become.
