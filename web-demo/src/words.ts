@@ -140,7 +140,7 @@ export function connectionLost(pageReachable: boolean, wasConnected: boolean): P
       help: 'certificate',
     };
   }
-  if (pageReachable) return problem('websocket-lost', 'The connection was interrupted', 'The gateway is there. Signing in again.');
+  if (pageReachable) return problem('websocket-lost', 'The connection was interrupted', 'The gateway is there; the page signs in again by itself.');
   return problem('server-gone', 'The gateway cannot be reached', 'It may be restarting, or this computer is offline.');
 }
 

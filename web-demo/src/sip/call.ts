@@ -1,5 +1,5 @@
 import type { DTMF_TRANSPORT } from 'jssip/lib/Constants';
-import type { CallView, Peer } from '../state/model';
+import { newCall, type CallView, type Peer } from '../state/model';
 import type { Settings } from '../memory/settings';
 import { capture, captureCamera, stopTracks } from '../media/capture';
 import { readQuality, type Totals } from '../media/quality';
@@ -8,6 +8,7 @@ import { Gathering } from './gathering';
 import { glareDelay, guardSession } from './guard';
 import { IceRecovery } from './ice-recovery';
 import { outcomeOf } from './outcome';
+import { remoteStreams, removePicture, replaceTrack, senderOf, videoOf } from './streams';
 
 /** Between two readings of the quality, in ms. */
 const QUALITY_INTERVAL = 2000;
@@ -49,7 +50,7 @@ export class Call {
   constructor(options: CallOptions) {
     this.#options = options;
     this.#gathering = new Gathering(options.iceServers.length > 0);
-    this.view = newView(options.direction, options.peer);
+    this.view = newCall(options.direction, options.peer);
   }
 
   /** The media configuration JsSIP gets for this call, with the `stream` to send. */
@@ -138,40 +139,41 @@ export class Call {
     if (!connection || this.view.cameraOn === on) return;
     if (on) {
       const stream = await captureCamera(this.#options.settings());
+      if (this.view.state === ('ended' as CallView['state'])) return stopTracks(stream);
       for (const track of stream.getVideoTracks()) {
         this.#local?.addTrack(track);
         connection.addTrack(track, this.#local ?? stream);
       }
     } else {
-      this.#dropPicture(connection);
+      removePicture(connection, this.#local);
     }
     this.#update({ cameraOn: on, localVideo: videoOf(this.#local) });
     const agreed = await this.#change((session, done) => session.renegotiate({}, done));
-    if (on && !agreed) this.#dropPicture(connection);
+    if (on && !agreed) {
+      removePicture(connection, this.#local);
+      this.#update({ cameraOn: false, localVideo: null });
+    }
   }
 
   /** Replaces the microphone or the camera in the running call by the one now chosen in the settings. */
   async switchDevice(kind: 'audio' | 'video'): Promise<void> {
-    const sender = this.#session?.connection?.getSenders().find(({ track }) => track?.kind === kind);
-    if (!sender?.track || !this.#local) return;
+    const sender = senderOf(this.#session?.connection, kind);
+    const local = this.#local;
+    if (!sender || !local) return;
     const settings = this.#options.settings();
-    const fresh = kind === 'audio' ? await capture(settings, false) : await captureCamera(settings);
-    const track = fresh.getTracks()[0];
+    const [track] = (kind === 'audio' ? await capture(settings, false) : await captureCamera(settings)).getTracks();
     if (!track) return;
-    track.enabled = sender.track.enabled;
-    sender.track.stop();
-    this.#local.removeTrack(sender.track);
-    this.#local.addTrack(track);
-    await sender.replaceTrack(track);
-    this.#update({ localVideo: videoOf(this.#local) });
+    if (this.view.state === 'ended') return track.stop();
+    await replaceTrack(sender, local, track);
+    this.#update({ localVideo: videoOf(local) });
   }
 
   /** Sends one DTMF digit, by INFO when that is chosen or the far end takes no telephone events (RFC 4733). */
   sendDigit(digit: string): void {
     const session = this.#session;
     if (!session || this.view.answeredAt === null || this.view.state === 'ended') return;
-    const sender = session.connection.getSenders().find(({ track }) => track?.kind === 'audio');
-    const byRtp = this.#options.settings().dtmf === 'rtp' && sender?.dtmf?.canInsertDTMF === true;
+    const takesEvents = senderOf(session.connection, 'audio')?.dtmf?.canInsertDTMF === true;
+    const byRtp = takesEvents && this.#options.settings().dtmf === 'rtp';
     const transportType = (byRtp ? 'RFC2833' : 'INFO') as DTMF_TRANSPORT;
     session.sendDTMF(digit, { transportType, duration: 160, interToneGap: 80 });
     this.#update({ digits: (this.view.digits + digit).slice(-64) });
@@ -203,24 +205,13 @@ export class Call {
     const session = this.#session;
     if (!session?.isEstablished() || !this.#options.isConnected() || !session.isReadyToReOffer()) return false;
     this.#gathering.stop();
-    this.#attempts = CHANGE_ATTEMPTS - 1;
+    // A refused restart is tried again by the recovery, with fresh credentials.
+    this.#attempts = CHANGE_ATTEMPTS;
     return session.renegotiate({ rtcOfferConstraints: { iceRestart: true } });
   }
 
-  /** Shows what the far end sends: sound as soon as it comes, a picture only while its direction says so. */
   #refreshRemote(connection: RTCPeerConnection): void {
-    const receiving = (kind: string) =>
-      connection
-        .getTransceivers()
-        .filter(({ receiver, currentDirection }) => {
-          if (receiver.track.kind !== kind || receiver.track.readyState === 'ended') return false;
-          return kind === 'audio' || currentDirection === 'sendrecv' || currentDirection === 'recvonly';
-        })
-        .map(({ receiver }) => receiver.track);
-    this.#update({
-      remoteAudio: sameOrNew(this.view.remoteAudio, receiving('audio')),
-      remoteVideo: sameOrNew(this.view.remoteVideo, receiving('video')),
-    });
+    this.#update(remoteStreams(connection, this.view));
   }
 
   #established(): void {
@@ -248,8 +239,9 @@ export class Call {
   async #change(start: (session: RTCSession, done: () => void) => boolean): Promise<boolean> {
     const session = this.#session;
     const deadline = performance.now() + CHANGE_LIMIT;
-    while (session && !session.isEnded() && !session.isReadyToReOffer() && performance.now() < deadline) await pause(100);
-    if (!session || session.isEnded()) return false;
+    const occupied = () => this.#finishChange !== null || !session!.isReadyToReOffer();
+    while (session && !session.isEnded() && occupied() && performance.now() < deadline) await pause(100);
+    if (!session || session.isEnded() || occupied()) return false;
     return new Promise((resolve) => {
       this.#attempts = 1;
       this.#finishChange = (succeeded) => {
@@ -267,25 +259,14 @@ export class Call {
     const session = this.#session;
     if (!session || session.isEnded()) return;
     if (this.#attempts >= CHANGE_ATTEMPTS) {
+      if (this.#finishChange) this.#options.onChangeRefused();
       this.#finishChange?.(false);
-      this.#options.onChangeRefused();
       return;
     }
     this.#attempts += 1;
     setTimeout(() => {
       if (!session.isEnded() && !session.renegotiate({}, () => this.#finishChange?.(true))) this.#changeRefused();
     }, glareDelay(this.view.direction, Math.random()));
-  }
-
-  #dropPicture(connection: RTCPeerConnection): void {
-    for (const transceiver of connection.getTransceivers().filter(({ sender }) => sender.track?.kind === 'video')) {
-      const track = transceiver.sender.track!;
-      track.stop();
-      this.#local?.removeTrack(track);
-      if (transceiver.mid === null) transceiver.stop();
-      else if (connection.signalingState !== 'closed') connection.removeTrack(transceiver.sender);
-    }
-    this.#update({ cameraOn: false, localVideo: null });
   }
 
   #terminate(options?: Parameters<RTCSession['terminate']>[0]): void {
@@ -318,43 +299,6 @@ export class Call {
     this.view = { ...this.view, ...patch };
     this.#options.onChange();
   }
-}
-
-function newView(direction: CallView['direction'], peer: Peer): CallView {
-  return {
-    id: crypto.randomUUID(),
-    direction,
-    peer,
-    state: direction === 'incoming' ? 'ringing' : 'preparing',
-    offersVideo: false,
-    earlyMedia: false,
-    localHold: false,
-    remoteHold: false,
-    muted: false,
-    cameraOn: false,
-    changing: false,
-    restoring: false,
-    answeredAt: null,
-    endedAt: null,
-    outcome: null,
-    digits: '',
-    remoteAudio: null,
-    remoteVideo: null,
-    localVideo: null,
-    quality: null,
-  };
-}
-
-/** The stream that is shown already when it has exactly these tracks: a new one would make the element start over. */
-function sameOrNew(shown: MediaStream | null, tracks: MediaStreamTrack[]): MediaStream | null {
-  if (tracks.length === 0) return null;
-  const same = shown?.getTracks().length === tracks.length && tracks.every((track) => shown.getTrackById(track.id) === track);
-  return same ? shown : new MediaStream(tracks);
-}
-
-function videoOf(stream: MediaStream | null): MediaStream | null {
-  const tracks = stream?.getVideoTracks() ?? [];
-  return tracks.length > 0 ? new MediaStream(tracks) : null;
 }
 
 function pause(milliseconds: number): Promise<void> {

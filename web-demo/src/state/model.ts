@@ -96,6 +96,32 @@ export interface AppState {
   settingsOpen: boolean;
 }
 
+/** A call at its very beginning. */
+export function newCall(direction: CallView['direction'], peer: Peer): CallView {
+  return {
+    id: crypto.randomUUID(),
+    direction,
+    peer,
+    state: direction === 'incoming' ? 'ringing' : 'preparing',
+    offersVideo: false,
+    earlyMedia: false,
+    localHold: false,
+    remoteHold: false,
+    muted: false,
+    cameraOn: false,
+    changing: false,
+    restoring: false,
+    answeredAt: null,
+    endedAt: null,
+    outcome: null,
+    digits: '',
+    remoteAudio: null,
+    remoteVideo: null,
+    localVideo: null,
+    quality: null,
+  };
+}
+
 /** Incoming and not answered yet: shown as an alert rather than as a call. */
 export function isWaiting(call: CallView): boolean {
   return call.direction === 'incoming' && call.state === 'ringing';

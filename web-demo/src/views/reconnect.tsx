@@ -20,12 +20,14 @@ export function Reconnect({ lost, page }: Props) {
     <section class="problem reconnect" aria-label="Connection" data-testid="reconnect" data-code={problem.code}>
       <div>
         <strong>{problem.title}</strong>
-        <p>{problem.detail}</p>
+        <p>
+          {problem.detail} <span data-testid="retry-countdown">{seconds > 0 ? `Next attempt in ${seconds} s.` : 'Trying…'}</span>
+        </p>
         {problem.help === 'certificate' && page.caCertificate && <CertificateHelp href={page.caCertificate} />}
       </div>
       <button type="button" class="tonal" data-testid="retry-now" onClick={() => phone.retryNow()}>
         <Icon name="retry" />
-        <span data-testid="retry-countdown">{seconds > 0 ? `Trying again in ${seconds} s` : 'Trying now…'}</span>
+        <span>Try now</span>
       </button>
     </section>
   );
