@@ -151,3 +151,41 @@ pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()?;
     std::fs::rename(part, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_address_gets_a_certificate_while_listeners_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::defaults().unwrap();
+        config.data_directory = directory.path().to_owned();
+        let names = BTreeSet::from(["localhost".to_owned()]);
+        let mut addresses = BTreeSet::from([IpAddr::from([192, 0, 2, 1])]);
+        let certificates = Certificates::open(&config, &names, &addresses).unwrap();
+        let leaf = || certificates.current.load().cert[0].clone();
+        let first = leaf();
+        certificates.refresh(&config, &names, &addresses).unwrap();
+        assert_eq!(leaf(), first);
+        addresses.insert(IpAddr::from([192, 0, 2, 2]));
+        certificates.refresh(&config, &names, &addresses).unwrap();
+        assert_ne!(leaf(), first);
+    }
+
+    #[test]
+    fn a_bad_file_leaves_the_certificate_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(vec!["sip.example".to_owned()]).unwrap();
+        let mut config = Config::defaults().unwrap();
+        let [chain, key] = ["chain.pem", "key.pem"].map(|name| directory.path().join(name));
+        std::fs::write(&chain, own.cert.pem()).unwrap();
+        std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+        (config.certificate, config.private_key) = (Some(chain.clone()), Some(key));
+        let certificates = Certificates::open(&config, &BTreeSet::new(), &BTreeSet::new()).unwrap();
+        assert!(certificates.ca().is_none());
+        std::fs::write(&chain, "half a fi").unwrap();
+        certificates.refresh(&config, &BTreeSet::new(), &BTreeSet::new()).unwrap_err();
+        assert_eq!(certificates.current.load().cert[0], *own.cert.der());
+    }
+}

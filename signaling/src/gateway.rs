@@ -168,7 +168,7 @@ impl WorkerMaker {
             let outside = Outside {
                 store: Box::new(database.clone()),
                 media: media.control(),
-                resolver: Box::new(Dns::system()?),
+                resolver: Box::new(Dns::system()),
             };
             let seed: [u8; 32] = rand::rng().random();
             Ok(Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now()))

@@ -21,16 +21,19 @@ const MAX_ADDRESSES: usize = 8;
 /// The system's name servers, asked with a cache in between.
 #[derive(Clone, Debug)]
 pub struct Dns {
-    resolver: TokioResolver,
+    resolver: Option<TokioResolver>,
 }
 
 impl Dns {
-    /// Reads the system's configuration. Must be called within the runtime that will ask.
-    ///
-    /// # Errors
-    /// `/etc/resolv.conf` cannot be read or understood.
-    pub fn system() -> anyhow::Result<Self> {
-        Self::build(TokioResolver::builder_tokio()?)
+    /// Reads the system's configuration. Must be called within the runtime that will ask. A host without name servers, such as
+    /// a bare container, still carries calls between its own users: there every look-up fails.
+    #[must_use]
+    pub fn system() -> Self {
+        let system = TokioResolver::builder_tokio().map_err(anyhow::Error::from).and_then(Self::build);
+        system.unwrap_or_else(|error| {
+            tracing::warn!(error = format!("{error:#}"), "no name servers: only addresses can be called");
+            Self { resolver: None }
+        })
     }
 
     fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> anyhow::Result<Self> {
@@ -38,7 +41,7 @@ impl Dns {
         options.timeout = Duration::from_secs(1);
         options.attempts = 2;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        Ok(Self { resolver: builder.build()? })
+        Ok(Self { resolver: Some(builder.build()?) })
     }
 
     async fn find(
@@ -83,8 +86,9 @@ impl Dns {
     /// The SRV names of `host` in the order of its NAPTR records, or of our own taste when it has none.
     async fn services(&self, host: &str) -> Vec<(Protocol, String)> {
         let mut records: Vec<(u16, u16, Protocol, String)> = Vec::new();
-        if let Ok(lookup) =
-            self.resolver.lookup(absolute(host), hickory_resolver::proto::rr::RecordType::NAPTR).await
+        if let Some(resolver) = &self.resolver
+            && let Ok(lookup) =
+                resolver.lookup(absolute(host), hickory_resolver::proto::rr::RecordType::NAPTR).await
         {
             for record in lookup.answers() {
                 let RData::NAPTR(naptr) = &record.data else { continue };
@@ -109,7 +113,8 @@ impl Dns {
     }
 
     async fn targets(&self, service: &str) -> Vec<SRV> {
-        let Ok(lookup) = self.resolver.srv_lookup(absolute(service)).await else { return Vec::new() };
+        let Some(resolver) = &self.resolver else { return Vec::new() };
+        let Ok(lookup) = resolver.srv_lookup(absolute(service)).await else { return Vec::new() };
         let records = lookup.answers().iter().filter_map(|record| match &record.data {
             // A target of "." says that the service is decidedly not there (RFC 2782).
             RData::SRV(srv) if !srv.target.is_root() => Some(srv.clone()),
@@ -124,8 +129,8 @@ impl Dns {
         host: &str,
         port: u16,
     ) -> Result<impl Iterator<Item = SocketAddr> + use<>, String> {
-        let lookup =
-            self.resolver.lookup_ip(absolute(host)).await.map_err(|error| format!("{host}: {error}"))?;
+        let resolver = self.resolver.as_ref().ok_or("no name servers")?;
+        let lookup = resolver.lookup_ip(absolute(host)).await.map_err(|error| format!("{host}: {error}"))?;
         let addresses: Vec<IpAddr> = lookup.iter().take(MAX_ADDRESSES).collect();
         Ok(addresses.into_iter().map(move |ip| SocketAddr::new(ip, port)))
     }
@@ -293,8 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_needs_no_name_server() {
-        let Ok(dns) = Dns::system() else { return };
-        let found = dns.resolve("localhost", Some(5070), Some(Protocol::Tcp)).await.unwrap();
+        let found = Dns::system().resolve("localhost", Some(5070), Some(Protocol::Tcp)).await.unwrap();
         assert!(found.contains(&(Protocol::Tcp, "127.0.0.1:5070".parse().unwrap())), "{found:?}");
     }
 }

@@ -45,8 +45,18 @@ impl Bench {
 
     /// A TLS connection that trusts the local CA and nothing else.
     pub(crate) async fn tls(&self, protocol: Protocol) -> TlsStream<TcpStream> {
+        let ca = self.gateway.certificates().ca().unwrap().der.clone();
+        self.tls_trusting(protocol, ca.into()).await
+    }
+
+    /// A TLS connection that trusts `root` and nothing else.
+    pub(crate) async fn tls_trusting(
+        &self,
+        protocol: Protocol,
+        root: CertificateDer<'static>,
+    ) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from(self.gateway.certificates().ca().unwrap().der.clone())).unwrap();
+        roots.add(root).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

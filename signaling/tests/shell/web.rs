@@ -29,6 +29,22 @@ async fn pages_and_their_headers() {
 }
 
 #[tokio::test]
+async fn an_own_certificate_is_shown_and_brings_strict_transport_security() {
+    let directory = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let [chain, key] = ["chain.pem", "key.pem"].map(|name| directory.path().join(name));
+    std::fs::write(&chain, own.cert.pem()).unwrap();
+    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let settings = format!("certificate.chain = {chain:?}\ncertificate.private_key = {key:?}\n");
+    let bench = Bench::start_in(directory, &settings).await;
+    let trusting = |der| bench.tls_trusting(Protocol::Wss, der);
+    let page = http(trusting(own.cert.der().clone()).await, &get("/")).await;
+    assert!(page.contains("strict-transport-security: max-age=15552000\r\n"), "{page}");
+    let ca = http(trusting(own.cert.der().clone()).await, &get("/ca.crt")).await;
+    assert!(ca.starts_with("HTTP/1.1 404"), "{ca}");
+}
+
+#[tokio::test]
 async fn plain_http_is_shown_the_way() {
     let bench = Bench::start("").await;
     let request = "GET /x?y=1 HTTP/1.1\r\nHost: gw.example:8443\r\n\r\n";
