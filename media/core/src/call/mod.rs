@@ -10,3 +10,6 @@ mod codecs;
 mod compose;
 pub mod offer_answer;
 pub mod plan;
+
+#[cfg(test)]
+mod cases;

@@ -1,0 +1,194 @@
+//! Input ▸ expected, as text: each file under `cases/` is one call. `@ offer a browser > legacy branch=1` and
+//! `@ answer a b legacy > browser` are followed by the SDP received, `@ gives` by what must come out, `@ plan` by the
+//! plan in short. With `UPDATE_CASES` in the environment the expectations are written anew, to be read in the diff.
+
+use bytes::Bytes;
+
+use super::offer_answer::{Outcome, Session};
+use super::plan::{
+    LegId, LegRequest, LineEnd, LocalLeg, LocalMedia, LocalSecure, MediaKind, MediaPlan, PayloadMap,
+    Transports,
+};
+use crate::command::{Exchange, Failure, LegKind, Replace, Side};
+use crate::sdp::{Candidate, CandidateKind, Fingerprint};
+
+const CASES: [(&str, &str); 8] = [
+    ("browser_to_legacy", include_str!("cases/browser_to_legacy.txt")),
+    ("legacy_to_browser", include_str!("cases/legacy_to_browser.txt")),
+    ("browser_to_browser", include_str!("cases/browser_to_browser.txt")),
+    ("legacy_to_legacy", include_str!("cases/legacy_to_legacy.txt")),
+    ("hold", include_str!("cases/hold.txt")),
+    ("fork", include_str!("cases/fork.txt")),
+    ("reoffer", include_str!("cases/reoffer.txt")),
+    ("refused", include_str!("cases/refused.txt")),
+];
+
+#[test]
+fn cases() {
+    for (name, text) in CASES {
+        let actual = run(text);
+        if std::env::var_os("UPDATE_CASES").is_some() {
+            let path = format!("{}/src/call/cases/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+            std::fs::write(path, actual).unwrap();
+        } else if actual != text {
+            let (at, (is, should)) =
+                actual.lines().zip(text.lines()).enumerate().find(|(_, (is, should))| is != should).unwrap();
+            panic!("{name}.txt line {}: is\n{is}\nshould be\n{should}\n\n{actual}", at + 1);
+        }
+    }
+}
+
+/// Runs a case and writes it again with what really came out.
+fn run(text: &str) -> String {
+    let (mut session, mut transports, mut out) = (Session::default(), Ports::default(), String::new());
+    let mut result = None;
+    for step in text.split_inclusive('\n').fold(Vec::<String>::new(), |mut steps, line| {
+        match steps.last_mut() {
+            Some(step) if !line.starts_with("@ ") => step.push_str(line),
+            _ => steps.push(line.to_owned()),
+        }
+        steps
+    }) {
+        let (head, body) = step.split_once('\n').unwrap();
+        let words: Vec<&str> = head.split(' ').collect();
+        match words.get(1).copied() {
+            Some("offer" | "answer") => {
+                out.push_str(&step);
+                let exchange = exchange(&words, body);
+                result = Some(match words[1] {
+                    "offer" => session.offer(&exchange, &mut transports),
+                    _ => session.answer(&exchange, &mut transports),
+                });
+            }
+            Some("gives") => out.push_str(&format!("@ gives\n{}\n", show(result.as_ref().unwrap()))),
+            Some("plan") => out.push_str(&format!(
+                "@ plan\n{}\n",
+                show_plan(&result.as_ref().unwrap().as_ref().unwrap().plan)
+            )),
+            _ => out.push_str(&step),
+        }
+    }
+    out
+}
+
+/// `@ offer a [b] browser > legacy [branch=1] [source=192.0.2.1]`
+fn exchange(words: &[&str], body: &str) -> Exchange {
+    let arrow = words.iter().position(|word| *word == ">").unwrap();
+    let value = |name: &str| {
+        words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+    };
+    let kind = |word: &str| Some(if word == "browser" { LegKind::Browser } else { LegKind::Legacy });
+    let side = |word: &str| Side { kind: kind(word), ..Side::default() };
+    Exchange {
+        call_id: "call".to_owned(),
+        from_tag: words[2].to_owned(),
+        to_tag: (arrow == 5).then(|| words[3].to_owned()),
+        via_branch: value("branch"),
+        sdp: Bytes::from(body.trim_end().replace('\n', "\r\n") + "\r\n"),
+        sender: side(words[arrow - 1]),
+        receiver: side(words[arrow + 1]),
+        received_from: value("source").map(|address| address.parse().unwrap()),
+        replace: Replace::ALL,
+        ..Exchange::default()
+    }
+}
+
+fn show(result: &Result<Outcome, Failure>) -> String {
+    match result {
+        Ok(outcome) => String::from_utf8_lossy(&outcome.sdp).replace("\r\n", "\n"),
+        Err(failure) => format!("{:?}: {failure}\n", failure.cause),
+    }
+}
+
+fn show_plan(plan: &MediaPlan) -> String {
+    let mut out = String::new();
+    for leg in &plan.legs {
+        let ice =
+            leg.ice.as_ref().map(|ice| format!(" ice={} candidates={}", ice.ufrag, ice.candidates.len()));
+        let dtls = leg.dtls.as_ref().map(|dtls| format!(" dtls={:?}", dtls.role));
+        let controlling = if leg.controlling { " controlling" } else { "" };
+        out += &format!(
+            "{:?} {:?}{}{}{controlling}\n",
+            leg.id,
+            leg.kind,
+            ice.unwrap_or_default(),
+            dtls.unwrap_or_default()
+        );
+    }
+    for line in &plan.lines {
+        out += &format!("{:?}\n", line.kind);
+        for (end, flow) in line.ends.iter().zip(&line.flows) {
+            let payloads: Vec<String> = flow.payloads.iter().map(show_payload).collect();
+            let open = if flow.open { "open" } else { "closed" };
+            out += &format!(
+                "  from {}: {open} {} ext={:?}\n",
+                show_end(end),
+                payloads.join(" "),
+                flow.extensions
+            );
+        }
+    }
+    if !plan.answered {
+        out += "unanswered\n";
+    }
+    out
+}
+
+fn show_end(end: &LineEnd) -> String {
+    let remote = end.remote.map(|remote| format!(" {} rtcp {}", remote.rtp, remote.rtcp.port()));
+    let mid = end.mid.as_ref().map(|mid| format!(" mid={mid}"));
+    format!("#{}{}{} {:?}", end.index, remote.unwrap_or_default(), mid.unwrap_or_default(), end.feedback)
+}
+
+fn show_payload(map: &PayloadMap) -> String {
+    let rescale = if map.from_clock == map.to_clock {
+        String::new()
+    } else {
+        format!("({}:{})", map.from_clock, map.to_clock)
+    };
+    format!("{}>{}{:?}{rescale}", map.from, map.to, map.payload)
+}
+
+/// Ports and credentials that tell whose they are.
+#[derive(Default)]
+struct Ports {
+    restarts: std::collections::HashMap<LegId, u32>,
+}
+
+impl Transports for Ports {
+    fn leg(&mut self, leg: LegId, request: &LegRequest<'_>) -> Result<LocalLeg, Failure> {
+        let restarts = self.restarts.entry(leg).or_default();
+        *restarts += u32::from(request.restart_ice);
+        let address = "203.0.113.1".parse().unwrap();
+        let secure = (request.kind == LegKind::Browser).then(|| LocalSecure {
+            ufrag: format!("leg{}x{restarts}", leg.0),
+            pwd: format!("password-of-leg-{}-number-{restarts}", leg.0),
+            lite: false,
+            candidates: vec![Candidate {
+                foundation: "1".to_owned(),
+                component: 1,
+                udp: true,
+                priority: 2_130_706_431,
+                address,
+                port: 30000,
+                kind: CandidateKind::Host,
+            }],
+            fingerprint: Fingerprint { algorithm: "sha-256".to_owned(), digest: vec![0xca; 32] },
+        });
+        Ok(LocalLeg {
+            address,
+            session_id: 1000 + u64::from(leg.0),
+            cname: format!("cname{}", leg.0),
+            secure,
+        })
+    }
+
+    fn media(&mut self, leg: LegId, index: usize, _: MediaKind) -> Result<LocalMedia, Failure> {
+        let restarts = self.restarts.contains_key(&leg);
+        assert!(restarts, "a leg is made before its ports");
+        let (leg, index) = (leg.0 as u16, index as u16);
+        let port = 30100 + leg * 100 + index * 2;
+        let ssrc = u32::from(leg) * 1000 + u32::from(index);
+        Ok(LocalMedia { port, rtcp_port: Some(port + 1), ssrc })
+    }
+}
