@@ -16,10 +16,19 @@ pub struct Carried {
     pub key_frame: bool,
 }
 
+/// Where a stream comes from that this host sends under another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Its SSRC at the leg that sends it to us.
+    pub ssrc: u32,
+    /// What is added to a sequence number that we sent to get the one we received: the numbers of a NACK go back so.
+    pub sequence_offset: u16,
+}
+
 /// Adds to `out` the feedback in the compound packet `datagram` that means something at the other leg: PLI, FIR, NACK.
 ///
-/// `sender_ssrc` is ours on that leg. `map` gives the SSRC that a stream has there for the one under which it was sent
-/// to the peer that now asks; `None` drops the message. Reports, REMB, transport-cc and the rest are about this leg's own
+/// `sender_ssrc` is ours on that leg. `map` gives the origin there of the SSRC under which a stream was sent to the
+/// peer that now asks; `None` drops the message. Reports, REMB, transport-cc and the rest are about this leg's own
 /// path or numbering and are never carried.
 ///
 /// # Errors
@@ -28,17 +37,16 @@ pub fn translate(
     datagram: &[u8],
     out: &mut Packet,
     sender_ssrc: u32,
-    mut map: impl FnMut(u32) -> Option<u32>,
+    mut map: impl FnMut(u32) -> Option<Origin>,
 ) -> Result<Carried, Malformed> {
     let mut carried = Carried::default();
     for packet in parse(datagram)? {
         let before = out.len();
         let written = match packet {
-            RtcpPacket::Pli(message) => {
-                map(message.media_ssrc).is_some_and(|media| append_pli(out, sender_ssrc, media).is_ok())
-            }
+            RtcpPacket::Pli(message) => map(message.media_ssrc)
+                .is_some_and(|origin| append_pli(out, sender_ssrc, origin.ssrc).is_ok()),
             RtcpPacket::Nack(message) => map(message.media_ssrc)
-                .is_some_and(|media| append_feedback(out, message, sender_ssrc, media, message.fci).is_ok()),
+                .is_some_and(|origin| translate_nack(out, message, sender_ssrc, origin).is_ok()),
             RtcpPacket::Fir(message) => translate_fir(out, message, sender_ssrc, &mut map),
             _ => false,
         };
@@ -57,16 +65,16 @@ fn translate_fir(
     out: &mut Packet,
     message: Feedback<'_>,
     sender_ssrc: u32,
-    map: &mut impl FnMut(u32) -> Option<u32>,
+    map: &mut impl FnMut(u32) -> Option<Origin>,
 ) -> bool {
     let at = out.len();
-    if append_feedback(out, message, sender_ssrc, 0, &[]).is_err() {
+    if append_head(out, message, sender_ssrc, 0, 0).is_err() {
         return false;
     }
     for entry in message.fci.as_chunks::<8>().0 {
         let [a, b, c, d, sequence, ..] = *entry;
-        let Some(media) = map(u32::from_be_bytes([a, b, c, d])) else { continue };
-        let fits = out.extend_from_slice(&media.to_be_bytes()).is_ok()
+        let Some(origin) = map(u32::from_be_bytes([a, b, c, d])) else { continue };
+        let fits = out.extend_from_slice(&origin.ssrc.to_be_bytes()).is_ok()
             && out.extend_from_slice(&[sequence, 0, 0, 0]).is_ok();
         if !fits {
             return false;
@@ -78,19 +86,34 @@ fn translate_fir(
     len > FCI_AT
 }
 
-fn append_feedback(
+/// The bit mask is relative to the number before it and stays as it is.
+fn translate_nack(
+    out: &mut Packet,
+    message: Feedback<'_>,
+    sender_ssrc: u32,
+    origin: Origin,
+) -> Result<(), Full> {
+    let entries = message.fci.as_chunks::<4>().0;
+    append_head(out, message, sender_ssrc, origin.ssrc, entries.len() * 4)?;
+    for [a, b, mask @ ..] in entries {
+        let number = u16::from_be_bytes([*a, *b]).wrapping_add(origin.sequence_offset);
+        out.extend_from_slice(&number.to_be_bytes())?;
+        out.extend_from_slice(mask)?;
+    }
+    Ok(())
+}
+
+/// Everything before feedback control information of `fci_len` octets.
+fn append_head(
     out: &mut Packet,
     message: Feedback<'_>,
     sender_ssrc: u32,
     media_ssrc: u32,
-    fci: &[u8],
+    fci_len: usize,
 ) -> Result<(), Full> {
-    // A length that is no multiple of four cannot be said in the header.
-    let fci = &fci[..fci.len() / 4 * 4];
-    out.extend_from_slice(&header(message.raw.count, message.raw.packet_type, FCI_AT + fci.len()))?;
+    out.extend_from_slice(&header(message.raw.count, message.raw.packet_type, FCI_AT + fci_len))?;
     out.extend_from_slice(&sender_ssrc.to_be_bytes())?;
-    out.extend_from_slice(&media_ssrc.to_be_bytes())?;
-    out.extend_from_slice(fci)
+    out.extend_from_slice(&media_ssrc.to_be_bytes())
 }
 
 /// Adds a picture loss indication (RFC 4585 §6.3.1): asks the sender of `media_ssrc` for a key frame.

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::feedback::{self, Carried};
+use super::feedback::{self, Carried, Origin};
 use super::ntp::{NtpClock, NtpTime};
 use super::reports::{self, LastSenderReport};
 use super::*;
@@ -114,6 +114,11 @@ fn the_round_trip_is_that_of_the_link() {
 
 // --- feedback ---
 
+/// Every source keeps its name and numbers.
+fn same(ssrc: u32) -> Option<Origin> {
+    Some(Origin { ssrc, sequence_offset: 0 })
+}
+
 /// RR, PLI, NACK, FIR with two entries, REMB, transport-cc: all of a browser's.
 fn browser() -> Packet {
     let mut p = compound(false, &[block(1)], "browser");
@@ -144,14 +149,14 @@ fn all_feedback_is_recognised() {
 fn feedback_is_carried_with_the_ssrcs_of_the_other_leg() {
     let mut out = compound(false, &[], "us");
     let own = out.len();
-    let map = |ssrc: u32| (ssrc == 100).then_some(200);
+    let map = |ssrc: u32| (ssrc == 100).then_some(Origin { ssrc: 200, sequence_offset: 3 });
     let carried = feedback::translate(browser().as_slice(), &mut out, 7, map).unwrap();
     assert_eq!(carried, Carried { messages: 3, key_frame: true });
     let all: Vec<_> = parse(&out.as_slice()[own..]).unwrap().collect();
     assert!(matches!(all[0], RtcpPacket::Pli(f) if (f.sender_ssrc, f.media_ssrc) == (7, 200)));
     let RtcpPacket::Nack(nack) = all[1] else { panic!("{all:?}") };
     assert_eq!((nack.sender_ssrc, nack.media_ssrc), (7, 200));
-    assert_eq!(feedback::nack_sequence_numbers(&nack).collect::<Vec<_>>(), [65_534, 65_535, 3, 40, 57]);
+    assert_eq!(feedback::nack_sequence_numbers(&nack).collect::<Vec<_>>(), [1, 2, 6, 43, 60]);
     assert!(matches!(all[2], RtcpPacket::Fir(f) if f.fci == [0, 0, 0, 200, 9, 0, 0, 0]));
     assert_eq!(all.len(), 3, "the FIR for an unknown source is left out");
 }
@@ -170,7 +175,7 @@ fn feedback_that_does_not_fit_is_left_out_whole() {
     let mut out = Packet::new();
     out.grow(crate::packet::MAX_DATAGRAM + crate::packet::TAILROOM - 13).unwrap();
     let before = out.len();
-    let carried = feedback::translate(browser().as_slice(), &mut out, 7, Some).unwrap();
+    let carried = feedback::translate(browser().as_slice(), &mut out, 7, same).unwrap();
     assert_eq!((carried.messages, out.len()), (1, before + 12), "only the PLI");
 }
 
@@ -206,7 +211,7 @@ fn every_changed_octet_is_survived() {
             let mut bad = whole.as_slice().to_vec();
             bad[at] = value;
             let mut out = Packet::new();
-            let _any = feedback::translate(&bad, &mut out, 7, Some);
+            let _any = feedback::translate(&bad, &mut out, 7, same);
             assert!(out.is_empty() || parse(out.as_slice()).is_ok(), "what goes out is RTCP");
         }
     }
@@ -243,6 +248,6 @@ fn random_octets_are_survived() {
             *octet %= 20;
         }
         let mut out = Packet::new();
-        let _any = feedback::translate(&bytes, &mut out, 7, Some);
+        let _any = feedback::translate(&bytes, &mut out, 7, same);
     }
 }

@@ -62,15 +62,15 @@ impl Sources {
             }
             None => u64::from(sequence_number),
         };
-        self.check(ssrc, slot, index)
+        self.check(slot, index)
     }
 
     /// The same for an index that the packet carries itself, as SRTCP does (RFC 3711 §3.4).
     pub(super) fn check_index(&self, ssrc: u32, index: u32) -> Result<Checked, Error> {
-        self.check(ssrc, self.position(ssrc), u64::from(index))
+        self.check(self.position(ssrc), u64::from(index))
     }
 
-    fn check(&self, _ssrc: u32, slot: Option<usize>, index: u64) -> Result<Checked, Error> {
+    fn check(&self, slot: Option<usize>, index: u64) -> Result<Checked, Error> {
         match slot {
             Some(slot) => {
                 let source = &self.entries[slot];
