@@ -77,8 +77,27 @@ pub fn remote_view(arrival: NtpTime, reports: &ReportBlocks<'_>, ssrc: u32) -> O
     })
 }
 
-/// Begins a compound packet: clears `packet` and writes an SR when `sent` has packets and the timestamp is known, else an
-/// RR, with at most [`MAX_BLOCKS`] of `blocks`, then SDES with the CNAME (RFC 3550 §6.1 asks for both in every one).
+/// What a sender report says of one of our streams (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderInfo {
+    /// The timestamp that belongs to the moment of the report.
+    pub rtp_timestamp: u32,
+    /// Packets sent; the lower 32 bits count.
+    pub packets: u64,
+    /// Octets of payload sent; the lower 32 bits count.
+    pub octets: u64,
+}
+
+impl SenderInfo {
+    /// The info of a stream at `now`; `None` before its first packet.
+    #[must_use]
+    pub fn new(now: Instant, sent: &SenderStats) -> Option<Self> {
+        let rtp_timestamp = sent.timestamp_at(now).filter(|_| sent.packets() > 0)?;
+        Some(Self { rtp_timestamp, packets: sent.packets(), octets: sent.octets() })
+    }
+}
+
+/// Begins a compound packet: clears `packet` and writes an SR when there is something `sent`, else an RR, with at most [`MAX_BLOCKS`] of `blocks`, then SDES with the CNAME (RFC 3550 §6.1 asks for both in every one).
 /// Feedback and BYE may follow.
 ///
 /// # Errors
@@ -88,22 +107,20 @@ pub fn begin_compound(
     now: Instant,
     clock: &NtpClock,
     ssrc: u32,
-    sent: Option<&SenderStats>,
+    sent: Option<SenderInfo>,
     blocks: &[ReportBlock],
     cname: &str,
 ) -> Result<(), Full> {
     packet.clear();
     let blocks = &blocks[..blocks.len().min(MAX_BLOCKS)];
-    let sender =
-        sent.filter(|sent| sent.packets() > 0).and_then(|sent| Some((sent, sent.timestamp_at(now)?)));
-    let own = if sender.is_some() { 24 } else { 4 };
-    let packet_type = if sender.is_some() { packet_type::SR } else { packet_type::RR };
+    let own = if sent.is_some() { 24 } else { 4 };
+    let packet_type = if sent.is_some() { packet_type::SR } else { packet_type::RR };
     let len = HEADER_LEN + own + blocks.len() * REPORT_BLOCK_LEN;
     packet.extend_from_slice(&header(blocks.len() as u8, packet_type, len))?;
     packet.extend_from_slice(&ssrc.to_be_bytes())?;
-    if let Some((sent, timestamp)) = sender {
+    if let Some(sent) = sent {
         packet.extend_from_slice(&clock.at(now).to_bits().to_be_bytes())?;
-        for word in [timestamp, sent.packets() as u32, sent.octets() as u32] {
+        for word in [sent.rtp_timestamp, sent.packets as u32, sent.octets as u32] {
             packet.extend_from_slice(&word.to_be_bytes())?;
         }
     }

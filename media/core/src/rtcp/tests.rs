@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::feedback::{self, Carried, Origin};
 use super::ntp::{NtpClock, NtpTime};
-use super::reports::{self, LastSenderReport};
+use super::reports::{self, LastSenderReport, SenderInfo};
 use super::*;
 use crate::packet::Packet;
 use crate::rtp::{Header, ReceiverStats, SenderStats};
@@ -33,7 +33,16 @@ fn compound(sent: bool, blocks: &[ReportBlock], cname: &str) -> Packet {
     }
     let mut packet = Packet::new();
     let clock = NtpClock::new(now, 100 * SECOND);
-    reports::begin_compound(&mut packet, now + SECOND, &clock, 77, Some(&stats), blocks, cname).unwrap();
+    reports::begin_compound(
+        &mut packet,
+        now + SECOND,
+        &clock,
+        77,
+        SenderInfo::new(now + SECOND, &stats),
+        blocks,
+        cname,
+    )
+    .unwrap();
     packet
 }
 
@@ -90,7 +99,8 @@ fn the_round_trip_is_that_of_the_link() {
     }
     let mut packet = Packet::new();
     let sent_at = start + SECOND;
-    reports::begin_compound(&mut packet, sent_at, &clock, 77, Some(&sender), &[], "a").unwrap();
+    reports::begin_compound(&mut packet, sent_at, &clock, 77, SenderInfo::new(sent_at, &sender), &[], "a")
+        .unwrap();
 
     let mut last_sr = LastSenderReport::default();
     let Some(RtcpPacket::SenderReport(report)) = parse(packet.as_slice()).unwrap().next() else { panic!() };
