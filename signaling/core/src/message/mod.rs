@@ -262,3 +262,6 @@ impl DerefMut for Response {
         &mut self.fields
     }
 }
+
+#[cfg(test)]
+mod torture_tests;
