@@ -5,6 +5,7 @@ import { DEFAULT_SETTINGS, parseSettings } from '../src/memory/settings';
 import { defaultPageInfo, readPageInfo } from '../src/page-info';
 import { activeCall, type CallView } from '../src/state/model';
 import { createStore } from '../src/state/store';
+import { uuid } from '../src/uuid';
 import { clock, figure, initials } from '../src/views/format';
 
 const ended = (patch: Partial<CallView>): CallView =>
@@ -32,14 +33,14 @@ test('the history is bounded, newest first, and survives a spoilt storage', () =
   for (let count = 0; count < HISTORY_LIMIT + 5; count += 1) history = remember(history, ended({ id: String(count) }), count);
   assert.equal(history.length, HISTORY_LIMIT);
   assert.equal(history[0]?.id, String(HISTORY_LIMIT + 4));
-  assert.deepEqual(parseHistory(JSON.stringify(history)), history);
-  for (const text of [null, '', '{', '{}', '[null, 1, {"id": 3}]']) assert.deepEqual(parseHistory(text), []);
+  assert.deepEqual(parseHistory(JSON.parse(JSON.stringify(history))), history);
+  for (const stored of [null, '', 3, {}, [null, 1, { id: 3 }]]) assert.deepEqual(parseHistory(stored), []);
 });
 
 test('settings of another age or shape fall back field by field', () => {
-  for (const text of [null, '', 'null', '[]', '{', '{"dtmf": 7, "sounds": "no"}']) assert.deepEqual(parseSettings(text), DEFAULT_SETTINGS);
-  assert.deepEqual(parseSettings('{"dtmf": "info", "sounds": false, "old": 1}'), { ...DEFAULT_SETTINGS, dtmf: 'info', sounds: false });
-  assert.equal(parseSettings('{"dtmf": "odd"}').dtmf, 'rtp');
+  for (const stored of [null, '', 3, [], { dtmf: 7, sounds: 'no' }]) assert.deepEqual(parseSettings(stored), DEFAULT_SETTINGS);
+  assert.deepEqual(parseSettings({ dtmf: 'info', sounds: false, old: 1 }), { ...DEFAULT_SETTINGS, dtmf: 'info', sounds: false });
+  assert.equal(parseSettings({ dtmf: 'odd' }).dtmf, 'rtp');
 });
 
 test('what the gateway tells about itself is taken field by field', () => {
@@ -73,4 +74,9 @@ test('times, figures and initials', () => {
   assert.deepEqual([0, 7, 247, 3847, -1].map(clock), ['0:00', '0:07', '4:07', '1:04:07', '0:00']);
   assert.deepEqual([figure(null, 'ms'), figure(1.25, '%', 1), figure(3, 'ms')], ['–', '1.3 %', '3 ms']);
   assert.deepEqual(['bob', 'Bob Baker', '1001', '', 'a.b'].map(initials), ['B', 'BB', '10', '?', 'AB']);
+});
+
+test('a UUID is one, and another each time', () => {
+  assert.match(uuid(), /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.notEqual(uuid(), uuid());
 });

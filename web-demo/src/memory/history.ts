@@ -1,5 +1,6 @@
 /** The calls of this browser, newest first, kept in localStorage per account. */
 import type { Account, CallView, Peer } from '../state/model';
+import { read, write } from './storage';
 
 export type CallResult = 'answered' | 'missed' | 'declined' | 'elsewhere' | 'cancelled' | 'failed';
 
@@ -50,27 +51,17 @@ function resultOf(call: CallView): CallResult {
   }
 }
 
-/** Reads a stored history; entries that are not whole are left out. */
-export function parseHistory(text: string | null): HistoryEntry[] {
-  try {
-    const value: unknown = JSON.parse(text ?? '[]');
-    return Array.isArray(value) ? value.filter(isEntry).slice(0, HISTORY_LIMIT) : [];
-  } catch {
-    return [];
-  }
+/** Takes a stored history; entries that are not whole are left out. */
+export function parseHistory(stored: unknown): HistoryEntry[] {
+  return Array.isArray(stored) ? stored.filter(isEntry).slice(0, HISTORY_LIMIT) : [];
 }
 
 export function loadHistory(account: Account): HistoryEntry[] {
-  return parseHistory(localStorage.getItem(key(account)));
+  return parseHistory(read('local', key(account)));
 }
 
-/** Stores the history; a full storage loses it, which must not stop a call. */
 export function saveHistory(account: Account, history: readonly HistoryEntry[]): void {
-  try {
-    localStorage.setItem(key(account), JSON.stringify(history));
-  } catch (error) {
-    console.warn('the call history could not be stored', error);
-  }
+  write('local', key(account), history);
 }
 
 function key({ user, domain }: Account): string {

@@ -1,4 +1,5 @@
 /** The choices of the person, kept in localStorage. */
+import { read, write } from './storage';
 
 export interface Settings {
   /** Device ids; empty: whatever the system prefers. */
@@ -17,14 +18,9 @@ export const DEFAULT_SETTINGS: Settings = { microphone: '', speaker: '', camera:
 
 const KEY = 'causeway.settings';
 
-/** Reads settings of any age: what is missing or of a wrong type is at its default. */
-export function parseSettings(text: string | null): Settings {
-  let given: Record<string, unknown>;
-  try {
-    given = (JSON.parse(text ?? '{}') as Record<string, unknown> | null) ?? {};
-  } catch {
-    given = {};
-  }
+/** Takes settings of any age: what is missing or of a wrong type is at its default. */
+export function parseSettings(stored: unknown): Settings {
+  const given = (typeof stored === 'object' && stored !== null ? stored : {}) as Record<string, unknown>;
   const settings: Record<string, unknown> = { ...DEFAULT_SETTINGS };
   for (const [key, otherwise] of Object.entries(DEFAULT_SETTINGS)) {
     if (typeof given[key] === typeof otherwise) settings[key] = given[key];
@@ -34,9 +30,9 @@ export function parseSettings(text: string | null): Settings {
 }
 
 export function loadSettings(): Settings {
-  return parseSettings(localStorage.getItem(KEY));
+  return parseSettings(read('local', KEY));
 }
 
 export function saveSettings(settings: Settings): void {
-  localStorage.setItem(KEY, JSON.stringify(settings));
+  write('local', KEY, settings);
 }

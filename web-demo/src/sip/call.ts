@@ -172,8 +172,9 @@ export class Call {
   sendDigit(digit: string): void {
     const session = this.#session;
     if (!session || this.view.answeredAt === null || this.view.state === 'ended') return;
-    const takesEvents = senderOf(session.connection, 'audio')?.dtmf?.canInsertDTMF === true;
-    const byRtp = takesEvents && this.#options.settings().dtmf === 'rtp';
+    // Firefox has the sender without `canInsertDTMF`.
+    const events = senderOf(session.connection, 'audio')?.dtmf;
+    const byRtp = events != null && events.canInsertDTMF !== false && this.#options.settings().dtmf === 'rtp';
     const transportType = (byRtp ? 'RFC2833' : 'INFO') as DTMF_TRANSPORT;
     session.sendDTMF(digit, { transportType, duration: 160, interToneGap: 80 });
     this.#update({ digits: (this.view.digits + digit).slice(-64) });

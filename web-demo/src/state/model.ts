@@ -1,6 +1,7 @@
 /** What the page shows: plain data, replaced at every change. The views read it and never write it. */
 
 import type { Problem } from '../words';
+import { uuid } from '../uuid';
 import type { Quality } from '../media/quality';
 import type { HistoryEntry } from '../memory/history';
 import type { Settings } from '../memory/settings';
@@ -99,7 +100,7 @@ export interface AppState {
 /** A call at its very beginning. */
 export function newCall(direction: CallView['direction'], peer: Peer): CallView {
   return {
-    id: crypto.randomUUID(),
+    id: uuid(),
     direction,
     peer,
     state: direction === 'incoming' ? 'ringing' : 'preparing',

@@ -61,7 +61,7 @@ function Desk({ state }: { state: AppState }) {
 
 /** One sentence about what the person would otherwise see only. */
 function announcement({ registration, calls }: AppState): string {
-  const call = calls.find(isWaiting) ?? calls.at(-1);
+  const call = calls.find(isWaiting) ?? calls.find(isOngoing) ?? (registration.state === 'registered' ? calls.at(-1) : undefined);
   if (call) {
     const who = call.peer.name;
     if (isWaiting(call)) return `${who} is calling. Press Enter to answer, Escape to decline.`;
