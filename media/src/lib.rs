@@ -1,1 +1,308 @@
-//! The media relay: threads and sockets around [`media_core`].
+//! The media relay: threads and sockets around `media-core`, which decides.
+//!
+//! [`Relay::start`] opens the ports, [`Relay::execute`] takes the commands of [`media_core::command`]; the same commands
+//! come as bencode or JSON through `ng_server`. A call lives on the worker given by the hash of its Call-ID, and
+//! nothing of it is shared: no lock is on the way of a packet.
+
+mod certificate;
+pub mod interface;
+pub mod io;
+mod ng_server;
+
+mod worker;
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures_channel::{mpsc, oneshot};
+pub use media_core::command::{Command, Reply};
+use media_core::command::{Cause, Value};
+pub use media_core::engine::{Event, EventKind};
+use media_core::engine::Settings;
+use rand::RngExt;
+
+pub use crate::interface::Interface;
+use crate::io::batch::BatchBackend;
+use crate::io::plain::PlainBackend;
+use crate::ng_server::NgServer;
+
+use crate::worker::{Job, Worker};
+
+/// Events kept for a reader that lags.
+const EVENT_QUEUE: usize = 4096;
+
+/// What a relay is started with.
+#[derive(Debug, Clone)]
+pub struct RelayConfig {
+    /// Where media is received. The first is the default; none: all addresses, and each leg is announced the address on
+    /// the route to its peer.
+    pub interfaces: Vec<Interface>,
+    /// First UDP port of the range. The shared ports of the workers come first.
+    pub port_min: u16,
+    /// Last UDP port of the range.
+    pub port_max: u16,
+    /// Threads; 0 is one per core.
+    pub workers: usize,
+    /// Where to serve the ng protocol over UDP; `None` for nowhere.
+    pub listen_ng: Option<SocketAddr>,
+    /// Refuse DTLS 1.3, for peers whose 1.3 is faulty.
+    pub dtls_12_only: bool,
+    /// Only answer ICE checks (RFC 8445 §2.5): right where the announced address is public.
+    pub ice_lite: bool,
+    /// A call without RTP for so long is reported and ended.
+    pub media_timeout: Duration,
+    /// The same for a call on hold.
+    pub silent_timeout: Duration,
+    /// The one-datagram-per-call back end, which is slow and simple.
+    pub plain_io: bool,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        RelayConfig {
+            interfaces: Vec::new(),
+            port_min: 30_000,
+            port_max: 40_000,
+            workers: 0,
+            listen_ng: Some(SocketAddr::from(([127, 0, 0, 1], 2223))),
+            dtls_12_only: false,
+            ice_lite: false,
+            media_timeout: Duration::from_secs(60),
+            silent_timeout: Duration::from_secs(3600),
+            plain_io: false,
+        }
+    }
+}
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error("{0}")]
+    Config(String),
+    /// A socket or a thread could not be opened; the text names it.
+    #[error("{0}")]
+    Sockets(String),
+    /// The certificate could not be made.
+    #[error("making the DTLS certificate: {0}")]
+    Certificate(String),
+}
+
+/// A running relay. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Relay {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    workers: Vec<Worker>,
+    hasher: RandomState,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    events: Mutex<Option<mpsc::Receiver<Event>>>,
+    ng: Mutex<Option<NgServer>>,
+}
+
+impl Drop for Inner {
+    /// The last handle is gone: nobody can give commands any more.
+    fn drop(&mut self) {
+        self.workers.iter().for_each(Worker::stop);
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("workers", &self.inner.workers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    /// Opens the ports and starts the threads.
+    ///
+    /// # Errors
+    /// [`StartError`], naming the port or the setting.
+    pub fn start(config: RelayConfig) -> Result<Relay, StartError> {
+        let count = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            count => count,
+        };
+        let range = usize::from(config.port_max.saturating_sub(config.port_min));
+        if range < 2 * count + 2 {
+            return Err(StartError::Config(format!(
+                "port range {}-{} is too small for {count} workers",
+                config.port_min, config.port_max
+            )));
+        }
+        let certificate = certificate::make()?;
+        let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
+        let mut workers = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let settings = Settings {
+                share: (index, count),
+                port_min: config.port_min,
+                port_max: config.port_max,
+                interfaces: config.interfaces.iter().map(Interface::to_core).collect(),
+                certificate: certificate.clone(),
+                dtls_12_only: config.dtls_12_only,
+                ice_lite: config.ice_lite,
+                media_timeout: config.media_timeout,
+                silent_timeout: config.silent_timeout,
+            };
+            let name = format!("media-{index}");
+            let seed: [u8; 32] = rand::rng().random();
+            let started = if config.plain_io {
+                Worker::start::<PlainBackend>(name, settings, seed, sender.clone())
+            } else {
+                Worker::start::<BatchBackend>(name, settings, seed, sender.clone())
+            };
+            match started {
+                Ok((worker, thread)) => {
+                    workers.push(worker);
+                    threads.push(thread);
+                }
+                Err(error) => {
+                    workers.iter().for_each(Worker::stop);
+                    return Err(error);
+                }
+            }
+        }
+        let relay = Relay {
+            inner: Arc::new(Inner {
+                workers,
+                hasher: RandomState::new(),
+                threads: Mutex::new(threads),
+                events: Mutex::new(Some(receiver)),
+                ng: Mutex::new(None),
+            }),
+        };
+        if let Some(address) = config.listen_ng {
+            let server = NgServer::start(address, &relay).inspect_err(|_| relay.shutdown())?;
+            *lock(&relay.inner.ng) = Some(server);
+        }
+        Ok(relay)
+    }
+
+    /// Executes one command on the worker that owns its call. The future can be awaited by any executor; the command is
+    /// already on its way when this returns.
+    pub fn execute(&self, command: Command) -> impl Future<Output = Reply> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        // Nobody waits any more: the command was executed all the same.
+        self.submit(command, Box::new(move |reply| drop(sender.send(reply))));
+        async move { receiver.await.unwrap_or_else(|_| Reply::error(Cause::Internal, "the relay has stopped")) }
+    }
+
+    /// What happens in the calls, in the order of each worker. Can be taken once; without a reader events are dropped.
+    pub fn events(&self) -> Option<mpsc::Receiver<Event>> {
+        lock(&self.inner.events).take()
+    }
+
+    /// Where the ng protocol is served, if it is.
+    pub fn ng_address(&self) -> Option<SocketAddr> {
+        lock(&self.inner.ng).as_ref().map(NgServer::address)
+    }
+
+    /// Ends all calls and threads; returns when they are gone, at the latest after two seconds.
+    pub fn shutdown(&self) {
+        if let Some(ng) = lock(&self.inner.ng).take() {
+            ng.stop();
+        }
+        self.inner.workers.iter().for_each(Worker::stop);
+        let threads = std::mem::take(&mut *lock(&self.inner.threads));
+        let deadline = Instant::now() + Duration::from_secs(2);
+        for thread in threads {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if thread.is_finished() && thread.join().is_err() {
+                tracing::error!("a media worker panicked");
+            }
+        }
+    }
+
+    /// Hands `command` to its worker; `done` runs on that worker's thread.
+    pub(crate) fn submit(&self, command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
+        let workers = &self.inner.workers;
+        match &command {
+            Command::Ping => done(Reply::Pong),
+            Command::NotImplemented { name } => {
+                done(Reply::error(Cause::NotImplemented, format!("unknown command: {name}")));
+            }
+            Command::List { .. } | Command::Statistics => ask_all(Arc::clone(&self.inner), 0, command, None, done),
+            Command::Offer(_) | Command::Answer(_) | Command::Delete(_) | Command::Query(_) => {
+                let hash = self.inner.hasher.hash_one(command.call_id());
+                let index = usize::try_from(hash % workers.len() as u64).unwrap_or(0);
+                workers[index].submit(Job { command, done });
+            }
+        }
+    }
+}
+
+/// Asks one worker after the other and puts the replies together.
+fn ask_all(
+    inner: Arc<Inner>,
+    index: usize,
+    command: Command,
+    sum: Option<Reply>,
+    done: Box<dyn FnOnce(Reply) + Send>,
+) {
+    let next = Arc::clone(&inner);
+    let Some(worker) = inner.workers.get(index) else {
+        return done(sum.unwrap_or(Reply::Pong));
+    };
+    let again = command.clone();
+    let done = Box::new(move |reply| {
+        let sum = match sum {
+            None => reply,
+            Some(sum) => join(sum, reply, &again),
+        };
+        ask_all(next, index + 1, again, Some(sum), done);
+    });
+    worker.submit(Job { command, done });
+}
+
+fn join(sum: Reply, reply: Reply, command: &Command) -> Reply {
+    match (sum, reply) {
+        (Reply::Calls(mut calls), Reply::Calls(more)) => {
+            calls.extend(more);
+            if let Command::List { limit } = command {
+                calls.truncate(*limit);
+            }
+            Reply::Calls(calls)
+        }
+        (Reply::Statistics(sum), Reply::Statistics(more)) => Reply::Statistics(add_up(sum, more)),
+        (error @ Reply::Error(_), _) | (_, error) => error,
+    }
+}
+
+/// Adds numbers of equal names; the workers list the same names in the same order.
+fn add_up(sum: Vec<(String, Value)>, more: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    sum.into_iter()
+        .zip(more)
+        .map(|((name, a), (_, b))| {
+            let value = match (a, b) {
+                (Value::Integer(a), Value::Integer(b)) => Value::Integer(a.saturating_add(b)),
+                (Value::Float(a), Value::Float(b)) => Value::Float(a + b),
+                (Value::Dictionary(a), Value::Dictionary(b)) => Value::Dictionary(add_up(a, b)),
+                (a, _) => a,
+            };
+            (name, value)
+        })
+        .collect()
+}
+
+/// Calls `handler` for SIGINT and SIGTERM, for a program without an executor. It may do only what a signal handler may.
+///
+/// # Errors
+/// What the kernel says.
+pub fn stop_signals(handler: extern "C" fn(libc::c_int)) -> std::io::Result<()> {
+    io::on_signals(&[libc::SIGINT, libc::SIGTERM], handler)
+}
+
+/// A panic of another thread leaves nothing half-done behind these locks.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -5,7 +5,11 @@
 
 // In layer order: a module may use those above it. Blank lines keep rustfmt from sorting them.
 
+pub mod stats;
+
 pub mod packet;
+
+pub mod sockets;
 
 pub mod demux;
 
@@ -15,10 +19,25 @@ pub mod rtcp;
 
 pub mod srtp;
 
+pub mod stun;
+
+pub mod ice;
+
+pub mod dtls;
+
 pub mod sdp;
+
+pub mod codec;
 
 pub mod dtmf;
 
 pub mod command;
 
 pub mod call;
+
+pub mod forward;
+
+pub mod engine;
+
+#[cfg(test)]
+mod testing;

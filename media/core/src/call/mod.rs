@@ -8,8 +8,12 @@
 mod agree;
 mod codecs;
 mod compose;
+pub mod latch;
+pub mod leg;
 pub mod offer_answer;
 pub mod plan;
 
 #[cfg(test)]
 mod cases;
+pub mod port_pool;
+pub mod sink;

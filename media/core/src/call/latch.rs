@@ -1,0 +1,182 @@
+//! Symmetric RTP with safe learning: where a legacy end really sends from (RFC 4961), learnt once.
+//!
+//! A stranger who sends to the port must never take over a call ("RTP bleed"). So an address is learnt only in a short
+//! window after signalling, the address of the SDP wins over every other, and afterwards packets from elsewhere are
+//! dropped until a new offer or answer of that end opens the window again.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long after the first packet a better source may still replace it.
+pub const WINDOW: Duration = Duration::from_millis(500);
+
+/// The source of one port's packets.
+#[derive(Debug, Clone, Default)]
+pub struct Latch {
+    /// What the SDP says.
+    announced: Option<SocketAddr>,
+    /// Where packets come from.
+    learnt: Option<SocketAddr>,
+    phase: Phase,
+    learn: bool,
+    strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// The end's SDP is not known: nothing is accepted.
+    #[default]
+    Closed,
+    /// Waiting for the first packet.
+    Open,
+    /// The first packet came; until then a better one replaces it.
+    Choosing {
+        /// End of the window.
+        until: Instant,
+    },
+    /// Decided.
+    Fixed,
+}
+
+/// How well a source fits the SDP; more is better.
+fn rank(source: SocketAddr, announced: Option<SocketAddr>) -> u8 {
+    match announced {
+        Some(announced) if announced == source => 2,
+        Some(announced) if announced.ip() == source.ip() => 1,
+        _ => 0,
+    }
+}
+
+impl Latch {
+    /// The end's SDP said `announced`. Opens the window again; the address learnt before stays in use until a packet
+    /// decides anew, or is forgotten when the SDP names another place than before.
+    pub fn signalled(&mut self, announced: SocketAddr, learn: bool, strict: bool) {
+        if self.announced != Some(announced) {
+            self.learnt = None;
+        }
+        self.announced = Some(announced);
+        self.learn = learn;
+        self.strict = strict;
+        self.phase = Phase::Open;
+    }
+
+    /// Whether a packet from `source` belongs to the end; learns when it is time to.
+    pub fn accept(&mut self, now: Instant, source: SocketAddr) -> bool {
+        if !self.learn && self.phase != Phase::Closed {
+            return !self.strict || self.announced == Some(source);
+        }
+        match self.phase {
+            Phase::Closed => false,
+            Phase::Open => {
+                self.learnt = Some(source);
+                self.phase = match rank(source, self.announced) {
+                    2 => Phase::Fixed,
+                    _ => Phase::Choosing { until: now + WINDOW },
+                };
+                true
+            }
+            Phase::Choosing { until } => self.choose(now, source, until),
+            Phase::Fixed => !self.strict || self.learnt == Some(source),
+        }
+    }
+
+    fn choose(&mut self, now: Instant, source: SocketAddr, until: Instant) -> bool {
+        if now >= until {
+            self.phase = Phase::Fixed;
+        } else if self.learnt.is_some_and(|learnt| rank(source, self.announced) > rank(learnt, self.announced)) {
+            self.learnt = Some(source);
+            if rank(source, self.announced) == 2 {
+                self.phase = Phase::Fixed;
+            }
+        }
+        self.learnt == Some(source) || (self.phase == Phase::Fixed && !self.strict)
+    }
+
+    /// Where to send to: what was learnt, else what the SDP says.
+    pub fn target(&self) -> Option<SocketAddr> {
+        self.learnt.or(self.announced)
+    }
+
+    /// What the SDP says.
+    pub fn announced(&self) -> Option<SocketAddr> {
+        self.announced
+    }
+
+    /// Whether an address was learnt for good.
+    pub fn is_fixed(&self) -> bool {
+        self.phase == Phase::Fixed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SDP: &str = "192.0.2.1:4000";
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn latch() -> Latch {
+        let mut latch = Latch::default();
+        latch.signalled(address(SDP), true, true);
+        latch
+    }
+
+    /// Packets as (milliseconds, source, accepted), then the target.
+    fn check(latch: &mut Latch, packets: &[(u64, &str, bool)], target: &str) {
+        let start = crate::testing::start();
+        for (millis, source, accepted) in packets {
+            let now = start + Duration::from_millis(*millis);
+            assert_eq!(latch.accept(now, address(source)), *accepted, "{millis} ms {source}");
+        }
+        assert_eq!(latch.target(), Some(address(target)));
+    }
+
+    #[test]
+    fn nothing_passes_before_signalling() {
+        assert!(!Latch::default().accept(crate::testing::start(), address(SDP)));
+    }
+
+    #[test]
+    fn the_address_of_the_sdp_is_final_at_once() {
+        check(&mut latch(), &[(0, SDP, true), (20, "203.0.113.9:5", false), (40, SDP, true)], SDP);
+    }
+
+    #[test]
+    fn a_phone_behind_nat_is_learnt_and_a_stranger_later_is_not() {
+        check(
+            &mut latch(),
+            &[(0, "198.51.100.7:900", true), (20, "203.0.113.9:5", false), (600, "198.51.100.7:900", true), (620, SDP, false)],
+            "198.51.100.7:900",
+        );
+    }
+
+    #[test]
+    fn in_the_window_the_better_source_wins() {
+        check(
+            &mut latch(),
+            &[(0, "203.0.113.9:5", true), (20, "192.0.2.1:4444", true), (40, "203.0.113.9:5", false), (60, SDP, true)],
+            SDP,
+        );
+    }
+
+    #[test]
+    fn a_new_description_opens_the_window_again() {
+        let mut latch = latch();
+        check(&mut latch, &[(0, "198.51.100.7:900", true), (700, "198.51.100.7:900", true)], "198.51.100.7:900");
+        latch.signalled(address(SDP), true, true);
+        assert_eq!(latch.target(), Some(address("198.51.100.7:900")), "the learnt address stays in use");
+        check(&mut latch, &[(800, "198.51.100.7:902", true)], "198.51.100.7:902");
+        latch.signalled(address("192.0.2.1:6000"), true, true);
+        assert_eq!(latch.target(), Some(address("192.0.2.1:6000")));
+    }
+
+    #[test]
+    fn without_learning_the_sdp_is_all_that_counts() {
+        let mut latch = Latch::default();
+        latch.signalled(address(SDP), false, true);
+        check(&mut latch, &[(0, "203.0.113.9:5", false), (20, SDP, true)], SDP);
+    }
+}

@@ -1,0 +1,303 @@
+//! What the engine keeps of one end of a call.
+//!
+//! `Call → Leg → Line → Route`: a call has legs, a leg has the lines of its SDP, a line knows by its routes where its
+//! packets go. Everything a packet needs lies here, decided when offer and answer were exchanged.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::call::latch::Latch;
+use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap, RemoteDtls};
+use crate::call::sink::Sink;
+use crate::command::{Counters, LegKind};
+use crate::dtls::Dtls;
+use crate::ice::{Credentials, IceAgent, IceState};
+use crate::rtp::stats::ReceiverStats;
+use crate::sockets::SocketId;
+use crate::srtp::SrtpContext;
+
+/// The slot of a leg in the engine.
+pub type LegKey = usize;
+
+/// SSRCs remembered for a transport, to tell its lines apart.
+const MAX_SOURCES: usize = 16;
+
+/// One end of a call.
+#[derive(Debug)]
+pub struct Leg {
+    /// Its call's slot.
+    pub call: usize,
+    /// Its name in the plan.
+    pub id: LegId,
+    /// Never used again, unlike the slot: tells a timer of this leg from one of its predecessor.
+    pub serial: u64,
+    /// Its kind.
+    pub kind: LegKind,
+    /// The address announced to the end.
+    pub address: IpAddr,
+    /// The address its ports are bound to; unspecified for all.
+    pub bind: IpAddr,
+    /// For the `o=` line.
+    pub session_id: u64,
+    /// RTCP CNAME.
+    pub cname: String,
+    /// ICE and DTLS of a browser leg.
+    pub secure: Option<Secure>,
+    /// By their place in the leg's SDP.
+    pub lines: Vec<Option<Line>>,
+    /// When its timer is set to.
+    pub scheduled: Option<Instant>,
+    /// When the next RTCP reports are due.
+    pub next_report: Instant,
+    /// Datagrams dropped: malformed, from strangers, not authentic.
+    pub dropped: u64,
+    /// Whether a first packet was told.
+    pub heard: bool,
+}
+
+/// ICE, DTLS and SRTP of a browser leg: one transport for all its lines (BUNDLE, RFC 8843).
+#[derive(Debug)]
+pub struct Secure {
+    /// The shared port.
+    pub socket: SocketId,
+    /// Its number.
+    pub port: u16,
+    /// Our ICE credentials.
+    pub credentials: Credentials,
+    /// The ICE agent.
+    pub ice: IceAgent,
+    /// What was last told of ICE.
+    pub state: IceState,
+    /// The DTLS association, once the peer's SDP is known.
+    pub dtls: Option<Dtls>,
+    /// What the association was made for.
+    pub remote_dtls: Option<RemoteDtls>,
+    /// The association failed; another begins only with new ICE or DTLS parameters.
+    pub dtls_failed: bool,
+    /// Protects what is sent and opens what comes, once DTLS is through.
+    pub srtp: Option<SrtpContext>,
+    /// The nominated address of the peer.
+    pub selected: Option<SocketAddr>,
+    /// Where its last DTLS record came from.
+    pub dtls_source: Option<SocketAddr>,
+    /// Addresses that STUN admitted.
+    pub admitted: Vec<SocketAddr>,
+    /// Whose packets belong to which line, learnt.
+    pub by_ssrc: Vec<(u32, usize)>,
+}
+
+impl Secure {
+    /// Where media goes.
+    pub fn target(&self) -> Option<SocketAddr> {
+        self.selected.or(self.dtls_source)
+    }
+}
+
+/// One m= line at one end.
+#[derive(Debug)]
+pub struct Line {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What is sent to the end.
+    pub sink: Sink,
+    /// RTP port of a legacy leg.
+    pub rtp: Option<Port>,
+    /// RTCP port of a legacy leg.
+    pub rtcp: Option<Port>,
+    /// RTP and RTCP share a port.
+    pub rtcp_mux: bool,
+    /// Loss and jitter of what the end sends.
+    pub reception: ReceiverStats,
+    /// The middle of the NTP time of the end's last sender report, and when it came.
+    pub sender_report: Option<(u32, Instant)>,
+    /// RTP received.
+    pub received: Counters,
+    /// RTCP received.
+    pub received_rtcp: Counters,
+    /// When RTP was last received.
+    pub last_rtp: Option<Instant>,
+    /// Where its packets go.
+    pub routes: Vec<Route>,
+    /// `a=mid`.
+    pub mid: Option<String>,
+    /// SSRCs the end announced.
+    pub ssrcs: Vec<u32>,
+    /// Payload types the end may send.
+    pub payload_types: Vec<u8>,
+    /// RTCP feedback the end understands.
+    pub feedback: Vec<Feedback>,
+    /// Who of several branches is heard.
+    pub floor: Floor,
+    /// The timestamp of the last telephone-event told.
+    pub last_event: Option<u32>,
+    /// Octets sent to the end in RTCP.
+    pub sent_rtcp: Counters,
+    /// Packets the sink had sent at the last report: none since means a receiver report.
+    pub reported: u64,
+    /// Round trip by the last receiver report of the end, microseconds.
+    pub round_trip: Option<u32>,
+}
+
+/// A UDP port of a legacy leg.
+#[derive(Debug)]
+pub struct Port {
+    /// The socket.
+    pub socket: SocketId,
+    /// Its number.
+    pub port: u16,
+    /// Where the end sends from.
+    pub latch: Latch,
+}
+
+/// The way to another leg.
+#[derive(Debug)]
+pub struct Route {
+    /// Which leg.
+    pub leg: LegKey,
+    /// Which of its lines.
+    pub line: usize,
+    /// Whether RTP passes now.
+    pub open: bool,
+    /// Header extension ids that pass.
+    pub extensions: Vec<u8>,
+    payloads: Vec<PayloadMap>,
+    /// Payload type to place in `payloads`, 255 for none.
+    table: Box<[u8; 128]>,
+}
+
+impl Route {
+    /// The route that `flow` describes.
+    pub fn new(leg: LegKey, line: usize, flow: &FlowPlan) -> Route {
+        let mut table = Box::new([u8::MAX; 128]);
+        for (at, map) in flow.payloads.iter().enumerate().take(128) {
+            if let Some(entry) = table.get_mut(usize::from(map.from)) {
+                *entry = at as u8;
+            }
+        }
+        Route { leg, line, open: flow.open, extensions: flow.extensions.clone(), payloads: flow.payloads.clone(), table }
+    }
+
+    /// What becomes of a payload type.
+    pub fn payload(&self, payload_type: u8) -> Option<PayloadMap> {
+        let at = *self.table.get(usize::from(payload_type))?;
+        self.payloads.get(usize::from(at)).copied()
+    }
+}
+
+/// Which of several branches an end hears: the one that answered last, and until it sends, the one that does.
+#[derive(Debug, Default)]
+pub struct Floor {
+    /// How many legs have a route to this line.
+    pub speakers: usize,
+    /// Who is heard.
+    pub holder: Option<LegKey>,
+    /// Who answered last.
+    pub preferred: Option<LegKey>,
+    last: Option<Instant>,
+}
+
+/// How long the holder of the floor may be silent before another branch is heard.
+const FLOOR_SILENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Floor {
+    /// Whether a packet of `leg` is heard now.
+    pub fn admits(&mut self, now: Instant, leg: LegKey) -> bool {
+        if self.speakers > 1 && self.holder != Some(leg) {
+            let silent = self.last.is_none_or(|last| now.saturating_duration_since(last) > FLOOR_SILENCE);
+            if self.holder.is_some() && self.preferred != Some(leg) && !silent {
+                return false;
+            }
+            if self.preferred == Some(leg) {
+                self.preferred = None;
+            }
+        }
+        self.holder = Some(leg);
+        self.last = Some(now);
+        true
+    }
+
+    /// `leg` answered.
+    pub fn answered(&mut self, leg: LegKey) {
+        if self.holder != Some(leg) {
+            self.preferred = Some(leg);
+        }
+    }
+
+    /// `leg` is gone.
+    pub fn forget(&mut self, leg: LegKey) {
+        if self.holder == Some(leg) {
+            self.holder = None;
+            self.last = None;
+        }
+        if self.preferred == Some(leg) {
+            self.preferred = None;
+        }
+    }
+}
+
+impl Line {
+    /// A line that nothing is known of yet.
+    pub fn new(kind: MediaKind, sink: Sink) -> Line {
+        Line {
+            kind,
+            sink,
+            rtp: None,
+            rtcp: None,
+            rtcp_mux: false,
+            reception: ReceiverStats::new(0),
+            sender_report: None,
+            received: Counters::default(),
+            received_rtcp: Counters::default(),
+            last_rtp: None,
+            routes: Vec::new(),
+            mid: None,
+            ssrcs: Vec::new(),
+            payload_types: Vec::new(),
+            feedback: Vec::new(),
+            floor: Floor::default(),
+            last_event: None,
+            sent_rtcp: Counters::default(),
+            reported: 0,
+            round_trip: None,
+        }
+    }
+}
+
+impl Leg {
+    /// The line at `index`.
+    pub fn line(&self, index: usize) -> Option<&Line> {
+        self.lines.get(index)?.as_ref()
+    }
+
+    /// The line at `index`.
+    pub fn line_mut(&mut self, index: usize) -> Option<&mut Line> {
+        self.lines.get_mut(index)?.as_mut()
+    }
+
+    /// All its lines with their places.
+    pub fn lines(&self) -> impl Iterator<Item = (usize, &Line)> {
+        self.lines.iter().enumerate().filter_map(|(index, line)| Some((index, line.as_ref()?)))
+    }
+
+    /// The line an RTP packet on the shared transport belongs to (RFC 8843 §9.2): by its SSRC, announced or learnt, else
+    /// by its payload type, which BUNDLE makes unique where it matters.
+    pub fn line_of(&mut self, ssrc: u32, payload_type: u8) -> Option<usize> {
+        let first = self.lines().next()?.0;
+        if self.lines().nth(1).is_none() {
+            return Some(first);
+        }
+        let learnt = &self.secure.as_ref()?.by_ssrc;
+        if let Some((_, line)) = learnt.iter().find(|(known, _)| *known == ssrc) {
+            return Some(*line);
+        }
+        let announced = self.lines().find(|(_, line)| line.ssrcs.contains(&ssrc));
+        let found = announced.or_else(|| self.lines().find(|(_, line)| line.payload_types.contains(&payload_type)));
+        let index = found?.0;
+        let by_ssrc = &mut self.secure.as_mut()?.by_ssrc;
+        if by_ssrc.len() >= MAX_SOURCES {
+            by_ssrc.remove(0);
+        }
+        by_ssrc.push((ssrc, index));
+        Some(index)
+    }
+}

@@ -1,0 +1,104 @@
+//! G.711: from µ-law to A-law and back, octet for octet, in place (ITU-T G.711, tables 3 and 4 by way of linear samples).
+
+/// 14-bit linear sample of a µ-law octet.
+const fn ulaw_to_linear(octet: u8) -> i32 {
+    let octet = !octet;
+    let exponent = (octet >> 4) & 7;
+    let magnitude = ((((octet & 15) as i32) << 1) + 33) << exponent;
+    let sample = magnitude - 33;
+    if octet & 0x80 != 0 { -sample } else { sample }
+}
+
+/// 13-bit linear sample of an A-law octet.
+const fn alaw_to_linear(octet: u8) -> i32 {
+    let octet = octet ^ 0x55;
+    let exponent = (octet >> 4) & 7;
+    let mantissa = (octet & 15) as i32;
+    let magnitude = match exponent {
+        0 => (mantissa << 1) + 1,
+        exponent => ((mantissa << 1) + 33) << (exponent - 1),
+    };
+    if octet & 0x80 != 0 { magnitude } else { -magnitude }
+}
+
+/// The octet of the other law whose sample is nearest; both sides scaled to 14 bits.
+const fn nearest(linear14: i32, to_alaw: bool) -> u8 {
+    let mut best = 0u8;
+    let mut distance = i32::MAX;
+    let mut candidate = 0u16;
+    while candidate < 256 {
+        let octet = candidate as u8;
+        let sample = if to_alaw { alaw_to_linear(octet) * 2 } else { ulaw_to_linear(octet) };
+        let off = if sample > linear14 { sample - linear14 } else { linear14 - sample };
+        // Zero exists twice; the positive one is idle.
+        if off < distance || (off == distance && octet & 0x80 != 0) {
+            best = octet;
+            distance = off;
+        }
+        candidate += 1;
+    }
+    best
+}
+
+const fn table(to_alaw: bool) -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut at = 0usize;
+    while at < 256 {
+        let linear14 = if to_alaw { ulaw_to_linear(at as u8) } else { alaw_to_linear(at as u8) * 2 };
+        table[at] = nearest(linear14, to_alaw);
+        at += 1;
+    }
+    table
+}
+
+static ULAW_TO_ALAW: [u8; 256] = table(true);
+static ALAW_TO_ULAW: [u8; 256] = table(false);
+
+/// Turns PCMU into PCMA.
+pub fn ulaw_to_alaw(payload: &mut [u8]) {
+    payload.iter_mut().for_each(|octet| *octet = ULAW_TO_ALAW[usize::from(*octet)]);
+}
+
+/// Turns PCMA into PCMU.
+pub fn alaw_to_ulaw(payload: &mut [u8]) {
+    payload.iter_mut().for_each(|octet| *octet = ALAW_TO_ULAW[usize::from(*octet)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_stays_silence() {
+        let mut ulaw = [0xff, 0x7f];
+        ulaw_to_alaw(&mut ulaw);
+        assert!(ulaw.iter().all(|octet| alaw_to_linear(*octet).abs() == 1), "{ulaw:x?}");
+        let mut alaw = [0xd5];
+        alaw_to_ulaw(&mut alaw);
+        assert!(ulaw_to_linear(alaw[0]).abs() <= 2);
+    }
+
+    #[test]
+    fn no_sample_moves_further_than_a_step() {
+        for octet in 0..=255u8 {
+            let before = ulaw_to_linear(octet);
+            let mut payload = [octet];
+            ulaw_to_alaw(&mut payload);
+            let after = alaw_to_linear(payload[0]) * 2;
+            assert!((before - after).abs() <= 4 + before.abs() / 16, "{octet:#x}: {before} {after}");
+            assert_eq!(before.signum() * after.signum() >= 0, true, "{octet:#x} changed its sign");
+            alaw_to_ulaw(&mut payload);
+            let again = ulaw_to_linear(payload[0]);
+            assert!((before - again).abs() <= 4 + before.abs() / 16, "{octet:#x}: {before} {again}");
+        }
+    }
+
+    #[test]
+    fn full_scale_keeps_its_place() {
+        let mut payload = [0x80, 0x00];
+        ulaw_to_alaw(&mut payload);
+        assert_eq!(payload, [0xaa, 0x2a]);
+        alaw_to_ulaw(&mut payload);
+        assert_eq!(payload, [0x80, 0x00]);
+    }
+}

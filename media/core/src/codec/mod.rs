@@ -1,0 +1,3 @@
+//! What one end calls otherwise than the other: conversions between codecs.
+
+pub mod g711;

@@ -1,0 +1,277 @@
+//! Commands, and putting a plan into effect.
+
+use std::time::Instant;
+
+use super::transports::Provider;
+use super::{Call, Engine, MAX_CALLS};
+use crate::call::leg::{LegKey, Route};
+use crate::call::offer_answer::{Outcome, Session};
+use crate::call::plan::{self, LegPlan, LineEnd, LinePlan, MediaPlan};
+use crate::command::{Cause, Command, Delete, Exchange, Reply};
+use crate::dtls::{Dtls, Fingerprint};
+use crate::ice::Credentials;
+use crate::sockets::Sockets;
+use crate::srtp::DtlsRole;
+
+impl<S: Sockets> Engine<S> {
+    /// Executes one command.
+    pub fn handle_command(&mut self, now: Instant, command: &Command) -> Reply {
+        self.paths.stats.commands += 1;
+        match command {
+            Command::Ping => Reply::Pong,
+            Command::Offer(exchange) => self.exchange(now, exchange, true),
+            Command::Answer(exchange) => self.exchange(now, exchange, false),
+            Command::Delete(delete) => self.delete(now, delete),
+            Command::Query(query) => self.query(now, query),
+            Command::List { limit } => {
+                Reply::Calls(self.calls.iter().take(*limit).map(|(_, call)| call.id.to_string()).collect())
+            }
+            Command::Statistics => Reply::Statistics(self.statistics(now)),
+            Command::NotImplemented { name } => {
+                Reply::error(Cause::NotImplemented, format!("unknown command: {name}"))
+            }
+        }
+    }
+
+    fn exchange(&mut self, now: Instant, exchange: &Exchange, offer: bool) -> Reply {
+        let key = match self.by_id.get(exchange.call_id.as_str()) {
+            Some(key) => *key,
+            None if !offer => return Reply::error(Cause::UnknownCall, "unknown call-id"),
+            None if self.calls.len() >= MAX_CALLS => return Reply::error(Cause::Full, "too many calls"),
+            None => self.new_call(now, &exchange.call_id),
+        };
+        let unix = self.unix(now).as_secs();
+        let Some(call) = self.calls.get_mut(key) else {
+            return Reply::error(Cause::Internal, "the call is gone");
+        };
+        call.last_signal = unix;
+        call.last_rtp = now;
+        // The session asks the engine for ports while it thinks, so it cannot be inside the engine meanwhile.
+        let mut session = std::mem::take(&mut call.session);
+        let mut provider = Provider { engine: self, call: key, now };
+        let result = if offer {
+            session.offer(exchange, &mut provider)
+        } else {
+            session.answer(exchange, &mut provider)
+        };
+        if let Some(call) = self.calls.get_mut(key) {
+            call.session = session;
+        }
+        match result {
+            Ok(Outcome { sdp, plan, warnings }) => {
+                self.apply(now, key, &plan, usize::from(!offer));
+                Reply::Sdp { sdp, warnings }
+            }
+            Err(failure) => {
+                self.after_failure(now, key);
+                Reply::Error(failure)
+            }
+        }
+    }
+
+    pub(super) fn new_call(&mut self, now: Instant, call_id: &str) -> usize {
+        let id: std::sync::Arc<str> = call_id.into();
+        let created = self.unix(now).as_secs();
+        let key = self.calls.insert(Call {
+            id: std::sync::Arc::clone(&id),
+            session: Session::default(),
+            legs: Vec::new(),
+            created,
+            last_signal: created,
+            last_rtp: now,
+            flowing: false,
+        });
+        self.by_id.insert(id, key);
+        self.paths.stats.calls_created += 1;
+        key
+    }
+
+    /// A refused first offer leaves no call behind; a refused later one leaves the call as it was.
+    fn after_failure(&mut self, now: Instant, key: usize) {
+        let never_used = |leg: &LegKey| self.paths.legs.get(*leg).is_none_or(|leg| leg.lines().all(|(_, line)| line.routes.is_empty()));
+        let Some(call) = self.calls.get(key) else { return };
+        if call.legs.iter().all(|(_, leg)| never_used(leg)) && call.session.is_empty() {
+            self.remove_call(now, key);
+        }
+    }
+
+    fn delete(&mut self, now: Instant, delete: &Delete) -> Reply {
+        let Some(&key) = self.by_id.get(delete.call_id.as_str()) else {
+            let mut warnings = delete.warnings.clone();
+            warnings.push("Call-ID not found or tags didn't match".to_owned());
+            return Reply::Call { report: None, warnings };
+        };
+        let report = if delete.fast { None } else { self.report(now, key, None).map(Box::new) };
+        let Some(call) = self.calls.get_mut(key) else {
+            return Reply::error(Cause::Internal, "the call is gone");
+        };
+        let gone = call.session.remove(delete);
+        let over = call.session.is_empty();
+        let keys: Vec<LegKey> =
+            call.legs.iter().filter(|(id, _)| over || gone.contains(id)).map(|(_, key)| *key).collect();
+        for leg in keys {
+            self.remove_leg(now, leg);
+        }
+        if over {
+            self.remove_call(now, key);
+        } else {
+            self.recount_speakers(key);
+        }
+        Reply::Call { report, warnings: delete.warnings.clone() }
+    }
+
+    /// Ends a call and frees all of it.
+    pub(super) fn remove_call(&mut self, now: Instant, key: usize) {
+        let Some(call) = self.calls.get(key) else { return };
+        let legs: Vec<LegKey> = call.legs.iter().map(|(_, leg)| *leg).collect();
+        for leg in legs {
+            self.remove_leg(now, leg);
+        }
+        let call = self.calls.remove(key);
+        self.by_id.remove(&call.id);
+        self.paths.stats.calls_ended += 1;
+    }
+
+    /// Makes the legs be what `plan` says. `sender` is the place in it of the end whose SDP has just come.
+    pub(super) fn apply(&mut self, now: Instant, call: usize, plan: &MediaPlan, sender: usize) {
+        let Some(keys) = self.plan_keys(call, plan) else { return };
+        for (side, leg) in plan.legs.iter().enumerate() {
+            self.apply_leg(now, keys[side], leg);
+        }
+        for side in 0..2 {
+            self.forget_route_only(keys[side], keys[1 - side]);
+        }
+        for line in &plan.lines {
+            for side in 0..2 {
+                self.apply_end(keys[side], &line.ends[side], side == sender);
+                self.apply_flow(keys, side, line);
+            }
+            if plan.answered
+                && let Some(heard) =
+                    self.paths.legs.get_mut(keys[1 - sender]).and_then(|leg| leg.line_mut(line.ends[1 - sender].index))
+            {
+                heard.floor.answered(keys[sender]);
+            }
+        }
+        self.recount_speakers(call);
+        for key in keys {
+            self.drive(now, key);
+        }
+    }
+
+    fn plan_keys(&self, call: usize, plan: &MediaPlan) -> Option<[LegKey; 2]> {
+        let legs = &self.calls.get(call)?.legs;
+        let find = |id| legs.iter().find(|(leg, _)| *leg == id).map(|(_, key)| *key);
+        Some([find(plan.legs[0].id)?, find(plan.legs[1].id)?])
+    }
+
+    fn apply_leg(&mut self, now: Instant, key: LegKey, wanted: &LegPlan) {
+        let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+        secure.ice.set_controlling(wanted.controlling);
+        if let Some(remote) = &wanted.ice {
+            let credentials = Credentials { ufrag: remote.ufrag.clone(), pwd: remote.pwd.clone() };
+            if secure.ice.remote_credentials().is_some_and(|known| *known != credentials) {
+                // The peer began a new generation without ours having been asked to: same credentials, new checks.
+                let own = secure.credentials.clone();
+                secure.ice.restart(&own);
+            }
+            secure.ice.set_remote_credentials(now, &credentials);
+            for candidate in &remote.candidates {
+                secure.ice.add_remote_candidate(&candidate.to_string());
+            }
+        }
+        if let Some(remote) = &wanted.dtls {
+            self.apply_dtls(now, key, remote);
+        }
+    }
+
+    /// A new association for new fingerprints, a role that was decided the other way, or after a failure; else the one
+    /// there is goes on (RFC 8842 §5.5: an unchanged description keeps it).
+    fn apply_dtls(&mut self, now: Instant, key: LegKey, remote: &plan::RemoteDtls) {
+        let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+        let role = match remote.role {
+            plan::DtlsRole::Client => DtlsRole::Client,
+            plan::DtlsRole::Server | plan::DtlsRole::Undecided => DtlsRole::Server,
+        };
+        let fingerprints: Vec<Fingerprint> = remote
+            .fingerprints
+            .iter()
+            .map(|print| Fingerprint { hash: print.algorithm.clone(), digest: print.digest.clone() })
+            .collect();
+        let keep = secure.dtls.as_ref().is_some_and(|dtls| {
+            dtls.role() == role
+                && !secure.dtls_failed
+                && (dtls.fingerprints().is_empty() || dtls.fingerprints() == fingerprints)
+        });
+        if !keep {
+            secure.dtls = Some(Dtls::new(&self.dtls_config, &self.settings.certificate, role, now));
+            secure.dtls_failed = false;
+            secure.srtp = None;
+        }
+        if let Some(dtls) = secure.dtls.as_mut() {
+            dtls.set_fingerprints(&fingerprints);
+        }
+        secure.remote_dtls = Some(remote.clone());
+    }
+
+    fn apply_end(&mut self, key: LegKey, end: &LineEnd, signalled: bool) {
+        let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(end.index)) else { return };
+        line.mid.clone_from(&end.mid);
+        line.ssrcs.clone_from(&end.ssrcs);
+        line.payload_types.clone_from(&end.payload_types);
+        line.feedback.clone_from(&end.feedback);
+        line.rtcp_mux = end.rtcp_mux;
+        let Some(remote) = end.remote else { return };
+        for (port, address) in [(line.rtp.as_mut(), remote.rtp), (line.rtcp.as_mut(), remote.rtcp)] {
+            let Some(port) = port else { continue };
+            if signalled || port.latch.announced() != Some(address) {
+                port.latch.signalled(address, end.learn, end.strict_source);
+            }
+        }
+    }
+
+    fn apply_flow(&mut self, keys: [LegKey; 2], side: usize, line: &LinePlan) {
+        let (from, to) = (&line.ends[side], &line.ends[1 - side]);
+        let route = Route::new(keys[1 - side], to.index, &line.flows[side]);
+        if let Some(line) = self.paths.legs.get_mut(keys[side]).and_then(|leg| leg.line_mut(from.index)) {
+            line.routes.push(route);
+        }
+    }
+
+    /// As [`Engine::forget_routes`], but whoever is heard stays heard: the route comes back at once.
+    fn forget_route_only(&mut self, from: LegKey, to: LegKey) {
+        let Some(leg) = self.paths.legs.get_mut(from) else { return };
+        for line in leg.lines.iter_mut().flatten() {
+            line.routes.retain(|route| route.leg != to);
+        }
+    }
+
+    /// Counts for each line how many legs speak to it, and notes whether any media may flow in the call.
+    pub(super) fn recount_speakers(&mut self, call: usize) {
+        let Some(entry) = self.calls.get(call) else { return };
+        let keys: Vec<LegKey> = entry.legs.iter().map(|(_, key)| *key).collect();
+        let mut routes = Vec::new();
+        for key in &keys {
+            for line in self.paths.legs[*key].lines.iter_mut().flatten() {
+                line.floor.speakers = 0;
+                routes.extend(line.routes.iter().map(|route| (route.leg, route.line, route.open)));
+            }
+        }
+        for (leg, line, _) in &routes {
+            if let Some(line) = self.paths.legs.get_mut(*leg).and_then(|leg| leg.line_mut(*line)) {
+                line.floor.speakers += 1;
+            }
+        }
+        if let Some(entry) = self.calls.get_mut(call) {
+            entry.flowing = routes.iter().any(|(_, _, open)| *open);
+        }
+    }
+
+    /// Ends all calls, for a shutdown.
+    pub fn end_all(&mut self, now: Instant) {
+        let keys: Vec<usize> = self.calls.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.remove_call(now, key);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! From a datagram to the leg it belongs to; RTP goes on in [`crate::forward`].
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use is::stun::StunMessage;
+
+use super::{Engine, EventKind, MAX_CHECKS, Owner};
+use crate::call::leg::LegKey;
+use crate::demux::{Kind, classify, classify_separate};
+use crate::dtls::DtlsEvent;
+use crate::forward::{Paths, Transmit};
+use crate::ice::IceEvent;
+use crate::packet::Packet;
+use crate::rtp;
+use crate::sockets::{SocketId, Sockets};
+use crate::srtp::{DtlsRole, SrtpContext};
+use crate::stun::{self, Route};
+
+/// Addresses one leg may hold on the shared port; the oldest goes first. Mobile browsers change theirs now and then.
+const MAX_ADMITTED: usize = 64;
+
+impl<S: Sockets> Engine<S> {
+    /// Takes a datagram that came from `source` to `socket`.
+    pub fn handle_datagram(&mut self, now: Instant, socket: SocketId, source: SocketAddr, packet: Packet) {
+        match self.owner(socket) {
+            Owner::Nobody => self.drop_packet(packet),
+            Owner::Shared => self.shared_datagram(now, source, packet),
+            Owner::Line { leg, line, rtcp } => self.line_datagram(now, leg, line, rtcp, source, packet),
+        }
+    }
+
+    fn drop_packet(&mut self, packet: Packet) {
+        self.paths.stats.dropped += 1;
+        self.paths.pool.put(packet);
+    }
+
+    /// Counts a datagram against the leg it pretended to belong to.
+    pub(crate) fn drop_at(&mut self, leg: LegKey, packet: Packet) {
+        if let Some(leg) = self.paths.legs.get_mut(leg) {
+            leg.dropped += 1;
+        }
+        self.drop_packet(packet);
+    }
+
+    fn shared_datagram(&mut self, now: Instant, source: SocketAddr, packet: Packet) {
+        let kind = classify(packet.as_slice());
+        if kind == Kind::Stun {
+            return self.stun(now, source, packet);
+        }
+        let Some(&key) = self.addresses.get(&source) else { return self.drop_packet(packet) };
+        match kind {
+            Kind::Rtp => self.secure_rtp(now, key, packet),
+            Kind::Rtcp => self.secure_rtcp(now, key, packet),
+            Kind::Dtls => {
+                if let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut())
+                    && let Some(dtls) = secure.dtls.as_mut()
+                {
+                    secure.dtls_source = Some(source);
+                    let failure = dtls.handle_datagram(now, packet.as_slice());
+                    self.paths.pool.put(packet);
+                    self.drive_dtls(now, key, failure.map(DtlsEvent::Failed));
+                    self.schedule(now, key);
+                } else {
+                    self.drop_at(key, packet);
+                }
+            }
+            Kind::Stun | Kind::Unknown => self.drop_at(key, packet),
+        }
+    }
+
+    fn stun(&mut self, now: Instant, source: SocketAddr, packet: Packet) {
+        let key = self.stun_leg(packet.as_slice());
+        let accepted = key.and_then(|key| {
+            let message = StunMessage::parse(packet.as_slice()).ok()?;
+            let secure = self.paths.legs.get_mut(key)?.secure.as_mut()?;
+            secure.ice.handle_message(now, source, message).then_some(key)
+        });
+        match (key, accepted) {
+            (_, Some(key)) => {
+                if let Some(transaction) = stun::transaction_id(packet.as_slice()) {
+                    self.checks.remove(&transaction);
+                }
+                self.paths.pool.put(packet);
+                self.drive(now, key);
+            }
+            (Some(key), None) => self.drop_at(key, packet),
+            (None, None) => self.drop_packet(packet),
+        }
+    }
+
+    fn stun_leg(&self, datagram: &[u8]) -> Option<LegKey> {
+        let message = StunMessage::parse(datagram).ok()?;
+        match stun::route(&message, datagram)? {
+            Route::Request(ufrag) => self.ufrags.get(ufrag).copied(),
+            Route::Response(transaction) => self.checks.get(&transaction).copied(),
+        }
+    }
+
+    fn secure_rtp(&mut self, now: Instant, key: LegKey, mut packet: Packet) {
+        let Ok(mut header) = rtp::Header::parse(packet.as_slice()) else { return self.drop_at(key, packet) };
+        let Some(leg) = self.paths.legs.get_mut(key) else { return self.drop_packet(packet) };
+        let opened = leg
+            .secure
+            .as_mut()
+            .and_then(|secure| secure.srtp.as_mut())
+            .is_some_and(|srtp| srtp.unprotect(&mut packet).is_ok());
+        let line = if opened { leg.line_of(header.ssrc, header.payload_type) } else { None };
+        match line {
+            Some(line) => self.rtp_received(now, key, line, packet, &mut header),
+            None => self.drop_at(key, packet),
+        }
+    }
+
+    fn secure_rtcp(&mut self, now: Instant, key: LegKey, mut packet: Packet) {
+        let srtp = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()?.srtp.as_mut());
+        if srtp.is_some_and(|srtp| srtp.unprotect_rtcp(&mut packet).is_ok()) {
+            self.rtcp_received(now, key, None, packet);
+        } else {
+            self.drop_at(key, packet);
+        }
+    }
+
+    fn line_datagram(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        index: usize,
+        rtcp: bool,
+        source: SocketAddr,
+        packet: Packet,
+    ) {
+        let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else {
+            return self.drop_packet(packet);
+        };
+        let kind = match (rtcp, line.rtcp_mux) {
+            (true, _) | (false, true) => classify(packet.as_slice()),
+            (false, false) => classify_separate(packet.as_slice()),
+        };
+        let port = if rtcp { line.rtcp.as_mut() } else { line.rtp.as_mut() };
+        let header = match kind {
+            Kind::Rtp if !rtcp => rtp::Header::parse(packet.as_slice()).ok(),
+            _ => None,
+        };
+        // Garbage must not teach an address, so the latch is asked last.
+        let wanted = header.is_some() || kind == Kind::Rtcp;
+        if !wanted || !port.is_some_and(|port| port.latch.accept(now, source)) {
+            return self.drop_at(key, packet);
+        }
+        match header {
+            Some(mut header) => self.rtp_received(now, key, index, packet, &mut header),
+            None => self.rtcp_received(now, key, Some(index), packet),
+        }
+    }
+
+    /// Hands an accepted RTP packet to [`Paths::rtp_received`] and tells what it brought.
+    fn rtp_received(&mut self, now: Instant, key: LegKey, line: usize, packet: Packet, header: &mut rtp::Header) {
+        let Some(heard) = self.paths.rtp_received(now, key, line, packet, header) else { return };
+        if let Some(call) = self.calls.get_mut(heard.call) {
+            call.last_rtp = now;
+        }
+        if heard.first {
+            self.tell(key, EventKind::FirstPacket);
+        }
+        if let Some(digit) = heard.key {
+            self.tell(key, EventKind::Dtmf(digit));
+        }
+    }
+
+    /// Takes what ICE and DTLS of a leg have to say and to send, and sets its timer.
+    pub(super) fn drive(&mut self, now: Instant, key: LegKey) {
+        self.drive_ice(now, key);
+        self.drive_dtls(now, key, None);
+        self.schedule(now, key);
+    }
+
+    fn drive_ice(&mut self, now: Instant, key: LegKey) {
+        loop {
+            let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+            match secure.ice.poll_event() {
+                Some(IceEvent::Admitted(address)) => self.admit(key, address),
+                Some(IceEvent::Selected(address)) => {
+                    secure.selected = Some(address);
+                    self.admit(key, address);
+                }
+                Some(IceEvent::State(state)) => {
+                    secure.state = state;
+                    self.tell(key, EventKind::Ice(state));
+                }
+                None => break,
+            }
+        }
+        while let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut())
+            && let Some((to, datagram)) = secure.ice.poll_transmit()
+        {
+            let socket = secure.socket;
+            if stun::is_request(&datagram)
+                && let Some(transaction) = stun::transaction_id(&datagram)
+            {
+                self.remember_check(transaction, key);
+            }
+            let mut packet = self.paths.pool.take();
+            if packet.fill(&datagram).is_ok() {
+                self.paths.out.push_back(Transmit { socket, to, packet });
+            }
+        }
+        let _ = now;
+    }
+
+    fn remember_check(&mut self, transaction: stun::TransactionId, key: LegKey) {
+        if self.checks_in_order.len() >= MAX_CHECKS
+            && let Some(oldest) = self.checks_in_order.pop_front()
+        {
+            self.checks.remove(&oldest);
+        }
+        self.checks.insert(transaction, key);
+        self.checks_in_order.push_back(transaction);
+    }
+
+    /// From now on datagrams from `address` belong to this leg: it has proved that it knows the leg's ICE password.
+    fn admit(&mut self, key: LegKey, address: SocketAddr) {
+        let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+        if !secure.admitted.contains(&address) {
+            if secure.admitted.len() >= MAX_ADMITTED {
+                let oldest = secure.admitted.remove(0);
+                if self.addresses.get(&oldest) == Some(&key) {
+                    self.addresses.remove(&oldest);
+                }
+            }
+            secure.admitted.push(address);
+        }
+        self.addresses.insert(address, key);
+    }
+
+    /// `event` is one that came up while a datagram or a timer was handled.
+    pub(super) fn drive_dtls(&mut self, now: Instant, key: LegKey, mut event: Option<DtlsEvent>) {
+        loop {
+            match event.take() {
+                Some(DtlsEvent::Connected((send, receive))) => {
+                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+                    secure.srtp = Some(SrtpContext::new(&send, &receive));
+                    self.paths.stats.dtls_connected += 1;
+                    self.tell(key, EventKind::DtlsConnected);
+                }
+                Some(DtlsEvent::Failed(why)) => {
+                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+                    secure.dtls_failed = true;
+                    secure.srtp = None;
+                    self.paths.stats.dtls_failed += 1;
+                    self.tell(key, EventKind::DtlsFailed(why));
+                }
+                None => {}
+            }
+            event = self.poll_dtls(now, key);
+            if event.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn poll_dtls(&mut self, now: Instant, key: LegKey) -> Option<DtlsEvent> {
+        let Paths { legs, pool, out, .. } = &mut self.paths;
+        let secure = legs.get_mut(key)?.secure.as_mut()?;
+        let to = secure.dtls_source.or(secure.selected);
+        let dtls = secure.dtls.as_mut()?;
+        // RFC 8842 §5.4: a client waits for ICE; before there is an address a flight would be lost.
+        let Some(to) = to else { return None };
+        if dtls.role() == DtlsRole::Client
+            && dtls.poll_timeout().is_none()
+            && let Some(failure) = dtls.handle_timeout(now)
+        {
+            return Some(DtlsEvent::Failed(failure));
+        }
+        let socket = secure.socket;
+        dtls.poll(|record| {
+            let mut packet = pool.take();
+            if packet.fill(record).is_ok() {
+                out.push_back(Transmit { socket, to, packet });
+            }
+        })
+    }
+}

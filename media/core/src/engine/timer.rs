@@ -1,0 +1,92 @@
+//! What is due by the clock: ICE and DTLS of the legs, RTCP reports, calls without media.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+use super::{Engine, EventKind};
+use crate::call::leg::LegKey;
+use crate::dtls::DtlsEvent;
+use crate::sockets::Sockets;
+
+/// Between two RTCP reports of a leg (RFC 3550 §6.2 asks for 5 s at least, less where bandwidth allows).
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+impl<S: Sockets> Engine<S> {
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(Reverse((at, key, serial))) = self.timers.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            let current = self
+                .paths.legs
+                .get_mut(key)
+                .filter(|leg| leg.serial == serial && leg.scheduled == Some(at))
+                .is_some_and(|leg| {
+                    leg.scheduled = None;
+                    true
+                });
+            if current {
+                self.leg_timeout(now, key);
+            }
+        }
+    }
+
+    fn leg_timeout(&mut self, now: Instant, key: LegKey) {
+        if self.end_if_silent(now, key) {
+            return;
+        }
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        let report = leg.next_report <= now;
+        if report {
+            leg.next_report = now + REPORT_INTERVAL;
+        }
+        let mut failure = None;
+        if let Some(secure) = leg.secure.as_mut() {
+            secure.ice.handle_timeout(now);
+            failure = secure
+                .dtls
+                .as_mut()
+                .filter(|dtls| dtls.poll_timeout().is_some_and(|at| at <= now))
+                .and_then(|dtls| dtls.handle_timeout(now));
+        }
+        self.drive_dtls(now, key, failure.map(DtlsEvent::Failed));
+        if report {
+            self.send_reports(now, key);
+        }
+        self.drive(now, key);
+    }
+
+    /// Ends the call of a leg when no RTP came for too long; the longer limit counts while nothing is to flow.
+    fn end_if_silent(&mut self, now: Instant, key: LegKey) -> bool {
+        let Some(call_key) = self.paths.legs.get(key).map(|leg| leg.call) else { return false };
+        let Some(call) = self.calls.get(call_key) else { return false };
+        let limit = if call.flowing { self.settings.media_timeout } else { self.settings.silent_timeout };
+        if now.saturating_duration_since(call.last_rtp) < limit {
+            return false;
+        }
+        self.paths.stats.calls_timed_out += 1;
+        self.tell(key, EventKind::MediaTimeout);
+        self.remove_call(now, call_key);
+        true
+    }
+
+    /// Sets the timer of a leg to the first thing that is due.
+    pub(super) fn schedule(&mut self, now: Instant, key: LegKey) {
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        let mut at = leg.next_report;
+        if let Some(secure) = leg.secure.as_mut() {
+            let ice = secure.ice.poll_timeout();
+            // A client that has no address yet waits for ICE, not for the clock.
+            let dtls = secure.dtls.as_ref().and_then(crate::dtls::Dtls::poll_timeout);
+            at = [ice, dtls].into_iter().flatten().fold(at, Instant::min);
+        }
+        // At least a millisecond ahead: what is due now was just done.
+        let at = at.max(now + Duration::from_millis(1));
+        if leg.scheduled.is_none_or(|scheduled| at < scheduled) {
+            leg.scheduled = Some(at);
+            self.timers.push(Reverse((at, key, leg.serial)));
+        }
+    }
+}
