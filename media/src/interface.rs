@@ -16,7 +16,9 @@ pub struct Interface {
 
 /// An `--interface` that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("interface {0:?}: expected [NAME/]ADDRESS[!ADVERTISED], with IP addresses or the name of a network device")]
+#[error(
+    "interface {0:?}: expected [NAME/]ADDRESS[!ADVERTISED], with IP addresses or the name of a network device"
+)]
 pub struct BadInterface(String);
 
 impl Interface {

@@ -7,7 +7,6 @@
 mod certificate;
 pub mod interface;
 pub mod io;
-mod ng_server;
 
 mod worker;
 
@@ -19,16 +18,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_channel::{mpsc, oneshot};
-pub use media_core::command::{Command, Reply};
 use media_core::command::{Cause, Value};
-pub use media_core::engine::{Event, EventKind};
+pub use media_core::command::{Command, Reply};
 use media_core::engine::Settings;
+pub use media_core::engine::{Event, EventKind};
 use rand::RngExt;
 
 pub use crate::interface::Interface;
 use crate::io::batch::BatchBackend;
 use crate::io::plain::PlainBackend;
-use crate::ng_server::NgServer;
 
 use crate::worker::{Job, Worker};
 
@@ -103,7 +101,6 @@ struct Inner {
     hasher: RandomState,
     threads: Mutex<Vec<JoinHandle<()>>>,
     events: Mutex<Option<mpsc::Receiver<Event>>>,
-    ng: Mutex<Option<NgServer>>,
 }
 
 impl Drop for Inner {
@@ -176,13 +173,8 @@ impl Relay {
                 hasher: RandomState::new(),
                 threads: Mutex::new(threads),
                 events: Mutex::new(Some(receiver)),
-                ng: Mutex::new(None),
             }),
         };
-        if let Some(address) = config.listen_ng {
-            let server = NgServer::start(address, &relay).inspect_err(|_| relay.shutdown())?;
-            *lock(&relay.inner.ng) = Some(server);
-        }
         Ok(relay)
     }
 
@@ -200,16 +192,8 @@ impl Relay {
         lock(&self.inner.events).take()
     }
 
-    /// Where the ng protocol is served, if it is.
-    pub fn ng_address(&self) -> Option<SocketAddr> {
-        lock(&self.inner.ng).as_ref().map(NgServer::address)
-    }
-
     /// Ends all calls and threads; returns when they are gone, at the latest after two seconds.
     pub fn shutdown(&self) {
-        if let Some(ng) = lock(&self.inner.ng).take() {
-            ng.stop();
-        }
         self.inner.workers.iter().for_each(Worker::stop);
         let threads = std::mem::take(&mut *lock(&self.inner.threads));
         let deadline = Instant::now() + Duration::from_secs(2);
@@ -231,7 +215,9 @@ impl Relay {
             Command::NotImplemented { name } => {
                 done(Reply::error(Cause::NotImplemented, format!("unknown command: {name}")));
             }
-            Command::List { .. } | Command::Statistics => ask_all(Arc::clone(&self.inner), 0, command, None, done),
+            Command::List { .. } | Command::Statistics => {
+                ask_all(Arc::clone(&self.inner), 0, command, None, done)
+            }
             Command::Offer(_) | Command::Answer(_) | Command::Delete(_) | Command::Query(_) => {
                 let hash = self.inner.hasher.hash_one(command.call_id());
                 let index = usize::try_from(hash % workers.len() as u64).unwrap_or(0);

@@ -136,14 +136,18 @@ pub struct Dtls {
 
 impl std::fmt::Debug for Dtls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dtls").field("role", &self.role).field("connected", &self.connected).finish_non_exhaustive()
+        f.debug_struct("Dtls")
+            .field("role", &self.role)
+            .field("connected", &self.connected)
+            .finish_non_exhaustive()
     }
 }
 
 impl Dtls {
     /// An association in `role`. A client sends its first flight at the first [`Dtls::handle_timeout`].
     pub fn new(config: &DtlsConfig, certificate: &Certificate, role: DtlsRole, now: Instant) -> Dtls {
-        let own = DtlsCertificate { certificate: certificate.der.to_vec(), private_key: certificate.key.to_vec() };
+        let own =
+            DtlsCertificate { certificate: certificate.der.to_vec(), private_key: certificate.key.to_vec() };
         let mut inner = if config.only_12 {
             dimpl::Dtls::new_12(config.config.clone(), own, now)
         } else {

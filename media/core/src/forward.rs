@@ -94,7 +94,14 @@ impl Paths {
     }
 
     /// Sends one packet along one route: choose, strip, convert, renumber, protect, send.
-    fn pass_on(&mut self, now: Instant, from: (LegKey, usize), at: usize, mut packet: Packet, mut header: Header) {
+    fn pass_on(
+        &mut self,
+        now: Instant,
+        from: (LegKey, usize),
+        at: usize,
+        mut packet: Packet,
+        mut header: Header,
+    ) {
         let Some((to, line, map)) = self.choose(now, from, at, &mut packet, &mut header) else {
             return self.pool.put(packet);
         };
@@ -219,7 +226,9 @@ fn cut_extensions(packet: &mut Packet, header: &mut Header, pass: &[u8]) {
     if pass.is_empty() || (block.profile != 0xbede && !two_byte) {
         return rtp::strip_extension(packet, header);
     }
-    let Some(elements) = packet.as_mut_slice().get_mut(block.offset..block.offset + block.len) else { return };
+    let Some(elements) = packet.as_mut_slice().get_mut(block.offset..block.offset + block.len) else {
+        return;
+    };
     let mut at = 0;
     while at < elements.len() {
         let (id, len) = match (elements[at], two_byte) {

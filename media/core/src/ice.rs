@@ -123,7 +123,9 @@ impl IceAgent {
     /// addresses (mDNS), components other than 1, transports other than UDP, and whatever cannot be parsed.
     pub fn add_remote_candidate(&mut self, value: &str) {
         let Ok(candidate) = Candidate::from_sdp_string(&format!("candidate:{value}")) else { return };
-        if candidate.proto() != Protocol::Udp || self.inner.remote_candidates().count() >= MAX_REMOTE_CANDIDATES {
+        if candidate.proto() != Protocol::Udp
+            || self.inner.remote_candidates().count() >= MAX_REMOTE_CANDIDATES
+        {
             return;
         }
         self.inner.add_remote_candidate(candidate);
@@ -172,7 +174,9 @@ impl IceAgent {
         while let Some(event) = self.inner.poll_event() {
             match event {
                 IceAgentEvent::DiscoveredRecv { source, .. } => return Some(IceEvent::Admitted(source)),
-                IceAgentEvent::NominatedSend { destination, .. } => return Some(IceEvent::Selected(destination)),
+                IceAgentEvent::NominatedSend { destination, .. } => {
+                    return Some(IceEvent::Selected(destination));
+                }
                 IceAgentEvent::IceConnectionStateChange(state) => {
                     let state = summary(state);
                     if state != self.state {

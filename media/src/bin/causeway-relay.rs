@@ -51,7 +51,9 @@ extern "C" fn remember(signal: libc::c_int) {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
     media::stop_signals(remember).context("installing the signal handlers")?;
@@ -68,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         plain_io: false,
     })
     .context("starting the relay")?;
-    tracing::info!(ng = ?relay.ng_address(), "ready");
+    tracing::info!(ng = %options.listen_ng, "ready");
     while SIGNAL.load(Ordering::Acquire) == 0 {
         // A signal ends the sleep early.
         std::thread::park_timeout(Duration::from_millis(200));

@@ -226,7 +226,9 @@ fn receive_many(
     }
     // SAFETY: every header points to one iovec and one address of these arrays, every iovec to the receive space of one
     // packet (a heap buffer that stays where it is); all of them outlive the call.
-    let count = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+    let count = unsafe {
+        libc::recvmmsg(fd, headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut())
+    };
     let count = usize::try_from(count).unwrap_or(0);
     for (index, mut packet) in packets.into_iter().enumerate().rev() {
         if index >= count {
@@ -256,7 +258,8 @@ fn send_many(fd: i32, outgoing: &[(SocketId, SocketAddr, Packet)]) -> u64 {
         for (index, (_, to, packet)) in chunk.iter().enumerate() {
             let len = write_address(to, &mut addresses[index]);
             let octets = packet.as_slice();
-            vectors[index] = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
+            vectors[index] =
+                libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
             let header = &mut headers[index].msg_hdr;
             header.msg_name = (&raw mut addresses[index]).cast();
             header.msg_namelen = len;
@@ -268,7 +271,12 @@ fn send_many(fd: i32, outgoing: &[(SocketId, SocketAddr, Packet)]) -> u64 {
             // SAFETY: headers done..chunk.len() point to one iovec and one address of these arrays, every iovec to the
             // octets of one packet of `chunk`, which sendmsg only reads; all of them outlive the call.
             let count = unsafe {
-                libc::sendmmsg(fd, headers[done..].as_mut_ptr(), (chunk.len() - done) as u32, libc::MSG_DONTWAIT)
+                libc::sendmmsg(
+                    fd,
+                    headers[done..].as_mut_ptr(),
+                    (chunk.len() - done) as u32,
+                    libc::MSG_DONTWAIT,
+                )
             };
             match usize::try_from(count) {
                 Ok(count) if count > 0 => done += count,

@@ -27,7 +27,10 @@ impl Sockets for PlainBackend {
         let socket = super::open_socket(local, kind)?;
         let bound = socket.local_addr().map_err(super::failed)?;
         let id = self.sockets.insert(socket);
-        Ok((SocketId(u32::try_from(id).map_err(|_| OpenError::Failed("too many sockets".to_owned()))?), bound))
+        Ok((
+            SocketId(u32::try_from(id).map_err(|_| OpenError::Failed("too many sockets".to_owned()))?),
+            bound,
+        ))
     }
 
     fn close(&mut self, socket: SocketId) {
@@ -65,7 +68,13 @@ impl Backend for PlainBackend {
             return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
         }
         let _ = self.wake.read(&mut [0u8; 8]);
-        self.ready = entries.iter().skip(1).zip(keys).filter(|(entry, _)| entry.revents != 0).map(|(_, key)| key).collect();
+        self.ready = entries
+            .iter()
+            .skip(1)
+            .zip(keys)
+            .filter(|(entry, _)| entry.revents != 0)
+            .map(|(_, key)| key)
+            .collect();
         Ok(())
     }
 

@@ -24,7 +24,11 @@ fn peer(local: &str) -> UdpSocket {
 }
 
 /// Waits for `count` datagrams.
-fn collect<B: Backend>(backend: &mut B, pool: &mut Pool, count: usize) -> Vec<(SocketId, SocketAddr, Vec<u8>)> {
+fn collect<B: Backend>(
+    backend: &mut B,
+    pool: &mut Pool,
+    count: usize,
+) -> Vec<(SocketId, SocketAddr, Vec<u8>)> {
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut all = Vec::new();
     while all.len() < count {
@@ -53,12 +57,17 @@ fn both_ways<B: Backend>() {
             let received = collect(&mut backend, &mut pool, 100);
             for (index, peer) in peers.iter().enumerate() {
                 let source = peer.local_addr().expect("bound");
-                let lengths: Vec<usize> =
-                    received.iter().filter(|(_, from, _)| *from == source).map(|(.., octets)| octets.len()).collect();
-                let expected: Vec<usize> = (0..100).filter(|number| number % 2 == index).map(|number| number * 17).collect();
+                let lengths: Vec<usize> = received
+                    .iter()
+                    .filter(|(_, from, _)| *from == source)
+                    .map(|(.., octets)| octets.len())
+                    .collect();
+                let expected: Vec<usize> =
+                    (0..100).filter(|number| number % 2 == index).map(|number| number * 17).collect();
                 assert_eq!(lengths, expected, "{local} {kind:?}: in order from each sender");
             }
-            assert!(received.iter().all(|(id, _, octets)| *id == socket && octets.iter().all(|octet| usize::from(*octet) * 17 == octets.len())));
+            assert!(received.iter().all(|(id, _, octets)| *id == socket
+                && octets.iter().all(|octet| usize::from(*octet) * 17 == octets.len())));
             for (_, from, octets) in &received {
                 let mut packet = pool.take();
                 packet.fill(octets).expect("it fits");

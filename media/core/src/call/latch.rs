@@ -83,7 +83,10 @@ impl Latch {
     fn choose(&mut self, now: Instant, source: SocketAddr, until: Instant) -> bool {
         if now >= until {
             self.phase = Phase::Fixed;
-        } else if self.learnt.is_some_and(|learnt| rank(source, self.announced) > rank(learnt, self.announced)) {
+        } else if self
+            .learnt
+            .is_some_and(|learnt| rank(source, self.announced) > rank(learnt, self.announced))
+        {
             self.learnt = Some(source);
             if rank(source, self.announced) == 2 {
                 self.phase = Phase::Fixed;
@@ -148,7 +151,12 @@ mod tests {
     fn a_phone_behind_nat_is_learnt_and_a_stranger_later_is_not() {
         check(
             &mut latch(),
-            &[(0, "198.51.100.7:900", true), (20, "203.0.113.9:5", false), (600, "198.51.100.7:900", true), (620, SDP, false)],
+            &[
+                (0, "198.51.100.7:900", true),
+                (20, "203.0.113.9:5", false),
+                (600, "198.51.100.7:900", true),
+                (620, SDP, false),
+            ],
             "198.51.100.7:900",
         );
     }
@@ -157,7 +165,12 @@ mod tests {
     fn in_the_window_the_better_source_wins() {
         check(
             &mut latch(),
-            &[(0, "203.0.113.9:5", true), (20, "192.0.2.1:4444", true), (40, "203.0.113.9:5", false), (60, SDP, true)],
+            &[
+                (0, "203.0.113.9:5", true),
+                (20, "192.0.2.1:4444", true),
+                (40, "203.0.113.9:5", false),
+                (60, SDP, true),
+            ],
             SDP,
         );
     }
@@ -165,7 +178,11 @@ mod tests {
     #[test]
     fn a_new_description_opens_the_window_again() {
         let mut latch = latch();
-        check(&mut latch, &[(0, "198.51.100.7:900", true), (700, "198.51.100.7:900", true)], "198.51.100.7:900");
+        check(
+            &mut latch,
+            &[(0, "198.51.100.7:900", true), (700, "198.51.100.7:900", true)],
+            "198.51.100.7:900",
+        );
         latch.signalled(address(SDP), true, true);
         assert_eq!(latch.target(), Some(address("198.51.100.7:900")), "the learnt address stays in use");
         check(&mut latch, &[(800, "198.51.100.7:902", true)], "198.51.100.7:902");

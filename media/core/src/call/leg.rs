@@ -174,7 +174,14 @@ impl Route {
                 *entry = at as u8;
             }
         }
-        Route { leg, line, open: flow.open, extensions: flow.extensions.clone(), payloads: flow.payloads.clone(), table }
+        Route {
+            leg,
+            line,
+            open: flow.open,
+            extensions: flow.extensions.clone(),
+            payloads: flow.payloads.clone(),
+            table,
+        }
     }
 
     /// What becomes of a payload type.
@@ -291,7 +298,8 @@ impl Leg {
             return Some(*line);
         }
         let announced = self.lines().find(|(_, line)| line.ssrcs.contains(&ssrc));
-        let found = announced.or_else(|| self.lines().find(|(_, line)| line.payload_types.contains(&payload_type)));
+        let found =
+            announced.or_else(|| self.lines().find(|(_, line)| line.payload_types.contains(&payload_type)));
         let index = found?.0;
         let by_ssrc = &mut self.secure.as_mut()?.by_ssrc;
         if by_ssrc.len() >= MAX_SOURCES {

@@ -193,6 +193,11 @@ impl Session {
         self.pairs.is_empty()
     }
 
+    /// Whether the session knows a leg: one that a refused exchange made is of no use.
+    pub fn has(&self, leg: LegId) -> bool {
+        self.end(leg).is_some()
+    }
+
     /// What an end is called.
     pub fn names(&self, leg: LegId) -> Names {
         let Some(end) = self.end(leg) else { return Names::default() };

@@ -26,7 +26,7 @@ impl PortPool {
         let even = u32::from(first) + u32::from(first % 2);
         let mut free: VecDeque<u16> = (even..)
             .step_by(2)
-            .take_while(|port| port + 1 <= u32::from(last))
+            .take_while(|port| *port < u32::from(last))
             .skip(index)
             .step_by(count)
             .filter_map(|port| u16::try_from(port).ok())

@@ -147,7 +147,8 @@ mod tests {
     use rand::rngs::StdRng;
     use std::time::Duration;
 
-    const MAP: PayloadMap = PayloadMap { from: 0, to: 8, from_clock: 8000, to_clock: 8000, payload: Payload::Media };
+    const MAP: PayloadMap =
+        PayloadMap { from: 0, to: 8, from_clock: 8000, to_clock: 8000, payload: Payload::Media };
 
     fn sink() -> Sink {
         Sink::new(77, &mut StdRng::seed_from_u64(3))

@@ -86,7 +86,7 @@ mod tests {
             ulaw_to_alaw(&mut payload);
             let after = alaw_to_linear(payload[0]) * 2;
             assert!((before - after).abs() <= 4 + before.abs() / 16, "{octet:#x}: {before} {after}");
-            assert_eq!(before.signum() * after.signum() >= 0, true, "{octet:#x} changed its sign");
+            assert!(before.signum() * after.signum() >= 0, "{octet:#x} changed its sign");
             alaw_to_ulaw(&mut payload);
             let again = ulaw_to_linear(payload[0]);
             assert!((before - again).abs() <= 4 + before.abs() / 16, "{octet:#x}: {before} {again}");

@@ -86,11 +86,16 @@ impl<S: Sockets> Engine<S> {
         key
     }
 
-    /// A refused first offer leaves no call behind; a refused later one leaves the call as it was.
+    /// A refused exchange leaves nothing behind: neither the legs it made nor, if it was the first, the call.
     fn after_failure(&mut self, now: Instant, key: usize) {
-        let never_used = |leg: &LegKey| self.paths.legs.get(*leg).is_none_or(|leg| leg.lines().all(|(_, line)| line.routes.is_empty()));
         let Some(call) = self.calls.get(key) else { return };
-        if call.legs.iter().all(|(_, leg)| never_used(leg)) && call.session.is_empty() {
+        let over = call.session.is_empty();
+        let orphans: Vec<LegKey> =
+            call.legs.iter().filter(|(id, _)| over || !call.session.has(*id)).map(|(_, leg)| *leg).collect();
+        for leg in orphans {
+            self.remove_leg(now, leg);
+        }
+        if over {
             self.remove_call(now, key);
         }
     }
@@ -147,8 +152,11 @@ impl<S: Sockets> Engine<S> {
                 self.apply_flow(keys, side, line);
             }
             if plan.answered
-                && let Some(heard) =
-                    self.paths.legs.get_mut(keys[1 - sender]).and_then(|leg| leg.line_mut(line.ends[1 - sender].index))
+                && let Some(heard) = self
+                    .paths
+                    .legs
+                    .get_mut(keys[1 - sender])
+                    .and_then(|leg| leg.line_mut(line.ends[1 - sender].index))
             {
                 heard.floor.answered(keys[sender]);
             }

@@ -154,7 +154,14 @@ impl<S: Sockets> Engine<S> {
     }
 
     /// Hands an accepted RTP packet to [`Paths::rtp_received`] and tells what it brought.
-    fn rtp_received(&mut self, now: Instant, key: LegKey, line: usize, packet: Packet, header: &mut rtp::Header) {
+    fn rtp_received(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        line: usize,
+        packet: Packet,
+        header: &mut rtp::Header,
+    ) {
         let Some(heard) = self.paths.rtp_received(now, key, line, packet, header) else { return };
         if let Some(call) = self.calls.get_mut(heard.call) {
             call.last_rtp = now;
@@ -176,7 +183,9 @@ impl<S: Sockets> Engine<S> {
 
     fn drive_ice(&mut self, now: Instant, key: LegKey) {
         loop {
-            let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+            let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else {
+                return;
+            };
             match secure.ice.poll_event() {
                 Some(IceEvent::Admitted(address)) => self.admit(key, address),
                 Some(IceEvent::Selected(address)) => {
@@ -237,13 +246,19 @@ impl<S: Sockets> Engine<S> {
         loop {
             match event.take() {
                 Some(DtlsEvent::Connected((send, receive))) => {
-                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut())
+                    else {
+                        return;
+                    };
                     secure.srtp = Some(SrtpContext::new(&send, &receive));
                     self.paths.stats.dtls_connected += 1;
                     self.tell(key, EventKind::DtlsConnected);
                 }
                 Some(DtlsEvent::Failed(why)) => {
-                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
+                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut())
+                    else {
+                        return;
+                    };
                     secure.dtls_failed = true;
                     secure.srtp = None;
                     self.paths.stats.dtls_failed += 1;
@@ -264,7 +279,7 @@ impl<S: Sockets> Engine<S> {
         let to = secure.dtls_source.or(secure.selected);
         let dtls = secure.dtls.as_mut()?;
         // RFC 8842 §5.4: a client waits for ICE; before there is an address a flight would be lost.
-        let Some(to) = to else { return None };
+        let to = to?;
         if dtls.role() == DtlsRole::Client
             && dtls.poll_timeout().is_none()
             && let Some(failure) = dtls.handle_timeout(now)

@@ -31,9 +31,9 @@ use crate::call::offer_answer::Session;
 use crate::call::plan::LegId;
 use crate::call::port_pool::PortPool;
 use crate::dtls::{Certificate, DtlsConfig, DtlsFailure};
-use crate::ice::IceState;
 use crate::forward::Paths;
 pub use crate::forward::Transmit;
+use crate::ice::IceState;
 use crate::packet::Pool;
 use crate::sockets::{OpenError, SocketId, SocketUse, Sockets};
 use crate::stats::Stats;
@@ -181,8 +181,8 @@ impl<S: Sockets> Engine<S> {
         unix_now: Duration,
     ) -> Result<Engine<S>, OpenError> {
         let mut rng = StdRng::from_seed(seed);
-        let dtls_config =
-            DtlsConfig::new(settings.dtls_12_only).map_err(|failure| OpenError::Failed(failure.to_string()))?;
+        let dtls_config = DtlsConfig::new(settings.dtls_12_only)
+            .map_err(|failure| OpenError::Failed(failure.to_string()))?;
         let (shared, first_pair) = open_shared(&mut sockets, &settings)?;
         let ports = PortPool::new(first_pair, settings.port_max, settings.share, &mut rng);
         let mut engine = Engine {
@@ -265,7 +265,9 @@ impl<S: Sockets> Engine<S> {
         let Some(call) = self.calls.get(leg.call) else { return };
         let call_id = Arc::clone(&call.id);
         match &kind {
-            EventKind::DtlsFailed(why) => tracing::warn!(call_id = &*call_id, leg = leg.id.0, %why, "DTLS failed"),
+            EventKind::DtlsFailed(why) => {
+                tracing::warn!(call_id = &*call_id, leg = leg.id.0, %why, "DTLS failed")
+            }
             EventKind::Dtmf(_) => tracing::debug!(call_id = &*call_id, leg = leg.id.0, "DTMF"),
             kind => tracing::info!(call_id = &*call_id, leg = leg.id.0, ?kind, "media"),
         }
@@ -299,7 +301,10 @@ fn open_shared<S: Sockets>(sockets: &mut S, settings: &Settings) -> Result<(Vec<
                 // A host without IPv6 is no fault.
                 Err(_) if bind == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !shared.is_empty() => break,
                 Err(error) => {
-                    return Err(OpenError::Failed(format!("media port {}: {error}", SocketAddr::new(bind, wanted))));
+                    return Err(OpenError::Failed(format!(
+                        "media port {}: {error}",
+                        SocketAddr::new(bind, wanted)
+                    )));
                 }
             }
         }

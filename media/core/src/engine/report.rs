@@ -24,7 +24,8 @@ impl<S: Sockets> Engine<S> {
     /// What is known of a call, or of the ends that `query` names.
     pub(super) fn report(&self, now: Instant, key: usize, query: Option<&Query>) -> Option<CallReport> {
         let call = self.calls.get(key)?;
-        let mut report = CallReport { created: call.created, last_signal: call.last_signal, ..CallReport::default() };
+        let mut report =
+            CallReport { created: call.created, last_signal: call.last_signal, ..CallReport::default() };
         for (id, leg) in &call.legs {
             let Some(leg) = self.paths.legs.get(*leg) else { continue };
             let names = call.session.names(*id);
@@ -70,8 +71,9 @@ impl<S: Sockets> Engine<S> {
     }
 
     fn streams(&self, now: Instant, leg: &Leg, line: &Line) -> Vec<StreamReport> {
-        let last_packet =
-            line.last_rtp.map_or(0, |at| self.unix(now).saturating_sub(now.saturating_duration_since(at)).as_secs());
+        let last_packet = line
+            .last_rtp
+            .map_or(0, |at| self.unix(now).saturating_sub(now.saturating_duration_since(at)).as_secs());
         if let Some(secure) = &leg.secure {
             return vec![StreamReport {
                 local_port: secure.port,
@@ -89,11 +91,15 @@ impl<S: Sockets> Engine<S> {
             advertised_endpoint: port.latch.announced(),
             crypto_suite: None,
             last_packet: if kind == "RTP" { last_packet } else { 0 },
-            flags: [Some(kind), port.latch.announced().map(|_| "filled"), port.latch.is_fixed().then_some("confirmed")]
-                .into_iter()
-                .flatten()
-                .map(str::to_owned)
-                .collect(),
+            flags: [
+                Some(kind),
+                port.latch.announced().map(|_| "filled"),
+                port.latch.is_fixed().then_some("confirmed"),
+            ]
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect(),
             stats,
         };
         let rtp = line.rtp.as_ref().map(|port| stream(port, "RTP", line.received));
@@ -108,7 +114,10 @@ impl<S: Sockets> Engine<S> {
         let integer = |value: u64| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
         let current = vec![
             ("sessionstotal".to_owned(), integer(self.calls.len() as u64)),
-            ("mediastreams".to_owned(), integer(self.paths.legs.iter().map(|(_, leg)| leg.lines().count() as u64).sum())),
+            (
+                "mediastreams".to_owned(),
+                integer(self.paths.legs.iter().map(|(_, leg)| leg.lines().count() as u64).sum()),
+            ),
             ("portsfree".to_owned(), integer(2 * free as u64)),
             ("portstotal".to_owned(), integer(2 * self.ports.total() as u64)),
         ];

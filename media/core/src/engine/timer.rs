@@ -20,7 +20,8 @@ impl<S: Sockets> Engine<S> {
             }
             self.timers.pop();
             let current = self
-                .paths.legs
+                .paths
+                .legs
                 .get_mut(key)
                 .filter(|leg| leg.serial == serial && leg.scheduled == Some(at))
                 .is_some_and(|leg| {

@@ -203,7 +203,13 @@ impl<S: Sockets> Engine<S> {
         Some(LocalLeg { address: leg.address, session_id: leg.session_id, cname: leg.cname.clone(), secure })
     }
 
-    fn open_line(&mut self, now: Instant, key: LegKey, index: usize, kind: MediaKind) -> Result<LocalMedia, Failure> {
+    fn open_line(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        index: usize,
+        kind: MediaKind,
+    ) -> Result<LocalMedia, Failure> {
         if index >= MAX_LINES {
             return Err(Failure { cause: Cause::NotAcceptable, reason: "too many media lines".to_owned() });
         }

@@ -180,7 +180,11 @@ pub(super) fn settings() -> Settings {
 /// PCMU both ways, and telephone-event.
 pub(super) fn voice() -> FlowPlan {
     let map = |from, to, payload| PayloadMap { from, to, from_clock: 8000, to_clock: 8000, payload };
-    FlowPlan { open: true, payloads: vec![map(0, 0, Payload::Media), map(101, 101, Payload::Dtmf)], extensions: vec![] }
+    FlowPlan {
+        open: true,
+        payloads: vec![map(0, 0, Payload::Media), map(101, 101, Payload::Dtmf)],
+        extensions: vec![],
+    }
 }
 
 impl Bed {
@@ -193,8 +197,9 @@ impl Bed {
         let now = crate::testing::start();
         let sockets = FakeSockets::default();
         let dtls_config = DtlsConfig::new(settings.dtls_12_only).expect("a configuration");
-        let mut engine = Engine::new(settings, sockets.clone(), rng.random(), now, Duration::from_secs(1_700_000_000))
-            .expect("an engine");
+        let mut engine =
+            Engine::new(settings, sockets.clone(), rng.random(), now, Duration::from_secs(1_700_000_000))
+                .expect("an engine");
         let call = engine.new_call(now, "call-1");
         let phones = [Phone::new(a, "192.0.2.1:4000", &mut rng), Phone::new(b, "203.0.113.2:5000", &mut rng)];
         Bed {
@@ -229,12 +234,19 @@ impl Bed {
 
     /// Asks the engine for the leg, as a session does.
     pub(super) fn open_leg(&mut self, side: usize, restart_ice: bool) {
-        let request = LegRequest { kind: self.phones[side].kind, announce: None, interface: None, family: None, restart_ice };
+        let request = LegRequest {
+            kind: self.phones[side].kind,
+            announce: None,
+            interface: None,
+            family: None,
+            restart_ice,
+        };
         let mut provider = Provider { engine: &mut self.engine, call: self.call, now: self.now };
         let id = LegId(side as u32);
         let local = provider.leg(id, &request).expect("a leg");
         let media = provider.media(id, 0, MediaKind::Audio).expect("a line");
-        let key = self.engine.calls[self.call].legs.iter().find(|(leg, _)| *leg == id).expect("it is there").1;
+        let key =
+            self.engine.calls[self.call].legs.iter().find(|(leg, _)| *leg == id).expect("it is there").1;
         let phone = &mut self.phones[side];
         phone.key = Some(key);
         phone.relay_port = media.port;
@@ -243,7 +255,8 @@ impl Bed {
             // The relay answers the first browser and offers to the second.
             let controlling = side == 0;
             if phone.ice.is_none() || restart_ice {
-                let mut ice = IceAgent::new(&phone.credentials, phone.address, controlling, false, 7).expect("an agent");
+                let mut ice = IceAgent::new(&phone.credentials, phone.address, controlling, false, 7)
+                    .expect("an agent");
                 ice.set_remote_credentials(self.now, &relay);
                 for candidate in &secure.candidates {
                     ice.add_remote_candidate(&candidate.to_string());
@@ -292,7 +305,8 @@ impl Bed {
             let rtcp = SocketAddr::new(phone.announced.ip(), phone.announced.port() + 1);
             LineEnd {
                 index: 0,
-                remote: (phone.kind == LegKind::Legacy).then_some(RemoteAddress { rtp: phone.announced, rtcp }),
+                remote: (phone.kind == LegKind::Legacy)
+                    .then_some(RemoteAddress { rtp: phone.announced, rtcp }),
                 wants: true,
                 sends: true,
                 mid: None,
@@ -408,7 +422,8 @@ impl Bed {
         if self.rng.random_range(0..100) < self.weather.loss {
             return;
         }
-        let delay = 5 + if self.weather.jitter == 0 { 0 } else { self.rng.random_range(0..self.weather.jitter) };
+        let delay =
+            5 + if self.weather.jitter == 0 { 0 } else { self.rng.random_range(0..self.weather.jitter) };
         self.order += 1;
         let at = self.now + Duration::from_millis(delay);
         self.flights.push(Flight { at, order: self.order, from, to, octets });
@@ -457,7 +472,11 @@ impl Bed {
                 packet.fill(octets).expect("it fits");
                 if phone.kind == LegKind::Browser {
                     let Some(srtp) = phone.srtp.as_mut() else { return };
-                    let opened = if kind == Kind::Rtp { srtp.unprotect(&mut packet) } else { srtp.unprotect_rtcp(&mut packet) };
+                    let opened = if kind == Kind::Rtp {
+                        srtp.unprotect(&mut packet)
+                    } else {
+                        srtp.unprotect_rtcp(&mut packet)
+                    };
                     opened.expect("what the relay sends is authentic");
                 }
                 if kind == Kind::Rtcp {
@@ -513,7 +532,10 @@ impl Bed {
             bed.phones.iter().all(|phone| {
                 phone.kind == LegKind::Legacy
                     || (phone.srtp.is_some()
-                        && phone.key.and_then(|key| bed.engine.paths.legs[key].secure.as_ref()?.srtp.as_ref()).is_some())
+                        && phone
+                            .key
+                            .and_then(|key| bed.engine.paths.legs[key].secure.as_ref()?.srtp.as_ref())
+                            .is_some())
             })
         };
         while !ready(self) {
@@ -528,5 +550,7 @@ fn role(side: usize) -> crate::srtp::DtlsRole {
 }
 
 pub(super) fn speech(side: usize, number: u8) -> Vec<u8> {
-    (0..160u8).map(|octet| octet.wrapping_mul(3).wrapping_add(number).wrapping_add(side as u8 * 100)).collect()
+    (0..160u8)
+        .map(|octet| octet.wrapping_mul(3).wrapping_add(number).wrapping_add(side as u8 * 100))
+        .collect()
 }

@@ -61,13 +61,21 @@ fn browsers_connect_over_a_bad_network() {
 #[test]
 fn a_wrong_certificate_gets_no_media() {
     for browser in 0..2 {
-        let mut bed = Bed::new(if browser == 0 { Browser } else { Legacy }, if browser == 1 { Browser } else { Legacy }, 4);
+        let mut bed = Bed::new(
+            if browser == 0 { Browser } else { Legacy },
+            if browser == 1 { Browser } else { Legacy },
+            4,
+        );
         bed.phones[browser].fingerprint[3] ^= 1;
         bed.connect();
         bed.run(Duration::from_secs(10));
         bed.talk(5);
         assert!(bed.phones.iter().all(|phone| phone.heard.is_empty()));
-        assert!(bed.events.iter().any(|event| matches!(event.kind, EventKind::DtlsFailed(_))), "{:?}", bed.events);
+        assert!(
+            bed.events.iter().any(|event| matches!(event.kind, EventKind::DtlsFailed(_))),
+            "{:?}",
+            bed.events
+        );
     }
 }
 
@@ -85,7 +93,8 @@ fn connected(a: LegKind, b: LegKind) -> Bed {
 
 #[test]
 fn dtls_can_be_held_to_1_2_and_ice_to_lite() {
-    for settings in [Settings { dtls_12_only: true, ..settings() }, Settings { ice_lite: true, ..settings() }] {
+    for settings in [Settings { dtls_12_only: true, ..settings() }, Settings { ice_lite: true, ..settings() }]
+    {
         let mut bed = Bed::with_settings(Browser, Legacy, 2, settings);
         bed.connect();
         bed.settle(Duration::from_secs(5));
@@ -184,7 +193,11 @@ fn a_stranger_cannot_speak_into_a_call() {
     let key = bed.phones[1].key.expect("a leg");
     assert_eq!(bed.engine.paths.legs[key].dropped, 1, "counted against the leg it was meant for");
     bed.talk(3);
-    assert!(bed.phones.iter().all(|phone| phone.heard.len() == 6 && !phone.payloads().contains(&b"stolen".to_vec())));
+    assert!(
+        bed.phones
+            .iter()
+            .all(|phone| phone.heard.len() == 6 && !phone.payloads().contains(&b"stolen".to_vec()))
+    );
 }
 
 #[test]
@@ -233,9 +246,13 @@ fn telephone_events_pass_and_are_told_once() {
     let keys: Vec<_> = bed.events.iter().filter(|event| matches!(event.kind, EventKind::Dtmf(_))).collect();
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0].kind, EventKind::Dtmf(5));
-    let events: Vec<_> = bed.phones[1].heard.iter().filter(|heard| heard.header.payload_type == 101).collect();
+    let events: Vec<_> =
+        bed.phones[1].heard.iter().filter(|heard| heard.header.payload_type == 101).collect();
     assert_eq!(events.len(), 5);
-    assert!(events.iter().all(|heard| heard.header.timestamp == events[0].header.timestamp), "one event, one timestamp");
+    assert!(
+        events.iter().all(|heard| heard.header.timestamp == events[0].header.timestamp),
+        "one event, one timestamp"
+    );
 }
 
 #[test]
@@ -304,7 +321,11 @@ fn malformed_datagrams_do_no_harm() {
     bed.talk(1);
     let samples = samples(&mut bed);
     let stranger: SocketAddr = "203.0.113.66:5000".parse().expect("an address");
-    let ends = [relay_end(&bed, 0), relay_end(&bed, 1), SocketAddr::new(RELAY.parse().expect("an address"), bed.phones[1].relay_port + 1)];
+    let ends = [
+        relay_end(&bed, 0),
+        relay_end(&bed, 1),
+        SocketAddr::new(RELAY.parse().expect("an address"), bed.phones[1].relay_port + 1),
+    ];
     let mut rng = rand::rngs::StdRng::seed_from_u64(9);
     for to in ends {
         let owner = if to == ends[0] { bed.phones[0].address } else { bed.phones[1].address };
@@ -341,17 +362,23 @@ fn samples(bed: &mut Bed) -> Vec<Vec<u8>> {
     Header::new(0, 1, 1, 1).start(&mut rtp, &[0; 160]).expect("it fits");
     let credentials = bed.phones[0].credentials.clone();
     let mut ice = IceAgent::new(&credentials, bed.phones[0].address, true, false, 1).expect("an agent");
-    let relay = &bed.engine.paths.legs[bed.phones[0].key.expect("a leg")].secure.as_ref().expect("a browser").credentials;
+    let relay = &bed.engine.paths.legs[bed.phones[0].key.expect("a leg")]
+        .secure
+        .as_ref()
+        .expect("a browser")
+        .credentials;
     ice.set_remote_credentials(bed.now, relay);
     ice.add_remote_candidate("1 1 udp 1 192.0.2.9 9 typ host");
     ice.handle_timeout(bed.now);
     let (_, stun) = ice.poll_transmit().expect("a check");
     let config = crate::dtls::DtlsConfig::new(false).expect("a configuration");
-    let mut dtls = crate::dtls::Dtls::new(&config, &bed::certificate(), crate::srtp::DtlsRole::Client, bed.now);
+    let mut dtls =
+        crate::dtls::Dtls::new(&config, &bed::certificate(), crate::srtp::DtlsRole::Client, bed.now);
     dtls.handle_timeout(bed.now);
     let mut hello = Vec::new();
     dtls.poll(|record| hello.push(record.to_vec()));
-    let rtcp = [0x81, 201, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let rtcp =
+        [0x81, 201, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut samples = vec![rtp.as_slice().to_vec(), stun, rtcp.to_vec()];
     samples.append(&mut hello);
     samples
