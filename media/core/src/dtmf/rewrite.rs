@@ -187,6 +187,32 @@ mod tests {
         assert_eq!(all.iter().filter(|(marker, ..)| *marker).count(), 1);
     }
 
+    /// At the border Chromium reports the full segment, then begins the next one at the current timestamp.
+    #[test]
+    fn joins_the_segments_of_chromium() {
+        for end_at_the_border in [false, true] {
+            let mut rewriter = EventRewriter::new(126, 48_000, 8000);
+            let reports: [(u32, u16, bool); 6] = [
+                (0, 64_320, false),
+                (0, 65_280, false),
+                (0, 65_535, end_at_the_border),
+                (66_240, 705, end_at_the_border),
+                (66_240, 960, true),
+                (66_240, 960, true),
+            ];
+            let mut durations = Vec::new();
+            for (n, (timestamp, duration, end)) in reports.into_iter().enumerate() {
+                let mut header = Header::new(110, n as u16, timestamp, 1);
+                header.marker = n == 0;
+                let event = Event { code: 9, end, volume: 10, duration };
+                let (mut p, mut header) = packet(header, event);
+                durations.push(rewriter.rewrite(&mut p, &mut header, 500 + timestamp / 6).unwrap().duration);
+                assert_eq!((header.timestamp, header.marker), (500, n == 0));
+            }
+            assert_eq!(durations, [10_720, 10_880, 10_922, 11_157, 11_200, 11_200]);
+        }
+    }
+
     #[test]
     fn the_next_key_has_its_own_timestamp_and_late_ends_are_dropped() {
         let mut rewriter = EventRewriter::new(126, 8000, 8000);

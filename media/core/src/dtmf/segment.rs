@@ -7,6 +7,9 @@ use crate::rtp::Header;
 /// The longest duration of one segment.
 const LONGEST: u64 = 0xffff;
 
+/// How far behind the border a sender may begin the next segment: more than the 120 ms of the longest Opus packet.
+const LATE_BORDER: u32 = 0x2000;
+
 /// Cuts the growing duration of one outgoing event into segments.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Segmenter {
@@ -90,12 +93,16 @@ impl Incoming {
         }
     }
 
-    /// The next segment: no E bit before, no marker, and it begins where the last one ended or could at most. A segment
-    /// that is far from full has none: there the ends of one press and the beginning of the next were lost.
+    /// The next segment: no marker, and it begins where the last one ended or could at most. A segment that is far from
+    /// full has none: there the ends of one press and the beginning of the next were lost.
+    ///
+    /// Chromium begins a segment at the packet after the border instead of on it, and may set the E bit on the full
+    /// one before.
     fn continues(&self, header: &Header, event: Event, ahead: u32) -> bool {
-        let borders = u32::from(self.longest)..=LONGEST as u32;
-        let full = self.longest > u16::MAX / 2;
-        event.code == self.code && full && !self.ended && !header.marker && borders.contains(&ahead)
+        let full = u64::from(self.longest) == LONGEST;
+        let going_on = full || (!self.ended && self.longest > u16::MAX / 2);
+        let borders = u32::from(self.longest)..=LONGEST as u32 + LATE_BORDER;
+        event.code == self.code && going_on && !header.marker && borders.contains(&ahead)
     }
 
     /// Takes a packet of [`Relation::Same`] and returns the units that it reports since the event began.
