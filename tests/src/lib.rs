@@ -9,6 +9,7 @@
 //! | [`devtools`], [`chromium`], [`page`] | a real browser and the softphone page in it |
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
+//! | [`subject`] | whom the conformance tests judge: ours or Kamailio |
 #![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
 
 pub mod baresip;
@@ -19,5 +20,6 @@ pub mod page;
 pub mod phone;
 pub mod process;
 pub mod sip;
+pub mod subject;
 pub mod tone;
 pub mod wait;

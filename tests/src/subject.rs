@@ -1,0 +1,194 @@
+//! Who is judged by the conformance tests: ours, or Kamailio, the same tests for both. `SUBJECT=kamailio` chooses.
+//!
+//! The tests speak only the network, so a test that both pass says something about RFC 3261 and not about our reading of it.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::baresip::Account;
+use crate::chromium::find;
+use crate::gateway::{DOMAIN, Gateway, free_ports, host_address};
+use crate::phone::Phone;
+use crate::process::Process;
+use crate::wait::{self, PATIENCE};
+
+/// A running proxy and registrar for [`DOMAIN`], reached over UDP.
+#[derive(Debug)]
+pub enum Subject {
+    /// The gateway of this project.
+    Causeway(Box<Gateway>),
+    /// Debian's Kamailio with a configuration of the same behaviour.
+    Kamailio(Kamailio),
+}
+
+impl Subject {
+    /// Starts the subject that the environment variable `SUBJECT` names, ours without one.
+    pub async fn start() -> Result<Self> {
+        match std::env::var("SUBJECT").as_deref() {
+            Err(_) | Ok("causeway") => Ok(Self::Causeway(Box::new(Gateway::start().await?))),
+            Ok("kamailio") => Ok(Self::Kamailio(Kamailio::start().await?)),
+            Ok(other) => bail!("SUBJECT={other}: known are causeway and kamailio"),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn proxy(&self) -> SocketAddr {
+        match self {
+            Self::Causeway(gateway) => gateway.proxy(),
+            Self::Kamailio(kamailio) => SocketAddr::new(host_address(), kamailio.port),
+        }
+    }
+
+    /// A phone with an account, not registered.
+    pub async fn phone(&self, user: &str) -> Result<Phone> {
+        let account = match self {
+            Self::Causeway(gateway) => gateway.account(user, PASSWORD)?,
+            Self::Kamailio(_) => {
+                Account { user: user.into(), password: PASSWORD.into(), domain: DOMAIN.into() }
+            }
+        };
+        Phone::new(account, self.proxy()).await
+    }
+
+    /// A phone that is registered.
+    pub async fn registered(&self, user: &str) -> Result<Phone> {
+        let mut phone = self.phone(user).await?;
+        let answer = phone.register(300).await?;
+        match answer.status() {
+            Some(200) => Ok(phone),
+            _ => bail!("not registered: {answer}"),
+        }
+    }
+}
+
+/// The password of every account.
+const PASSWORD: &str = "one-for-all-9";
+
+/// A running Kamailio.
+#[derive(Debug)]
+pub struct Kamailio {
+    port: u16,
+    process: Process,
+    _folder: TempDir,
+}
+
+impl Kamailio {
+    async fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let [port] = free_ports()?;
+        let file = folder.path().join("kamailio.cfg");
+        let text = CONFIGURATION
+            .replace("@ADDRESS@", &host_address().to_string())
+            .replace("@PORT@", &port.to_string())
+            .replace("@FOLDER@", &folder.path().display().to_string())
+            .replace("@DOMAIN@", DOMAIN)
+            .replace("@PASSWORD@", PASSWORD);
+        fs::write(&file, text)?;
+        let (file, home) = (file.display().to_string(), folder.path().display().to_string());
+        let arguments = ["-DD", "-E", "-f", &file, "-Y", &home, "-m", "64", "-M", "8"];
+        let process = Process::start(&find(&["kamailio"])?, &arguments, &[], folder.path())?;
+        let kamailio = Self { port, process: process, _folder: folder };
+        kamailio.ready().await?;
+        Ok(kamailio)
+    }
+
+    /// Waits until it answers an OPTIONS.
+    async fn ready(&self) -> Result<()> {
+        let nobody = Account { user: "nobody".into(), password: String::new(), domain: DOMAIN.into() };
+        let proxy = SocketAddr::new(host_address(), self.port);
+        wait::until("Kamailio to answer", PATIENCE, || async {
+            let mut phone = Phone::new(nobody.clone(), proxy).await?;
+            let request = phone.request("OPTIONS", &format!("sip:{DOMAIN}"), &format!("sip:{DOMAIN}"));
+            phone.send(&request).await?;
+            let answer =
+                phone.receive_within("an answer", std::time::Duration::from_millis(300), |_| true).await;
+            Ok(answer.is_ok().then_some(()))
+        })
+        .await
+        .with_context(|| format!("Kamailio did not start:\n{}", self.process.tail()))
+    }
+}
+
+/// Kamailio set up as the gateway sets itself up: one domain, digest, record-routing, parallel forking.
+const CONFIGURATION: &str = r#"#!KAMAILIO
+debug=0
+log_stderror=yes
+fork=yes
+children=2
+disable_tcp=yes
+auto_aliases=no
+dns=no
+rev_dns=no
+use_dns_cache=off
+alias="@DOMAIN@"
+listen=udp:@ADDRESS@:@PORT@
+
+loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "textops.so"
+loadmodule "siputils.so"
+loadmodule "sanity.so"
+loadmodule "auth.so"
+loadmodule "kex.so"
+
+modparam("usrloc", "db_mode", 0)
+modparam("usrloc", "use_domain", 1)
+modparam("registrar", "max_contacts", 10)
+modparam("registrar", "min_expires", 60)
+modparam("registrar", "max_expires", 3600)
+modparam("registrar", "default_expires", 3600)
+
+request_route {
+	if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
+	if (!sanity_check("17895", "7")) exit;
+	if (is_method("OPTIONS") && uri==myself && $rU==$null) { sl_send_reply("200", "Keepalive"); exit; }
+	if (is_method("CANCEL")) {
+		if (t_check_trans()) t_relay();
+		else sl_send_reply("481", "Call/Transaction Does Not Exist");
+		exit;
+	}
+	if (!is_method("ACK")) {
+		if (t_precheck_trans()) { t_check_trans(); exit; }
+		t_check_trans();
+	}
+	if (has_totag()) {
+		if (loose_route()) { t_relay(); exit; }
+		if (is_method("ACK")) { if (t_check_trans()) t_relay(); exit; }
+		sl_send_reply("404", "Not here");
+		exit;
+	}
+	if (is_method("REGISTER") || from_uri==myself) {
+		if (!pv_auth_check("@DOMAIN@", "@PASSWORD@", "0", "1")) {
+			if (is_method("REGISTER")) www_challenge("@DOMAIN@", "1");
+			else proxy_challenge("@DOMAIN@", "1");
+			exit;
+		}
+		if (!is_method("REGISTER")) consume_credentials();
+	}
+	remove_hf("Route");
+	if (is_method("INVITE|SUBSCRIBE")) record_route();
+	if (is_method("REGISTER")) { if (!save("location")) sl_reply_error(); exit; }
+	if ($rU == $null) { sl_send_reply("484", "Address Incomplete"); exit; }
+	if (!uri==myself) { sl_send_reply("403", "Not relaying"); exit; }
+	if (!lookup("location")) {
+		switch ($rc) {
+			case -1:
+			case -3:
+				t_newtran(); t_reply("404", "Not Found"); exit;
+			case -2:
+				sl_send_reply("405", "Method Not Allowed"); exit;
+		}
+	}
+	if (!t_relay()) sl_reply_error();
+}
+"#;

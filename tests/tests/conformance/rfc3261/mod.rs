@@ -1,0 +1,7 @@
+//! SIP: Session Initiation Protocol.
+
+mod section_08;
+mod section_10;
+mod section_16;
+mod section_17;
+mod section_18;

@@ -1,0 +1,216 @@
+//! RFC 3261 §16: Proxy Behavior.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use e2e::phone::{Dialog, set};
+use e2e::subject::Subject;
+
+const SDP: &str =
+    "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n";
+
+/// §16.3 step 3: Max-Forwards 0 is answered 483 and not forwarded.
+#[tokio::test]
+async fn the_last_hop_is_refused() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    let mut request = alice.request("MESSAGE", &bob.aor(), &bob.aor());
+    set(&mut request, "Max-Forwards", "0".into());
+    assert_eq!(alice.transact(request).await?.status(), Some(483));
+    assert!(bob.drain().await?.iter().all(|m| m.method() != Some("MESSAGE")));
+    Ok(())
+}
+
+/// §16.6: a request goes on with Max-Forwards lowered, our Via on top of the others, the Request-URI of the contact, and
+/// everything it does not know as it was.
+#[tokio::test]
+async fn a_request_is_forwarded() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    let mut request = alice.request("MESSAGE", &bob.aor(), &bob.aor());
+    request.headers.push(("X-Unknown".into(), "  kept; as=\"it is\" ,".trim().into()));
+    request.headers.push(("Content-Type".into(), "text/plain".into()));
+    request.body = "hello\r\n".into();
+    let sent = request.clone();
+    let (response, received) = tokio::join!(alice.transact(request), async {
+        let received = bob.receive("the message", |m| m.method() == Some("MESSAGE")).await?;
+        bob.answer(&received, 200, "OK", "b1", "").await?;
+        anyhow::Ok(received)
+    });
+    let (response, received) = (response?, received?);
+    assert_eq!(response.status(), Some(200), "{response}");
+    assert_eq!(received.header("Max-Forwards"), "69");
+    assert_eq!(received.header("X-Unknown"), sent.header("X-Unknown"));
+    assert_eq!(received.body, "hello\r\n");
+    assert!(received.uri().is_some_and(|uri| uri.starts_with(&bob.contact())), "{received}");
+    assert_eq!(received.all("Via").flat_map(|v| v.split(',')).count(), 2, "{received}");
+    assert_eq!(response.all("Via").flat_map(|v| v.split(',')).count(), 1, "{response}");
+    // §16.6 step 8: the branch begins with the magic cookie.
+    assert!(received.parameter("Via", "branch").is_some_and(|branch| branch.starts_with("z9hG4bK")));
+    // A password is for the proxy alone.
+    assert_eq!(received.all("Proxy-Authorization").count(), 0, "{received}");
+    Ok(())
+}
+
+/// §16.6 step 4, §16.12: the proxy stays on the path of the dialog in both directions, and goes by the route.
+#[tokio::test]
+async fn a_dialog_passes_by_its_record_route() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    let invite = alice.invite(&bob.aor(), SDP);
+    let (ok, invited) = tokio::join!(alice.transact(invite.clone()), async {
+        let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
+        bob.answer(&invited, 200, "OK", "b1", SDP).await?;
+        anyhow::Ok(invited)
+    });
+    let (ok, invited) = (ok?, invited?);
+    assert_eq!(ok.status(), Some(200), "{ok}");
+    assert!(!ok.header("Record-Route").is_empty() && ok.header("Record-Route").contains(";lr"), "{ok}");
+    let mut caller = Dialog::of_caller(&invite, &ok);
+    let ack = caller.request(&mut alice, "ACK");
+    alice.send(&ack).await?;
+    bob.receive("the ACK", |m| m.method() == Some("ACK")).await?;
+    let mut callee = Dialog::of_callee(&invited, "b1");
+    let bye = callee.request(&mut bob, "BYE");
+    let (answer, received) = tokio::join!(bob.transact(bye), async {
+        let received = alice.receive("the BYE", |m| m.method() == Some("BYE")).await?;
+        alice.answer(&received, 200, "OK", "a1", "").await?;
+        anyhow::Ok(received)
+    });
+    assert_eq!(answer?.status(), Some(200));
+    assert_eq!(received?.all("Route").count(), 0, "the proxy removes its own routes (§16.4)");
+    Ok(())
+}
+
+/// §16.7 step 6: of several refusals the best is chosen; 6xx ends the search, else the lowest class wins.
+#[tokio::test]
+async fn the_best_refusal_of_a_fork_is_passed() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut desk = subject.registered("bob").await?;
+    let mut sofa = e2e::phone::Phone::registered(desk.account.clone(), subject.proxy()).await?;
+    let invite = alice.invite(&desk.aor(), SDP);
+    let (response, first, second) = tokio::join!(
+        alice.transact(invite),
+        async {
+            let invited = desk.receive("the call", |m| m.method() == Some("INVITE")).await?;
+            desk.answer(&invited, 500, "Broken", "d1", "").await?;
+            desk.receive("the ACK", |m| m.method() == Some("ACK")).await
+        },
+        async {
+            let invited = sofa.receive("the call", |m| m.method() == Some("INVITE")).await?;
+            sofa.answer(&invited, 486, "Busy Here", "s1", "").await?;
+            sofa.receive("the ACK", |m| m.method() == Some("ACK")).await
+        }
+    );
+    first.context("desk")?;
+    second.context("sofa")?;
+    assert_eq!(response?.status(), Some(486));
+    Ok(())
+}
+
+/// §16.7 step 10: when one branch answers, the others are cancelled.
+#[tokio::test]
+async fn an_answer_cancels_the_other_branches() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut desk = subject.registered("bob").await?;
+    let mut sofa = e2e::phone::Phone::registered(desk.account.clone(), subject.proxy()).await?;
+    let invite = alice.invite(&desk.aor(), SDP);
+    let (response, cancelled) = tokio::join!(alice.transact(invite), async {
+        let at_desk = desk.receive("the call", |m| m.method() == Some("INVITE")).await?;
+        let at_sofa = sofa.receive("the call", |m| m.method() == Some("INVITE")).await?;
+        sofa.answer(&at_sofa, 180, "Ringing", "s1", "").await?;
+        desk.answer(&at_desk, 200, "OK", "d1", SDP).await?;
+        let cancel = sofa.receive("the CANCEL", |m| m.method() == Some("CANCEL")).await?;
+        sofa.answer(&cancel, 200, "OK", "s1", "").await?;
+        sofa.answer(&at_sofa, 487, "Request Terminated", "s1", "").await?;
+        sofa.receive("the ACK", |m| m.method() == Some("ACK")).await?;
+        anyhow::Ok((at_sofa, cancel))
+    });
+    let response = response?;
+    assert_eq!(response.status(), Some(200), "{response}");
+    let (invited, cancel) = cancelled?;
+    // §9.1: same Request-URI, Call-ID, From, To, number of CSeq and top Via as what it cancels.
+    assert_eq!(cancel.uri(), invited.uri());
+    for name in ["Call-ID", "From", "To"] {
+        assert_eq!(cancel.header(name), invited.header(name), "{name}");
+    }
+    assert_eq!(cancel.cseq().0, invited.cseq().0);
+    assert_eq!(cancel.parameter("Via", "branch"), invited.parameter("Via", "branch"));
+    Ok(())
+}
+
+/// §16.10, §9.2: CANCEL is answered 200 hop by hop and goes on to the callee; the caller's INVITE ends with 487.
+#[tokio::test]
+async fn a_cancel_goes_on() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    let mut invite = alice.invite(&bob.aor(), SDP);
+    alice.send(&invite).await?;
+    let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
+    alice.send(&e2e::phone::ack_of_refusal(&invite, &challenge)).await?;
+    alice.authorize(&mut invite, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
+    alice.send(&invite).await?;
+    let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    bob.answer(&invited, 180, "Ringing", "b1", "").await?;
+    alice.receive("ringing", |m| m.status() == Some(180)).await?;
+    let mut cancel = invite.clone();
+    cancel.start = cancel.start.replacen("INVITE", "CANCEL", 1);
+    let number = invite.cseq().0;
+    set(&mut cancel, "CSeq", format!("{number} CANCEL"));
+    cancel
+        .headers
+        .retain(|(name, _)| !["Contact", "Content-Type", "Proxy-Authorization"].contains(&name.as_str()));
+    cancel.body.clear();
+    alice.send(&cancel).await?;
+    let answer =
+        alice.receive("the answer to CANCEL", |m| m.cseq().1 == "CANCEL" && m.status().is_some()).await?;
+    assert_eq!(answer.status(), Some(200), "{answer}");
+    let cancelled = bob.receive("the CANCEL", |m| m.method() == Some("CANCEL")).await?;
+    bob.answer(&cancelled, 200, "OK", "b1", "").await?;
+    bob.answer(&invited, 487, "Request Terminated", "b1", "").await?;
+    let refusal = alice.receive("487", |m| m.cseq().1 == "INVITE" && m.status() >= Some(300)).await?;
+    assert_eq!(refusal.status(), Some(487), "{refusal}");
+    alice.send(&e2e::phone::ack_of_refusal(&invite, &refusal)).await?;
+    Ok(())
+}
+
+/// §9.2: a CANCEL that matches nothing is 481.
+#[tokio::test]
+async fn a_cancel_of_nothing_is_481() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let cancel = alice.request("CANCEL", "sip:bob@causeway.test", "sip:bob@causeway.test");
+    assert_eq!(alice.transact(cancel).await?.status(), Some(481));
+    Ok(())
+}
+
+/// §16.5: nobody is registered, or there is no such user: the caller learns that the callee cannot be found.
+#[tokio::test]
+async fn an_absent_callee_is_not_found() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let invite = alice.invite("sip:nobody-here@causeway.test", SDP);
+    let answer = alice.transact(invite).await?;
+    assert!([Some(404), Some(480)].contains(&answer.status()), "{answer}");
+    Ok(())
+}
+
+/// No open relay: a user of the domain may not have a foreign address called through it.
+#[tokio::test]
+async fn a_stranger_is_not_relayed_to() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut mallory = subject.registered("mallory").await?;
+    mallory.account.domain = "elsewhere.example".into();
+    let request = mallory.request("MESSAGE", "sip:victim@192.0.2.77", "sip:victim@192.0.2.77");
+    mallory.send(&request).await?;
+    let answer =
+        mallory.receive_within("an answer", Duration::from_secs(5), |m| m.status() >= Some(200)).await?;
+    assert!(matches!(answer.status(), Some(403 | 407)), "{answer}");
+    Ok(())
+}
