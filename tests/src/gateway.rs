@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -70,18 +70,27 @@ impl Gateway {
 
     /// Makes an account by the command line, as an operator does.
     pub fn account(&self, user: &str, password: &str) -> Result<Account> {
-        self.command(&["user", "add", &format!("{user}@{DOMAIN}"), "--password", password])?;
+        self.command(&["user", "add", user], password)?;
         Ok(Account { user: user.into(), password: password.into(), domain: DOMAIN.into() })
     }
 
-    /// Runs another command of the binary with the same configuration, and returns what it printed.
-    pub fn command(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(binary()?)
+    /// Runs another command of the binary with the same configuration, says `input` to it, and returns what it printed.
+    pub fn command(&self, arguments: &[&str], input: &str) -> Result<String> {
+        use std::io::Write;
+        let mut child = Command::new(binary()?)
             .args(arguments)
             .arg("--config")
             .arg(self.folder.path().join("causeway.toml"))
             .current_dir(self.folder.path())
-            .output()?;
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that asks for nothing may have ended before it could be told anything.
+            let _ = writeln!(stdin, "{input}");
+        }
+        let output = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(
             output.status.success(),

@@ -91,7 +91,7 @@ impl Kamailio {
         let (file, home) = (file.display().to_string(), folder.path().display().to_string());
         let arguments = ["-DD", "-E", "-f", &file, "-Y", &home, "-m", "64", "-M", "8"];
         let process = Process::start(&find(&["kamailio"])?, &arguments, &[], folder.path())?;
-        let kamailio = Self { port, process: process, _folder: folder };
+        let kamailio = Self { port, process, _folder: folder };
         kamailio.ready().await?;
         Ok(kamailio)
     }
