@@ -9,6 +9,7 @@
 //! | [`devtools`], [`chromium`], [`page`] | a real browser and the softphone page in it |
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
+//! | [`scene`] | the three of them, registered and ready to call |
 //! | [`subject`] | whom the conformance tests judge: ours or Kamailio |
 #![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
 
@@ -19,6 +20,7 @@ pub mod gateway;
 pub mod page;
 pub mod phone;
 pub mod process;
+pub mod scene;
 pub mod sip;
 pub mod subject;
 pub mod tone;

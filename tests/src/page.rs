@@ -54,18 +54,31 @@ impl Page {
 
     /// Waits for this state of the registration.
     pub async fn registration(&self, state: &str) -> Result<()> {
-        self.state("registration-state", &[state]).await
+        let reached = format!("find('registration-state')?.dataset.state === {}", json!(state));
+        self.until(&format!("the registration to be {state}"), &reached).await
     }
 
     /// Waits for one of these states of the call.
     pub async fn call(&self, states: &[&str]) -> Result<()> {
-        self.state("call", states).await
+        let reached = format!("calls().some(c => {}.includes(c.dataset.state))", json!(states));
+        self.until(&format!("a call that is {}", states.join(" or ")), &reached).await
     }
 
-    /// Waits until no call is shown.
-    pub async fn no_call(&self) -> Result<()> {
-        let gone = "['call', 'incoming'].every(id => !find(id) || ['idle', 'ended', 'failed'].includes(find(id).dataset.state))";
-        self.until("the end of the call", gone).await
+    /// Waits until a call is over, with this outcome (a code of the page's `words.ts`) when one is given.
+    pub async fn call_over(&self, outcome: Option<&str>) -> Result<()> {
+        let over = match outcome {
+            Some(outcome) => {
+                format!("calls().length && calls().every(c => c.dataset.outcome === {})", json!(outcome))
+            }
+            None => "!visible('incoming') && calls().every(c => c.dataset.state === 'ended')".to_owned(),
+        };
+        self.until(&format!("the end of the call, {outcome:?}"), &over).await
+    }
+
+    /// Waits until the call in progress is put on hold by `none`, `local`, `remote` or `both` ends.
+    pub async fn hold_is(&self, holder: &str) -> Result<()> {
+        let held = format!("call()?.dataset.hold === {}", json!(holder));
+        self.until(&format!("hold: {holder}"), &held).await
     }
 
     /// Calls `target`, with video or without.
@@ -121,16 +134,17 @@ impl Page {
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits until the error shown has `words`, whatever their case.
-    pub async fn error(&self, words: &str) -> Result<()> {
+    /// Waits until an error with this code (of the page's `words.ts`) is shown.
+    pub async fn problem(&self, code: &str) -> Result<()> {
         let shown = format!(
-            "(find('error')?.innerText ?? '').toLowerCase().includes({})",
-            json!(words.to_lowercase())
+            "[...document.querySelectorAll('[data-testid=error]')].some(e => e.dataset.code === {})",
+            json!(code)
         );
-        self.until(&format!("an error with {words:?}"), &shown).await
+        self.until(&format!("the error {code}"), &shown).await
     }
 
-    /// Waits until `condition`, a JavaScript expression, holds. `find(id)` and `visible(id)` are at hand.
+    /// Waits until `condition`, a JavaScript expression, holds. `find(id)`, `visible(id)`, `calls()`
+    /// and `call()` (the one that is not over) are at hand.
     pub async fn until(&self, what: &str, condition: &str) -> Result<()> {
         let held = wait::until(what, PATIENCE, || async {
             let value = self.run(&format!("return Boolean({condition});")).await.unwrap_or(Value::Null);
@@ -198,7 +212,9 @@ impl Page {
     pub async fn run(&self, body: &str) -> Result<Value> {
         let script = format!(
             "(async () => {{ const find = id => document.querySelector(`[data-testid=\"${{id}}\"]`);\
-             const visible = id => {{ const e = find(id); return Boolean(e && e.getClientRects().length); }};\n{body}\n}})()"
+             const visible = id => {{ const e = find(id); return Boolean(e && e.getClientRects().length); }};\
+             const calls = () => [...document.querySelectorAll('[data-testid=call]')];\
+             const call = () => calls().find(c => c.dataset.state !== 'ended');\n{body}\n}})()"
         );
         self.tab.evaluate(&script).await
     }
@@ -248,11 +264,6 @@ impl Page {
             text.as_str().unwrap_or("nothing"),
             console.join("\n")
         )
-    }
-
-    async fn state(&self, id: &str, states: &[&str]) -> Result<()> {
-        let reached = format!("{}.includes(find({})?.dataset.state)", json!(states), json!(id));
-        self.until(&format!("{id} to be {}", states.join(" or ")), &reached).await
     }
 }
 
