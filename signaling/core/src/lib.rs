@@ -3,12 +3,19 @@
 //! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
 #![forbid(unsafe_code)]
 
+pub mod alias;
+pub mod dialog;
 pub mod digest;
 pub mod event;
 pub mod flow;
+mod fork;
 pub mod location;
 pub mod message;
 pub mod outside;
 pub mod proxy;
+pub mod route;
 pub mod settings;
+pub mod stats;
+pub mod step;
 pub mod transaction;
+pub mod world;

@@ -1,28 +1,77 @@
 //! One worker's whole world: messages in, messages out, and the time at which to wake it.
 //!
 //! Four kinds of methods. `handle_*` takes what came in, `poll_*` gives what must go out, `begin_shutdown` commands,
-//! `is_idle` tells. After any of them the caller drains `poll_transmit` and `poll_event`, then waits until
-//! `poll_timeout`, the next message, or a wake-up of the context given to `poll_routes`.
+//! `is_idle` tells. After any of them the caller runs `poll_routes`, drains `poll_transmit` and `poll_event`, then waits
+//! until `poll_timeout`, the next message, or a wake-up of the context given to `poll_routes`.
 
-use std::collections::VecDeque;
+mod calls;
+mod responses;
+mod shutdown;
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use crate::event::Event;
-use crate::flow::{ConnectionId, Inbound, Outbound, SendToken};
+use futures_util::StreamExt as _;
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use futures_util::stream::FuturesUnordered;
+
+use crate::event::{EndCause, Event, Expiry};
+use crate::flow::{ConnectionId, Flow, Inbound, Outbound, SendToken};
+use crate::fork::{Fork, Leg};
 use crate::location::Location;
-use crate::outside::Outside;
+use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
+use crate::outside::{Outside, StoredBinding};
+use crate::route;
 use crate::settings::Settings;
+use crate::stats::Stats;
+use crate::step::relay::{self, Branch};
+use crate::step::{Incoming, Verdict, guard, media};
+use crate::transaction::{self, ClientId, ServerId, Table, Timer};
+use crate::world::World;
+
+/// How often bindings that have run out are looked for. They stop counting at their second; this only tidies up.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// The proxy and registrar of one worker thread. A call lives here from its INVITE to its BYE.
 #[allow(missing_debug_implementations)]
 pub struct Proxy {
-    settings: Arc<Settings>,
-    location: Arc<Location>,
-    outside: Outside,
-    transmits: VecDeque<Outbound>,
-    events: VecDeque<Event>,
+    world: Rc<World>,
+    table: Table,
+    /// Requests, responses and writes that wait for [`Outside`].
+    routes: FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    servers: HashMap<ServerId, Server>,
+    clients: HashMap<ClientId, (ServerId, usize)>,
+    /// BYEs of our own that have no final response yet.
+    byes: HashSet<ClientId>,
+    /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
+    stopping: Option<Instant>,
+    next_sweep: Instant,
+}
+
+/// What becomes of a server transaction.
+enum Server {
+    /// Its request is on the route.
+    Routing(Box<Incoming>),
+    /// Answered, or given up, while it was there.
+    Ended,
+    /// It was relayed.
+    Relaying(Box<Fork>),
+}
+
+/// What a route future brings back.
+enum Done {
+    Request { server: Option<ServerId>, incoming: Box<Incoming>, outcome: Outcome },
+    Response(Box<responses::Treated>),
+    Saved { aor: String, result: Result<(), crate::outside::Unavailable> },
+}
+
+enum Outcome {
+    Reply(Box<Response>),
+    Relay(Vec<Branch>),
+    Absorb,
 }
 
 impl Proxy {
@@ -37,59 +86,359 @@ impl Proxy {
         now: Instant,
         unix_now: u64,
     ) -> Self {
-        let _ = (seed, now, unix_now);
-        Self { settings, location, outside, transmits: VecDeque::new(), events: VecDeque::new() }
+        let config = transaction::Config { timers: settings.timers, ..transaction::Config::default() };
+        Self {
+            world: Rc::new(World::new(settings, location, outside, seed, now, unix_now)),
+            table: Table::new(config),
+            routes: FuturesUnordered::new(),
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            byes: HashSet::new(),
+            stopping: None,
+            next_sweep: now + SWEEP,
+        }
     }
 
     /// A message came.
     pub fn handle_inbound(&mut self, now: Instant, inbound: Inbound) {
-        let _ = (now, inbound, &self.settings, &self.outside);
+        self.world.set_now(now);
+        if !guard::admit(&self.world, &inbound.bytes) {
+            return;
+        }
+        let limits = Limits { message: self.world.settings.limits.max_message_size, ..Limits::default() };
+        match Message::parse_with(inbound.bytes, &limits) {
+            Ok(message) => self.table.handle_message(now, inbound.flow, message),
+            Err(error) => {
+                self.world.stats.borrow_mut().malformed += 1;
+                if let (Some(request), Some(response)) = (&error.request, error.response(&self.world.tag())) {
+                    self.table.send_response(&inbound.flow, request, &response);
+                    self.world.tell(Event::Refused {
+                        source: inbound.flow.remote,
+                        method: request.method().to_string(),
+                        call_id: request.call_id().to_owned(),
+                        code: response.status().code(),
+                        reason: response.reason().into_owned(),
+                    });
+                }
+            }
+        }
+        self.settle();
     }
 
     /// An [`Outbound`] with this token could not be sent.
     pub fn handle_send_failure(&mut self, now: Instant, token: SendToken) {
-        let _ = (now, token);
+        self.world.set_now(now);
+        self.table.handle_send_failure(now, token);
+        self.settle();
     }
 
     /// A connection closed. Every worker is told of every connection.
     pub fn handle_flow_closed(&mut self, now: Instant, connection: ConnectionId) {
-        let _ = (now, self.location.connection_lost(connection));
+        self.world.set_now(now);
+        self.world.calls.borrow_mut().connection_lost(connection);
+        let lost = self.world.location.connection_lost(connection);
+        self.forget(lost, Expiry::ConnectionLost);
+        self.table.handle_flow_closed(connection);
+        self.settle();
     }
 
     /// The time of [`Proxy::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.world.set_now(now);
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP;
+            let expired = self.world.location.expire(self.world.unix_now());
+            self.forget(expired, Expiry::TimedOut);
+        }
+        self.table.handle_timeout(now);
+        self.settle();
     }
 
     /// Advances the requests that wait for [`Outside`].
     pub fn poll_routes(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let _ = (now, cx);
+        self.world.set_now(now);
+        while let Poll::Ready(Some(done)) = self.routes.poll_next_unpin(cx) {
+            match done {
+                Done::Request { server, incoming, outcome } => self.routed(server, *incoming, outcome),
+                Done::Response(treated) => self.treated(*treated),
+                Done::Saved { aor, result } => {
+                    if let Err(error) = result {
+                        let what = format!("bindings of {aor}: {error}");
+                        self.world.tell(Event::OutsideFailed { call_id: String::new(), what });
+                    }
+                }
+            }
+            self.settle();
+        }
     }
 
     /// The next message to send.
     pub fn poll_transmit(&mut self) -> Option<Outbound> {
-        self.transmits.pop_front()
+        self.table.poll_transmit()
     }
 
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.world.next_event()
     }
 
     /// When to call [`Proxy::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let stop = self.stopping.filter(|stop| *stop > self.world.now());
+        [self.table.poll_timeout(), Some(self.next_sweep), stop].into_iter().flatten().min()
     }
 
-    /// Ends every call with a BYE to both ends and refuses what is yet to come with 503.
-    pub fn begin_shutdown(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// After [`Proxy::begin_shutdown`]: whether all has been said.
+    /// After [`Proxy::begin_shutdown`]: whether all has been said, or waited for long enough.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        true
+        self.stopping.is_some_and(|stop| self.byes.is_empty() || self.world.now() >= stop)
+    }
+
+    /// The worker's counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self.world.stats.borrow()
+    }
+
+    /// The counters of its transactions.
+    #[must_use]
+    pub fn transaction_stats(&self) -> transaction::Stats {
+        self.table.stats()
+    }
+
+    /// Calls that this worker has now, ringing ones included.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.world.calls.borrow().len()
+    }
+
+    /// Takes everything that the transactions have to say.
+    fn settle(&mut self) {
+        while let Some(event) = self.table.poll_event() {
+            match event {
+                transaction::Event::Request { id, flow, request, .. } => self.begin(Some(id), flow, request),
+                transaction::Event::Ack { flow, request, .. } => self.begin(None, flow, request),
+                transaction::Event::Cancel { id, invite, request, .. } => {
+                    self.cancelled(id, invite, &request)
+                }
+                transaction::Event::Response { id, flow, response } => self.arrived(id, flow, response),
+                transaction::Event::Timeout { id, timer } => self.timed_out(id, timer),
+                transaction::Event::TransportError { id } => self.unreachable(id),
+                transaction::Event::ServerTimeout { id, timer } => self.server_timed_out(id, timer),
+                transaction::Event::ServerTransportError { .. } => {}
+                transaction::Event::ServerTerminated { id } => self.server_gone(id),
+                transaction::Event::ClientTerminated { id } => {
+                    self.clients.remove(&id);
+                    self.byes.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Puts a request on the route.
+    fn begin(&mut self, server: Option<ServerId>, flow: Flow, request: Request) {
+        let mut incoming = Incoming::new(&self.world, request, flow);
+        let full = self.routes.len() >= self.world.settings.limits.max_pending;
+        if full || (self.stopping.is_some() && server.is_some() && !incoming.is_in_dialog()) {
+            let Some(server) = server else { return };
+            let headers = [(Name::RetryAfter, "5".to_owned())];
+            let response = incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &headers);
+            self.table.respond(self.world.now(), server, &response);
+            return;
+        }
+        if let Some(server) = server {
+            self.servers.insert(server, Server::Routing(Box::new(incoming.clone())));
+        }
+        let world = Rc::clone(&self.world);
+        let route = async move {
+            let outcome = match route::request(&world, &mut incoming).await {
+                Verdict::Reply(response) => Outcome::Reply(response),
+                Verdict::Absorb => Outcome::Absorb,
+                Verdict::Relay(targets) => match relay::prepare(&world, &incoming, targets).await {
+                    Ok(branches) => Outcome::Relay(branches),
+                    Err((status, reason)) => match incoming.refuse(&world, status, reason) {
+                        Verdict::Reply(response) => Outcome::Reply(response),
+                        _ => Outcome::Absorb,
+                    },
+                },
+            };
+            Done::Request { server, incoming: Box::new(incoming), outcome }
+        };
+        self.routes.push(route.boxed_local());
+    }
+
+    /// Carries out what the route has decided.
+    fn routed(&mut self, server: Option<ServerId>, incoming: Incoming, outcome: Outcome) {
+        let now = self.world.now();
+        let Some(server) = server else {
+            if let Outcome::Relay(branches) = outcome {
+                for branch in branches {
+                    self.table.send(branch.target.destination, branch.message.to_bytes());
+                }
+            } else {
+                self.world.stats.borrow_mut().strays += 1;
+            }
+            return;
+        };
+        if *incoming.method() == Method::Bye {
+            self.hung_up(&incoming, &outcome);
+        }
+        match self.servers.remove(&server) {
+            Some(Server::Routing(_)) => {}
+            // Given up by its sender meanwhile.
+            _ => return self.free_media(&incoming, &outcome),
+        }
+        match outcome {
+            Outcome::Reply(response) => {
+                self.servers.insert(server, Server::Ended);
+                self.table.respond(now, server, &response);
+            }
+            Outcome::Relay(branches) => self.relay(server, incoming, branches),
+            Outcome::Absorb => self.table.abandon(server),
+        }
+    }
+
+    /// Begins a client transaction for each branch.
+    fn relay(&mut self, server: ServerId, incoming: Incoming, branches: Vec<Branch>) {
+        let now = self.world.now();
+        self.note_call(&incoming, &branches);
+        let mut fork = Fork {
+            incoming,
+            legs: Vec::with_capacity(branches.len()),
+            waiting: Default::default(),
+            busy: false,
+            answered: None,
+            done: false,
+            cancelled: false,
+            early: None,
+        };
+        for branch in branches {
+            let Branch { message, target, name, media: session } = branch;
+            let client = self.table.request(now, message, target.destination).ok();
+            if let Some(client) = client {
+                self.clients.insert(client, (server, fork.legs.len()));
+            }
+            // A full table is this proxy's fault, and 503 of a branch is what says so.
+            let last = client
+                .is_none()
+                .then(|| fork.incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]));
+            fork.legs.push(Leg { client, name, target, session, last, timed_out: false });
+        }
+        self.servers.insert(server, Server::Relaying(Box::new(fork)));
+        self.pump(server);
+    }
+
+    /// CANCEL (RFC 3261 §9.2, §16.10).
+    fn cancelled(&mut self, id: ServerId, invite: Option<ServerId>, cancel: &Request) {
+        let now = self.world.now();
+        let known = invite.and_then(|invite| Some((invite, self.servers.get_mut(&invite)?)));
+        let status = if known.is_some() { StatusCode::OK } else { StatusCode::CALL_DOES_NOT_EXIST };
+        let tag = self.world.tag();
+        let reply = crate::message::build::Reply::new(cancel, status).to_tag(&tag).build();
+        self.table.respond(now, id, &reply);
+        let Some((invite, server)) = known else { return };
+        match server {
+            Server::Routing(incoming) => {
+                let terminated = incoming.answer(&self.world, StatusCode::REQUEST_TERMINATED, "", &[]);
+                *server = Server::Ended;
+                self.table.respond(now, invite, &terminated);
+            }
+            Server::Relaying(fork) if fork.answered.is_none() && !fork.done => {
+                fork.cancelled = true;
+                // Why the caller gave up goes on to the callee (RFC 3326).
+                let reason = cancel.text(Name::Reason).map(str::to_owned);
+                self.cancel_legs(invite, None, reason.as_deref());
+            }
+            Server::Relaying(_) | Server::Ended => {}
+        }
+    }
+
+    /// Cancels every branch that has no final response, except one.
+    fn cancel_legs(&mut self, server: ServerId, except: Option<usize>, reason: Option<&str>) {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let open =
+            fork.legs.iter().enumerate().filter(|(index, leg)| Some(*index) != except && leg.last.is_none());
+        for client in open.filter_map(|(_, leg)| leg.client) {
+            self.table.cancel(self.world.now(), client, reason);
+        }
+    }
+
+    /// No answer to an INVITE within its longest life: 408.
+    fn server_timed_out(&mut self, id: ServerId, timer: Timer) {
+        if timer != Timer::Lifetime {
+            return;
+        }
+        let now = self.world.now();
+        match self.servers.get_mut(&id) {
+            Some(Server::Routing(incoming)) => {
+                let response = incoming.answer(&self.world, StatusCode::REQUEST_TIMEOUT, "", &[]);
+                self.servers.insert(id, Server::Ended);
+                self.table.respond(now, id, &response);
+            }
+            Some(Server::Relaying(fork)) if !fork.done && fork.answered.is_none() => {
+                let response = fork.incoming.answer(&self.world, StatusCode::REQUEST_TIMEOUT, "", &[]);
+                self.cancel_legs(id, None, None);
+                self.fail(id, response);
+            }
+            _ => {}
+        }
+    }
+
+    fn server_gone(&mut self, id: ServerId) {
+        let Some(server) = self.servers.remove(&id) else { return };
+        if let Server::Relaying(fork) = server {
+            for client in fork.legs.iter().filter_map(|leg| leg.client) {
+                self.clients.remove(&client);
+            }
+        }
+    }
+
+    /// Tells of bindings that are gone, and has the store forget them.
+    fn forget(&mut self, gone: Vec<(String, StoredBinding)>, cause: Expiry) {
+        for (aor, binding) in gone {
+            let (transport, source) = (binding.protocol, binding.received);
+            self.world.tell(Event::Expired {
+                aor: aor.clone(),
+                contact: binding.contact,
+                transport,
+                source,
+                cause,
+            });
+            let world = Rc::clone(&self.world);
+            let write = async move {
+                let (bindings, _) = world.location.snapshot(&aor, world.unix_now());
+                let result = world.outside.store.save_bindings(&aor, &bindings).await;
+                Done::Saved { aor, result }
+            };
+            self.routes.push(write.boxed_local());
+        }
+    }
+
+    /// What the relay has prepared for a request that goes nowhere.
+    fn free_media(&self, incoming: &Incoming, outcome: &Outcome) {
+        let prepared = matches!(outcome, Outcome::Relay(_)) && *incoming.method() == Method::Invite;
+        if prepared && !incoming.is_in_dialog() {
+            let from_tag = incoming.message.from_tag().unwrap_or_default();
+            media::delete(&self.world, incoming.message.call_id(), from_tag, None);
+        }
+    }
+
+    /// A BYE ends the call, whatever the other end says to it (RFC 3261 §15).
+    fn hung_up(&mut self, incoming: &Incoming, outcome: &Outcome) {
+        let along_the_dialog = match outcome {
+            Outcome::Relay(_) => true,
+            Outcome::Reply(response) => response.status() == StatusCode::TEMPORARILY_UNAVAILABLE,
+            Outcome::Absorb => false,
+        };
+        let Some(tag) = incoming.message.from_tag().filter(|_| along_the_dialog) else { return };
+        let call_id = incoming.message.call_id();
+        let cause = match self.world.calls.borrow().find(call_id, tag) {
+            Some(call) if call.answered.is_none() => return,
+            Some(call) if call.caller.tag == tag => EndCause::CallerBye,
+            Some(_) => EndCause::CalleeBye,
+            None => return,
+        };
+        self.end_call(call_id, tag, cause);
     }
 }

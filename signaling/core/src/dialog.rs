@@ -1,0 +1,181 @@
+//! The calls of a worker: who talks to whom, over what, and how to hang up on both (RFC 3261 §12).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::event::{CallRecord, EndCause};
+use crate::flow::{ConnectionId, Destination, Protocol};
+use crate::outside::{LegKind, MediaLeg};
+
+/// To-tags remembered per call; a callee that makes more dialogs than that is not followed.
+const MAX_CALLEES: usize = 16;
+
+/// All calls, by Call-ID.
+#[derive(Debug, Default)]
+pub struct Calls {
+    by_call_id: HashMap<String, Vec<Call>>,
+}
+
+/// An INVITE and what became of it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Call-ID.
+    pub call_id: String,
+    /// Who called, for people.
+    pub from: String,
+    /// Who was called, for people.
+    pub to: String,
+    /// The caller.
+    pub caller: End,
+    /// Every dialog that a callee has begun: the early ones until one answers, then that one alone.
+    pub callees: Vec<End>,
+    /// When the INVITE came.
+    pub started: Instant,
+    /// The same on the wall clock.
+    pub started_at: u64,
+    /// When it was answered.
+    pub answered: Option<Instant>,
+    /// The same on the wall clock.
+    pub answered_at: u64,
+    /// Whether the first ringing was told.
+    pub rung: bool,
+    /// The branch whose 2xx carried an offer that the ACK must answer (RFC 3261 §13.2.1).
+    /// `Some(None)` after a re-INVITE, which has no branch.
+    pub offered_in_answer: Option<Option<String>>,
+}
+
+/// One end of a call, as this proxy reaches it.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// Its tag.
+    pub tag: String,
+    /// Its From or To as it appears in the dialog, tag included.
+    pub address: String,
+    /// Its Contact URI, alias removed: the remote target (RFC 3261 §12.1).
+    pub target: String,
+    /// Proxies between us and it, in the order of Route headers.
+    pub routes: Vec<String>,
+    /// Where its signalling goes; `None` once the connection is gone.
+    pub destination: Option<Destination>,
+    /// Our address towards it.
+    pub local: SocketAddr,
+    /// The transport towards it.
+    pub protocol: Protocol,
+    /// Its address of record, when it is a user of ours.
+    pub aor: Option<String>,
+    /// Browser or legacy phone.
+    pub kind: LegKind,
+    /// The highest CSeq number it has used in the dialog.
+    pub cseq: u32,
+    /// The branch of the INVITE that led to it; empty for the caller.
+    pub branch: String,
+}
+
+impl End {
+    /// The end as the relay sees it.
+    #[must_use]
+    pub fn media_leg(&self) -> MediaLeg {
+        let signalling_source = self.destination.map(|destination| match destination {
+            Destination::Flow(flow) => flow.remote.ip(),
+            Destination::Address { remote, .. } => remote.ip(),
+        });
+        MediaLeg { kind: self.kind, local: self.local.ip(), signalling_source }
+    }
+
+    fn is_over(&self, connection: ConnectionId) -> bool {
+        matches!(self.destination, Some(Destination::Flow(flow)) if flow.connection == Some(connection))
+    }
+}
+
+impl Call {
+    /// The end with this tag.
+    #[must_use]
+    pub fn end(&self, tag: &str) -> Option<&End> {
+        std::iter::once(&self.caller).chain(&self.callees).find(|end| end.tag == tag)
+    }
+
+    /// The same, to be changed.
+    pub fn end_mut(&mut self, tag: &str) -> Option<&mut End> {
+        std::iter::once(&mut self.caller).chain(&mut self.callees).find(|end| end.tag == tag)
+    }
+
+    /// Remembers the dialog that a callee's response has made or renewed.
+    pub fn note_callee(&mut self, callee: End) {
+        if let Some(known) = self.callees.iter_mut().find(|end| end.tag == callee.tag) {
+            *known = callee;
+        } else if self.callees.len() < MAX_CALLEES {
+            self.callees.push(callee);
+        }
+    }
+
+    /// What is left of an answered call when it is over.
+    #[must_use]
+    pub fn record(&self, now: Instant, cause: EndCause) -> CallRecord {
+        CallRecord {
+            call_id: self.call_id.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            started_at: self.started_at,
+            answered_at: self.answered_at,
+            duration: self.answered.map_or_else(Default::default, |at| now.saturating_duration_since(at)),
+            cause,
+        }
+    }
+}
+
+impl Calls {
+    /// Begins a call.
+    pub fn insert(&mut self, call: Call) {
+        self.by_call_id.entry(call.call_id.clone()).or_default().push(call);
+    }
+
+    /// The call in which somebody has `tag`.
+    #[must_use]
+    pub fn find(&self, call_id: &str, tag: &str) -> Option<&Call> {
+        self.by_call_id.get(call_id)?.iter().find(|call| call.end(tag).is_some())
+    }
+
+    /// The same, to be changed.
+    pub fn find_mut(&mut self, call_id: &str, tag: &str) -> Option<&mut Call> {
+        self.by_call_id.get_mut(call_id)?.iter_mut().find(|call| call.end(tag).is_some())
+    }
+
+    /// Forgets the call in which somebody has `tag`, and returns it.
+    pub fn remove(&mut self, call_id: &str, tag: &str) -> Option<Call> {
+        let calls = self.by_call_id.get_mut(call_id)?;
+        let at = calls.iter().position(|call| call.end(tag).is_some())?;
+        let call = calls.swap_remove(at);
+        if calls.is_empty() {
+            self.by_call_id.remove(call_id);
+        }
+        Some(call)
+    }
+
+    /// All calls, which are forgotten here.
+    pub fn take_all(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.by_call_id).into_values().flatten().collect()
+    }
+
+    /// Nobody is reached over this connection any more.
+    pub fn connection_lost(&mut self, connection: ConnectionId) {
+        let ends = self.by_call_id.values_mut().flatten();
+        for end in ends.flat_map(|call| std::iter::once(&mut call.caller).chain(&mut call.callees)) {
+            if end.is_over(connection) {
+                end.destination = None;
+            }
+        }
+    }
+
+    /// Calls now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_call_id.values().map(Vec::len).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_call_id.is_empty()
+    }
+}

@@ -1,0 +1,178 @@
+//! What the responses of an INVITE say about the call.
+
+use super::{Proxy, Server};
+use crate::alias;
+use crate::dialog::{Call, End};
+use crate::event::{EndCause, Event};
+use crate::flow::{Destination, Flow};
+use crate::message::header::{NameAddr, RecordRoute};
+use crate::message::{Fields, Method, Name, Response, Uri};
+use crate::outside::LegKind;
+use crate::step::relay::{Branch, protocol_of};
+use crate::step::{Incoming, media, nat};
+use crate::transaction::ServerId;
+
+impl Proxy {
+    /// An INVITE goes to its callees: a call begins.
+    pub(super) fn note_call(&mut self, incoming: &Incoming, branches: &[Branch]) {
+        if *incoming.method() != Method::Invite || incoming.is_in_dialog() {
+            return;
+        }
+        let message = &incoming.message;
+        let kind = branches.iter().find_map(|branch| Some(branch.media.as_ref()?.from.kind));
+        let websocket = incoming.flow.protocol.is_websocket();
+        let caller = End {
+            tag: message.from_tag().unwrap_or_default().to_owned(),
+            address: text(message, Name::From),
+            target: nat::contact_uri(message).unwrap_or_default(),
+            routes: record_routes(message).collect(),
+            destination: Some(Destination::Flow(incoming.flow)),
+            local: incoming.flow.local,
+            protocol: incoming.flow.protocol,
+            aor: incoming.user.clone(),
+            kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
+            cseq: message.cseq().map_or(0, |cseq| cseq.number),
+            branch: String::new(),
+        };
+        let call = Call {
+            call_id: message.call_id().to_owned(),
+            from: person(message, Name::From),
+            to: message.uri().map(|uri| plain(&uri)).unwrap_or_default(),
+            caller,
+            callees: Vec::new(),
+            started: self.world.now(),
+            started_at: self.world.unix_now(),
+            answered: None,
+            answered_at: 0,
+            rung: false,
+            offered_in_answer: None,
+        };
+        self.world.stats.borrow_mut().calls += 1;
+        let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
+        let (source, branches) = (incoming.flow.remote, branches.len());
+        self.world.tell(Event::CallInvited { call_id, from, to, source, branches });
+        self.world.calls.borrow_mut().insert(call);
+    }
+
+    /// A provisional response: perhaps an early dialog, perhaps the first ringing.
+    pub(super) fn note_early(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
+        let Some(callee) = self.callee(server, leg, flow, response) else { return };
+        let call_id = response.call_id();
+        let mut calls = self.world.calls.borrow_mut();
+        let Some(call) = calls.find_mut(call_id, response.from_tag().unwrap_or_default()) else { return };
+        if !callee.tag.is_empty() {
+            call.note_callee(callee);
+        }
+        let code = response.status().code();
+        if matches!(code, 180 | 183) && !std::mem::replace(&mut call.rung, true) {
+            self.world.tell(Event::CallRinging { call_id: call_id.to_owned(), code });
+        }
+    }
+
+    /// The first 2xx: the call is answered, or a dialog renewed.
+    pub(super) fn note_answer(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        if !matches!(fork.incoming.method(), Method::Invite | Method::Update) {
+            return;
+        }
+        // An offer in the 2xx is answered in the ACK.
+        let asks = fork.legs[leg].session.as_ref().filter(|session| !session.offered);
+        let asks = asks.filter(|_| media::sdp_of(response).is_some()).map(|session| session.branch.clone());
+        let callee = self.callee(server, leg, flow, response);
+        let (call_id, now) = (response.call_id(), self.world.now());
+        let mut calls = self.world.calls.borrow_mut();
+        let Some(call) = calls.find_mut(call_id, response.from_tag().unwrap_or_default()) else { return };
+        call.offered_in_answer = asks;
+        match callee {
+            Some(callee) => {
+                call.callees.clear();
+                call.note_callee(callee);
+                call.answered = Some(now);
+                call.answered_at = self.world.unix_now();
+                let after = now.saturating_duration_since(call.started);
+                self.world.tell(Event::CallAnswered { call_id: call_id.to_owned(), after });
+            }
+            // A target refresh by the answering end (RFC 3261 §12.2.1.2).
+            None => {
+                let target = nat::contact_uri(response);
+                if let Some((end, target)) = response.to_tag().and_then(|tag| call.end_mut(tag)).zip(target) {
+                    end.target = target;
+                }
+            }
+        }
+    }
+
+    /// The end that a response to a first INVITE shows; `None` for other requests.
+    fn callee(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) -> Option<End> {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return None };
+        if *fork.incoming.method() != Method::Invite || fork.incoming.is_in_dialog() {
+            return None;
+        }
+        let leg = &fork.legs[leg];
+        let websocket = flow.protocol.is_websocket();
+        let kind = leg.session.as_ref().map(|session| session.to.kind);
+        // Proxies behind us recorded themselves above our own entries; they are visited in reverse order.
+        let mut routes: Vec<String> =
+            record_routes(response).take_while(|route| !route.contains(";did=")).collect();
+        routes.reverse();
+        let destination = if protocol_of(&leg.target.destination) == flow.protocol {
+            Destination::Flow(*flow)
+        } else {
+            leg.target.destination
+        };
+        Some(End {
+            tag: response.to_tag().unwrap_or_default().to_owned(),
+            address: text(response, Name::To),
+            target: nat::contact_uri(response).unwrap_or_default(),
+            routes,
+            destination: Some(destination),
+            local: leg.target.local,
+            protocol: flow.protocol,
+            aor: leg.target.aor.clone(),
+            kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
+            cseq: 0,
+            branch: leg.name.clone(),
+        })
+    }
+
+    /// An answered call is over.
+    pub(super) fn end_call(&mut self, call_id: &str, tag: &str, cause: EndCause) {
+        let Some(call) = self.world.calls.borrow_mut().remove(call_id, tag) else { return };
+        media::delete(&self.world, call_id, &call.caller.tag, None);
+        self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
+    }
+
+    /// The callee has answered, but no media can flow: it is acknowledged and hung up on, for the caller hears of a
+    /// failure.
+    pub(super) fn undo_answer(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
+        let Some(callee) = self.callee(server, leg, flow, response) else { return };
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let message = &fork.incoming.message;
+        let (from, cseq) = (text(message, Name::From), message.cseq().map_or(0, |cseq| cseq.number));
+        let call_id = message.call_id().to_owned();
+        self.send_ack(&call_id, &from, &callee, cseq);
+        self.send_bye(&call_id, &from, &callee, cseq + 1);
+    }
+}
+
+fn text(message: &Fields, name: Name<'_>) -> String {
+    message.raw(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+}
+
+/// The Record-Route values as they stand.
+fn record_routes(message: &Fields) -> impl Iterator<Item = String> + '_ {
+    message.all::<RecordRoute<'_>>().flatten().map(|route| format!("<{}>", route.uri_text()))
+}
+
+/// `user@host` of an address header, for people.
+fn person(message: &Fields, name: Name<'_>) -> String {
+    let address = message.raw(name).and_then(|value| NameAddr::parse("address", value).ok());
+    address.and_then(|address| address.uri().ok()).map(|uri| plain(&uri)).unwrap_or_default()
+}
+
+fn plain(uri: &Uri) -> String {
+    match uri.user() {
+        Some(user) => format!("{user}@{}", uri.host()),
+        None => alias::strip(uri.host()),
+    }
+}

@@ -1,0 +1,242 @@
+//! Response processing (RFC 3261 §16.7).
+
+use std::rc::Rc;
+
+use futures_util::future::FutureExt as _;
+
+use super::{Done, Proxy, Server};
+use crate::event::Event;
+use crate::flow::Flow;
+use crate::fork::Arrival;
+use crate::message::{Method, Response, StatusCode, build};
+use crate::route;
+use crate::step::{media, relay};
+use crate::transaction::{ClientId, ServerId, Timer};
+
+/// Told to the branches that have lost (RFC 3326).
+const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+/// A response that has been through the route.
+pub(super) struct Treated {
+    server: ServerId,
+    leg: usize,
+    flow: Flow,
+    session: Option<media::Session>,
+    response: Response,
+    result: Result<(), (StatusCode, &'static str)>,
+}
+
+impl Proxy {
+    /// A response came. What belongs to no transaction goes no further (RFC 6026 §8.9).
+    pub(super) fn arrived(&mut self, id: Option<ClientId>, flow: Flow, mut response: Response) {
+        if id.is_some_and(|id| self.byes.contains(&id)) {
+            return;
+        }
+        let branch = id.and_then(|id| self.clients.get(&id).copied());
+        let Some((server, leg)) = branch else {
+            self.world.stats.borrow_mut().strays += 1;
+            return;
+        };
+        // 100 is between neighbours (RFC 3261 §16.7 step 5).
+        if response.status() == StatusCode::TRYING || build::pop_via(&mut response).is_err() {
+            return;
+        }
+        if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
+            fork.waiting.push_back(Arrival { leg, flow, response });
+            self.pump(server);
+        }
+    }
+
+    /// Puts the next response on the route, one at a time; when none waits, looks whether all is over.
+    pub(super) fn pump(&mut self, server: ServerId) {
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
+        if fork.busy {
+            return;
+        }
+        let Some(Arrival { leg, flow, mut response }) = fork.waiting.pop_front() else {
+            return self.conclude(server);
+        };
+        fork.busy = true;
+        let mut session = fork.legs[leg].session.take();
+        let status = response.status();
+        let to_browser = session.as_ref().is_some_and(|session| session.is_to_browser());
+        if status.is_provisional() && media::sdp_of(&response).is_some() {
+            if to_browser && fork.early.is_some_and(|early| early != leg) {
+                response.set_body("", bytes::Bytes::new());
+            }
+            fork.early.get_or_insert(leg);
+        }
+        // A late 2xx is for the caller to end (RFC 3261 §13.2.2.4): the relay has forgotten its branch.
+        let late = fork.answered.is_some_and(|answered| answered != leg);
+        let world = Rc::clone(&self.world);
+        let route = async move {
+            let media =
+                session.as_mut().filter(|_| !late && (status.is_provisional() || status.is_success()));
+            let result = route::response(&world, &flow, media, &mut response).await;
+            Done::Response(Box::new(Treated { server, leg, flow, session, response, result }))
+        };
+        self.routes.push(route.boxed_local());
+    }
+
+    /// Sends a response back, or keeps it until the other branches have theirs.
+    pub(super) fn treated(&mut self, treated: Treated) {
+        let Treated { server, leg, flow, session, response, result } = treated;
+        let now = self.world.now();
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
+        fork.busy = false;
+        let status = response.status();
+        if status.is_provisional() {
+            // Early media that the relay refuses are left out; the call may still succeed.
+            let mut response = response;
+            if result.is_err() {
+                response.set_body("", bytes::Bytes::new());
+            }
+            fork.legs[leg].session = session;
+            if !fork.done && fork.answered.is_none() {
+                self.note_early(server, leg, &flow, &response);
+                self.table.respond(now, server, &response);
+            }
+        } else if status.is_success() {
+            match result {
+                Ok(()) => {
+                    fork.legs[leg].session = session;
+                    self.succeeded(server, leg, &flow, &response);
+                }
+                Err((status, reason)) => {
+                    self.undo_answer(server, leg, &flow, &response);
+                    self.leg_failed(server, leg, status, reason);
+                }
+            }
+        } else {
+            self.refused(server, leg, response);
+        }
+        self.pump(server);
+    }
+
+    /// 2xx: at once to the caller, and an end to the other branches (RFC 3261 §16.7 steps 5 and 10).
+    fn succeeded(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
+        let now = self.world.now();
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
+        let invite = *fork.incoming.method() == Method::Invite;
+        if fork.done && !(invite && fork.answered.is_some()) {
+            return;
+        }
+        fork.done = true;
+        if fork.answered.is_none() {
+            fork.answered = Some(leg);
+            self.note_answer(server, leg, flow, response);
+            self.cancel_legs(server, Some(leg), Some(ELSEWHERE));
+            self.free_losers(server, leg);
+        }
+        self.table.respond(now, server, response);
+    }
+
+    /// The relay keeps the branch that has won.
+    fn free_losers(&self, server: ServerId, winner: usize) {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        if *fork.incoming.method() != Method::Invite || fork.incoming.is_in_dialog() {
+            return;
+        }
+        let (call_id, from_tag) =
+            (fork.incoming.message.call_id(), fork.incoming.message.from_tag().unwrap_or_default());
+        for (_, leg) in
+            fork.legs.iter().enumerate().filter(|(index, leg)| *index != winner && leg.last.is_none())
+        {
+            media::delete(&self.world, call_id, from_tag, Some(&leg.name));
+        }
+    }
+
+    /// 3xx to 6xx of a branch.
+    fn refused(&mut self, server: ServerId, leg: usize, mut response: Response) {
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
+        if fork.legs[leg].timed_out && !fork.cancelled && response.status() == StatusCode::REQUEST_TERMINATED
+        {
+            response.set_status(StatusCode::REQUEST_TIMEOUT, None);
+        }
+        let everywhere = response.status().class() == 6;
+        if fork.legs[leg].last.replace(response).is_some() {
+            return;
+        }
+        let (first, more) = (&fork.incoming, fork.legs.iter().any(|leg| leg.last.is_none()));
+        let invite = *first.method() == Method::Invite && !first.is_in_dialog();
+        if invite && more && fork.answered.is_none() {
+            let from_tag = first.message.from_tag().unwrap_or_default();
+            media::delete(&self.world, first.message.call_id(), from_tag, Some(&fork.legs[leg].name));
+        }
+        // Nobody anywhere will take it (RFC 3261 §16.7 step 5).
+        if everywhere && fork.answered.is_none() {
+            self.cancel_legs(server, Some(leg), None);
+        }
+    }
+
+    /// A branch ends without a response of its own (RFC 3261 §16.8, §16.9).
+    pub(super) fn leg_failed(&mut self, server: ServerId, leg: usize, status: StatusCode, reason: &str) {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let status = if fork.cancelled { StatusCode::REQUEST_TERMINATED } else { status };
+        let response = fork.incoming.answer(&self.world, status, reason, &[]);
+        self.refused(server, leg, response);
+        self.pump(server);
+    }
+
+    /// No response in time. A branch that rings is cancelled; its 487 comes later.
+    pub(super) fn timed_out(&mut self, id: ClientId, timer: Timer) {
+        let now = self.world.now();
+        if self.byes.remove(&id) {
+            return;
+        }
+        let Some(&(server, leg)) = self.clients.get(&id) else { return };
+        if matches!(timer, Timer::C | Timer::Lifetime) && self.table.cancel(now, id, None) {
+            if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
+                fork.legs[leg].timed_out = true;
+            }
+            return;
+        }
+        self.leg_failed(server, leg, StatusCode::REQUEST_TIMEOUT, "");
+    }
+
+    /// A branch cannot be sent to. A browser whose WebSocket is gone is not there now: 480.
+    pub(super) fn unreachable(&mut self, id: ClientId) {
+        if self.byes.remove(&id) {
+            return;
+        }
+        let Some(&(server, leg)) = self.clients.get(&id) else { return };
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let websocket = relay::protocol_of(&fork.legs[leg].target.destination).is_websocket();
+        let gone =
+            if websocket { StatusCode::TEMPORARILY_UNAVAILABLE } else { StatusCode::SERVICE_UNAVAILABLE };
+        self.leg_failed(server, leg, gone, "");
+    }
+
+    /// When every branch has failed, the best response goes back.
+    fn conclude(&mut self, server: ServerId) {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        if fork.done {
+            return;
+        }
+        if let Some(best) = fork.best() {
+            self.fail(server, best);
+        }
+    }
+
+    /// Ends a relayed request with a negative response.
+    pub(super) fn fail(&mut self, server: ServerId, best: Response) {
+        let now = self.world.now();
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
+        fork.done = true;
+        let response = route::failure(&self.world, &fork.incoming, best);
+        let message = &fork.incoming.message;
+        if *message.method() == Method::Invite && message.to_tag().is_none() {
+            let call = self
+                .world
+                .calls
+                .borrow_mut()
+                .remove(message.call_id(), message.from_tag().unwrap_or_default());
+            if let Some(call) = call {
+                let (code, reason) = (response.status().code(), response.reason().into_owned());
+                let (call_id, from, to) = (call.call_id, call.from, call.to);
+                self.world.tell(Event::CallFailed { call_id, from, to, code, reason });
+            }
+        }
+        self.table.respond(now, server, &response);
+    }
+}

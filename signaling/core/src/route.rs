@@ -1,0 +1,73 @@
+//! The table of contents of the proxy: what happens to a request, to a response, and to a failure, in this order. Read it
+//! as `kamailio.cfg` is read.
+//!
+//! Before it, `step::guard` looks at the bytes, the parser at the message, and the transaction table absorbs
+//! retransmissions, matches CANCEL and ACK, and sends the 100. After it, `step::relay` makes the branches and
+//! `step::media` their offers.
+
+use std::ops::ControlFlow;
+
+use crate::flow::Flow;
+use crate::message::{Response, StatusCode};
+use crate::step::{Incoming, Verdict, auth, in_dialog, location, media, nat, outbound, registrar, sanity};
+use crate::world::World;
+
+/// Decides on a request.
+pub async fn request(world: &World, incoming: &mut Incoming) -> Verdict {
+    match steps(world, incoming).await {
+        ControlFlow::Break(verdict) => verdict,
+        ControlFlow::Continue(()) => incoming.refuse(world, StatusCode::NOT_FOUND, "Not Found"),
+    }
+}
+
+async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
+    // Malformed, looping, too many hops: 400, 416, 420, 482, 483.
+    sanity::check(world, incoming)?;
+    // A Contact that misleads gets an alias.
+    nat::detect(world, incoming)?;
+    // With a To tag: along the route set, or 404.
+    in_dialog::route(world, incoming).await?;
+    // Whoever claims a local address proves it: 401, 407, 403.
+    auth::authenticate(world, incoming).await?;
+    // For another domain: there, or 403 "Not relaying".
+    outbound::relay(world, incoming).await?;
+    // REGISTER ends here.
+    registrar::save(world, incoming).await?;
+    // No user: OPTIONS is answered, the rest is 484.
+    location::require_user(world, incoming)?;
+    // To every contact of the user; 404, 405, 480.
+    location::lookup(world, incoming).await
+}
+
+/// Treats a response, our Via already removed, that came over `flow` from a branch with `session`. An error is what the
+/// caller hears in its place.
+pub async fn response(
+    world: &World,
+    flow: &Flow,
+    session: Option<&mut media::Session>,
+    response: &mut Response,
+) -> Result<(), (StatusCode, &'static str)> {
+    // The callee's Contact may mislead as the caller's does. One that cannot be read is the caller's to judge.
+    if nat::is_next_hop(response) && nat::add_contact_alias(response, flow).is_err() {
+        tracing::debug!(call_id = response.call_id(), "response with an unreadable Contact");
+    }
+    match session {
+        Some(session) => media::answer(world, session, response).await,
+        None => Ok(()),
+    }
+}
+
+/// Treats the best of the final responses when every branch has failed.
+#[must_use]
+pub fn failure(world: &World, incoming: &Incoming, mut best: Response) -> Response {
+    // What a branch has opened at the relay is of no use any more.
+    if *incoming.method() == crate::message::Method::Invite && !incoming.is_in_dialog() {
+        let from_tag = incoming.message.from_tag().unwrap_or_default();
+        media::delete(world, incoming.message.call_id(), from_tag, None);
+    }
+    // That one server has no time does not mean that this domain has none (RFC 3261 §16.7 step 6).
+    if best.status() == StatusCode::SERVICE_UNAVAILABLE {
+        best.set_status(StatusCode::SERVER_INTERNAL_ERROR, None);
+    }
+    best
+}

@@ -1,0 +1,204 @@
+//! The only step that touches bodies: it hands offers and answers (RFC 3264) to the relay and puts in what comes back.
+//!
+//! What a leg is follows from its transport and its SDP. No media is prepared for a request that has not passed
+//! authentication, because this step runs on what the route has let through.
+
+use bytes::Bytes;
+
+use super::relay::Branch;
+use super::{Incoming, Target};
+use crate::event::Event;
+use crate::flow::Destination;
+use crate::message::{Fields, Method, Name, Response, StatusCode};
+use crate::outside::{LegKind, MediaError, MediaExchange, MediaLeg};
+use crate::world::World;
+
+/// The content type of session descriptions.
+const SDP: &str = "application/sdp";
+
+/// One offer and answer exchange of a request, on one branch.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Call-ID of the dialog.
+    pub call_id: String,
+    /// Tag of the request's sender.
+    pub from_tag: String,
+    /// The branch of a forking INVITE; `None` once a dialog is there.
+    pub branch: Option<String>,
+    /// The sender of the request.
+    pub from: MediaLeg,
+    /// Its receiver.
+    pub to: MediaLeg,
+    /// Whether the request has carried the offer; if not, a response does (RFC 3261 §13.2.1).
+    pub offered: bool,
+    /// The last body of a response, by its receiver's tag, as it came and as it went on: a repeated one must not be
+    /// answered twice.
+    translated: Option<(String, Bytes, Bytes)>,
+}
+
+/// Has the relay take the offer of a request (in an ACK, the answer) and puts its SDP in place.
+pub async fn offer(
+    world: &World,
+    incoming: &Incoming,
+    branch: &mut Branch,
+) -> Result<(), (StatusCode, &'static str)> {
+    let method = incoming.method().clone();
+    if !matches!(method, Method::Invite | Method::Update | Method::Ack) {
+        return Ok(());
+    }
+    let sdp = sdp_of(&branch.message);
+    if *incoming.method() != Method::Invite && sdp.is_none() {
+        return Ok(());
+    }
+    let Some(mut session) = session(world, incoming, branch, sdp.as_ref()) else { return Ok(()) };
+    if let Some(sdp) = sdp {
+        let result = if method == Method::Ack {
+            let exchange = session.exchange(session.to_tag(incoming), false, sdp);
+            world.outside.media.answer(exchange).await
+        } else {
+            world.stats.borrow_mut().media_offers += 1;
+            session.offered = true;
+            world.outside.media.offer(session.exchange(session.to_tag(incoming), true, sdp)).await
+        };
+        match result {
+            Ok(sdp) => branch.message.set_body(SDP, sdp),
+            Err(error) => return Err(refusal(world, &session.call_id, &error)),
+        }
+    }
+    branch.media = (method != Method::Ack).then_some(session);
+    Ok(())
+}
+
+/// Has the relay take the SDP of a response: the answer, or the offer when the request had none.
+pub async fn answer(
+    world: &World,
+    session: &mut Session,
+    response: &mut Response,
+) -> Result<(), (StatusCode, &'static str)> {
+    let Some(sdp) = sdp_of(response) else { return Ok(()) };
+    let tag = response.to_tag().unwrap_or_default().to_owned();
+    if let Some((_, _, translated)) =
+        session.translated.as_ref().filter(|(to, raw, _)| *to == tag && *raw == sdp)
+    {
+        response.set_body(SDP, translated.clone());
+        return Ok(());
+    }
+    let mut exchange = session.exchange(Some(tag.clone()), session.offered, sdp.clone());
+    (exchange.from, exchange.to) = (session.to, session.from);
+    let result = if session.offered {
+        world.outside.media.answer(exchange).await
+    } else {
+        exchange.from.kind = kind_of(&sdp, session.to.kind);
+        world.stats.borrow_mut().media_offers += 1;
+        world.outside.media.offer(exchange).await
+    };
+    let translated = result.map_err(|error| refusal(world, &session.call_id, &error))?;
+    session.translated = Some((tag, sdp, translated.clone()));
+    response.set_body(SDP, translated);
+    Ok(())
+}
+
+/// Frees a whole call, or one branch of it. `from_tag` is the caller's.
+pub fn delete(world: &World, call_id: &str, from_tag: &str, branch: Option<&str>) {
+    world.stats.borrow_mut().media_deletes += 1;
+    world.outside.media.delete(call_id, from_tag, branch);
+}
+
+/// The SDP of a message, if that is what its body is.
+#[must_use]
+pub fn sdp_of(message: &Fields) -> Option<Bytes> {
+    let content_type = message.text(Name::ContentType)?;
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    (essence.eq_ignore_ascii_case(SDP) && !message.body().is_empty()).then(|| message.body().clone())
+}
+
+impl Session {
+    /// Whether the sender of the request is a browser, to whom the first SDP is the answer.
+    #[must_use]
+    pub fn is_to_browser(&self) -> bool {
+        self.from.kind == LegKind::Browser
+    }
+
+    /// The other end's tag, as far as the request knows it.
+    fn to_tag(&self, incoming: &Incoming) -> Option<String> {
+        incoming.message.to_tag().map(str::to_owned)
+    }
+
+    /// From the sender to the receiver; `by_sender` says whose offer it is.
+    fn exchange(&self, to_tag: Option<String>, by_sender: bool, sdp: Bytes) -> MediaExchange {
+        let (offerer_tag, answerer_tag) = if by_sender {
+            (self.from_tag.clone(), to_tag)
+        } else {
+            (to_tag.unwrap_or_default(), Some(self.from_tag.clone()))
+        };
+        let (call_id, branch) = (self.call_id.clone(), self.branch.clone());
+        MediaExchange { call_id, offerer_tag, answerer_tag, branch, from: self.from, to: self.to, sdp }
+    }
+}
+
+/// Who exchanges what. `None` when the request belongs to no call of ours.
+fn session(world: &World, incoming: &Incoming, branch: &Branch, sdp: Option<&Bytes>) -> Option<Session> {
+    let call_id = incoming.message.call_id().to_owned();
+    let from_tag = incoming.message.from_tag().unwrap_or_default().to_owned();
+    let translated = None;
+    let Some(to_tag) = incoming.message.to_tag() else {
+        let (from, to) = (caller_leg(incoming, sdp), callee_leg(&branch.target));
+        let branch = Some(branch.name.clone());
+        return Some(Session { call_id, from_tag, branch, from, to, offered: false, translated });
+    };
+    let calls = world.calls.borrow();
+    let call = calls.find(&call_id, to_tag)?;
+    let (sender, receiver) = (call.end(&from_tag)?, call.end(to_tag)?);
+    let early = [&sender.branch, &receiver.branch].into_iter().find(|branch| !branch.is_empty());
+    let branch = match incoming.method() {
+        // Answers the offer of the 2xx, whose branch it was.
+        Method::Ack => call.offered_in_answer.clone()?,
+        _ if call.answered.is_none() => early.cloned(),
+        _ => None,
+    };
+    let (from, to) = (sender.media_leg(), receiver.media_leg());
+    Some(Session { call_id, from_tag, branch, from, to, offered: false, translated })
+}
+
+/// The sender of a request that begins a call.
+fn caller_leg(incoming: &Incoming, sdp: Option<&Bytes>) -> MediaLeg {
+    let flow = &incoming.flow;
+    let by_transport = kind_by_transport(flow.protocol.is_websocket());
+    let kind = sdp.map_or(by_transport, |sdp| kind_of(sdp, by_transport));
+    MediaLeg { kind, local: flow.local.ip(), signalling_source: Some(flow.remote.ip()) }
+}
+
+fn callee_leg(target: &Target) -> MediaLeg {
+    let (websocket, source) = match target.destination {
+        Destination::Flow(flow) => (flow.protocol.is_websocket(), flow.remote.ip()),
+        Destination::Address { protocol, remote } => (protocol.is_websocket(), remote.ip()),
+    };
+    MediaLeg { kind: kind_by_transport(websocket), local: target.local.ip(), signalling_source: Some(source) }
+}
+
+const fn kind_by_transport(websocket: bool) -> LegKind {
+    if websocket { LegKind::Browser } else { LegKind::Legacy }
+}
+
+/// DTLS-SRTP and ICE together make a browser, over whatever transport it has come. An SDP that shows neither is a plain
+/// phone's; without any media line the transport decides.
+fn kind_of(sdp: &[u8], by_transport: LegKind) -> LegKind {
+    let has = |text: &str| memchr::memmem::find(sdp, text.as_bytes()).is_some();
+    if has("\na=fingerprint:") && has("a=ice-ufrag:") || has(" UDP/TLS/RTP/SAVPF ") {
+        LegKind::Browser
+    } else if has("\nm=") {
+        LegKind::Legacy
+    } else {
+        by_transport
+    }
+}
+
+/// What the sender of an SDP hears when the relay will not have it.
+fn refusal(world: &World, call_id: &str, error: &MediaError) -> (StatusCode, &'static str) {
+    world.tell(Event::OutsideFailed { call_id: call_id.to_owned(), what: error.to_string() });
+    match error {
+        MediaError::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE_HERE, ""),
+        MediaError::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "Relay is full"),
+        MediaError::Unavailable(_) => (StatusCode::SERVER_INTERNAL_ERROR, "Relay unavailable"),
+    }
+}

@@ -1,0 +1,155 @@
+//! The steps of a route: one file each, each a verb on a request. A step that has nothing to say lets the request go on
+//! (`ControlFlow::Continue`); one that decides breaks off with a [`Verdict`], so that `?` reads as "stop here".
+
+pub mod auth;
+pub mod guard;
+pub mod in_dialog;
+pub mod location;
+pub mod media;
+pub mod nat;
+pub mod outbound;
+pub mod registrar;
+pub mod relay;
+pub mod sanity;
+
+use std::net::SocketAddr;
+
+use crate::event::Event;
+use crate::flow::{Destination, Flow};
+use crate::message::build::Reply;
+use crate::message::{Method, Name, Request, Response, StatusCode, Uri};
+use crate::world::World;
+
+/// A request on its way through the route.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The message, changed by the steps.
+    pub message: Request,
+    /// Where it came from.
+    pub flow: Flow,
+    /// The address of record of its sender, once proved.
+    pub user: Option<String>,
+    /// Names this request as it came, to know it again when it comes back (RFC 3261 §16.6 step 8).
+    pub seal: String,
+}
+
+/// What is to become of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// This answer.
+    Reply(Box<Response>),
+    /// It goes on, to all of these at once.
+    Relay(Vec<Target>),
+    /// Silence.
+    Absorb,
+}
+
+/// One place to send a request to (RFC 3261 §16.5).
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The Request-URI there.
+    pub uri: Uri,
+    /// The next hop.
+    pub destination: Destination,
+    /// Our address towards it.
+    pub local: SocketAddr,
+    /// Route headers to put on top: the Path of a binding (RFC 3327).
+    pub routes: Vec<String>,
+    /// The address of record behind it, when it is a user of ours.
+    pub aor: Option<String>,
+}
+
+impl Target {
+    /// `uri` by way of `destination`.
+    #[must_use]
+    pub fn new(world: &World, uri: Uri, destination: Destination) -> Self {
+        Self { uri, destination, local: world.local_of(&destination), routes: Vec::new(), aor: None }
+    }
+}
+
+impl Incoming {
+    /// A request as it came.
+    #[must_use]
+    pub fn new(world: &World, message: Request, flow: Flow) -> Self {
+        let number = message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
+        let (from, to) = (message.from_tag().unwrap_or_default(), message.to_tag().unwrap_or_default());
+        let parts = [message.uri_text(), from, to, message.call_id(), message.method().as_str()];
+        let routes = message.values(Name::Route);
+        let seal = world.seal(parts.into_iter().map(str::as_bytes).chain([number.as_slice()]).chain(routes));
+        Self { message, flow, user: None, seal }
+    }
+
+    /// The method.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        self.message.method()
+    }
+
+    /// Whether it belongs to a dialog (RFC 3261 §12.2): its To has a tag.
+    #[must_use]
+    pub fn is_in_dialog(&self) -> bool {
+        self.message.to_tag().is_some()
+    }
+
+    /// An answer in the making, with Server header and a fresh tag.
+    #[must_use]
+    pub fn answer(
+        &self,
+        world: &World,
+        status: StatusCode,
+        reason: &str,
+        headers: &[(Name<'_>, String)],
+    ) -> Response {
+        let tag = world.tag();
+        let mut reply = Reply::new(&self.message, status).to_tag(&tag);
+        if !reason.is_empty() {
+            reply = reply.reason(reason);
+        }
+        for (name, value) in headers {
+            reply = reply.header(*name, value);
+        }
+        if let Some(server) = &world.settings.server_header {
+            reply = reply.header(Name::Server, server);
+        }
+        reply.build()
+    }
+
+    /// Refuses it. `reason` is the registered phrase when empty.
+    #[must_use]
+    pub fn refuse(&self, world: &World, status: StatusCode, reason: &str) -> Verdict {
+        self.refuse_with(world, status, reason, &[])
+    }
+
+    /// Refuses it with more headers. An ACK is never answered (RFC 3261 §17).
+    #[must_use]
+    pub fn refuse_with(
+        &self,
+        world: &World,
+        status: StatusCode,
+        reason: &str,
+        headers: &[(Name<'_>, String)],
+    ) -> Verdict {
+        world.stats.borrow_mut().refused += 1;
+        if *self.method() == Method::Ack {
+            return Verdict::Absorb;
+        }
+        let response = self.answer(world, status, reason, headers);
+        if !matches!(status.code(), 401 | 407) {
+            world.tell(Event::Refused {
+                source: self.flow.remote,
+                method: self.method().to_string(),
+                call_id: self.message.call_id().to_owned(),
+                code: status.code(),
+                reason: response.reason().into_owned(),
+            });
+        }
+        Verdict::Reply(Box::new(response))
+    }
+}
+
+/// `user@domain` of a URI whose host is ours; `None` for foreign and user-less ones.
+#[must_use]
+pub fn local_aor(world: &World, uri: &Uri) -> Option<String> {
+    let user = uri.user_decoded().filter(|user| !user.is_empty())?;
+    Some(format!("{user}@{}", world.settings.local_domain(uri.host())?))
+}

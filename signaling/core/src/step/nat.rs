@@ -1,0 +1,138 @@
+//! Peers that are not where they say: `received` and `rport` (set with the server transaction, RFC 3581), and the
+//! contact alias.
+
+use std::ops::ControlFlow;
+
+use super::{Incoming, Verdict};
+use crate::alias::{self, Alias};
+use crate::flow::{Flow, Protocol};
+use crate::message::header::{Contact, NameAddr};
+use crate::message::{Fields, Name, StatusCode, Uri};
+use crate::world::World;
+
+/// A Contact that is no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable Contact")]
+pub struct BadContact;
+
+/// Makes the Contact of a request lead back over its flow. REGISTER keeps its Contact: the binding holds the flow.
+pub fn detect(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
+    if *incoming.method() == crate::message::Method::Register {
+        return ControlFlow::Continue(());
+    }
+    // Behind another proxy that one is the next hop, and the Contact its business.
+    if incoming.message.values(Name::Via).count() > 1 || incoming.message.contains(Name::RecordRoute) {
+        return ControlFlow::Continue(());
+    }
+    let flow = incoming.flow;
+    match add_contact_alias(&mut incoming.message, &flow) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(BadContact) => ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Contact")),
+    }
+}
+
+/// Puts the alias on every Contact that does not name the peer's end of `flow`.
+pub fn add_contact_alias(message: &mut Fields, flow: &Flow) -> Result<(), BadContact> {
+    let values: Vec<Vec<u8>> = message.values(Name::Contact).map(<[u8]>::to_vec).collect();
+    for (index, value) in values.iter().enumerate() {
+        if value.trim_ascii() == b"*" {
+            continue;
+        }
+        let address = NameAddr::parse("Contact", value).map_err(|_| BadContact)?;
+        let uri = address.uri().map_err(|_| BadContact)?;
+        if !uri.is_sip() || names_peer(&uri, flow) {
+            continue;
+        }
+        let aliased = alias::add(uri.as_str(), Alias::of(flow));
+        message.replace_value(Name::Contact, index, rewritten(value, address.uri_text(), &aliased));
+    }
+    Ok(())
+}
+
+/// Whether a response comes from a user agent right behind us: no proxy has recorded itself after us.
+#[must_use]
+pub fn is_next_hop(response: &Fields) -> bool {
+    let top = response.values(Name::RecordRoute).next();
+    top.is_none_or(|top| memchr::memmem::find(top, b";did=").is_some())
+}
+
+/// The Contact URI of a message without alias: the remote target of the dialog.
+#[must_use]
+pub fn contact_uri(message: &Fields) -> Option<String> {
+    let contact = message.get::<Contact<'_>>().ok().flatten()?;
+    Some(alias::strip(contact.address()?.uri_text()))
+}
+
+/// Whether a URI names the peer's end of a flow, so that it can be reached without an alias.
+fn names_peer(uri: &Uri, flow: &Flow) -> bool {
+    let transport = match uri.transport() {
+        None if uri.as_str().starts_with("sips:") => Some(Protocol::Tls),
+        None => Some(Protocol::Udp),
+        Some(token) => protocol_of(token),
+    };
+    let port = uri.port().unwrap_or(if transport == Some(Protocol::Tls) { 5061 } else { 5060 });
+    transport == Some(flow.protocol) && uri.host_ip() == Some(flow.remote.ip()) && port == flow.remote.port()
+}
+
+/// The transport that a `transport` parameter names; of the WebSocket ones only the plain one has a name (RFC 7118 §5).
+#[must_use]
+pub fn protocol_of(token: &str) -> Option<Protocol> {
+    [Protocol::Udp, Protocol::Tcp, Protocol::Tls, Protocol::Ws, Protocol::Wss]
+        .into_iter()
+        .find(|protocol| protocol.via_token().eq_ignore_ascii_case(token))
+}
+
+/// `value` with its URI, a part of it, exchanged. The brackets come with it, for parameters of the URI would otherwise
+/// be the header's.
+fn rewritten(value: &[u8], old: &str, new: &str) -> Vec<u8> {
+    let at = (old.as_ptr() as usize).saturating_sub(value.as_ptr() as usize).min(value.len());
+    let (before, rest) = value.split_at(at);
+    let after = rest.get(old.len()..).unwrap_or_default();
+    let bracketed = before.last() == Some(&b'<');
+    let (open, close): (&[u8], &[u8]) = if bracketed { (b"", b"") } else { (b"<", b">") };
+    [before, open, new.as_bytes(), close, after].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::ConnectionId;
+    use crate::message::Message;
+
+    fn aliased(contact: &str, protocol: Protocol) -> String {
+        let text = format!(
+            "OPTIONS sip:b@sip.example SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+             To: <sip:b@sip.example>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContact: {contact}\r\n\r\n"
+        );
+        let Ok(Message::Request(mut request)) = Message::parse(text.into_bytes().into()) else {
+            panic!("a request")
+        };
+        let flow = Flow {
+            protocol,
+            local: "192.0.2.1:5060".parse().expect("address"),
+            remote: "198.51.100.7:5062".parse().expect("address"),
+            connection: protocol.is_reliable().then_some(ConnectionId(1)),
+        };
+        add_contact_alias(&mut request, &flow).expect("a contact");
+        request.text(Name::Contact).expect("Contact").to_owned()
+    }
+
+    #[test]
+    fn only_contacts_that_mislead_get_an_alias() {
+        let wss = "<sip:x@a.invalid;transport=ws;alias=198.51.100.7~5062~6>;expires=5";
+        let nat = "<sip:a@10.0.0.1:5060;alias=198.51.100.7~5062~1>;q=1";
+        for (contact, protocol, expected) in [
+            ("<sip:x@a.invalid;transport=ws>;expires=5", Protocol::Wss, wss),
+            ("sip:a@10.0.0.1:5060;q=1", Protocol::Udp, nat),
+            ("<sip:a@198.51.100.7:5062>", Protocol::Udp, "<sip:a@198.51.100.7:5062>"),
+            (
+                "<sip:a@198.51.100.7:5062;transport=tcp>",
+                Protocol::Tcp,
+                "<sip:a@198.51.100.7:5062;transport=tcp>",
+            ),
+            ("*", Protocol::Wss, "*"),
+        ] {
+            assert_eq!(aliased(contact, protocol), expected);
+        }
+    }
+}

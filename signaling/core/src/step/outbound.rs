@@ -1,0 +1,74 @@
+//! Requests for elsewhere, and where a URI leads (the part of RFC 3263 that needs no names).
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+
+use super::{Incoming, Target, Verdict};
+use crate::event::Event;
+use crate::flow::{Destination, Protocol};
+use crate::message::{Method, Name, StatusCode, Uri};
+use crate::settings::normal_host;
+use crate::step::nat::protocol_of;
+use crate::world::World;
+
+/// Sends a request for a foreign domain there, if its sender is a proved user of ours: anything else would be an open
+/// relay. A request for a local domain goes on along the route.
+pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
+    // The routes of a request that begins something are its sender's wish; where it goes is decided here.
+    incoming.message.remove(Name::Route);
+    let Ok(uri) = incoming.message.uri() else {
+        return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI"));
+    };
+    if is_local(world, &uri) {
+        return ControlFlow::Continue(());
+    }
+    if incoming.user.is_none() || *incoming.method() == Method::Register {
+        return ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"));
+    }
+    match next_hop(world, &uri).await {
+        Some(destination) => ControlFlow::Break(Verdict::Relay(vec![Target::new(world, uri, destination)])),
+        None => {
+            let what = format!("no way to {}", uri.host());
+            world.tell(Event::OutsideFailed { call_id: incoming.message.call_id().to_owned(), what });
+            let status = StatusCode::new(478).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
+            ControlFlow::Break(incoming.refuse(world, status, "Unresolvable destination"))
+        }
+    }
+}
+
+/// Whether a URI is for us: a name of ours, and no port that is not.
+fn is_local(world: &World, uri: &Uri) -> bool {
+    world.settings.local_domain(uri.host()).is_some()
+        && (uri.port().is_none() || world.settings.is_myself(uri.host(), uri.port()))
+}
+
+/// Where a URI leads. `None` when nobody can tell, and for a WebSocket client, which cannot be dialled. A name under
+/// `.invalid` is a browser's and never looked up (RFC 7118 §5, RFC 2606).
+pub async fn next_hop(world: &World, uri: &Uri) -> Option<Destination> {
+    let secure = uri.as_str().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+    let protocol = match uri.transport() {
+        Some(token) => Some(protocol_of(token)?),
+        None => secure.then_some(Protocol::Tls),
+    };
+    let protocol = if secure && protocol == Some(Protocol::Tcp) { Some(Protocol::Tls) } else { protocol };
+    if protocol.is_some_and(Protocol::is_websocket) {
+        return None;
+    }
+    let host = uri.param("maddr").unwrap_or(uri.host());
+    if let Some(ip) = normal_host(host).parse().ok().or_else(|| uri.host_ip()) {
+        let protocol = protocol.unwrap_or(Protocol::Udp);
+        let port = uri.port().unwrap_or(if protocol == Protocol::Tls { 5061 } else { 5060 });
+        let usable = port != 0 && world.settings.listener(protocol, ip).is_some();
+        return usable.then(|| Destination::Address { protocol, remote: SocketAddr::new(ip, port) });
+    }
+    let host = normal_host(host);
+    if host == "invalid" || host.ends_with(".invalid") {
+        return None;
+    }
+    let found = world.outside.resolver.resolve(&host, uri.port(), protocol).await.ok()?;
+    let reachable = |(protocol, remote): &(Protocol, SocketAddr)| {
+        !protocol.is_websocket() && world.settings.listener(*protocol, remote.ip()).is_some()
+    };
+    let (protocol, remote) = found.into_iter().find(reachable)?;
+    Some(Destination::Address { protocol, remote })
+}

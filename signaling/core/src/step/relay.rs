@@ -1,0 +1,113 @@
+//! Request forwarding (RFC 3261 §16.6): from a target to the message that goes there.
+
+use super::{Incoming, Target, media};
+use crate::flow::{Destination, Protocol};
+use crate::message::{Method, Name, Request, StatusCode};
+use crate::world::World;
+
+/// What our branches begin with: the cookie of RFC 3261, and a mark of ours. The seal of the request follows, so that
+/// a loop is recognized (§16.6 step 8).
+pub const BRANCH_PREFIX: &str = "z9hG4bKcw";
+
+/// A request ready to be sent to one target.
+#[derive(Debug)]
+pub struct Branch {
+    /// The message with our Via on top.
+    pub message: Request,
+    /// Where it goes.
+    pub target: Target,
+    /// The branch parameter of our Via.
+    pub name: String,
+    /// What the relay knows of it; `None` when no media is involved.
+    pub media: Option<media::Session>,
+}
+
+/// Names the dialog of the caller `tag`, as only this worker can.
+#[must_use]
+pub fn dialog_seal(world: &World, call_id: &str, tag: &str) -> String {
+    world.seal([b"did".as_slice(), call_id.as_bytes(), tag.as_bytes()])
+}
+
+/// Makes a branch for each target and has the relay prepare its media. A branch that the relay refuses is left out; when
+/// none is left, that refusal is the error.
+pub async fn prepare(
+    world: &World,
+    incoming: &Incoming,
+    targets: Vec<Target>,
+) -> Result<Vec<Branch>, (StatusCode, &'static str)> {
+    let mut branches = Vec::with_capacity(targets.len());
+    let mut refusal = (StatusCode::TEMPORARILY_UNAVAILABLE, "");
+    for target in targets {
+        let mut branch = branch(world, incoming, target);
+        match media::offer(world, incoming, &mut branch).await {
+            Ok(()) => branches.push(branch),
+            Err(error) => refusal = error,
+        }
+    }
+    if branches.is_empty() { Err(refusal) } else { Ok(branches) }
+}
+
+/// The copy for one target (RFC 3261 §16.6 steps 1 to 8; Max-Forwards was counted by `sanity`).
+fn branch(world: &World, incoming: &Incoming, target: Target) -> Branch {
+    let mut message = incoming.message.clone();
+    message.set_uri(&target.uri);
+    for route in target.routes.iter().rev() {
+        message.prepend(Name::Route, route);
+    }
+    let method = message.method();
+    let begins =
+        matches!(method, Method::Invite | Method::Subscribe | Method::Refer) && !incoming.is_in_dialog();
+    if begins || *method == Method::Notify {
+        record_route(world, incoming, &target, &mut message);
+    }
+    let name = branch_name(world, incoming);
+    let protocol = protocol_of(&target.destination);
+    let via = format!("SIP/2.0/{protocol} {};branch={name}", world.sent_by(protocol, target.local));
+    let via = if protocol.is_reliable() { via } else { format!("{via};rport") };
+    message.prepend(Name::Via, via);
+    message.ensure_content_length();
+    Branch { message, target, name, media: None }
+}
+
+/// An ACK has no transaction that would repeat it: each copy of it gets the same branch (RFC 3261 §16.11).
+fn branch_name(world: &World, incoming: &Incoming) -> String {
+    let unique = if *incoming.method() == Method::Ack {
+        let via = incoming.message.raw(Name::Via).unwrap_or_default();
+        world.seal([b"ack".as_slice(), via])
+    } else {
+        world.tag()
+    };
+    format!("{BRANCH_PREFIX}{}.{unique}", incoming.seal)
+}
+
+/// Record-Route (RFC 3261 §16.6 step 4): one entry per side where the sides differ, the outgoing one on top, so that each
+/// peer sends to an address and transport that it can reach (RFC 5658 §3.3).
+fn record_route(world: &World, incoming: &Incoming, target: &Target, message: &mut Request) {
+    let tag = incoming.message.from_tag().unwrap_or_default();
+    let did = dialog_seal(world, incoming.message.call_id(), tag);
+    let entry = |protocol: Protocol, sent_by: String, double: bool| {
+        let transport = match protocol {
+            Protocol::Udp => "",
+            Protocol::Tcp => ";transport=tcp",
+            Protocol::Tls => ";transport=tls",
+            Protocol::Ws | Protocol::Wss => ";transport=ws",
+        };
+        format!("<sip:{sent_by}{transport}{};lr;did={did}>", if double { ";r2=on" } else { "" })
+    };
+    let (from, to) = (incoming.flow.protocol, protocol_of(&target.destination));
+    let (here, there) = (world.sent_by(from, incoming.flow.local), world.sent_by(to, target.local));
+    let double = from != to || here != there;
+    if double {
+        message.prepend(Name::RecordRoute, entry(from, here, true));
+    }
+    message.prepend(Name::RecordRoute, entry(to, there, double));
+}
+
+/// The transport towards a destination.
+#[must_use]
+pub const fn protocol_of(destination: &Destination) -> Protocol {
+    match destination {
+        Destination::Flow(flow) => flow.protocol,
+        Destination::Address { protocol, .. } => *protocol,
+    }
+}

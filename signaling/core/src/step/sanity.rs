@@ -1,0 +1,75 @@
+//! Request validation (RFC 3261 §16.3). What the parser has refused never comes here: missing headers, a Content-Length
+//! that lies, a CSeq of another method.
+
+use std::ops::ControlFlow;
+
+use super::{Incoming, Verdict};
+use crate::message::header::Via;
+use crate::message::{Name, StatusCode};
+use crate::step::relay::BRANCH_PREFIX;
+use crate::world::World;
+
+/// Checks what a proxy must check, and counts the hop.
+pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
+    let refuse =
+        |incoming: &Incoming, status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
+    match incoming.message.uri() {
+        Ok(uri) if uri.is_sip() => {}
+        Ok(_) => return refuse(incoming, StatusCode::UNSUPPORTED_URI_SCHEME, ""),
+        Err(_) => return refuse(incoming, StatusCode::BAD_REQUEST, "Bad Request-URI"),
+    }
+    let message = &incoming.message;
+    let from = message.from_header().ok().and_then(|from| from.uri().ok());
+    let to = message.to_header().ok().and_then(|to| to.uri().ok());
+    if from.is_none() || to.is_none() {
+        return refuse(incoming, StatusCode::BAD_REQUEST, "Bad From or To");
+    }
+    if message.cseq().map_or(true, |cseq| cseq.method() != *message.method()) {
+        return refuse(incoming, StatusCode::BAD_REQUEST, "CSeq of another method");
+    }
+    hop(world, incoming)?;
+    if is_loop(incoming) {
+        return refuse(incoming, StatusCode::LOOP_DETECTED, "");
+    }
+    require(world, incoming)
+}
+
+/// Max-Forwards: none left is 483, none there is given the default (RFC 3261 §16.3 step 3, §16.6 step 3).
+fn hop(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
+    let left = match incoming.message.max_forwards() {
+        Some(0) => {
+            return ControlFlow::Break(incoming.refuse(world, StatusCode::TOO_MANY_HOPS, "Too Many Hops"));
+        }
+        Some(left) => left - 1,
+        None if incoming.message.contains(Name::MaxForwards) => {
+            let reason = "Bad Max-Forwards";
+            return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, reason));
+        }
+        None => world.settings.limits.max_forwards,
+    };
+    incoming.message.set(Name::MaxForwards, left.to_string());
+    ControlFlow::Continue(())
+}
+
+/// A Via of ours for this very request, unchanged (RFC 3261 §16.3 step 4). A spiral has another Request-URI.
+fn is_loop(incoming: &Incoming) -> bool {
+    let branches = incoming.message.all::<Via<'_>>().flatten().filter_map(|via| via.branch());
+    branches
+        .filter_map(|branch| branch.strip_prefix(BRANCH_PREFIX))
+        .any(|branch| branch.starts_with(&incoming.seal))
+}
+
+/// Proxy-Require: nothing that could be asked of a proxy is known here (RFC 3261 §16.3 step 5).
+fn require(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
+    let options: Vec<String> = incoming
+        .message
+        .values(Name::ProxyRequire)
+        .map(|option| String::from_utf8_lossy(option).into_owned())
+        .filter(|option| !option.is_empty())
+        .collect();
+    if options.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    let headers = [(Name::Unsupported, options.join(", "))];
+    ControlFlow::Break(incoming.refuse_with(world, StatusCode::BAD_EXTENSION, "", &headers))
+}

@@ -1,0 +1,171 @@
+//! What every step of a route may use: one worker's settings, doors, clock, randomness and calls.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+use crate::dialog::Calls;
+use crate::digest::Authenticator;
+use crate::event::Event;
+use crate::flow::{Destination, Protocol};
+use crate::location::Location;
+use crate::message::build;
+use crate::outside::Outside;
+use crate::settings::{Settings, normal_host};
+use crate::stats::Stats;
+
+/// Nonces whose use counts are remembered.
+const NONCES: usize = 65_536;
+
+/// See the module.
+#[allow(missing_debug_implementations)]
+pub struct World {
+    /// What the operator chose.
+    pub settings: Arc<Settings>,
+    /// The bindings of all workers.
+    pub location: Arc<Location>,
+    /// The doors.
+    pub outside: Outside,
+    /// The calls of this worker.
+    pub calls: RefCell<Calls>,
+    /// Judge of credentials.
+    pub authenticator: RefCell<Authenticator>,
+    /// Counters.
+    pub stats: RefCell<Stats>,
+    events: RefCell<VecDeque<Event>>,
+    rng: RefCell<StdRng>,
+    /// Keys the hashes that others must not be able to make.
+    secret: [u8; 32],
+    now: Cell<Instant>,
+    start: Instant,
+    unix_start: u64,
+}
+
+impl World {
+    /// See [`crate::proxy::Proxy::new`].
+    #[must_use]
+    pub fn new(
+        settings: Arc<Settings>,
+        location: Arc<Location>,
+        outside: Outside,
+        seed: [u8; 32],
+        now: Instant,
+        unix_now: u64,
+    ) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let (mut secret, mut nonce_key) = ([0; 32], [0; 32]);
+        rng.fill_bytes(&mut secret);
+        rng.fill_bytes(&mut nonce_key);
+        let authenticator = Authenticator::new(nonce_key, settings.auth.nonce_expire, NONCES);
+        Self {
+            settings,
+            location,
+            outside,
+            calls: RefCell::default(),
+            authenticator: RefCell::new(authenticator),
+            stats: RefCell::default(),
+            events: RefCell::default(),
+            rng: RefCell::new(rng),
+            secret,
+            now: Cell::new(now),
+            start: now,
+            unix_start: unix_now,
+        }
+    }
+
+    /// Sets the clock; it never goes back.
+    pub fn set_now(&self, now: Instant) {
+        self.now.set(now.max(self.now.get()));
+    }
+
+    /// The time told last.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// The wall clock, seconds since 1970.
+    #[must_use]
+    pub fn unix_now(&self) -> u64 {
+        self.unix_start + self.now.get().saturating_duration_since(self.start).as_secs()
+    }
+
+    /// Notes an event.
+    pub fn tell(&self, event: Event) {
+        self.events.borrow_mut().push_back(event);
+    }
+
+    /// Takes the oldest event.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Event> {
+        self.events.borrow_mut().pop_front()
+    }
+
+    /// A fresh tag.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        build::random_tag(&mut *self.rng.borrow_mut())
+    }
+
+    /// Uses the randomness.
+    pub fn with_rng<T>(&self, f: impl FnOnce(&mut StdRng) -> T) -> T {
+        f(&mut self.rng.borrow_mut())
+    }
+
+    /// A hash of `parts` that only this worker can make: 16 hexadecimal digits.
+    #[must_use]
+    pub fn seal<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hex::encode(&hash.finalize()[..8])
+    }
+
+    /// The address by which we reach `destination`, and by which its answers reach us.
+    #[must_use]
+    pub fn local_of(&self, destination: &Destination) -> SocketAddr {
+        match *destination {
+            Destination::Flow(flow) => flow.local,
+            Destination::Address { protocol, remote } => self.local_towards(protocol, remote.ip()),
+        }
+    }
+
+    fn local_towards(&self, protocol: Protocol, remote: IpAddr) -> SocketAddr {
+        let bound = self.settings.listener(protocol, remote).map(|listener| listener.addr);
+        let bound = bound.unwrap_or_else(|| SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 5060));
+        if !bound.ip().is_unspecified() {
+            return bound;
+        }
+        let ip = self.outside.resolver.local_address(remote).unwrap_or(bound.ip());
+        SocketAddr::new(ip, bound.port())
+    }
+
+    /// `host:port` of ours as peers are to write it: the advertised name of the listener at `local`, else `local`.
+    #[must_use]
+    pub fn sent_by(&self, protocol: Protocol, local: SocketAddr) -> String {
+        let here = |addr: SocketAddr| {
+            addr.port() == local.port() && (addr.ip() == local.ip() || addr.ip().is_unspecified())
+        };
+        let listener = self
+            .settings
+            .listeners
+            .iter()
+            .find(|listener| listener.protocol == protocol && here(listener.addr));
+        match listener.and_then(|listener| listener.advertised.as_ref()) {
+            Some((host, port)) if normal_host(host).contains(':') => {
+                format!("[{}]:{port}", normal_host(host))
+            }
+            Some((host, port)) => format!("{host}:{port}"),
+            None => local.to_string(),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The proxy as its neighbours see it: plain SIP in, plain SIP out, in virtual time.
+
+mod call;
+mod register;
+#[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
+mod testbed;
