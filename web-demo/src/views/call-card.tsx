@@ -14,6 +14,7 @@
  * | `allow-sound`  | shown when the browser wants a touch before it plays                                            |
  * | `remote-audio` | the `<audio>` element that plays the far end                                                    |
  * | `remote-video`, `self-video` | the `<video>` elements, while there is a picture                                  |
+ * | `full-screen`  | shows the picture on the whole screen, and back                                                 |
  * | `error`        | why an ended call failed; `data-code` as in words.ts                                            |
  */
 import { useEffect, useRef } from 'preact/hooks';
@@ -132,10 +133,17 @@ function Timer({ call }: { call: CallView }) {
 }
 
 function Stage({ call }: { call: CallView }) {
+  const stage = useRef<HTMLDivElement>(null);
+  const toggleFullScreen = () => void (document.fullscreenElement ? document.exitFullscreen() : stage.current?.requestFullscreen());
   return (
-    <div class={call.remoteVideo ? 'stage' : 'stage alone'}>
+    <div ref={stage} class={call.remoteVideo ? 'stage' : 'stage alone'}>
       {call.remoteVideo && <Picture stream={call.remoteVideo} testid="remote-video" label={`Picture of ${call.peer.name}`} />}
       {call.localVideo && <Picture stream={call.localVideo} testid="self-video" label="Your own picture" mirrored />}
+      {document.fullscreenEnabled && (
+        <button type="button" class="square on-picture" aria-label="Full screen" title="Full screen" data-testid="full-screen" onClick={toggleFullScreen}>
+          <Icon name="expand" />
+        </button>
+      )}
     </div>
   );
 }

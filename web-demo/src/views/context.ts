@@ -30,5 +30,5 @@ export function useNow(running: boolean): number {
     const timer = setInterval(() => setNow(Date.now()), 1000);
     return () => clearInterval(timer);
   }, [running]);
-  return running ? Math.max(now, 0) : now;
+  return now;
 }

@@ -57,14 +57,15 @@ function Entry({ entry, now, ready }: { entry: HistoryEntry; now: number; ready:
   );
 }
 
-function resultWords({ result, duration, direction, reason }: HistoryEntry): string {
+function resultWords({ result, duration, direction, reason, peer }: HistoryEntry): string {
+  const why = reason.startsWith(peer.name) ? reason : reason.charAt(0).toLowerCase() + reason.slice(1);
   const words: Record<CallResult, string> = {
     answered: clock(duration),
     missed: 'missed',
     declined: 'declined',
     elsewhere: 'answered elsewhere',
     cancelled: direction === 'outgoing' ? 'cancelled' : 'missed',
-    failed: reason.toLowerCase() || 'failed',
+    failed: why || 'failed',
   };
   return words[result];
 }

@@ -7,7 +7,6 @@ const PATHS = {
   microphoneOff: 'M14.8 9V6.3a2.8 2.8 0 0 0-5.3-1.3M9.2 9.5v1.8a2.8 2.8 0 0 0 4.3 2.3M5.8 11a6.2 6.2 0 0 0 9.7 5.1M18.2 11a6 6 0 0 1-.5 2.5M12 17.2v3.3M4 4l16 16',
   pause: 'M9 5.5v13M15 5.5v13',
   play: 'M8 5.5l10.5 6.5L8 18.5z',
-  keypad: 'M6 6h.01M12 6h.01M18 6h.01M6 12h.01M12 12h.01M18 12h.01M6 18h.01M12 18h.01M18 18h.01',
   settings: 'M4 7.5h9M18 7.5h2M4 16.5h2M11 16.5h9M15.5 5v5M8.5 14v5',
   signOut: 'M14 4.5H6.5a1.5 1.5 0 0 0-1.5 1.5v12a1.5 1.5 0 0 0 1.5 1.5H14M10.5 12H20M16.5 8.5L20 12l-3.5 3.5',
   incoming: 'M17.5 6.5L7 17M7 9.5V17h7.5',
@@ -16,7 +15,7 @@ const PATHS = {
   backspace: 'M8.5 6H19a1.5 1.5 0 0 1 1.5 1.5v9A1.5 1.5 0 0 1 19 18H8.5L3.5 12zM11.5 9.5l5 5M16.5 9.5l-5 5',
   close: 'M6 6l12 12M18 6L6 18',
   retry: 'M19.5 12a7.5 7.5 0 1 1-2.3-5.4M19.5 4v4h-4',
-  shield: 'M12 3.5l7 2.5v5.5c0 4.2-2.9 7.5-7 9-4.1-1.5-7-4.8-7-9V6zM9 12l2.2 2.2L15.2 10',
+  expand: 'M9 4H4v5M15 4h5v5M9 20H4v-5M15 20h5v-5',
 } as const;
 
 export type IconName = keyof typeof PATHS;
