@@ -264,4 +264,6 @@ impl DerefMut for Response {
 }
 
 #[cfg(test)]
+mod header_tests;
+#[cfg(test)]
 mod torture_tests;
