@@ -65,7 +65,7 @@ fn invite() -> Bytes {
          a=extmap-allow-mixed\r\na=msid-semantic: WMS 7c1d4c2e\r\nm=audio 54321 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\n\
          c=IN IP4 198.51.100.3\r\na=rtcp:9 IN IP4 0.0.0.0\r\n",
     );
-    for n in 0..6 {
+    for n in 0..10 {
         sdp.push_str(&format!(
             "a=candidate:{n}99061107 1 udp 2113937151 192.168.1.{n} 5432{n} typ host generation 0 network-cost 999\r\n"
         ));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use rand::{Rng, RngExt};
 
-use super::header::{NameAddr, Via};
+use super::header::Via;
 use super::name::Name;
 use super::{HeaderError, Method, Request, Response, StatusCode, Uri};
 
@@ -200,18 +200,6 @@ pub fn pop_via(response: &mut Response) -> Result<Option<String>, HeaderError> {
     let branch = response.get::<Via<'_>>()?.and_then(|via| via.branch()).map(str::to_owned);
     response.remove_first_value(Name::Via);
     Ok(branch)
-}
-
-/// `name-addr` text with `tag` added; as it is when it has one already.
-///
-/// # Errors
-/// When `value` is no address.
-pub fn with_tag(value: &str, tag: &str) -> Result<String, HeaderError> {
-    let address = NameAddr::parse("address", value.as_bytes())?;
-    if address.params().contains("tag") {
-        return Ok(value.to_owned());
-    }
-    Ok(format!("{value};tag={tag}"))
 }
 
 #[cfg(test)]
