@@ -138,9 +138,10 @@ impl IceAgent {
         self.sources.clear();
     }
 
-    /// Takes a STUN message; false when it is not meant for this agent or its integrity does not hold, in which case
-    /// nothing changed.
-    pub fn handle_message(&mut self, now: Instant, source: SocketAddr, message: StunMessage<'_>) -> bool {
+    /// Takes a STUN datagram; false when it is unreadable, is not meant for this agent or its integrity does not hold, in
+    /// which case nothing changed.
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> bool {
+        let Ok(message) = StunMessage::parse(datagram) else { return false };
         if !self.inner.accepts_message(&message) {
             return false;
         }

@@ -23,9 +23,10 @@ pub enum Route<'a> {
 }
 
 /// Reads the routing key out of `datagram`; `None` for anything that is not a well-formed Binding request or response.
-pub fn route<'a>(message: &'a StunMessage<'a>, datagram: &[u8]) -> Option<Route<'a>> {
+pub fn route(datagram: &[u8]) -> Option<Route<'_>> {
+    let message = StunMessage::parse(datagram).ok()?;
     if message.is_binding_request() {
-        let (local, _) = message.split_username()?;
+        let (local, _) = message.username()?.split_once(':')?;
         return Some(Route::Request(local));
     }
     if message.is_successful_binding_response() || message.is_failed_binding_response() {

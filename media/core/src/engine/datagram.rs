@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use is::stun::StunMessage;
-
 use super::{Engine, EventKind, MAX_CHECKS, Owner};
 use crate::call::leg::LegKey;
 use crate::demux::{Kind, classify, classify_separate};
@@ -72,9 +70,8 @@ impl<S: Sockets> Engine<S> {
     fn stun(&mut self, now: Instant, source: SocketAddr, packet: Packet) {
         let key = self.stun_leg(packet.as_slice());
         let accepted = key.and_then(|key| {
-            let message = StunMessage::parse(packet.as_slice()).ok()?;
             let secure = self.paths.legs.get_mut(key)?.secure.as_mut()?;
-            secure.ice.handle_message(now, source, message).then_some(key)
+            secure.ice.handle_datagram(now, source, packet.as_slice()).then_some(key)
         });
         match (key, accepted) {
             (_, Some(key)) => {
@@ -90,8 +87,7 @@ impl<S: Sockets> Engine<S> {
     }
 
     fn stun_leg(&self, datagram: &[u8]) -> Option<LegKey> {
-        let message = StunMessage::parse(datagram).ok()?;
-        match stun::route(&message, datagram)? {
+        match stun::route(datagram)? {
             Route::Request(ufrag) => self.ufrags.get(ufrag).copied(),
             Route::Response(transaction) => self.checks.get(&transaction).copied(),
         }

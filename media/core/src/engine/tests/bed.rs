@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use is::stun::StunMessage;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -458,8 +457,8 @@ impl Bed {
         let phone = &mut self.phones[side];
         match classify(octets) {
             Kind::Stun => {
-                if let (Some(ice), Ok(message)) = (phone.ice.as_mut(), StunMessage::parse(octets)) {
-                    ice.handle_message(now, from, message);
+                if let Some(ice) = phone.ice.as_mut() {
+                    ice.handle_datagram(now, from, octets);
                 }
             }
             Kind::Dtls => {
