@@ -178,24 +178,16 @@ pub enum AddressFamily {
 /// ng `flags` that have an effect here. Their spellings are in `ng::flags`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// Send to the address in the SDP rather than to the signalling source.
+    /// Send to the address in the SDP, even a private one when the signalling came from a public address.
     pub trust_address: bool,
     /// Do not learn the peer's address from its packets.
     pub asymmetric: bool,
-    /// After learning, drop packets from elsewhere.
-    pub strict_source: bool,
-    /// Towards a browser: `a=mid` although the sender had none.
-    pub generate_mid: bool,
     /// No `a=rtcp` line.
     pub no_rtcp_attribute: bool,
     /// `a=rtcp` with its address.
     pub full_rtcp_attribute: bool,
     /// Announce `trickle` in `a=ice-options`.
     pub trickle_ice: bool,
-    /// Keep the direction attributes as the sender wrote them.
-    pub original_sendrecv: bool,
-    /// Leave one audio codec (besides telephone-event) in an answer.
-    pub single_codec: bool,
 }
 
 /// ng `replace`. Connection addresses are always replaced; without `origin` the address in `o=` stays the sender's.
@@ -213,8 +205,6 @@ pub struct Replace {
     pub sdp_version: bool,
     /// Raise the version with every SDP sent.
     pub force_increment_sdp_version: bool,
-    /// Also `c=IN IP4 0.0.0.0`, the hold of RFC 2543.
-    pub zero_address: bool,
 }
 
 impl Replace {
@@ -226,7 +216,6 @@ impl Replace {
         session_name: false,
         sdp_version: true,
         force_increment_sdp_version: false,
-        zero_address: true,
     };
 }
 

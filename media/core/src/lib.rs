@@ -33,6 +33,8 @@ pub mod dtmf;
 
 pub mod command;
 
+pub mod ng;
+
 pub mod call;
 
 pub mod forward;

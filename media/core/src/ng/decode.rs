@@ -1,0 +1,230 @@
+//! Bytes → [`Command`].
+
+use bytes::Bytes;
+
+use super::flags::{apply_key, normal};
+use super::node::Node;
+use super::{DecodeError, Encoding, MAX_COOKIE, MAX_MESSAGE, Message, bencode};
+use crate::command::{Cause, Command, Delete, Exchange, Failure, Query};
+
+/// Reads a request. A message that cannot be understood is an error that says how to answer it.
+pub fn decode(message: &[u8]) -> Result<Message, DecodeError> {
+    let end = memchr::memchr(b' ', message.get(..=MAX_COOKIE).unwrap_or(message));
+    let (cookie, rest) = match end {
+        Some(end) if end > 0 => {
+            (message.get(..end).unwrap_or_default(), message.get(end + 1..).unwrap_or_default())
+        }
+        _ => return Err(DecodeError::NoCookie),
+    };
+    let encoding = match rest.trim_ascii_start().first() {
+        Some(b'{') => Encoding::Json,
+        _ => Encoding::Bencode,
+    };
+    let command = read(rest, encoding).and_then(|dictionary| command(&dictionary));
+    let cookie = cookie.to_vec();
+    match command {
+        Ok(command) => Ok(Message { cookie, command, encoding }),
+        Err(reason) => {
+            let failure = Failure { cause: Cause::Malformed, reason };
+            Err(DecodeError::Refused { cookie, encoding, failure })
+        }
+    }
+}
+
+fn read(bytes: &[u8], encoding: Encoding) -> Result<Node<'_>, String> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(format!("the message is longer than {MAX_MESSAGE} octets"));
+    }
+    let node = match encoding {
+        Encoding::Bencode => bencode::decode(bytes).map_err(|error| error.to_string())?,
+        Encoding::Json => serde_json::from_slice(bytes)
+            .map_err(|error| format!("not JSON: line {} column {}", error.line(), error.column()))
+            .map(Node::from_json)?
+            .ok_or_else(|| "the message is null".to_owned())?,
+    };
+    match node {
+        Node::Dictionary(_) => Ok(node),
+        _ => Err("the message is no dictionary".to_owned()),
+    }
+}
+
+fn command(dictionary: &Node<'_>) -> Result<Command, String> {
+    let name = text(dictionary, "command")?.ok_or_else(|| missing("command"))?;
+    Ok(match normal(&name).as_str() {
+        "ping" => Command::Ping,
+        "offer" => Command::Offer(Box::new(exchange(dictionary)?)),
+        "answer" => {
+            let exchange = exchange(dictionary)?;
+            if exchange.to_tag.is_none() {
+                return Err(missing("to-tag"));
+            }
+            Command::Answer(Box::new(exchange))
+        }
+        "delete" => Command::Delete(delete(dictionary)?),
+        "query" => Command::Query(Query {
+            call_id: required(dictionary, "call-id")?,
+            from_tag: text(dictionary, "from-tag")?,
+            to_tag: text(dictionary, "to-tag")?,
+        }),
+        "list" => {
+            let limit = text(dictionary, "limit")?.and_then(|limit| limit.parse().ok());
+            Command::List { limit: limit.unwrap_or(32) }
+        }
+        "statistics" => Command::Statistics,
+        _ => Command::NotImplemented { name: name.chars().take(64).collect() },
+    })
+}
+
+fn exchange(dictionary: &Node<'_>) -> Result<Exchange, String> {
+    let sdp = match find(dictionary, "sdp") {
+        Some(Node::Text(sdp)) => Bytes::copy_from_slice(sdp),
+        _ => return Err(missing("sdp")),
+    };
+    let mut exchange = Exchange {
+        call_id: required(dictionary, "call-id")?,
+        from_tag: required(dictionary, "from-tag")?,
+        to_tag: text(dictionary, "to-tag")?,
+        via_branch: text(dictionary, "via-branch")?,
+        sdp,
+        ..Exchange::default()
+    };
+    // rtpengine's default; SIP-source-address takes it back.
+    exchange.flags.trust_address = true;
+    for (key, value) in dictionary.entries() {
+        apply_key(&mut exchange, &String::from_utf8_lossy(key), value);
+    }
+    Ok(exchange)
+}
+
+fn delete(dictionary: &Node<'_>) -> Result<Delete, String> {
+    let mut delete = Delete {
+        call_id: required(dictionary, "call-id")?,
+        from_tag: text(dictionary, "from-tag")?,
+        to_tag: text(dictionary, "to-tag")?,
+        via_branch: text(dictionary, "via-branch")?,
+        ..Delete::default()
+    };
+    for word in find(dictionary, "flags").map(Node::words).unwrap_or_default().iter().take(16) {
+        match normal(word).as_str() {
+            "fast" => delete.fast = true,
+            _ => delete
+                .warnings
+                .push(format!("no effect here: flag {}", word.chars().take(64).collect::<String>())),
+        }
+    }
+    Ok(delete)
+}
+
+fn find<'n, 'a>(dictionary: &'n Node<'a>, key: &str) -> Option<&'n Node<'a>> {
+    let same = |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| normal(name) == key);
+    dictionary.entries().iter().find(|(name, _)| same(name)).map(|(_, value)| value)
+}
+
+/// An optional text; empty is absent.
+fn text(dictionary: &Node<'_>, key: &str) -> Result<Option<String>, String> {
+    let Some(node) = find(dictionary, key) else { return Ok(None) };
+    let text = node.text().ok_or_else(|| format!("{key} is no text"))?.into_owned();
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn required(dictionary: &Node<'_>, key: &str) -> Result<String, String> {
+    text(dictionary, key)?.ok_or_else(|| missing(key))
+}
+
+fn missing(key: &str) -> String {
+    format!("the message has no {key}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Dtls, Ice, TransportProtocol};
+
+    fn json(text: &str) -> Result<Command, DecodeError> {
+        decode(format!("7_1 {text}").as_bytes()).map(|message| message.command)
+    }
+
+    #[test]
+    fn both_encodings_say_the_same() {
+        let json = json(
+            r#"{"command":"offer","call-id":"c","from-tag":"a","sdp":"v=0\r\n","ICE":"force","via-branch":"b",
+            "transport protocol":"UDP/TLS/RTP/SAVPF","flags":["trust address"],"DTLS":"passive","received from":["IP4","192.0.2.9"]}"#,
+        );
+        let bencode = b"7_1 d3:sdp5:v=0\r\n7:command5:offer7:call id1:c8:from-tag1:a3:ICE5:force10:via-branch1:b\
+            18:transport-protocol17:UDP/TLS/RTP/SAVPF4:DTLS7:passive5:flagsl13:trust-addresse13:received-froml3:IP49:192.0.2.9ee";
+        let message = decode(bencode).unwrap();
+        assert_eq!((message.cookie.as_slice(), message.encoding), (b"7_1".as_slice(), Encoding::Bencode));
+        assert_eq!(message.command, json.unwrap());
+        let Command::Offer(offer) = message.command else { panic!("an offer") };
+        assert_eq!((offer.ice, offer.dtls), (Some(Ice::Force), Some(Dtls::Passive)));
+        assert_eq!(offer.transport_protocol, Some(TransportProtocol::UdpTlsRtpSavpf));
+        assert_eq!(offer.received_from, Some("192.0.2.9".parse().unwrap()));
+        assert_eq!(offer.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn commands() {
+        assert_eq!(json(r#"{"command":"ping"}"#).unwrap(), Command::Ping);
+        assert_eq!(json(r#"{"command":"list"}"#).unwrap(), Command::List { limit: 32 });
+        assert_eq!(json(r#"{"command":"list","limit":5}"#).unwrap(), Command::List { limit: 5 });
+        assert_eq!(json(r#"{"command":"statistics"}"#).unwrap(), Command::Statistics);
+        for name in ["play media", "block DTMF", "subscribe request", "moon"] {
+            let expected = Command::NotImplemented { name: name.to_owned() };
+            assert_eq!(json(&format!(r#"{{"command":"{name}"}}"#)).unwrap(), expected);
+        }
+        let Command::Delete(delete) =
+            json(r#"{"command":"delete","call-id":"c","flags":["fast","x"]}"#).unwrap()
+        else {
+            panic!("a delete")
+        };
+        assert_eq!((delete.fast, delete.warnings.len()), (true, 1));
+    }
+
+    #[test]
+    fn what_is_refused_keeps_its_cookie() {
+        for (text, reason) in [
+            ("{}", "the message has no command"),
+            ("{", "not JSON: line 1 column 1"),
+            ("[1]", "bencode has an unexpected octet at 0"),
+            ("le", "the message is no dictionary"),
+            (r#"{"command":"offer"}"#, "the message has no sdp"),
+            (r#"{"command":"offer","sdp":"v=0"}"#, "the message has no call-id"),
+            (r#"{"command":"answer","sdp":"v=0","call-id":"c","from-tag":"a"}"#, "the message has no to-tag"),
+            (r#"{"command":["ping"]}"#, "command is no text"),
+            ("", "bencode ends too early"),
+        ] {
+            match json(text) {
+                Err(DecodeError::Refused { cookie, failure, .. }) => {
+                    assert_eq!((cookie.as_slice(), failure.reason.as_str()), (b"7_1".as_slice(), reason));
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        for silent in ["", "cookie", " {}", &"x".repeat(300)] {
+            assert_eq!(decode(silent.as_bytes()), Err(DecodeError::NoCookie));
+        }
+    }
+
+    #[test]
+    fn nothing_makes_it_panic() {
+        let whole: [&[u8]; 2] = [
+            b"c d7:command5:offer7:call-id1:c8:from-tag1:a3:sdp3:v=05:flagsl4:fasteICE5:forcee",
+            br#"c {"command":"offer","call-id":"c","from-tag":"a","sdp":"v=0","rtpp-flags":"a=[b c] d=[[ e"}"#,
+        ];
+        for message in whole {
+            for end in 0..message.len() {
+                let _ = decode(&message[..end]);
+            }
+            for at in 0..message.len() {
+                for byte in 0..=255 {
+                    let mut changed = message.to_vec();
+                    changed[at] = byte;
+                    let _ = decode(&changed);
+                }
+            }
+        }
+        assert!(decode(format!("c {}", "[".repeat(100_000)).as_bytes()).is_err());
+        assert!(decode(format!("c {{\"a\":{}", "[".repeat(100_000)).as_bytes()).is_err());
+        assert!(decode(format!("c {}", "d".repeat(MAX_MESSAGE + 1)).as_bytes()).is_err());
+    }
+}

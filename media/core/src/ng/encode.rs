@@ -1,0 +1,245 @@
+//! [`Reply`] → bytes, with rtpengine's key names.
+
+use super::Encoding;
+use super::bencode::write_text;
+use crate::command::{CallReport, Counters, MediaReport, Reply, StreamReport, TagReport, Value};
+
+/// Writes a reply after its cookie.
+pub fn encode(cookie: &[u8], reply: &Reply, encoding: Encoding) -> Vec<u8> {
+    let mut out = cookie.to_vec();
+    out.push(b' ');
+    out.extend_from_slice(&encode_plain(reply, encoding));
+    out
+}
+
+/// Writes a reply without a cookie (`ng-plain`).
+pub fn encode_plain(reply: &Reply, encoding: Encoding) -> Vec<u8> {
+    let mut entries = dictionary(reply);
+    match (encoding, reply) {
+        (Encoding::Json, _) => {
+            if let Reply::Sdp { sdp, .. } = reply {
+                // JSON has no octets: an SDP that is not UTF-8 is told as well as it can be.
+                entries.push(("sdp".to_owned(), text(&String::from_utf8_lossy(sdp))));
+            }
+            json(&Value::Dictionary(entries)).to_string().into_bytes()
+        }
+        (Encoding::Bencode, _) => {
+            let mut out = vec![b'd'];
+            if let Reply::Sdp { sdp, .. } = reply {
+                write_text(&mut out, b"sdp");
+                write_text(&mut out, sdp);
+            }
+            write_entries(&mut out, &entries);
+            out.push(b'e');
+            out
+        }
+    }
+}
+
+fn dictionary(reply: &Reply) -> Vec<(String, Value)> {
+    let mut entries = Vec::new();
+    let mut put = |key: &str, value: Value| entries.push((key.to_owned(), value));
+    match reply {
+        Reply::Pong => put("result", text("pong")),
+        Reply::Error(failure) => {
+            put("error-reason", text(&failure.reason));
+            put("result", text("error"));
+        }
+        Reply::Sdp { warnings, .. } => {
+            put("result", text("ok"));
+            warning(warnings).into_iter().for_each(|value| put("warning", value));
+        }
+        Reply::Call { report, warnings } => {
+            report.iter().flat_map(|report| call(report)).for_each(|(key, value)| put(&key, value));
+            put("result", text("ok"));
+            warning(warnings).into_iter().for_each(|value| put("warning", value));
+        }
+        Reply::Calls(calls) => {
+            put("calls", Value::List(calls.iter().map(|call| text(call)).collect()));
+            put("result", text("ok"));
+        }
+        Reply::Statistics(statistics) => {
+            put("result", text("ok"));
+            put("statistics", Value::Dictionary(statistics.clone()));
+        }
+    }
+    entries
+}
+
+fn warning(warnings: &[String]) -> Option<Value> {
+    (!warnings.is_empty()).then(|| text(&warnings.join("; ")))
+}
+
+fn call(report: &CallReport) -> Vec<(String, Value)> {
+    let tags = report.tags.iter().map(|it| (it.tag.clone(), tag(it))).collect();
+    let totals = vec![entry("RTCP", counters(&report.rtcp)), entry("RTP", counters(&report.rtp))];
+    vec![
+        entry("SSRC", Value::Dictionary(Vec::new())),
+        entry("created", integer(report.created)),
+        entry("last signal", integer(report.last_signal)),
+        entry("tags", Value::Dictionary(tags)),
+        entry("totals", Value::Dictionary(totals)),
+    ]
+}
+
+fn tag(report: &TagReport) -> Value {
+    let mut entries = vec![entry("created", integer(report.created))];
+    entries.extend(report.in_dialogue_with.iter().map(|peer| entry("in dialogue with", text(peer))));
+    entries.extend(report.label.iter().map(|label| entry("label", text(label))));
+    entries.push(entry("medias", Value::List(report.medias.iter().map(media).collect())));
+    entries.push(entry("tag", text(&report.tag)));
+    Value::Dictionary(entries)
+}
+
+fn media(report: &MediaReport) -> Value {
+    Value::Dictionary(vec![
+        entry("flags", texts(&report.flags)),
+        entry("index", integer(report.index as u64)),
+        entry("protocol", text(&report.protocol)),
+        entry("streams", Value::List(report.streams.iter().map(stream).collect())),
+        entry("type", text(&report.media_type)),
+    ])
+}
+
+fn stream(report: &StreamReport) -> Value {
+    let mut entries = Vec::new();
+    entries.extend(report.advertised_endpoint.map(|it| entry("advertised endpoint", endpoint(it))));
+    entries.extend(report.crypto_suite.iter().map(|suite| entry("crypto suite", text(suite))));
+    entries.extend(report.endpoint.map(|it| entry("endpoint", endpoint(it))));
+    entries.push(entry("flags", texts(&report.flags)));
+    entries.push(entry("last packet", integer(report.last_packet)));
+    entries.push(entry("local port", integer(u64::from(report.local_port))));
+    entries.push(entry("stats", counters(&report.stats)));
+    Value::Dictionary(entries)
+}
+
+fn endpoint(address: std::net::SocketAddr) -> Value {
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    Value::Dictionary(vec![
+        entry("address", text(&address.ip().to_string())),
+        entry("family", text(family)),
+        entry("port", integer(u64::from(address.port()))),
+    ])
+}
+
+fn counters(counters: &Counters) -> Value {
+    Value::Dictionary(vec![
+        entry("bytes", integer(counters.bytes)),
+        entry("errors", integer(counters.errors)),
+        entry("packets", integer(counters.packets)),
+    ])
+}
+
+fn entry(key: &str, value: Value) -> (String, Value) {
+    (key.to_owned(), value)
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn texts(words: &[String]) -> Value {
+    Value::List(words.iter().map(|word| text(word)).collect())
+}
+
+fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Text(text) => text.as_str().into(),
+        Value::List(values) => values.iter().map(json).collect(),
+        Value::Dictionary(entries) => {
+            serde_json::Value::Object(entries.iter().map(|(key, value)| (key.clone(), json(value))).collect())
+        }
+    }
+}
+
+fn write(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Integer(number) => out.extend_from_slice(format!("i{number}e").as_bytes()),
+        Value::Float(number) => write_text(out, number.to_string().as_bytes()),
+        Value::Text(text) => write_text(out, text.as_bytes()),
+        Value::List(values) => {
+            out.push(b'l');
+            values.iter().for_each(|value| write(out, value));
+            out.push(b'e');
+        }
+        Value::Dictionary(entries) => {
+            out.push(b'd');
+            write_entries(out, entries);
+            out.push(b'e');
+        }
+    }
+}
+
+fn write_entries(out: &mut Vec<u8>, entries: &[(String, Value)]) {
+    for (key, value) in entries {
+        write_text(out, key.as_bytes());
+        write(out, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Cause;
+
+    #[test]
+    fn replies() {
+        let sdp =
+            Reply::Sdp { sdp: bytes::Bytes::from_static(b"v=0\r\n"), warnings: vec!["a".into(), "b".into()] };
+        for (reply, bencode, json) in [
+            (Reply::Pong, "1 d6:result4:ponge", r#"1 {"result":"pong"}"#),
+            (
+                sdp,
+                "1 d3:sdp5:v=0\r\n6:result2:ok7:warning4:a; be",
+                r#"1 {"result":"ok","sdp":"v=0\r\n","warning":"a; b"}"#,
+            ),
+            (
+                Reply::error(Cause::UnknownCall, "no"),
+                "1 d12:error-reason2:no6:result5:errore",
+                r#"1 {"error-reason":"no","result":"error"}"#,
+            ),
+            (
+                Reply::Calls(vec!["x".into()]),
+                "1 d5:callsl1:xe6:result2:oke",
+                r#"1 {"calls":["x"],"result":"ok"}"#,
+            ),
+            (
+                Reply::Statistics(vec![("n".into(), Value::Integer(3)), ("f".into(), Value::Float(0.5))]),
+                "1 d6:result2:ok10:statisticsd1:ni3e1:f3:0.5ee",
+                r#"1 {"result":"ok","statistics":{"f":0.5,"n":3}}"#,
+            ),
+        ] {
+            assert_eq!(String::from_utf8(encode(b"1", &reply, Encoding::Bencode)).unwrap(), bencode);
+            assert_eq!(String::from_utf8(encode(b"1", &reply, Encoding::Json)).unwrap(), json);
+        }
+    }
+
+    #[test]
+    fn a_query_has_rtpengines_keys() {
+        let stream =
+            StreamReport { local_port: 30000, endpoint: "192.0.2.1:4000".parse().ok(), ..Default::default() };
+        let media =
+            MediaReport { index: 1, media_type: "audio".into(), streams: vec![stream], ..Default::default() };
+        let tag = TagReport {
+            tag: "a".into(),
+            in_dialogue_with: Some("b".into()),
+            medias: vec![media],
+            ..Default::default()
+        };
+        let report = Some(Box::new(CallReport { created: 5, tags: vec![tag], ..Default::default() }));
+        let reply = Reply::Call { report, warnings: Vec::new() };
+        let json: serde_json::Value = serde_json::from_slice(&encode_plain(&reply, Encoding::Json)).unwrap();
+        assert_eq!(json["tags"]["a"]["in dialogue with"], "b");
+        let stream = &json["tags"]["a"]["medias"][0]["streams"][0];
+        assert_eq!((&stream["local port"], &stream["endpoint"]["port"]), (&30000.into(), &4000.into()));
+        assert_eq!(json["totals"]["RTP"]["packets"], 0);
+        let bencode = encode_plain(&reply, Encoding::Bencode);
+        assert!(super::super::bencode::decode(&bencode).is_ok());
+    }
+}
