@@ -226,15 +226,16 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, &'static str> 
         return Err("name is no token");
     }
     let raw = &line[colon + 1..];
-    if memchr(0, raw).is_some() {
-        return Err("NUL in value");
+    // The line ends with CRLF, and folded parts do: any other CR, and NUL, would mean different things to others.
+    for at in memchr::memchr2_iter(0, b'\r', raw) {
+        match (raw[at], raw.get(at + 1)) {
+            (0, _) => return Err("NUL in value"),
+            (_, Some(b'\n')) => {}
+            _ => return Err("CR without LF"),
+        }
     }
     let lead = raw.iter().position(|&byte| !scan::is_lws(byte)).unwrap_or(raw.len());
     let tail = raw.iter().rposition(|&byte| !scan::is_lws(byte)).map_or(lead, |at| at + 1);
-    let value = &raw[lead..tail];
-    if memchr::memchr_iter(b'\r', value).any(|at| value.get(at + 1) != Some(&b'\n')) {
-        return Err("CR without LF");
-    }
     let value_start = start + colon + 1;
     Ok(Field {
         id: name::lookup(name).unwrap_or(Name::Other("")),

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod client;
+mod lossy;
 mod matching;
 mod server;
 
