@@ -10,9 +10,9 @@ use super::plan::{
     Transports,
 };
 use crate::command::{Exchange, Failure, LegKind, Replace, Side};
-use crate::sdp::{Candidate, CandidateKind, Description, Fingerprint};
+use crate::sdp::{Candidate, CandidateKind, Codec, Description, Fingerprint, Setup};
 
-const CASES: [(&str, &str); 8] = [
+const CASES: [(&str, &str); 10] = [
     ("browser_to_legacy", include_str!("cases/browser_to_legacy.txt")),
     ("legacy_to_browser", include_str!("cases/legacy_to_browser.txt")),
     ("browser_to_browser", include_str!("cases/browser_to_browser.txt")),
@@ -20,6 +20,8 @@ const CASES: [(&str, &str); 8] = [
     ("hold", include_str!("cases/hold.txt")),
     ("fork", include_str!("cases/fork.txt")),
     ("reoffer", include_str!("cases/reoffer.txt")),
+    ("firefox", include_str!("cases/firefox.txt")),
+    ("opus_phone", include_str!("cases/opus_phone.txt")),
     ("refused", include_str!("cases/refused.txt")),
 ];
 
@@ -100,6 +102,91 @@ fn try_out(session: &Session, exchange: &Exchange, what: &str) {
             assert!(!again.media.is_empty());
         }
         Err(_) => assert_eq!(session.pairs.len(), before),
+    }
+}
+
+/// What every SDP towards a kind of end must and must not have (FEATURES.md 4.1), whatever the case.
+#[test]
+fn rules_of_every_description() {
+    for (name, text) in CASES {
+        let (mut session, mut ports, mut count) = (Session::default(), Ports::default(), 0);
+        for step in text.split("@ ").filter(|step| step.starts_with("offer") || step.starts_with("answer")) {
+            let (head, body) = step.split_once('\n').unwrap();
+            let words: Vec<&str> = std::iter::once("@").chain(head.split(' ')).collect();
+            let exchange = exchange(&words, body);
+            let offer = words[1] == "offer";
+            let result = match offer {
+                true => session.offer(&exchange, &mut ports),
+                false => session.answer(&exchange, &mut ports),
+            };
+            let Ok(outcome) = result else { continue };
+            count += 1;
+            let written = Description::parse(outcome.sdp.clone()).unwrap();
+            let text = String::from_utf8(outcome.sdp.to_vec()).unwrap();
+            let from = exchange.sender.kind.unwrap();
+            match exchange.receiver.kind.unwrap() {
+                LegKind::Browser => rules_for_browser(&written, &text, offer),
+                LegKind::Legacy => rules_for_legacy(&written, &text, from),
+            }
+        }
+        assert!(count > 0, "{name}");
+    }
+}
+
+fn rules_for_browser(written: &Description, text: &str, offer: bool) {
+    let active = || written.media.iter().filter(|media| !media.is_refused());
+    for media in active() {
+        assert_eq!(media.protocol, "UDP/TLS/RTP/SAVPF", "{text}");
+        assert!(media.mid.is_some() && media.rtcp_mux && media.rtcp.is_none() && !media.crypto, "{text}");
+        let ice = media.ice.as_ref().unwrap();
+        assert!(
+            ice.candidates.iter().all(|candidate| candidate.component == 1) && ice.end_of_candidates,
+            "{text}"
+        );
+        assert_eq!(media.fingerprints.len(), 1, "{text}");
+        assert_eq!(media.setup == Some(Setup::ActPass), offer, "{text}");
+        assert_eq!(media.ssrcs.len(), 1, "{text}");
+        assert!(media.codecs.len() == media.formats.len(), "every format has its rtpmap: {text}");
+    }
+    let mids: Vec<String> = active().filter_map(|media| media.mid.clone()).collect();
+    assert!(
+        mids.is_empty() == written.bundles.is_empty() && written.bundles.iter().all(|bundle| *bundle == mids),
+        "{text}"
+    );
+    assert!(!text.contains("transport-cc") && !text.contains("a=rtcp:") && !text.contains("rtx"), "{text}");
+    let numbers: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("a=rtcp-fb:")?.split(' ').next()).collect();
+    assert!(
+        numbers.iter().all(|number| active().any(|media| media.formats.iter().any(|it| it == number))),
+        "{text}"
+    );
+}
+
+fn rules_for_legacy(written: &Description, text: &str, from: LegKind) {
+    assert!(text.len() < 700, "an INVITE with it stays under 1300 octets: {}", text.len());
+    for media in written.media.iter().filter(|media| !media.is_refused()) {
+        assert_eq!(media.protocol, "RTP/AVP", "{text}");
+        assert_eq!(media.rtcp, Some((media.port + 1, None)), "{text}");
+        assert_eq!(media.port % 2, 0, "{text}");
+        assert!(media.codecs.iter().filter(|codec| codec.is_dtmf()).count() <= 1, "{text}");
+        assert!(from == LegKind::Legacy || !media.codecs.iter().any(Codec::is_wrapper), "{text}");
+    }
+    for word in [
+        "candidate",
+        "ice-",
+        "fingerprint",
+        "setup",
+        "mid:",
+        "msid",
+        "group:",
+        "ssrc",
+        "extmap",
+        "rtcp-mux",
+        "rtcp-fb",
+        "rtcp-rsize",
+        "crypto",
+    ] {
+        assert!(!text.contains(&format!("a={word}")), "{word}: {text}");
     }
 }
 
