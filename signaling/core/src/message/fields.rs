@@ -422,8 +422,9 @@ impl Fields {
         }
     }
 
-    /// An upper bound for the written length, for one allocation.
-    pub(super) fn written_len(&self) -> usize {
+    /// Bytes of the written headers and body, without the start line.
+    #[must_use]
+    pub fn written_len(&self) -> usize {
         self.fields.iter().map(|field| (field.end - field.start) as usize).sum::<usize>()
             + self.body.len()
             + 2

@@ -12,13 +12,6 @@ use super::{Limits, Message, Response, scan};
 /// The answer to [`Frame::Ping`] (RFC 5626 §3.5.1).
 pub const PONG: &[u8] = b"\r\n";
 
-/// Whether a whole datagram or WebSocket message is a keep-alive and no SIP: nothing, line ends (RFC 5626 §3.5.1, some
-/// WebSocket clients), or the zero bytes of old phones. Only a [`Frame::Ping`] of a stream is answered.
-#[must_use]
-pub fn is_keep_alive(bytes: &[u8]) -> bool {
-    bytes.len() <= 8 && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | 0))
-}
-
 /// One thing found in the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {

@@ -105,13 +105,3 @@ fn random_streams_are_survived() {
         }
     }
 }
-
-#[test]
-fn keep_alives_are_told_from_messages() {
-    for bytes in [&b""[..], b"\r\n\r\n", b"\r\n", b"\0\0\0\0", b"\0"] {
-        assert!(is_keep_alive(bytes), "{bytes:?}");
-    }
-    for bytes in [&b"\r\n\r\nx"[..], b"BYE", b"\r\n\r\n\r\n\r\n\r\n"] {
-        assert!(!is_keep_alive(bytes), "{bytes:?}");
-    }
-}

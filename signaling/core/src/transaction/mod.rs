@@ -34,6 +34,9 @@ pub struct Config {
     pub trying_reason: String,
     /// Transactions at once; beyond it requests are refused with 503.
     pub max_transactions: usize,
+    /// Bytes of the requests that began them; beyond it the same. Long requests cannot make the number above a way to
+    /// fill the memory: a transaction holds about one copy of its request and one of its last response.
+    pub max_bytes: usize,
     /// Seconds of Retry-After in that 503.
     pub retry_after: u32,
     /// Send responses to the source port even when the client did not ask for it by `rport` (RFC 3581): needed by
@@ -59,6 +62,7 @@ impl Default for Config {
             trying: Trying::AtOnce,
             trying_reason: "trying -- your call is important to us".into(),
             max_transactions: 100_000,
+            max_bytes: 256 << 20,
             retry_after: 10,
             force_rport: true,
         }
@@ -160,7 +164,7 @@ pub enum Event {
 /// Why [`Table::request`] took nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// [`Config::max_transactions`] is reached: 503.
+    /// [`Config::max_transactions`] or [`Config::max_bytes`] is reached: 503.
     #[error("too many transactions")]
     Full,
     /// The request has no topmost Via with a branch, or no CSeq.

@@ -33,6 +33,8 @@ pub struct Table {
     by_connection: BTreeSet<(ConnectionId, u64)>,
     timers: TimerQueue,
     effects: Effects,
+    /// Sum of [`Entry::size`].
+    held: usize,
     transmits: VecDeque<Outbound>,
     events: VecDeque<Event>,
     stats: Stats,
@@ -52,6 +54,8 @@ struct Entry {
     /// A CANCEL of our own: the user hears nothing of it.
     silent: bool,
     answered: bool,
+    /// Bytes of the request.
+    size: usize,
     deadlines: Vec<(Timer, Instant)>,
 }
 
@@ -84,6 +88,7 @@ impl Table {
             by_connection: BTreeSet::new(),
             timers: TimerQueue::default(),
             effects: Effects::default(),
+            held: 0,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
@@ -177,7 +182,7 @@ impl Table {
         if request.stamp_source(flow.remote, self.config.force_rport).is_err() {
             return;
         }
-        if self.entries.len() >= self.config.max_transactions {
+        if self.is_full(request.written_len()) {
             return self.refuse(&flow, &request);
         }
         let id = self.begin_server(now, &flow, &request, key);
@@ -193,7 +198,7 @@ impl Table {
     }
 
     fn begin_server(&mut self, now: Instant, flow: &Flow, request: &Request, key: String) -> ServerId {
-        let reliable = flow.protocol.is_reliable();
+        let (reliable, size) = (flow.protocol.is_reliable(), request.written_len());
         let timers = &self.config.timers;
         let machine = if *request.method() == Method::Invite {
             let trying = Reply::new(request, StatusCode::TRYING).reason(&self.config.trying_reason).build();
@@ -226,6 +231,7 @@ impl Table {
             response_tag: None,
             silent: false,
             answered: false,
+            size,
             deadlines: Vec::with_capacity(3),
         });
         self.servers.insert(key, id);
@@ -347,7 +353,7 @@ impl Table {
         request: Request,
         destination: Destination,
     ) -> Result<ClientId, RequestError> {
-        if self.entries.len() >= self.config.max_transactions {
+        if self.is_full(request.written_len()) {
             return Err(RequestError::Full);
         }
         self.begin_client(now, request, destination, false)
@@ -431,6 +437,7 @@ impl Table {
             && self.clients.is_empty()
             && self.merged.is_empty()
             && self.by_connection.is_empty()
+            && self.held == 0
             && self.timers.len() == 0
     }
 }
@@ -452,6 +459,7 @@ impl Table {
             Destination::Flow(flow) => (flow.protocol, flow.connection),
             Destination::Address { protocol, .. } => (*protocol, None),
         };
+        let size = request.written_len();
         let (reliable, timers, effects) = (protocol.is_reliable(), &self.config.timers, &mut self.effects);
         let machine = if *request.method() == Method::Invite {
             Machine::ClientInvite(Box::new(ClientInvite::start(request, reliable, timers, effects)))
@@ -469,6 +477,7 @@ impl Table {
             response_tag: None,
             silent,
             answered: false,
+            size,
             deadlines: Vec::with_capacity(3),
         });
         self.clients.insert(key, id);
@@ -477,6 +486,11 @@ impl Table {
         }
         self.apply(now, id);
         Ok(ClientId(id))
+    }
+
+    /// Whether there is no room for another request of `size` bytes.
+    fn is_full(&self, size: usize) -> bool {
+        self.entries.len() >= self.config.max_transactions || self.held + size > self.config.max_bytes
     }
 
     fn send_cancel(&mut self, now: Instant, cancel: Request, destination: Destination) {
@@ -490,6 +504,7 @@ impl Table {
         let vacant = self.entries.vacant_entry();
         let id = u64::from(self.serial) << 32 | vacant.key() as u64;
         entry.id = id;
+        self.held += entry.size;
         vacant.insert(entry);
         self.stats.created += 1;
         self.stats.total += 1;
@@ -560,6 +575,7 @@ impl Table {
     fn terminate(&mut self, id: u64) {
         let Some(slot) = self.slot(id) else { return };
         let entry = self.entries.remove(slot);
+        self.held -= entry.size;
         for (timer, at) in &entry.deadlines {
             self.timers.remove(*at, id, *timer);
         }

@@ -131,3 +131,19 @@ fn random_messages_in_random_order_leave_nothing_behind() {
     }
     bed.assert_clean();
 }
+
+#[test]
+fn long_requests_fill_the_table_sooner() {
+    let config = Config { max_bytes: 100_000, ..Config::default() };
+    let mut bed = Bed::with(Protocol::Udp, config);
+    let long = format!("Subject: {}\r\nContent-Length", "x".repeat(15_000));
+    for n in 0..20 {
+        bed.receive(&request("OPTIONS", &format!("z9hG4bK{n}")).replace("Content-Length", &long));
+    }
+    assert_eq!(bed.events().len(), 6);
+    assert_eq!(bed.table.stats().refused, 14);
+    bed.assert_clean();
+    bed.events();
+    bed.receive(&request("OPTIONS", "z9hG4bKagain"));
+    assert_eq!(bed.events().len(), 1, "there is room again");
+}
