@@ -53,11 +53,11 @@ interface StandingProps {
 
 /** The state of the registration as a lamp and a word; reconnect.tsx says more when the connection is lost. */
 function Standing({ registration, user, domain, quiet }: StandingProps) {
-  const { state } = registration;
-  const words = { 'signed-out': '', connecting: 'Signing in…', registered: quiet ? 'Do not disturb' : 'Ready', lost: 'Offline', failed: 'Refused' }[state];
   const problem = 'problem' in registration ? registration.problem : null;
+  const state = problem && registration.state === 'signed-out' ? 'failed' : registration.state;
+  const words = { 'signed-out': 'Not signed in', connecting: 'Signing in…', registered: quiet ? 'Do not disturb' : 'Ready', lost: 'Offline', failed: 'Not signed in' }[state];
   return (
-    <div class="standing" data-testid="registration-state" data-state={problem && state === 'signed-out' ? 'failed' : state} data-code={problem?.code} data-quiet={quiet || undefined}>
+    <div class="standing" data-testid="registration-state" data-state={state} data-code={problem?.code} data-quiet={quiet || undefined}>
       <span class="standing-words">
         {user && (
           <span class="standing-address" title={`${user}@${domain}`}>
@@ -67,7 +67,7 @@ function Standing({ registration, user, domain, quiet }: StandingProps) {
         )}
         <span class="standing-state">{words}</span>
       </span>
-      {words && <span class="lamp" aria-hidden="true" />}
+      <span class="lamp" aria-hidden="true" />
     </div>
   );
 }
