@@ -379,7 +379,7 @@ impl Proxy {
             Some(Server::Relaying(fork)) if !fork.done && fork.answered.is_none() => {
                 let response = fork.incoming.answer(&self.world, StatusCode::REQUEST_TIMEOUT, "", &[]);
                 self.cancel_legs(id, None, None);
-                self.fail(id, response);
+                self.fail(id, &response);
             }
             _ => {}
         }

@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 
 use crate::flow::Flow;
-use crate::message::{Response, StatusCode};
+use crate::message::{Name, Response, StatusCode};
 use crate::step::{Incoming, Verdict, auth, in_dialog, location, media, nat, outbound, registrar, sanity};
 use crate::world::World;
 
@@ -57,17 +57,14 @@ pub async fn response(
     }
 }
 
-/// Treats the best of the final responses when every branch has failed.
+/// Treats the best of the final responses when every branch has failed. What the relay holds is freed with it, whatever
+/// the answer. A redirection goes back to the caller, who knows whether to follow it.
 #[must_use]
-pub fn failure(world: &World, incoming: &Incoming, mut best: Response) -> Response {
-    // What a branch has opened at the relay is of no use any more.
-    if *incoming.method() == crate::message::Method::Invite && !incoming.is_in_dialog() {
-        let from_tag = incoming.message.from_tag().unwrap_or_default();
-        media::delete(world, incoming.message.call_id(), from_tag, None);
-    }
+pub fn failure(mut best: Response) -> Response {
     // That one server has no time does not mean that this domain has none (RFC 3261 §16.7 step 6).
     if best.status() == StatusCode::SERVICE_UNAVAILABLE {
         best.set_status(StatusCode::SERVER_INTERNAL_ERROR, None);
+        best.remove(Name::RetryAfter);
     }
     best
 }

@@ -29,7 +29,10 @@ pub(super) struct Treated {
 impl Proxy {
     /// A response came. What belongs to no transaction goes no further (RFC 6026 §8.9).
     pub(super) fn arrived(&mut self, id: Option<ClientId>, flow: Flow, mut response: Response) {
-        if id.is_some_and(|id| self.byes.contains(&id)) {
+        if let Some(bye) = id.filter(|id| self.byes.contains(id)) {
+            if response.status().is_final() {
+                self.byes.remove(&bye);
+            }
             return;
         }
         let branch = id.and_then(|id| self.clients.get(&id).copied());
@@ -214,29 +217,26 @@ impl Proxy {
             return;
         }
         if let Some(best) = fork.best() {
-            self.fail(server, best);
+            self.fail(server, &route::failure(best));
         }
     }
 
     /// Ends a relayed request with a negative response.
-    pub(super) fn fail(&mut self, server: ServerId, best: Response) {
+    pub(super) fn fail(&mut self, server: ServerId, response: &Response) {
         let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.done = true;
-        let response = route::failure(&self.world, &fork.incoming, best);
         let message = &fork.incoming.message;
         if *message.method() == Method::Invite && message.to_tag().is_none() {
-            let call = self
-                .world
-                .calls
-                .borrow_mut()
-                .remove(message.call_id(), message.from_tag().unwrap_or_default());
+            let from_tag = message.from_tag().unwrap_or_default();
+            media::delete(&self.world, message.call_id(), from_tag, None);
+            let call = self.world.calls.borrow_mut().remove(message.call_id(), from_tag);
             if let Some(call) = call {
                 let (code, reason) = (response.status().code(), response.reason().into_owned());
                 let (call_id, from, to) = (call.call_id, call.from, call.to);
                 self.world.tell(Event::CallFailed { call_id, from, to, code, reason });
             }
         }
-        self.table.respond(now, server, &response);
+        self.table.respond(now, server, response);
     }
 }

@@ -49,7 +49,7 @@ impl Proxy {
             {
                 let response = fork.incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]);
                 self.cancel_legs(server, None, None);
-                self.fail(server, response);
+                self.fail(server, &response);
             }
             _ => {}
         }

@@ -1,6 +1,11 @@
 //! Calls between legacy phones.
 
-use crate::testbed::{Bed, Dialog, Phone, legacy_sdp};
+use std::time::Duration;
+
+use signaling_core::event::{EndCause, Event};
+use signaling_core::outside::MediaError;
+
+use crate::testbed::{Bed, Dialog, Phone, Sip, ack_of, cancel_of, legacy_sdp};
 
 /// Two registered phones.
 fn two(bed: &mut Bed) -> (Phone, Phone) {
@@ -50,4 +55,280 @@ fn two_phones_call_and_hang_up() {
     bed.expect_silence();
     assert!(bed.media.is_clean(), "{:?}", bed.media.open);
     assert_eq!(bed.proxy.calls(), 0);
+}
+
+/// Rings `bob` and returns the caller's INVITE and the one that arrived.
+fn ringing(bed: &mut Bed, alice: &mut Phone, bob: &Phone) -> (Sip, Sip) {
+    let invite = alice.invite(bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    let offered = bed.expect(&bob.flow, "INVITE ");
+    bed.send(&bob.flow, &bob.reply(&offered, 180, "Ringing", ""));
+    bed.expect(&alice.flow, "SIP/2.0 180 ");
+    (invite, offered)
+}
+
+fn told(bed: &Bed, wanted: impl Fn(&Event) -> bool) -> bool {
+    bed.events.iter().any(wanted)
+}
+
+#[test]
+fn a_busy_callee_frees_everything() {
+    for (code, reason, expected) in
+        [(486, "Busy Here", 486), (603, "Decline", 603), (503, "Later", 500), (302, "Moved", 302)]
+    {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let (mut alice, bob) = two(&mut bed);
+        let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+        bed.send(&bob.flow, &bob.reply(&offered, code, reason, ""));
+        bed.expect(&bob.flow, "ACK ");
+        let refused = bed.receive(&alice.flow);
+        assert_eq!(refused.code(), expected);
+        bed.send(&alice.flow, &ack_of(&invite.text, &refused));
+        bed.expect_silence();
+        assert!(bed.media.is_clean());
+        assert_eq!(bed.proxy.calls(), 0);
+        assert!(told(&bed, |event| matches!(event, Event::CallFailed { code, .. } if *code == expected)));
+        bed.advance(Duration::from_secs(60));
+        assert_eq!(bed.proxy.transaction_stats().current, 0, "nothing is left of it");
+    }
+}
+
+#[test]
+fn nobody_there_and_nobody_known() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    for (uri, code) in [
+        ("sip:bob@sip.example", 480),
+        ("sip:carol@sip.example", 404),
+        ("sip:sip.example", 484),
+        ("sip:bob@192.0.2.1:5060", 480),
+    ] {
+        let request = alice.request(
+            "INVITE",
+            uri,
+            &format!("call-{uri}"),
+            "Contact: <sip:a@198.51.100.7:5060>\r\n",
+            "",
+        );
+        let (again, reply) = alice.authorize(&mut bed, &request);
+        assert_eq!(reply.code(), 100);
+        let refused = bed.receive(&alice.flow);
+        assert_eq!(refused.code(), code, "{uri}");
+        bed.send(&alice.flow, &ack_of(&again, &refused));
+    }
+    bed.expect_silence();
+    assert!(bed.media.log.borrow().is_empty());
+}
+
+#[test]
+fn the_caller_gives_up() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    bed.send(&alice.flow, &cancel_of(&invite));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    let cancel = bed.expect(&bob.flow, "CANCEL ");
+    bed.send(&bob.flow, &bob.reply(&cancel, 200, "OK", ""));
+    bed.send(&bob.flow, &bob.reply(&offered, 487, "Request Terminated", ""));
+    bed.expect(&bob.flow, "ACK ");
+    let terminated = bed.expect(&alice.flow, "SIP/2.0 487 ");
+    bed.send(&alice.flow, &ack_of(&invite.text, &terminated));
+    bed.expect_silence();
+    assert!(bed.media.is_clean());
+    bed.send(&alice.flow, &cancel_of(&invite).replace("z9hG4bK", "z9hG4bKother"));
+    bed.expect(&alice.flow, "SIP/2.0 481 ");
+}
+
+#[test]
+fn a_200_that_crosses_the_cancel_wins() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    bed.send(&alice.flow, &cancel_of(&invite));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
+    bed.expect(&bob.flow, "CANCEL ");
+    let answered = bed.expect(&alice.flow, "SIP/2.0 200 OK");
+    assert!(answered.header("CSeq").ends_with("INVITE"));
+    let mut caller = Dialog::of_caller(&invite, &answered);
+    for method in ["ACK", "BYE"] {
+        let request = caller.request(&mut alice, method, "", "");
+        bed.send(&alice.flow, &request);
+        bed.expect(&bob.flow, method);
+    }
+    assert!(bed.media.is_clean());
+}
+
+#[test]
+fn a_silent_callee_is_408() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    bed.advance(Duration::from_secs(31));
+    let mut copies = 0;
+    while bed.try_receive(&bob.flow).is_some() {
+        copies += 1;
+    }
+    assert!(copies > 4, "repeated over UDP, {copies}");
+    bed.expect(&alice.flow, "SIP/2.0 408 ");
+    assert!(bed.media.is_clean());
+}
+
+#[test]
+fn a_callee_that_rings_for_ever_is_cancelled() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (_, offered) = ringing(&mut bed, &mut alice, &bob);
+    bed.advance(Duration::from_secs(121));
+    let cancel = bed.expect(&bob.flow, "CANCEL ");
+    bed.send(&bob.flow, &bob.reply(&cancel, 200, "OK", ""));
+    bed.send(&bob.flow, &bob.reply(&offered, 487, "Request Terminated", ""));
+    bed.expect(&alice.flow, "SIP/2.0 408 ");
+    assert!(bed.media.is_clean());
+}
+
+#[test]
+fn one_branch_fails_and_the_other_answers() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let mut desk = Phone::legacy(&mut bed, "bob", "198.51.100.9:5060");
+    desk.register(&mut bed);
+    alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    let first = bed.expect(&bob.flow, "INVITE ");
+    let second = bed.expect(&desk.flow, "INVITE ");
+    bed.send(&bob.flow, &bob.reply(&first, 486, "Busy Here", ""));
+    bed.expect(&bob.flow, "ACK ");
+    bed.expect_silence();
+    assert_eq!(bed.media.open.borrow().len(), 1);
+    bed.send(&desk.flow, &desk.reply(&second, 200, "OK", &legacy_sdp("desk")));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.expect_silence();
+    assert_eq!(bed.media.open.borrow().len(), 1);
+}
+
+#[test]
+fn the_best_of_several_failures_goes_back() {
+    for (codes, best) in [([486, 480], 486), ([408, 404], 404), ([500, 486], 486), ([486, 603], 603)] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let (mut alice, bob) = two(&mut bed);
+        let mut desk = Phone::legacy(&mut bed, "bob", "198.51.100.9:5060");
+        desk.register(&mut bed);
+        alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+        for (phone, code) in [(&bob, codes[0]), (&desk, codes[1])] {
+            let invite = bed.expect(&phone.flow, "INVITE ");
+            bed.send(&phone.flow, &phone.reply(&invite, code, "No", ""));
+            bed.expect(&phone.flow, "ACK ");
+        }
+        assert_eq!(bed.receive(&alice.flow).code(), best);
+        assert!(bed.media.is_clean());
+    }
+}
+
+#[test]
+fn lost_packets_are_made_good() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let invite = alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    let lost = bed.expect(&bob.flow, "INVITE ");
+    bed.advance(Duration::from_millis(500));
+    let offered = bed.expect(&bob.flow, "INVITE ");
+    assert_eq!(lost, offered);
+    bed.send(&alice.flow, &invite.text);
+    bed.expect(&alice.flow, "SIP/2.0 100 ");
+    let answer = bob.reply(&offered, 200, "OK", &legacy_sdp("bob"));
+    bed.send(&bob.flow, &answer);
+    let lost = bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.advance(Duration::from_millis(500));
+    bed.send(&bob.flow, &answer);
+    let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+    assert_eq!(lost, answered, "a repeated 200 is translated as before");
+    let mut caller = Dialog::of_caller(&invite, &answered);
+    let ack = caller.request(&mut alice, "ACK", "", "");
+    bed.send(&alice.flow, &ack);
+    let lost = bed.expect(&bob.flow, "ACK ");
+    bed.send(&alice.flow, &ack);
+    assert_eq!(bed.expect(&bob.flow, "ACK "), lost);
+    let bye = caller.request(&mut alice, "BYE", "", "");
+    bed.send(&alice.flow, &bye);
+    bed.expect(&bob.flow, "BYE ");
+    bed.advance(Duration::from_millis(500));
+    let hung_up = bed.expect(&bob.flow, "BYE ");
+    bed.send(&bob.flow, &bob.reply(&hung_up, 200, "OK", ""));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.send(&alice.flow, &bye);
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.expect_silence();
+    assert!(bed.media.is_clean());
+    bed.advance(Duration::from_secs(60));
+    assert_eq!(bed.proxy.transaction_stats().current, 0);
+}
+
+#[test]
+fn the_end_of_the_gateway_ends_every_call() {
+    let mut bed = Bed::new(&["alice", "bob", "carol", "dave"]);
+    let (mut alice, bob) = two(&mut bed);
+    let mut carol = Phone::legacy(&mut bed, "carol", "198.51.100.10:5060");
+    let mut dave = Phone::legacy(&mut bed, "dave", "198.51.100.11:5060");
+    carol.register(&mut bed);
+    dave.register(&mut bed);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
+    let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+    let mut caller = Dialog::of_caller(&invite, &answered);
+    let ack = caller.request(&mut alice, "ACK", "", "");
+    bed.send(&alice.flow, &ack);
+    bed.expect(&bob.flow, "ACK ");
+    carol.invite(&mut bed, &dave.aor(), "call-2", &legacy_sdp("carol"));
+    let early = bed.expect(&dave.flow, "INVITE ");
+    bed.send(&dave.flow, &dave.reply(&early, 180, "Ringing", ""));
+    bed.expect(&carol.flow, "SIP/2.0 180 ");
+
+    bed.begin_shutdown();
+    assert!(!bed.proxy.is_idle());
+    bed.expect(&dave.flow, "CANCEL ");
+    bed.expect(&carol.flow, "SIP/2.0 503 ");
+    for (phone, other) in [(&alice, &bob), (&bob, &alice)] {
+        let bye = bed.expect(&phone.flow, "BYE ");
+        assert_eq!(bye.uri(), phone.contact);
+        assert_eq!((bye.tag("To"), bye.tag("From")), (phone.tag.as_str(), other.tag.as_str()));
+        bed.send(&phone.flow, &phone.reply(&bye, 200, "OK", ""));
+    }
+    assert!(bed.proxy.is_idle());
+    assert!(bed.media.is_clean());
+    assert!(told(
+        &bed,
+        |event| matches!(event, Event::CallEnded(record) if record.cause == EndCause::Shutdown)
+    ));
+    let late = alice.request("INVITE", &bob.aor(), "call-3", "", "");
+    bed.send(&alice.flow, &late);
+    bed.expect(&alice.flow, "SIP/2.0 100 ");
+    bed.expect(&alice.flow, "SIP/2.0 503 ");
+}
+
+#[test]
+fn a_refused_sdp_is_told_to_its_sender() {
+    for (error, code) in [
+        (MediaError::NotAcceptable("no audio".into()), 488),
+        (MediaError::Full("ports".into()), 503),
+        (MediaError::Unavailable("gone".into()), 500),
+    ] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let (mut alice, bob) = two(&mut bed);
+        *bed.media.refuse.borrow_mut() = Some(error);
+        alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+        assert_eq!(bed.receive(&alice.flow).code(), code);
+        bed.expect_silence();
+    }
+}
+
+#[test]
+fn a_refused_answer_hangs_up_on_the_callee() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (_, offered) = ringing(&mut bed, &mut alice, &bob);
+    *bed.media.refuse.borrow_mut() = Some(MediaError::NotAcceptable("no audio".into()));
+    bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
+    bed.expect(&bob.flow, "ACK ");
+    bed.expect(&bob.flow, "BYE ");
+    bed.expect(&alice.flow, "SIP/2.0 488 ");
+    assert!(bed.media.is_clean());
 }

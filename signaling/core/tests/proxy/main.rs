@@ -2,5 +2,7 @@
 
 mod call;
 mod register;
+mod security;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;
+mod webrtc;

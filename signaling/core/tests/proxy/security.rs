@@ -1,0 +1,198 @@
+//! What the proxy does not do: relay for strangers, loop, believe, look up browsers, fall over.
+
+use std::time::Duration;
+
+use signaling_core::flow::Protocol;
+use signaling_core::outside::StoredBinding;
+
+use crate::testbed::{Bed, DOMAIN, Phone, UNIX_START, legacy_sdp, settings};
+
+/// A stranger's request.
+fn stranger(method: &str, uri: &str, more: &str) -> String {
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.66:5060;branch=z9hG4bK-{}\r\n\
+         From: <sip:eve@evil.example>;tag=e\r\nTo: <sip:victim@{DOMAIN}>\r\nCall-ID: evil\r\nCSeq: 1 {method}\r\n{more}\
+         Content-Length: 0\r\n\r\n",
+        crate::testbed::md5_hex(&format!("{method} {uri} {more}"))
+    )
+}
+
+#[test]
+fn strangers_are_told_no() {
+    let mut bed = Bed::new(&["alice"]);
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    let to_tag =
+        |text: String| text.replace(&format!("<sip:victim@{DOMAIN}>"), "<sip:victim@sip.example>;tag=v");
+    for (index, (request, answer)) in [
+        (stranger("MESSAGE", "sip:a@elsewhere.example", ""), "SIP/2.0 403 Not relaying"),
+        (stranger("MESSAGE", "sip:a@203.0.113.1", ""), "SIP/2.0 403 Not relaying"),
+        (stranger("MESSAGE", "sip:a@x.invalid", ""), "SIP/2.0 403 Not relaying"),
+        (stranger("OPTIONS", "sip:sip.example", ""), "SIP/2.0 200 Keepalive"),
+        (stranger("MESSAGE", "sip:sip.example", ""), "SIP/2.0 484 Address Incomplete"),
+        (stranger("MESSAGE", "tel:+4930", ""), "SIP/2.0 416 "),
+        (stranger("MESSAGE", "sip:a@sip.example", "Max-Forwards: 0\r\n"), "SIP/2.0 483 Too Many Hops"),
+        (stranger("MESSAGE", "sip:a@sip.example", "Proxy-Require: magic\r\n"), "SIP/2.0 420 "),
+        (stranger("MESSAGE", "sip:alice@sip.example", ""), "SIP/2.0 480 "),
+        (stranger("BYE", "sip:alice@sip.example", ""), "SIP/2.0 481 "),
+        (to_tag(stranger("BYE", "sip:a@203.0.113.1", "")), "SIP/2.0 404 Not here"),
+        (
+            to_tag(stranger(
+                "BYE",
+                "sip:a@203.0.113.1",
+                "Route: <sip:192.0.2.1;lr;did=0123456789abcdef>\r\n",
+            )),
+            "SIP/2.0 404 Not here",
+        ),
+        (
+            to_tag(stranger("INFO", "sip:a@b;alias=203.0.113.9~1~1", "Route: <sip:192.0.2.1;lr>\r\n")),
+            "SIP/2.0 404 Not here",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bed.send(&eve, &request.replace("z9hG4bK-", &format!("z9hG4bK-{index}-")));
+        bed.expect(&eve, answer);
+    }
+    let ack = to_tag(stranger("ACK", "sip:a@203.0.113.1", "Route: <sip:192.0.2.1;lr>\r\n"));
+    bed.send(&eve, &ack);
+    bed.expect_silence();
+}
+
+#[test]
+fn a_claimed_local_sender_is_challenged() {
+    let mut bed = Bed::new(&["alice"]);
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    let request =
+        stranger("MESSAGE", "sip:alice@sip.example", "").replace("eve@evil.example", "alice@sip.example");
+    bed.send(&eve, &request);
+    let challenge = bed.expect(&eve, "SIP/2.0 407 ");
+    assert!(challenge.header("Proxy-Authenticate").starts_with("Digest "));
+}
+
+#[test]
+fn a_user_may_call_elsewhere() {
+    let mut bed = Bed::new(&["alice"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    alice.invite(&mut bed, "sip:carol@elsewhere.example", "call-1", &legacy_sdp("alice"));
+    let elsewhere = bed.flow(Protocol::Udp, "203.0.113.5:5060");
+    bed.expect(&elsewhere, "INVITE sip:carol@elsewhere.example SIP/2.0");
+    for (uri, code) in [
+        ("sip:c@nowhere.example", 478),
+        ("sip:c@browser.invalid", 478),
+        ("sip:c@browser.invalid;transport=ws", 478),
+    ] {
+        let request = alice.request("MESSAGE", uri, &format!("m-{uri}"), "", "hi");
+        assert_eq!(alice.authorized(&mut bed, &request).code(), code, "{uri}");
+    }
+}
+
+#[test]
+fn a_contact_that_leads_back_here_is_a_loop() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.8:5060");
+    bob.contact = "sip:bob@192.0.2.1:5060".into();
+    bob.register(&mut bed);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let request = alice.request("MESSAGE", &bob.aor(), "m-1", "", "hi");
+    let mut bytes = {
+        bed.send(&alice.flow, &request);
+        let challenge = bed.receive(&alice.flow);
+        let again = alice
+            .with_credentials(&request, &challenge)
+            .replace("From: <sip:alice@sip.example>", "From: <sip:a@x>");
+        bed.send(&alice.flow, &again);
+        bed.expect(&bob.flow, "MESSAGE sip:bob@192.0.2.1:5060")
+    };
+    for _ in 0..2 {
+        bed.send(&bob.flow, &bytes.text.clone());
+        let Some(next) = bed.try_receive(&bob.flow) else { break };
+        bytes = next;
+    }
+    assert!(bytes.text.starts_with("SIP/2.0 482 "), "{}", bytes.text);
+}
+
+#[test]
+fn bindings_survive_a_restart_and_browsers_come_back() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let mut bob = Phone::browser(&mut bed, "bob", "203.0.113.9:41000");
+    alice.register(&mut bed);
+    bob.register(&mut bed);
+    let kept: Vec<(String, StoredBinding)> = bed
+        .store
+        .bindings
+        .borrow()
+        .iter()
+        .flat_map(|(aor, bindings)| bindings.iter().map(|binding| (aor.clone(), binding.clone())))
+        .collect();
+    assert_eq!(kept.len(), 2);
+
+    let mut bed = Bed::with(&["alice", "bob"], settings(), kept);
+    let mut carol = Phone::browser(&mut bed, "bob", "203.0.113.9:50000");
+    carol.contact = "sip:new@fresh.invalid;transport=ws".into();
+    let text = carol.request("MESSAGE", "sip:bob@sip.example", "m-1", "", "hi");
+    assert_eq!(carol.authorized(&mut bed, &text).code(), 480, "a browser of before cannot be dialled");
+    let text = carol.request("MESSAGE", "sip:alice@sip.example", "m-2", "", "hi");
+    bed.send(&carol.flow, &text);
+    let challenge = bed.receive(&carol.flow);
+    let again = carol.with_credentials(&text, &challenge);
+    bed.send(&carol.flow, &again);
+    let passed = bed.expect(&alice.flow, "MESSAGE sip:alice@198.51.100.7:5060 ");
+    assert!(passed.header("Via").starts_with("SIP/2.0/UDP 192.0.2.1:5060;"));
+    carol.register(&mut bed);
+    assert_eq!(
+        bed.location.bindings("bob@sip.example", UNIX_START).len(),
+        1,
+        "the instance replaces its old binding"
+    );
+}
+
+#[test]
+fn nothing_that_comes_makes_it_fall() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let mut bob = Phone::browser(&mut bed, "bob", "203.0.113.9:41000");
+    alice.register(&mut bed);
+    bob.register(&mut bed);
+    let request = bob.request(
+        "INVITE",
+        &alice.aor(),
+        "call-1",
+        "Contact: <sip:k@x.invalid;transport=ws>\r\n",
+        &legacy_sdp("b"),
+    );
+    bed.send(&bob.flow, &request);
+    bed.receive(&bob.flow);
+    let challenge = bed.receive(&bob.flow);
+    let good = bob.with_credentials(&request, &challenge);
+    for end in 0..good.len() {
+        bed.send_bytes(&bob.flow, &good.as_bytes()[..end]);
+    }
+    let mut bytes = good.clone().into_bytes();
+    for at in 0..bytes.len() {
+        let old = bytes[at];
+        for new in [0, b' ', b';', b'<', b'\n', 0xff, old ^ 1] {
+            bytes[at] = new;
+            bed.proxy.handle_inbound(
+                bed.now,
+                signaling_core::flow::Inbound {
+                    flow: bob.flow,
+                    bytes: bytes::Bytes::copy_from_slice(&bytes),
+                },
+            );
+        }
+        bytes[at] = old;
+    }
+    bed.proxy.poll_routes(bed.now, &mut std::task::Context::from_waker(std::task::Waker::noop()));
+    while bed.proxy.poll_transmit().is_some() {}
+    bed.discard();
+    bed.send(&bob.flow, &"x".repeat(100_000));
+    bed.send(&bob.flow, "\r\n\r\n");
+    assert_eq!(bed.proxy.stats().oversized, 1);
+    bed.discard();
+    bed.advance(Duration::from_secs(300));
+    assert!(bed.media.is_clean(), "{:?}", bed.media.open);
+    assert_eq!(bed.proxy.transaction_stats().current, 0);
+    assert_eq!(bed.proxy.calls(), 0);
+}
