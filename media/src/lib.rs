@@ -7,6 +7,7 @@
 mod certificate;
 pub mod interface;
 pub mod io;
+mod ng_server;
 
 mod worker;
 
@@ -27,6 +28,7 @@ use rand::RngExt;
 pub use crate::interface::Interface;
 use crate::io::batch::BatchBackend;
 use crate::io::plain::PlainBackend;
+use crate::ng_server::NgServer;
 
 use crate::worker::{Job, Worker};
 
@@ -101,6 +103,7 @@ struct Inner {
     hasher: RandomState,
     threads: Mutex<Vec<JoinHandle<()>>>,
     events: Mutex<Option<mpsc::Receiver<Event>>>,
+    ng: Mutex<Option<NgServer>>,
 }
 
 impl Drop for Inner {
@@ -173,8 +176,13 @@ impl Relay {
                 hasher: RandomState::new(),
                 threads: Mutex::new(threads),
                 events: Mutex::new(Some(receiver)),
+                ng: Mutex::new(None),
             }),
         };
+        if let Some(address) = config.listen_ng {
+            let server = NgServer::start(address, &relay).inspect_err(|_| relay.shutdown())?;
+            *lock(&relay.inner.ng) = Some(server);
+        }
         Ok(relay)
     }
 
@@ -192,8 +200,16 @@ impl Relay {
         lock(&self.inner.events).take()
     }
 
+    /// Where the ng protocol is served, if it is.
+    pub fn ng_address(&self) -> Option<SocketAddr> {
+        lock(&self.inner.ng).as_ref().map(NgServer::address)
+    }
+
     /// Ends all calls and threads; returns when they are gone, at the latest after two seconds.
     pub fn shutdown(&self) {
+        if let Some(ng) = lock(&self.inner.ng).take() {
+            ng.stop();
+        }
         self.inner.workers.iter().for_each(Worker::stop);
         let threads = std::mem::take(&mut *lock(&self.inner.threads));
         let deadline = Instant::now() + Duration::from_secs(2);

@@ -99,7 +99,7 @@ fn all_pairings_talk_on_both_back_ends() {
             let Reply::Calls(calls) = wait(relay.execute(Command::List { limit: 9 })) else {
                 panic!("no list")
             };
-            assert_eq!(calls, [call_id.clone()]);
+            assert_eq!(calls, std::slice::from_ref(&call_id));
             let delete = Delete { call_id, ..Delete::default() };
             assert!(matches!(
                 wait(relay.execute(Command::Delete(delete))),

@@ -108,9 +108,17 @@ impl Paths {
         let Self { legs, pool, out, stats } = self;
         let Some(leg) = legs.get_mut(to) else { return pool.put(packet) };
         let Some(sink) = leg.line_mut(line).map(|line| &mut line.sink) else { return pool.put(packet) };
-        sink.renumber(now, (from.0, from.1, header.ssrc), &mut header, &map);
-        convert(&map, packet.as_mut_slice(), &header);
-        header.write(packet.as_mut_slice());
+        let source = (from.0, from.1, header.ssrc);
+        if map.payload == Payload::Dtmf {
+            if sink.renumber_event(now, source, &mut packet, &mut header, &map).is_err() {
+                stats.dropped += 1;
+                return pool.put(packet);
+            }
+        } else {
+            sink.renumber(now, source, &mut header, &map);
+            convert(&map, packet.as_mut_slice(), &header);
+            header.write(packet.as_mut_slice());
+        }
         sink.sent(packet.len().saturating_sub(header.header_len()));
         match send(leg, line, packet) {
             Ok(transmit) => {

@@ -70,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         plain_io: false,
     })
     .context("starting the relay")?;
-    tracing::info!(ng = %options.listen_ng, "ready");
+    tracing::info!(ng = ?relay.ng_address(), "ready");
     while SIGNAL.load(Ordering::Acquire) == 0 {
         // A signal ends the sleep early.
         std::thread::park_timeout(Duration::from_millis(200));

@@ -12,7 +12,8 @@ use crate::call::sink::Sink;
 use crate::command::{Counters, LegKind};
 use crate::dtls::Dtls;
 use crate::ice::{Credentials, IceAgent, IceState};
-use crate::rtp::stats::ReceiverStats;
+use crate::rtcp::reports::{LastSenderReport, RemoteView};
+use crate::rtp::ReceiverStats;
 use crate::sockets::SocketId;
 use crate::srtp::SrtpContext;
 
@@ -108,8 +109,10 @@ pub struct Line {
     pub rtcp_mux: bool,
     /// Loss and jitter of what the end sends.
     pub reception: ReceiverStats,
-    /// The middle of the NTP time of the end's last sender report, and when it came.
-    pub sender_report: Option<(u32, Instant)>,
+    /// The end's last sender report.
+    pub sender_report: LastSenderReport,
+    /// What the end says of what it is sent.
+    pub remote_view: Option<RemoteView>,
     /// RTP received.
     pub received: Counters,
     /// RTCP received.
@@ -130,12 +133,6 @@ pub struct Line {
     pub floor: Floor,
     /// The timestamp of the last telephone-event told.
     pub last_event: Option<u32>,
-    /// Octets sent to the end in RTCP.
-    pub sent_rtcp: Counters,
-    /// Packets the sink had sent at the last report: none since means a receiver report.
-    pub reported: u64,
-    /// Round trip by the last receiver report of the end, microseconds.
-    pub round_trip: Option<u32>,
 }
 
 /// A UDP port of a legacy leg.
@@ -252,7 +249,8 @@ impl Line {
             rtcp: None,
             rtcp_mux: false,
             reception: ReceiverStats::new(0),
-            sender_report: None,
+            sender_report: LastSenderReport::default(),
+            remote_view: None,
             received: Counters::default(),
             received_rtcp: Counters::default(),
             last_rtp: None,
@@ -263,9 +261,6 @@ impl Line {
             feedback: Vec::new(),
             floor: Floor::default(),
             last_event: None,
-            sent_rtcp: Counters::default(),
-            reported: 0,
-            round_trip: None,
         }
     }
 }

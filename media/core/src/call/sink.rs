@@ -8,6 +8,8 @@ use std::time::Instant;
 use rand::{Rng, RngExt};
 
 use crate::call::plan::PayloadMap;
+use crate::dtmf::{EventRewriter, Unusable};
+use crate::packet::Packet;
 use crate::rtp::Header;
 use crate::rtp::sequence::is_newer;
 
@@ -29,6 +31,8 @@ pub struct Sink {
     sequence_offset: u16,
     timestamp_offset: u32,
     last: Option<Last>,
+    /// The events under way, and the payload type and clocks they were begun with.
+    events: Option<((u8, u32, u32), EventRewriter)>,
 }
 
 /// The newest packet sent.
@@ -59,6 +63,7 @@ impl Sink {
             sequence_offset: 0,
             timestamp_offset: 0,
             last: None,
+            events: None,
         }
     }
 
@@ -78,15 +83,7 @@ impl Sink {
         header.payload_type = map.to;
         header.sequence_number = header.sequence_number.wrapping_add(self.sequence_offset);
         header.timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
-        let newest = self.last.is_none_or(|last| is_newer(header.sequence_number, last.sequence_number));
-        if newest {
-            self.last = Some(Last {
-                sequence_number: header.sequence_number,
-                timestamp: header.timestamp,
-                clock: map.to_clock,
-                at: now,
-            });
-        }
+        self.note(now, header, map.to_clock, false);
     }
 
     /// Chooses the offsets so that the next packet follows the last one, at its distance in time.
@@ -104,12 +101,51 @@ impl Sink {
         header.marker = true;
     }
 
-    /// Makes room for one packet more than the source sends, and returns the number of that packet.
-    pub fn insert(&mut self, before: &mut Header) -> u16 {
-        let number = before.sequence_number;
-        self.sequence_offset = self.sequence_offset.wrapping_add(1);
-        before.sequence_number = number.wrapping_add(1);
-        number
+    /// As [`Sink::renumber`], for a telephone-event (RFC 4733): its packets keep one timestamp, and its duration is
+    /// carried over to the clock of this end. Writes `header` into `packet`.
+    ///
+    /// # Errors
+    /// [`Unusable`]: too short, or a late packet of an earlier event; drop it.
+    pub fn renumber_event(
+        &mut self,
+        now: Instant,
+        source: Source,
+        packet: &mut Packet,
+        header: &mut Header,
+        map: &PayloadMap,
+    ) -> Result<(), Unusable> {
+        if self.source != Some(source) {
+            self.switch(now, header, map);
+            self.source = Some(source);
+        }
+        let key = (map.to, map.from_clock, map.to_clock);
+        if self.events.as_ref().is_none_or(|(known, _)| *known != key) {
+            self.events = Some((key, EventRewriter::new(map.to, map.from_clock, map.to_clock)));
+        }
+        let timestamp = if map.from_clock == map.to_clock {
+            header.timestamp.wrapping_add(self.timestamp_offset)
+        } else {
+            // Another clock means another time line: the event begins where this one has come to by now.
+            self.timestamp_at(now).unwrap_or(self.first.1)
+        };
+        if let Some((_, events)) = self.events.as_mut() {
+            events.rewrite(packet, header, timestamp)?;
+        }
+        header.ssrc = self.ssrc;
+        header.sequence_number = header.sequence_number.wrapping_add(self.sequence_offset);
+        header.write(packet.as_mut_slice());
+        self.note(now, header, map.to_clock, true);
+        Ok(())
+    }
+
+    /// Remembers the newest packet. An event's timestamp stands still, so the time line goes by what came before it.
+    fn note(&mut self, now: Instant, header: &Header, clock: u32, event: bool) {
+        let sequence_number = header.sequence_number;
+        match &mut self.last {
+            Some(last) if !is_newer(sequence_number, last.sequence_number) => {}
+            Some(last) if event => last.sequence_number = sequence_number,
+            last => *last = Some(Last { sequence_number, timestamp: header.timestamp, clock, at: now }),
+        }
     }
 
     /// Counts a packet that was sent with `payload` octets.
@@ -192,16 +228,24 @@ mod tests {
     }
 
     #[test]
-    fn an_inserted_packet_moves_the_following() {
+    fn an_event_is_rescaled_and_audio_goes_on_behind_it() {
         let mut sink = sink();
-        let now = crate::testing::start();
-        let mut header = Header::new(0, 10, 0, 1);
-        sink.renumber(now, (0, 0, 1), &mut header, &MAP);
-        let number = header.sequence_number;
-        assert_eq!(sink.insert(&mut header), number);
-        assert_eq!(header.sequence_number, number.wrapping_add(1));
-        let mut next = Header::new(0, 11, 160, 1);
-        sink.renumber(now, (0, 0, 1), &mut next, &MAP);
-        assert_eq!(next.sequence_number, number.wrapping_add(2));
+        let start = crate::testing::start();
+        let mut audio = Header::new(0, 10, 1600, 1);
+        sink.renumber(start, (0, 0, 1), &mut audio, &MAP);
+        let map = PayloadMap { from: 110, to: 101, from_clock: 48_000, to_clock: 8000, payload: Payload::Dtmf };
+        let mut packet = Packet::new();
+        Header::new(110, 11, 9_600, 1).start(&mut packet, &[5, 0x0a, 0x12, 0xc0]).expect("it fits");
+        let mut event = Header::parse(packet.as_slice()).expect("RTP");
+        let later = start + Duration::from_millis(20);
+        sink.renumber_event(later, (0, 0, 1), &mut packet, &mut event, &map).expect("usable");
+        let sent = Header::parse(packet.as_slice()).expect("RTP");
+        assert_eq!(sent.timestamp, audio.timestamp.wrapping_add(160), "on the time line of this end");
+        assert_eq!(sent.sequence_number, audio.sequence_number.wrapping_add(1));
+        assert_eq!((sent.payload_type, sent.ssrc, sent.marker), (101, 77, true));
+        assert_eq!(sent.payload(packet.as_slice()), Ok(&[5, 0x0a, 0x03, 0x20][..]), "4800 units are 800");
+        let mut next = Header::new(0, 12, 1920, 1);
+        sink.renumber(later, (0, 0, 1), &mut next, &MAP);
+        assert_eq!(next.timestamp, audio.timestamp.wrapping_add(320));
     }
 }

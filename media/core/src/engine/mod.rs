@@ -35,6 +35,7 @@ use crate::forward::Paths;
 pub use crate::forward::Transmit;
 use crate::ice::IceState;
 use crate::packet::Pool;
+use crate::rtcp::ntp::NtpClock;
 use crate::sockets::{OpenError, SocketId, SocketUse, Sockets};
 use crate::stats::Stats;
 use crate::stun::TransactionId;
@@ -148,7 +149,9 @@ pub struct Engine<S> {
     sockets: S,
     rng: StdRng,
     dtls_config: DtlsConfig,
-    /// The wall clock at `started`, since 1970: reports and RTCP show it.
+    /// The wall clock, for RTCP.
+    ntp: NtpClock,
+    /// The wall clock at `started`, since 1970: reports show it.
     unix_start: Duration,
     started: Instant,
     calls: Slab<Call>,
@@ -189,6 +192,7 @@ impl<S: Sockets> Engine<S> {
             settings,
             sockets,
             dtls_config,
+            ntp: NtpClock::new(now, unix_now),
             unix_start: unix_now,
             started: now,
             calls: Slab::new(),
