@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use media::{Command, Relay, RelayConfig, Reply};
@@ -9,7 +10,7 @@ use media_core::command::LegKind::{self, Browser, Legacy};
 use media_core::command::{Delete, Query};
 use support::{Phone, certificate, exchange, wait};
 
-/// A relay on a range of ports that nobody uses now.
+/// A relay on a range of ports that nobody uses now, with the ng protocol on any port.
 fn relay(plain_io: bool) -> Relay {
     let mut first = 20_000 + (std::process::id() as u16 % 97) * 100;
     loop {
@@ -17,7 +18,7 @@ fn relay(plain_io: bool) -> Relay {
             port_min: first,
             port_max: first + 400,
             workers: 2,
-            listen_ng: None,
+            listen_ng: Some("127.0.0.1:0".parse().expect("an address")),
             plain_io,
             ..RelayConfig::default()
         };
@@ -115,4 +116,42 @@ fn all_pairings_talk_on_both_back_ends() {
         assert!(begun.elapsed() < Duration::from_secs(2));
         assert!(matches!(wait(relay.execute(Command::Query(Query::default()))), Reply::Error(_)));
     }
+}
+
+/// Sends a message to the ng port and returns the reply.
+fn ask(socket: &UdpSocket, relay: &Relay, message: &str) -> String {
+    socket.send_to(message.as_bytes(), relay.ng_address().expect("ng is on")).expect("sent");
+    let mut buffer = vec![0; 65_535];
+    let len = socket.recv(&mut buffer).expect("a reply");
+    String::from_utf8(buffer[..len].to_vec()).expect("text")
+}
+
+#[test]
+fn the_same_commands_come_over_ng_and_are_not_executed_twice() {
+    let relay = relay(false);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    assert_eq!(ask(&socket, &relay, "a1 d7:command4:pinge"), "a1 d6:result4:ponge");
+    assert_eq!(ask(&socket, &relay, r#"a2 {"command":"ping"}"#), r#"a2 {"result":"pong"}"#);
+    assert!(ask(&socket, &relay, "a3 d7:command4:wakee").contains("error"));
+    assert!(ask(&socket, &relay, "a4 i1e").contains("error"));
+
+    let phone = Phone::new(Legacy, &certificate(), 1);
+    let offer = phone.sdp(true);
+    let message = format!(
+        "a5 d7:call-id4:ng-17:command5:offer8:from-tag1:a3:sdp{}:{offer}18:transport-protocol17:UDP/TLS/RTP/SAVPFe",
+        offer.len()
+    );
+    let first = ask(&socket, &relay, &message);
+    assert!(first.contains("a=ice-ufrag") && first.contains("UDP/TLS/RTP/SAVPF"), "{first}");
+    assert_eq!(ask(&socket, &relay, &message), first, "the same reply");
+    let fresh = ask(&socket, &relay, &message.replacen("a5", "a6", 1));
+    assert!(fresh.starts_with("a6 "));
+    let list = ask(&socket, &relay, "a7 d7:command4:liste");
+    assert!(list.contains("ng-1"), "{list}");
+    let statistics = ask(&socket, &relay, "a8 d7:command10:statisticse");
+    assert!(statistics.contains("managedsessions"), "{statistics}");
+    assert!(ask(&socket, &relay, "a9 d7:call-id4:ng-17:command6:delete8:from-tag1:ae").contains("2:ok"));
+    assert!(!ask(&socket, &relay, "a10 d7:command4:liste").contains("ng-1"));
+    relay.shutdown();
 }

@@ -233,7 +233,8 @@ mod tests {
         let start = crate::testing::start();
         let mut audio = Header::new(0, 10, 1600, 1);
         sink.renumber(start, (0, 0, 1), &mut audio, &MAP);
-        let map = PayloadMap { from: 110, to: 101, from_clock: 48_000, to_clock: 8000, payload: Payload::Dtmf };
+        let map =
+            PayloadMap { from: 110, to: 101, from_clock: 48_000, to_clock: 8000, payload: Payload::Dtmf };
         let mut packet = Packet::new();
         Header::new(110, 11, 9_600, 1).start(&mut packet, &[5, 0x0a, 0x12, 0xc0]).expect("it fits");
         let mut event = Header::parse(packet.as_slice()).expect("RTP");

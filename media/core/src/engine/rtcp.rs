@@ -13,23 +13,44 @@ use crate::forward::Transmit;
 use crate::packet::Packet;
 use crate::rtcp::feedback::{Origin, translate};
 use crate::rtcp::reports::{SenderInfo, begin_compound, remote_view, report_block};
-use crate::rtcp::{RtcpPacket, parse};
+use crate::rtcp::{Malformed, RtcpPacket, parse};
 use crate::sockets::Sockets;
 
 impl<S: Sockets> Engine<S> {
     /// Takes an authentic compound packet; `line` is known where the port tells it.
     pub(super) fn rtcp_received(&mut self, now: Instant, key: LegKey, line: Option<usize>, packet: Packet) {
+        match self.read_reports(now, key, line, packet.as_slice()) {
+            Ok(asks) => {
+                self.paths.stats.rtcp_received += 1;
+                if asks {
+                    self.pass_feedback(now, key, &packet);
+                }
+                self.paths.pool.put(packet);
+            }
+            Err(_) => self.drop_at(key, packet),
+        }
+    }
+
+    /// Notes what the reports of a leg say; true when it asks for a picture or a packet.
+    fn read_reports(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        line: Option<usize>,
+        datagram: &[u8],
+    ) -> Result<bool, Malformed> {
+        let packets = parse(datagram)?;
         let arrival = self.ntp.at(now);
-        let Some(leg) = self.paths.legs.get_mut(key) else { return self.paths.pool.put(packet) };
-        let Ok(packets) = parse(packet.as_slice()) else { return self.drop_at(key, packet) };
-        self.paths.stats.rtcp_received += 1;
+        let Some(leg) = self.paths.legs.get_mut(key) else { return Ok(false) };
         let mut asks = false;
         for (index, state) in leg.lines.iter_mut().enumerate() {
-            let Some(state) = state.as_mut().filter(|_| line.is_none_or(|line| line == index)) else { continue };
+            let Some(state) = state.as_mut().filter(|_| line.is_none_or(|line| line == index)) else {
+                continue;
+            };
             state.received_rtcp.packets += 1;
-            state.received_rtcp.bytes += packet.len() as u64;
-            for report in packets.clone() {
-                let reports = match &report {
+            state.received_rtcp.bytes += datagram.len() as u64;
+            for packet in packets.clone() {
+                let reports = match &packet {
                     RtcpPacket::SenderReport(report) => {
                         if state.reception.ssrc() == Some(report.ssrc) {
                             state.sender_report.on_sender_report(now, report);
@@ -48,10 +69,7 @@ impl<S: Sockets> Engine<S> {
                 }
             }
         }
-        if asks {
-            self.pass_feedback(now, key, &packet);
-        }
-        self.paths.pool.put(packet);
+        Ok(asks)
     }
 
     /// Passes PLI, FIR and NACK of the leg `key` on to those that send what it is about.
@@ -68,7 +86,9 @@ impl<S: Sockets> Engine<S> {
             .collect();
         for (_, from, at, _) in &streams {
             let understands = self.paths.legs.get(*from).and_then(|leg| leg.line(*at)).is_some_and(|line| {
-                line.feedback.iter().any(|feedback| matches!(feedback, Feedback::Nack | Feedback::Pli | Feedback::Fir))
+                line.feedback
+                    .iter()
+                    .any(|feedback| matches!(feedback, Feedback::Nack | Feedback::Pli | Feedback::Fir))
             });
             if !understands {
                 continue;
@@ -84,7 +104,8 @@ impl<S: Sockets> Engine<S> {
                             .find(|(sent, leg, line, _)| *sent == ssrc && leg == from && line == at)
                             .map(|(.., origin)| *origin)
                     };
-                    translate(packet.as_slice(), &mut out, line.sink.ssrc, origin).is_ok_and(|it| it.messages > 0)
+                    translate(packet.as_slice(), &mut out, line.sink.ssrc, origin)
+                        .is_ok_and(|it| it.messages > 0)
                 });
             if carried {
                 self.send_rtcp(*from, *at, out);
@@ -112,7 +133,8 @@ impl<S: Sockets> Engine<S> {
         let Some(Leg { lines, cname, .. }) = self.paths.legs.get_mut(key) else { return false };
         let Some(line) = lines.get_mut(line).and_then(Option::as_mut) else { return false };
         // RFC 3550 §6.4: who sent within two intervals makes a sender report.
-        let sends = line.sink.last_sent().is_some_and(|at| now.saturating_duration_since(at) < 2 * REPORT_INTERVAL);
+        let sends =
+            line.sink.last_sent().is_some_and(|at| now.saturating_duration_since(at) < 2 * REPORT_INTERVAL);
         let sent = line.sink.timestamp_at(now).filter(|_| sends).map(|rtp_timestamp| SenderInfo {
             rtp_timestamp,
             packets: line.sink.packets,
@@ -128,10 +150,11 @@ impl<S: Sockets> Engine<S> {
     fn send_rtcp(&mut self, key: LegKey, index: usize, mut packet: Packet) {
         let Some(leg) = self.paths.legs.get_mut(key) else { return self.paths.pool.put(packet) };
         let way = match leg.secure.as_mut() {
-            Some(secure) => match (secure.target(), secure.srtp.as_mut()) {
-                (Some(to), Some(srtp)) if srtp.protect_rtcp(&mut packet).is_ok() => Some((secure.socket, to)),
-                _ => None,
-            },
+            Some(secure) => {
+                let protected =
+                    secure.srtp.as_mut().is_some_and(|srtp| srtp.protect_rtcp(&mut packet).is_ok());
+                secure.target().filter(|_| protected).map(|to| (secure.socket, to))
+            }
             None => leg.line(index).and_then(|line| {
                 let port = if line.rtcp_mux { line.rtp.as_ref()? } else { line.rtcp.as_ref()? };
                 Some((port.socket, port.latch.target()?))

@@ -155,6 +155,8 @@ pub(super) struct Bed {
     pub(super) phones: [Phone; 2],
     pub(super) events: Vec<Event>,
     pub(super) weather: Weather,
+    /// What the ends say they understand.
+    pub(super) feedback: Vec<Feedback>,
     pub(super) call: usize,
     pub(super) rng: StdRng,
     dtls_config: DtlsConfig,
@@ -208,6 +210,7 @@ impl Bed {
             phones,
             events: Vec::new(),
             weather: Weather::default(),
+            feedback: Vec::new(),
             call,
             rng,
             dtls_config,
@@ -311,7 +314,7 @@ impl Bed {
                 mid: None,
                 ssrcs: Vec::new(),
                 payload_types: vec![0, 101],
-                feedback: Vec::new(),
+                feedback: self.feedback.clone(),
                 rtcp_mux: phone.kind == LegKind::Browser,
                 ptime: None,
                 learn: true,
@@ -508,6 +511,14 @@ impl Bed {
         } else if phone.kind == LegKind::Browser {
             return;
         }
+        let to = SocketAddr::new(RELAY.parse().expect("an address"), phone.relay_port);
+        let from = phone.address;
+        self.launch(from, to, packet.as_slice().to_vec());
+    }
+
+    pub(super) fn send_rtcp(&mut self, side: usize, mut packet: Packet) {
+        let phone = &mut self.phones[side];
+        phone.srtp.as_mut().expect("a browser").protect_rtcp(&mut packet).expect("protected");
         let to = SocketAddr::new(RELAY.parse().expect("an address"), phone.relay_port);
         let from = phone.address;
         self.launch(from, to, packet.as_slice().to_vec());
