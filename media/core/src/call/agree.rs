@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::codecs;
-use super::offer_answer::{End, Pair, PairLine, Session, base_line, direction, passed};
+use super::end::End;
+use super::lines::{base_line, direction, passed};
+use super::offer_answer::{Pair, PairLine, Session};
 use super::plan::{
     DtlsRole, Feedback, FlowPlan, LegPlan, LineEnd, LinePlan, MediaPlan, RemoteAddress, RemoteDtls, RemoteIce,
 };

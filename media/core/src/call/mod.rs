@@ -5,15 +5,19 @@
 //! Failure>`, `remove(&Delete)` → the legs that are no longer needed. It asks the engine for ports and credentials
 //! through [`plan::Transports`] and hands it a [`plan::MediaPlan`] per pair of legs.
 
-mod agree;
 mod codecs;
 mod compose;
-pub mod latch;
-pub mod leg;
+mod end;
+mod lines;
 pub mod offer_answer;
 pub mod plan;
 
-#[cfg(test)]
-mod cases;
+mod agree;
+
+pub mod latch;
+pub mod leg;
 pub mod port_pool;
 pub mod sink;
+
+#[cfg(test)]
+mod cases;

@@ -8,20 +8,14 @@ use bytes::Bytes;
 
 use super::codecs::{self, Numbers};
 use super::compose::{Active, Compose, Section};
+use super::end::{End, EndLine, StableAnswer};
+use super::lines::{answer_direction, base_line, direction, is_usable, passed, usable_lines};
 use super::plan::{DtlsRole, LegId, LegRequest, LocalLeg, MediaKind, MediaPlan, Transports};
-use crate::command::{
-    Cause, Delete, Dtls, Exchange, Failure, Ice, LegKind, RtcpMux, Side, TransportProtocol,
-};
-use crate::sdp::{Codec, Description, Direction, ExtMap, Fingerprint, MAX_MEDIA, Media, MediaType, Setup};
+use crate::command::{Cause, Delete, Dtls, Exchange, Failure, Ice, LegKind, RtcpMux, TransportProtocol};
+use crate::sdp::{Codec, Description, MAX_MEDIA, Media, Setup};
 
 /// Most ends of one call: a caller and its branches.
 const MAX_ENDS: usize = 32;
-/// Header extensions that mean the same at both ends and that the relay need not touch.
-const EXTENSIONS: [&str; 3] = [
-    "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-    "urn:3gpp:video-orientation",
-    "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
-];
 
 /// A call as SDP knows it.
 #[derive(Debug, Clone, Default)]
@@ -51,54 +45,6 @@ pub struct Names {
     pub label: Option<String>,
     /// Tag of the end it talks to.
     pub peer: Option<String>,
-}
-
-/// One endpoint.
-#[derive(Debug, Clone)]
-pub(super) struct End {
-    pub(super) id: LegId,
-    pub(super) kind: LegKind,
-    /// All tags it was known by, the latest first: a branch that forked further answers with several.
-    tags: Vec<String>,
-    label: Option<String>,
-    announce: Option<std::net::IpAddr>,
-    interface: Option<String>,
-    /// Whether we made the first offer to it.
-    pub(super) controlling: bool,
-    /// Our DTLS role, and the certificate of the peer for which it holds.
-    pub(super) role: Option<(Vec<Fingerprint>, DtlsRole)>,
-    /// ng `asymmetric`, `trust-address`, `received from`: of its latest SDP.
-    pub(super) asymmetric: bool,
-    pub(super) source: Option<std::net::IpAddr>,
-    /// The m= lines of its SDP; never fewer (RFC 3264 §8).
-    lines: Vec<EndLine>,
-    numbers: Numbers,
-    /// Version in our `o=` line, and the body it stands for.
-    version: u64,
-    body: Vec<u8>,
-    /// Its latest offer.
-    offer: Option<Bytes>,
-    /// What a browser got as the answer to `offer`: the same for every branch, since it takes the first 1xx as the
-    /// answer and no other after it.
-    answer: Option<StableAnswer>,
-    /// ICE of its latest agreed SDP.
-    ufrag: Option<(String, String)>,
-}
-
-#[derive(Debug, Clone)]
-struct StableAnswer {
-    sdp: Bytes,
-    /// The formats of each m= line; empty where it was refused.
-    told: Vec<Vec<Codec>>,
-}
-
-/// An m= line at one end.
-#[derive(Debug, Clone)]
-struct EndLine {
-    word: String,
-    protocol: String,
-    format: String,
-    mid: Option<String>,
 }
 
 /// Two ends. Side 0 made the first offer.
@@ -677,88 +623,6 @@ impl Session {
     }
 }
 
-impl End {
-    pub(super) fn has_tag(&self, tag: &str) -> bool {
-        self.tags.iter().any(|known| known == tag)
-    }
-
-    fn note(&mut self, side: &Side, exchange: &Exchange) {
-        self.label = side.label.clone().or(self.label.take());
-        self.asymmetric = exchange.flags.asymmetric;
-        self.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
-        self.interface = side.interface.clone().or(self.interface.take());
-        if self.announce.is_none() {
-            self.announce = side.announce;
-        }
-    }
-
-    fn note_announce(&mut self, side: &Side) {
-        self.announce = side.announce.or(self.announce);
-        self.interface = side.interface.clone().or(self.interface.take());
-        self.label = side.label.clone().or(self.label.take());
-    }
-
-    /// Takes over ICE and DTLS of an SDP that is now in force. Returns whether its ICE was restarted.
-    fn connect(&mut self, description: &Description, wish: Option<Dtls>) -> bool {
-        let Some(media) = base_line(description, self.kind).and_then(|at| description.media.get(at)) else {
-            return false;
-        };
-        if self.kind == LegKind::Legacy {
-            return false;
-        }
-        let same = self.role.as_ref().is_some_and(|(known, _)| *known == media.fingerprints);
-        if !same {
-            // In an answer to us `actpass` is a mistake: such a peer waits, or sends, as it likes; a server copes with both.
-            let role = match (media.setup, wish) {
-                (Some(Setup::Passive), _) | (Some(Setup::ActPass) | None, Some(Dtls::Active)) => {
-                    DtlsRole::Client
-                }
-                _ => DtlsRole::Server,
-            };
-            self.role = Some((media.fingerprints.clone(), role));
-        }
-        let ice = media.ice.as_ref().map(|ice| (ice.ufrag.clone(), ice.pwd.clone()));
-        let before = std::mem::replace(&mut self.ufrag, ice);
-        matches!((&before, &self.ufrag), (Some(before), Some(now)) if before.0 != now.0 && before.1 != now.1)
-    }
-}
-
-impl EndLine {
-    fn of(media: &Media) -> Self {
-        Self {
-            word: media.media_word.clone(),
-            protocol: media.protocol.clone(),
-            format: media.formats.first().cloned().unwrap_or_default(),
-            mid: media.mid.clone(),
-        }
-    }
-
-    /// A line that we begin at an end.
-    fn towards(media: &Media, kind: LegKind, others: &[Self], exchange: &Exchange) -> Self {
-        let free = |mid: &String| !others.iter().any(|other| other.mid.as_ref() == Some(mid));
-        let numbers = (others.len()..).map(|number| number.to_string());
-        let mid = media.mid.clone().into_iter().chain(numbers).find(free);
-        let protocol = match (kind, exchange.transport_protocol) {
-            (LegKind::Browser, _) => "UDP/TLS/RTP/SAVPF",
-            (LegKind::Legacy, Some(TransportProtocol::RtpAvpf)) => "RTP/AVPF",
-            (LegKind::Legacy, None | Some(TransportProtocol::Accept)) if media.protocol == "RTP/AVPF" => {
-                "RTP/AVPF"
-            }
-            (LegKind::Legacy, _) => "RTP/AVP",
-        };
-        Self {
-            protocol: protocol.to_owned(),
-            mid: mid.filter(|_| kind == LegKind::Browser),
-            ..Self::of(media)
-        }
-    }
-
-    fn section(&self) -> Section {
-        let Self { word, protocol, format, mid } = self.clone();
-        Section { word, protocol, format, mid, active: None }
-    }
-}
-
 fn read(exchange: &Exchange) -> Result<Description, Failure> {
     let description = Description::parse(exchange.sdp.clone()).map_err(|error| refuse(&error.to_string()))?;
     if description.media.is_empty() {
@@ -797,72 +661,6 @@ fn warn_of_mux(exchange: &Exchange, to: LegKind, warnings: &mut Vec<String>) {
     }
 }
 
-/// The first line whose transport can be used; lines bundled with it share that transport.
-pub(super) fn base_line(description: &Description, kind: LegKind) -> Option<usize> {
-    description.media.iter().position(|media| match kind {
-        LegKind::Browser => {
-            !media.is_refused() && media.ice.is_some() && !media.fingerprints.is_empty() && media.is_dtls()
-        }
-        LegKind::Legacy => media.is_plain(),
-    })
-}
-
-/// Whether media of line `index` can be relayed from and to an end of this kind.
-fn is_usable(description: &Description, index: usize, base: Option<usize>, kind: LegKind) -> bool {
-    let (Some(media), Some(base)) = (description.media.get(index), base) else { return false };
-    let transport = match kind {
-        LegKind::Browser => media.is_dtls() && (index == base || description.bundled(index, base)),
-        LegKind::Legacy => media.is_plain(),
-    };
-    transport && media.media_type != MediaType::Other
-}
-
-/// The lines of an offer that pass to the other end, with the formats to offer there, in the offerer's numbers.
-fn usable_lines(
-    description: &Description,
-    from: LegKind,
-    to: LegKind,
-) -> Vec<(usize, MediaKind, Vec<Codec>)> {
-    let base = base_line(description, from);
-    let all_refused = description.media.iter().all(Media::is_refused);
-    let mut lines: Vec<(usize, MediaKind, Vec<Codec>)> = Vec::new();
-    for (index, media) in description.media.iter().enumerate() {
-        let kind = if media.media_type == MediaType::Audio { MediaKind::Audio } else { MediaKind::Video };
-        // Some phones hold with port 0 on their only line.
-        let refused =
-            media.is_refused() && !(from == LegKind::Legacy && all_refused && kind == MediaKind::Audio);
-        let second = kind == MediaKind::Audio && lines.iter().any(|(_, other, _)| *other == MediaKind::Audio);
-        let unfit = (second && (from, to) != (LegKind::Browser, LegKind::Browser))
-            || (kind == MediaKind::Video && from != to);
-        if refused || unfit || !is_usable(description, index, base, from) {
-            continue;
-        }
-        let codecs = codecs::offered(&media.codecs, kind, from, to);
-        if !codecs.is_empty() {
-            lines.push((index, kind, codecs));
-        }
-    }
-    lines
-}
-
-/// The direction an end means. `c=0.0.0.0` is the hold of RFC 2543 where there is no ICE; port 0 in a running call too.
-pub(super) fn direction(media: &Media, kind: LegKind) -> Direction {
-    if kind == LegKind::Legacy && media.port == 0 {
-        return Direction::Inactive;
-    }
-    let reachable = kind == LegKind::Browser || !media.is_zero_address();
-    Direction::new(media.direction.sends(), media.direction.receives() && reachable)
-}
-
-/// RFC 3264 §6.1: an answer takes nothing that was not offered, whatever the other end wrote.
-fn answer_direction(offer: Direction, answer: Direction) -> Direction {
-    Direction::new(answer.sends() && offer.receives(), answer.receives() && offer.sends())
-}
-
-pub(super) fn passed(extensions: &[ExtMap]) -> Vec<ExtMap> {
-    extensions.iter().filter(|extension| EXTENSIONS.contains(&extension.uri.as_str())).cloned().collect()
-}
-
 /// A branch that can say nothing to a caller who already has an answer is worse than no branch.
 fn check_flows(plan: &MediaPlan) -> Result<(), Failure> {
     let dumb = |flow: &super::plan::FlowPlan| flow.payloads.is_empty();
@@ -887,4 +685,79 @@ fn no_offer() -> Failure {
 /// An end or pair that was there a moment ago: a mistake of this module, kept from being a panic.
 fn lost() -> Failure {
     Failure { cause: Cause::Internal, reason: "the session lost track of an end".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        let mut session = Session::default();
+        let caller = session.add_end(LegKind::Browser, Some(&"a".to_owned()), false).unwrap();
+        for (branch, tag) in [("1", "b"), ("2", "c")] {
+            let callee = session.add_end(LegKind::Legacy, Some(&tag.to_owned()), true).unwrap();
+            let (lines, remote, pending) = (Vec::new(), [None, None], None);
+            let branch = Some(branch.to_owned());
+            session.pairs.push(Pair {
+                ends: [caller, callee],
+                branch,
+                lines,
+                remote,
+                pending,
+                answered: tag == "c",
+            });
+        }
+        session
+    }
+
+    fn delete(from_tag: &str, to_tag: Option<&str>, branch: Option<&str>) -> Delete {
+        Delete {
+            from_tag: Some(from_tag.to_owned()),
+            to_tag: to_tag.map(str::to_owned),
+            via_branch: branch.map(str::to_owned),
+            ..Delete::default()
+        }
+    }
+
+    #[test]
+    fn a_delete_ends_what_it_names() {
+        for (to_tag, branch, gone, over) in [
+            (None, Some("1"), vec![1], false),
+            (Some("c"), None, vec![2], false),
+            (Some("unknown"), Some("2"), vec![2], false),
+            (Some("unknown"), None, vec![], false),
+            (None, Some("9"), vec![], false),
+            (Some("a"), None, vec![0, 1, 2], true),
+            (None, None, vec![0, 1, 2], true),
+        ] {
+            let mut session = session();
+            let legs: Vec<u32> =
+                session.remove(&delete("a", to_tag, branch)).into_iter().map(|leg| leg.0).collect();
+            assert_eq!((legs, session.is_empty()), (gone, over), "{to_tag:?} {branch:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_branch_takes_the_caller_along() {
+        let mut session = session();
+        assert_eq!(session.remove(&delete("a", None, Some("1"))), [LegId(1)]);
+        assert_eq!(session.remove(&delete("a", None, Some("2"))), [LegId(0), LegId(2)]);
+        assert!(session.is_empty());
+    }
+
+    #[test]
+    fn names_prefer_the_answered_peer() {
+        let names = session().names(LegId(0));
+        assert_eq!((names.tag.as_deref(), names.peer.as_deref()), (Some("a"), Some("c")));
+        assert_eq!(session().names(LegId(9)), Names::default());
+    }
+
+    #[test]
+    fn a_call_has_a_bounded_number_of_ends() {
+        let mut session = session();
+        while session.ends.len() < MAX_ENDS {
+            session.add_end(LegKind::Legacy, None, true).unwrap();
+        }
+        assert_eq!(session.add_end(LegKind::Legacy, None, true).unwrap_err().cause, Cause::Full);
+    }
 }
