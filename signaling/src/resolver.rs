@@ -150,6 +150,10 @@ impl Resolver for Dns {
             }
         })
     }
+
+    fn local_address(&self, remote: IpAddr) -> Option<IpAddr> {
+        crate::host::route_to(remote)
+    }
 }
 
 /// With a final dot no search list of the host is tried: a SIP domain is always whole.
