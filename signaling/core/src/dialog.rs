@@ -38,6 +38,8 @@ pub struct Call {
     pub answered: Option<Instant>,
     /// The same on the wall clock.
     pub answered_at: u64,
+    /// When it ends by itself: nobody has refreshed the session (RFC 4028), or it has become too old.
+    pub expires: Instant,
     /// Whether the first ringing was told.
     pub rung: bool,
     /// The branch whose 2xx carried an offer that the ACK must answer (RFC 3261 §13.2.1).
@@ -155,6 +157,16 @@ impl Calls {
     /// All calls, which are forgotten here.
     pub fn take_all(&mut self) -> Vec<Call> {
         std::mem::take(&mut self.by_call_id).into_values().flatten().collect()
+    }
+
+    /// The answered calls that end by themselves now; they are forgotten here.
+    pub fn take_expired(&mut self, now: Instant) -> Vec<Call> {
+        let mut expired = Vec::new();
+        self.by_call_id.retain(|_, calls| {
+            expired.extend(calls.extract_if(.., |call| call.answered.is_some() && call.expires <= now));
+            !calls.is_empty()
+        });
+        expired
     }
 
     /// Nobody is reached over this connection any more.

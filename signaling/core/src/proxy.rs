@@ -149,6 +149,12 @@ impl Proxy {
             self.next_sweep = now + SWEEP;
             let expired = self.world.location.expire(self.world.unix_now());
             self.forget(expired, Expiry::TimedOut);
+            let silent = self.world.calls.borrow_mut().take_expired(now);
+            for call in silent {
+                media::delete(&self.world, &call.call_id, &call.caller.tag, None);
+                self.hang_up(&call);
+                self.world.tell(Event::CallEnded(call.record(now, EndCause::SessionExpired)));
+            }
         }
         self.table.handle_timeout(now);
         self.settle();
@@ -217,7 +223,16 @@ impl Proxy {
     fn settle(&mut self) {
         while let Some(event) = self.table.poll_event() {
             match event {
-                transaction::Event::Request { id, flow, request, .. } => self.begin(Some(id), flow, request),
+                transaction::Event::Request { id, flow, request, merged } => {
+                    if merged && *request.method() == Method::Invite && request.to_tag().is_none() {
+                        let incoming = Incoming::new(&self.world, request, flow);
+                        let status = StatusCode::LOOP_DETECTED;
+                        let response = incoming.answer(&self.world, status, "Merged Request", &[]);
+                        self.table.respond(self.world.now(), id, &response);
+                    } else {
+                        self.begin(Some(id), flow, request);
+                    }
+                }
                 transaction::Event::Ack { flow, request, .. } => self.begin(None, flow, request),
                 transaction::Event::Cancel { id, invite, request, .. } => {
                     self.cancelled(id, invite, &request)
@@ -390,6 +405,12 @@ impl Proxy {
         if let Server::Relaying(fork) = server {
             for client in fork.legs.iter().filter_map(|leg| leg.client) {
                 self.clients.remove(&client);
+            }
+            let message = &fork.incoming.message;
+            if !fork.done && *message.method() == Method::Invite && message.to_tag().is_none() {
+                let from_tag = message.from_tag().unwrap_or_default();
+                media::delete(&self.world, message.call_id(), from_tag, None);
+                self.world.calls.borrow_mut().remove(message.call_id(), from_tag);
             }
         }
     }

@@ -1,16 +1,23 @@
 //! What the responses of an INVITE say about the call.
 
+use std::time::Duration;
+
 use super::{Proxy, Server};
 use crate::alias;
 use crate::dialog::{Call, End};
 use crate::event::{EndCause, Event};
 use crate::flow::{Destination, Flow};
-use crate::message::header::{NameAddr, RecordRoute};
+use crate::message::header::{NameAddr, RecordRoute, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
 use crate::outside::LegKind;
 use crate::step::relay::{Branch, protocol_of};
 use crate::step::{Incoming, media, nat};
 use crate::transaction::ServerId;
+
+/// The longest call without session timer: Kamailio's `default_timeout` of a dialog, 12 hours.
+const LONGEST: Duration = Duration::from_secs(43_200);
+/// The end that watches a session timer hangs up at the latest when it runs out (RFC 4028 §10). We come after it.
+const GRACE: Duration = Duration::from_secs(32);
 
 impl Proxy {
     /// An INVITE goes to its callees: a call begins.
@@ -44,6 +51,7 @@ impl Proxy {
             started_at: self.world.unix_now(),
             answered: None,
             answered_at: 0,
+            expires: self.world.now() + LONGEST,
             rung: false,
             offered_in_answer: None,
         };
@@ -83,6 +91,9 @@ impl Proxy {
         let mut calls = self.world.calls.borrow_mut();
         let Some(call) = calls.find_mut(call_id, response.from_tag().unwrap_or_default()) else { return };
         call.offered_in_answer = asks;
+        let session = response.get::<SessionExpires>().ok().flatten();
+        call.expires =
+            now + session.map_or(LONGEST, |session| Duration::from_secs(session.seconds.into()) + GRACE);
         match callee {
             Some(callee) => {
                 call.callees.clear();

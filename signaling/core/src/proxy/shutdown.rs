@@ -55,7 +55,8 @@ impl Proxy {
         }
     }
 
-    fn hang_up(&mut self, call: &Call) {
+    /// BYE to both ends of an answered call.
+    pub(super) fn hang_up(&mut self, call: &Call) {
         let Some(callee) = call.callees.first().filter(|_| call.answered.is_some()) else { return };
         self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.cseq + 1);
         self.send_bye(&call.call_id, &callee.address, &call.caller, callee.cseq + 1);

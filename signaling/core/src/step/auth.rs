@@ -23,20 +23,16 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
     let Some((name, index)) = find_credentials(incoming, realm, is_register) else {
         return challenge(world, incoming, realm, false);
     };
-    // `user@domain` is how some phones spell their user name; the hash is then of that spelling.
-    let plain = name.split_once('@').filter(|(_, domain)| world.settings.local_domain(domain) == Some(realm));
-    let plain = plain.map_or(name.as_str(), |(user, _)| user);
-
-    let account = match world.outside.store.account(plain, realm).await {
+    let account = match world.outside.store.account(&name, realm).await {
         Ok(account) => account,
         Err(error) => {
-            let what = format!("account of {plain}: {error}");
+            let what = format!("account of {name}: {error}");
             world.tell(Event::OutsideFailed { call_id: incoming.message.call_id().to_owned(), what });
             return ControlFlow::Break(incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, ""));
         }
     };
     match judge(world, incoming, index, realm, account.as_ref(), is_register) {
-        Ok(()) if plain == user => {
+        Ok(()) if name == user => {
             incoming.user = Some(claimed);
             strip_credentials(incoming, index, is_register);
             ControlFlow::Continue(())

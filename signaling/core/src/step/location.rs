@@ -34,6 +34,10 @@ pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
     let Some(aor) = incoming.message.uri().ok().and_then(|uri| local_aor(world, &uri)) else {
         return refuse(StatusCode::NOT_FOUND, "Not Found");
     };
+    // There is no presence server to take it, and a phone is none (FEATURES F4).
+    if *incoming.method() == Method::Publish {
+        return refuse(StatusCode::NOT_FOUND, "Not here");
+    }
     let bindings = world.location.bindings(&aor, world.unix_now());
     let supporting: Vec<&Binding> =
         bindings.iter().filter(|binding| supports(binding, incoming.method())).collect();

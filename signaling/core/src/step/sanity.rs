@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::{Incoming, Verdict};
 use crate::message::header::Via;
-use crate::message::{Name, StatusCode};
+use crate::message::{Method, Name, StatusCode};
 use crate::step::relay::BRANCH_PREFIX;
 use crate::world::World;
 
@@ -30,6 +30,12 @@ pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     hop(world, incoming)?;
     if is_loop(incoming) {
         return refuse(incoming, StatusCode::LOOP_DETECTED, "");
+    }
+    // The same INVITE by another way: a call has one route through here (RFC 3261 §8.2.2.2).
+    let from_tag = incoming.message.from_tag().unwrap_or_default();
+    let again = *incoming.method() == Method::Invite && !incoming.is_in_dialog();
+    if again && world.calls.borrow().find(incoming.message.call_id(), from_tag).is_some() {
+        return refuse(incoming, StatusCode::LOOP_DETECTED, "Merged Request");
     }
     require(world, incoming)
 }

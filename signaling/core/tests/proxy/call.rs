@@ -332,3 +332,47 @@ fn a_refused_answer_hangs_up_on_the_callee() {
     bed.expect(&alice.flow, "SIP/2.0 488 ");
     assert!(bed.media.is_clean());
 }
+
+#[test]
+fn a_session_that_nobody_refreshes_ends() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    let answer = bob.reply(&offered, 200, "OK", &legacy_sdp("bob"));
+    bed.send(&bob.flow, &answer.replace("Contact:", "Session-Expires: 90;refresher=uas\r\nContact:"));
+    let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+    assert_eq!(answered.header("Session-Expires"), "90;refresher=uas");
+    let mut caller = Dialog::of_caller(&invite, &answered);
+    let ack = caller.request(&mut alice, "ACK", "", "");
+    bed.send(&alice.flow, &ack);
+    bed.expect(&bob.flow, "ACK ");
+    bed.advance(Duration::from_secs(80));
+    let update = caller.request(&mut alice, "UPDATE", "Session-Expires: 90\r\n", "");
+    bed.send(&alice.flow, &update);
+    let refresh = bed.expect(&bob.flow, "UPDATE ");
+    let refreshed = bob.reply(&refresh, 200, "OK", "");
+    bed.send(&bob.flow, &refreshed.replace("Contact:", "Session-Expires: 90;refresher=uac\r\nContact:"));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.advance(Duration::from_secs(110));
+    bed.expect_silence();
+    bed.advance(Duration::from_secs(20));
+    bed.expect(&alice.flow, "BYE ");
+    bed.expect(&bob.flow, "BYE ");
+    assert!(bed.media.is_clean());
+    assert!(told(
+        &bed,
+        |event| matches!(event, Event::CallEnded(record) if record.cause == EndCause::SessionExpired)
+    ));
+}
+
+#[test]
+fn the_same_call_by_another_way_is_merged() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (invite, _) = ringing(&mut bed, &mut alice, &bob);
+    bed.send(&alice.flow, &invite.text.replace("z9hG4bK-", "z9hG4bK-by-another-way-"));
+    bed.expect(&alice.flow, "SIP/2.0 100 ");
+    bed.expect(&alice.flow, "SIP/2.0 482 ");
+    bed.expect_silence();
+    assert!(!bed.media.is_clean(), "the call goes on");
+}

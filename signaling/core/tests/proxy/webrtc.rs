@@ -84,11 +84,7 @@ fn all_requests_pass(browser_calls: bool) {
         within(&mut bed, &mut alice, &bob, &mut a, method, ["", ""]);
         within(&mut bed, &mut bob, &alice, &mut b, method, ["", ""]);
     }
-    if browser_calls {
-        within(&mut bed, &mut bob, &alice, &mut b, "BYE", ["", ""]);
-    } else {
-        within(&mut bed, &mut bob, &alice, &mut b, "BYE", ["", ""]);
-    }
+    within(&mut bed, &mut bob, &alice, &mut b, "BYE", ["", ""]);
     bed.expect_silence();
     assert!(bed.media.is_clean());
     assert_eq!(bed.proxy.calls(), 0);
@@ -200,4 +196,40 @@ fn two_pages_ring_and_one_answers() {
     bed.expect(&bob.flow, "ACK ");
     bed.expect_silence();
     assert_eq!(bed.media.open.borrow().len(), 1, "the branch that lost is freed");
+}
+
+#[test]
+fn two_browsers_share_one_record_route() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (_, mut bob) = both(&mut bed);
+    let mut alice = Phone::browser(&mut bed, "alice", "203.0.113.20:43000");
+    alice.register(&mut bed);
+    // The phone of the same user is switched off.
+    let mut phone = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    phone.cseq = 50;
+    let gone = phone.register_text(0);
+    phone.authorized(&mut bed, &gone);
+    let (mut b, mut a) = established(&mut bed, &mut bob, &mut alice, [&browser_sdp("b"), &browser_sdp("a")]);
+    assert_eq!((a.routes.len(), b.routes.len()), (1, 1));
+    within(&mut bed, &mut alice, &bob, &mut a, "INVITE", [&browser_sdp("a"), &browser_sdp("b")]);
+    within(&mut bed, &mut bob, &alice, &mut b, "BYE", ["", ""]);
+    assert!(bed.media.is_clean());
+}
+
+#[test]
+fn a_second_early_answer_is_kept_from_a_browser() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (alice, mut bob) = both(&mut bed);
+    let mut desk = Phone::legacy(&mut bed, "alice", "198.51.100.17:5060");
+    desk.register(&mut bed);
+    bob.invite(&mut bed, &alice.aor(), "call-1", &browser_sdp("bob"));
+    let first = bed.expect(&alice.flow, "INVITE ");
+    let second = bed.expect(&desk.flow, "INVITE ");
+    bed.send(&alice.flow, &alice.reply(&first, 183, "Progress", &legacy_sdp("alice")));
+    assert!(bed.expect(&bob.flow, "SIP/2.0 183 ").body().contains("x-relay:answer"));
+    bed.send(&desk.flow, &desk.reply(&second, 183, "Progress", &legacy_sdp("desk")));
+    assert_eq!(bed.expect(&bob.flow, "SIP/2.0 183 ").body(), "", "JsSIP would take it for another answer");
+    bed.send(&desk.flow, &desk.reply(&second, 200, "OK", &legacy_sdp("desk")));
+    assert!(bed.expect(&bob.flow, "SIP/2.0 200 ").body().contains("x-relay:answer"));
+    bed.expect(&alice.flow, "CANCEL ");
 }
