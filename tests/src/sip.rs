@@ -131,7 +131,7 @@ pub fn authorization(challenge: &str, method: &str, uri: &str, user: &str, passw
         })
     };
     let (realm, nonce) = (field("realm").unwrap_or_default(), field("nonce").unwrap_or_default());
-    let ha1 = md5(&format!("{user}:{realm}:{password}"));
+    let ha1 = ha1(user, realm, password);
     let ha2 = md5(&format!("{method}:{uri}"));
     let start = format!(
         "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm=MD5"
@@ -142,6 +142,12 @@ pub fn authorization(challenge: &str, method: &str, uri: &str, user: &str, passw
     } else {
         format!("{start}, response=\"{}\"", md5(&format!("{ha1}:{nonce}:{ha2}")))
     }
+}
+
+/// RFC 7616 §3.4.2: what stands for a password in every store and every computation.
+#[must_use]
+pub fn ha1(user: &str, realm: &str, password: &str) -> String {
+    md5(&format!("{user}:{realm}:{password}"))
 }
 
 fn md5(text: &str) -> String {
