@@ -19,8 +19,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_channel::{mpsc, oneshot};
+pub use media_core::command::{self, Command, Reply};
 use media_core::command::{Cause, Value};
-pub use media_core::command::{Command, Reply};
 use media_core::engine::Settings;
 pub use media_core::engine::{Event, EventKind};
 use rand::RngExt;

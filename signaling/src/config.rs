@@ -75,6 +75,10 @@ pub struct Media {
     pub last_port: u16,
     pub workers: usize,
     pub ng: Option<SocketAddr>,
+    pub dtls_12_only: bool,
+    pub ice_lite: bool,
+    pub timeout: Duration,
+    pub silent_timeout: Duration,
 }
 
 /// Which relay carries the media.

@@ -1,15 +1,16 @@
 //! The relay that carries the media: the one of this process, or any that speaks ng.
 
-mod absent;
 mod bencode;
+mod in_process;
 mod ng_client;
 
 use std::net::IpAddr;
 
 use anyhow::Context as _;
+use media::{Relay, RelayConfig};
 use signaling_core::outside::MediaControl;
 
-use self::absent::Absent as InProcess;
+use self::in_process::InProcess;
 use self::ng_client::NgClient;
 use crate::config::{self, Media};
 
@@ -27,10 +28,24 @@ impl MediaLink {
     ///
     /// # Errors
     /// Its ports cannot be opened.
-    pub fn start(media: &Media, _advertised: Option<IpAddr>) -> anyhow::Result<Self> {
+    pub fn start(media: &Media, advertised: Option<IpAddr>) -> anyhow::Result<Self> {
         match media.relay {
             config::Relay::Ng(address) => Ok(Self::Ng(NgClient::connect(address).context("media.relay")?)),
-            config::Relay::InProcess => Ok(Self::InProcess(InProcess)),
+            config::Relay::InProcess => {
+                let relay = Relay::start(RelayConfig {
+                    port_min: media.first_port,
+                    port_max: media.last_port,
+                    workers: media.workers,
+                    listen_ng: media.ng,
+                    dtls_12_only: media.dtls_12_only,
+                    ice_lite: media.ice_lite,
+                    media_timeout: media.timeout,
+                    silent_timeout: media.silent_timeout,
+                    ..RelayConfig::default()
+                })
+                .context("media relay (settings media.first_port, media.last_port, media.ng)")?;
+                Ok(Self::InProcess(InProcess::new(relay, advertised)))
+            }
         }
     }
 

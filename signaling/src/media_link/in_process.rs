@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use media::command::{Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
 use media::Relay;
+use media::command::{Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
 use signaling_core::outside::{self, MediaControl, MediaError, MediaExchange, MediaLeg};
 
 /// A handle of the relay, and the address to announce in place of local ones.

@@ -1,0 +1,176 @@
+//! SIP through the whole gateway: every transport, accounts, and what a restart keeps.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use causeway::accounts;
+use futures_util::{SinkExt as _, StreamExt as _};
+use signaling_core::digest::Answer;
+use signaling_core::flow::Protocol;
+use signaling_core::message::Method;
+use signaling_core::message::header::{Header as _, WwwAuthenticate};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::UdpSocket;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::support::{Bench, PATIENCE, read_until};
+
+/// A peer on one transport.
+enum Peer {
+    Udp(UdpSocket),
+    Stream(Box<dyn Stream>),
+    WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl Peer {
+    async fn connect(bench: &Bench, protocol: Protocol) -> Self {
+        let stream: Box<dyn Stream> = match protocol {
+            Protocol::Udp => {
+                let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                socket.connect(bench.address(protocol)).await.unwrap();
+                return Self::Udp(socket);
+            }
+            Protocol::Tcp | Protocol::Ws => Box::new(bench.tcp(protocol).await),
+            Protocol::Tls | Protocol::Wss => Box::new(bench.tls(protocol).await),
+        };
+        if !protocol.is_websocket() {
+            return Self::Stream(stream);
+        }
+        let mut request = "ws://sip.example/ws".into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", "sip".parse().unwrap());
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        Self::WebSocket(Box::new(socket))
+    }
+
+    async fn ask(&mut self, message: &str) -> String {
+        tokio::time::timeout(PATIENCE, self.exchange(message)).await.expect("a reply")
+    }
+
+    async fn exchange(&mut self, message: &str) -> String {
+        match self {
+            Self::Udp(socket) => {
+                socket.send(message.as_bytes()).await.unwrap();
+                let mut buffer = vec![0; 65_535];
+                let length = socket.recv(&mut buffer).await.unwrap();
+                String::from_utf8(buffer[..length].to_vec()).unwrap()
+            }
+            Self::Stream(stream) => {
+                stream.write_all(message.as_bytes()).await.unwrap();
+                read_until(stream, "\r\n\r\n").await
+            }
+            Self::WebSocket(socket) => {
+                socket.send(Message::text(message)).await.unwrap();
+                loop {
+                    if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+                        return text.to_string();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// No two requests of these tests are one transaction.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+fn request(protocol: Protocol, method: &str, from: &str, fields: &str) -> String {
+    let token = protocol.via_token();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "{method} sip:sip.example SIP/2.0\r\nVia: SIP/2.0/{token} host.invalid;branch=z9hG4bK{token}{number};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <{from}>;tag=1\r\nTo: <{from}>\r\n\
+         Call-ID: {token}-{from}@host.invalid\r\nCSeq: {number} {method}\r\n{fields}Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Registers as carol; the status line of the last reply, and that reply.
+async fn register(peer: &mut Peer, protocol: Protocol, password: &str, fields: &str) -> String {
+    let challenged = peer.ask(&request(protocol, "REGISTER", CAROL, fields)).await;
+    assert!(challenged.starts_with("SIP/2.0 401 "), "{challenged}");
+    let challenge = challenged.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: ")).unwrap();
+    let challenge = WwwAuthenticate::parse(challenge.as_bytes()).unwrap().0;
+    let answer = Answer {
+        username: "carol",
+        password,
+        method: &Method::Register,
+        uri: "sip:sip.example",
+        cnonce: "c0ffee",
+        count: 1,
+    };
+    let fields = format!("Authorization: {}\r\n{fields}", answer.to(&challenge).unwrap());
+    peer.ask(&request(protocol, "REGISTER", CAROL, &fields)).await
+}
+
+const CAROL: &str = "sip:carol@sip.example";
+/// Somebody of another domain, who may ask whether we are there.
+const STRANGER: &str = "sip:eve@elsewhere.example";
+const ALL: [Protocol; 5] = [Protocol::Udp, Protocol::Tcp, Protocol::Tls, Protocol::Ws, Protocol::Wss];
+
+#[tokio::test]
+async fn options_is_answered_on_every_transport() {
+    let bench = Bench::start("").await;
+    for protocol in ALL {
+        let mut peer = Peer::connect(&bench, protocol).await;
+        let reply = peer.ask(&request(protocol, "OPTIONS", STRANGER, "")).await;
+        assert!(reply.starts_with("SIP/2.0 200 "), "{protocol}: {reply}");
+        assert!(reply.contains(";received=127.0.0.1") && reply.contains(";rport="), "{protocol}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn a_registration_needs_the_password_and_survives_a_restart() {
+    let bench = Bench::start("").await;
+    accounts::add(bench.gateway.database(), "carol", "sip.example", "right").await.unwrap();
+    let contact = "Contact: <sip:carol@192.0.2.7:5062>;expires=600\r\n";
+    let mut peer = Peer::connect(&bench, Protocol::Udp).await;
+    let refused = register(&mut peer, Protocol::Udp, "wrong", contact).await;
+    assert!(refused.starts_with("SIP/2.0 401 ") || refused.starts_with("SIP/2.0 403 "), "{refused}");
+    for protocol in ALL {
+        let mut peer = Peer::connect(&bench, protocol).await;
+        let contact = format!("Contact: <sip:carol@{protocol}.invalid>;expires=600\r\n");
+        let accepted = register(&mut peer, protocol, "right", &contact).await;
+        assert!(accepted.starts_with("SIP/2.0 200 "), "{protocol}: {accepted}");
+        let kept = bench.gateway.database().registrations(0).await.unwrap();
+        let host = format!("carol@{protocol}.invalid");
+        assert!(kept.iter().any(|(_, binding)| binding.contact.contains(&host)), "durable before the 200");
+    }
+    let directory = Arc::clone(&bench.directory);
+    bench.gateway.stop().await.unwrap();
+
+    let bench = Bench::start_in(directory, "").await;
+    let mut peer = Peer::connect(&bench, Protocol::Udp).await;
+    let asked = register(&mut peer, Protocol::Udp, "right", "").await;
+    assert!(asked.contains("carol@UDP.invalid"), "{asked}");
+}
+
+#[tokio::test]
+async fn garbage_ends_nothing() {
+    let bench = Bench::start("").await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddr = bench.address(Protocol::Udp);
+    for bytes in [&b""[..], b"\r\n\r\n", b"\0", b"hello", b"INVITE sip:x SIP/2.0\r\n\r\n", &[0xFF; 60_000]] {
+        socket.send_to(bytes, address).await.unwrap();
+    }
+    for protocol in [Protocol::Ws, Protocol::Wss] {
+        let mut peer = Peer::connect(&bench, protocol).await;
+        let Peer::WebSocket(socket) = &mut peer else { panic!("a WebSocket") };
+        for message in [Message::text("hello"), Message::Binary(vec![0xFF; 1000].into()), Message::text("")] {
+            socket.send(message).await.unwrap();
+        }
+        // Refusals of the garbage may come first.
+        let mut reply = peer.ask(&request(protocol, "OPTIONS", STRANGER, "")).await;
+        while reply.starts_with("SIP/2.0 400 ") {
+            reply = peer.ask(&request(protocol, "OPTIONS", STRANGER, "")).await;
+        }
+        assert!(reply.starts_with("SIP/2.0 200 "), "{reply}");
+    }
+    let mut peer = Peer::connect(&bench, Protocol::Udp).await;
+    let reply = peer.ask(&request(Protocol::Udp, "OPTIONS", STRANGER, "")).await;
+    assert!(reply.starts_with("SIP/2.0 200 "), "{reply}");
+}
