@@ -12,7 +12,7 @@ use super::plan::{
 use crate::command::{Exchange, Failure, LegKind, Replace, Side};
 use crate::sdp::{Candidate, CandidateKind, Codec, Description, Fingerprint, Setup};
 
-const CASES: [(&str, &str); 10] = [
+const CASES: [(&str, &str); 11] = [
     ("browser_to_legacy", include_str!("cases/browser_to_legacy.txt")),
     ("legacy_to_browser", include_str!("cases/legacy_to_browser.txt")),
     ("browser_to_browser", include_str!("cases/browser_to_browser.txt")),
@@ -20,6 +20,7 @@ const CASES: [(&str, &str); 10] = [
     ("hold", include_str!("cases/hold.txt")),
     ("fork", include_str!("cases/fork.txt")),
     ("reoffer", include_str!("cases/reoffer.txt")),
+    ("fork_opus", include_str!("cases/fork_opus.txt")),
     ("firefox", include_str!("cases/firefox.txt")),
     ("opus_phone", include_str!("cases/opus_phone.txt")),
     ("refused", include_str!("cases/refused.txt")),

@@ -64,7 +64,15 @@ fn dtmf_at(codecs: &[Codec], clock: u32) -> Option<Codec> {
 }
 
 /// The answer to an offerer: of `offer` (its formats and numbers) what the other end accepted, in the latter's order.
-pub(super) fn answered(offer: &[Codec], accepted: &[Codec], between_browsers: bool) -> Vec<Codec> {
+///
+/// With other branches under way G.711 leads: a browser sends the first format of the one answer it gets, and that one
+/// must suit whichever phone is picked up.
+pub(super) fn answered(
+    offer: &[Codec],
+    accepted: &[Codec],
+    between_browsers: bool,
+    other_branches: bool,
+) -> Vec<Codec> {
     let mut answer: Vec<Codec> = Vec::new();
     for other in accepted.iter().filter(|codec| !codec.is_dtmf()) {
         let Some(own) = offer.iter().find(|own| own.same_format(other)) else { continue };
@@ -74,6 +82,9 @@ pub(super) fn answered(offer: &[Codec], accepted: &[Codec], between_browsers: bo
         let feedback = own.feedback.iter().filter(|what| between_browsers && other.feedback.contains(what));
         let feedback = feedback.filter(|what| FEEDBACK.contains(&what.as_str())).cloned().collect();
         answer.push(Codec { fmtp: other.fmtp.clone(), feedback, ..own.clone() });
+    }
+    if other_branches {
+        answer.sort_by_key(|codec| !(codec.is("PCMU") || codec.is("PCMA")));
     }
     let Some(clock) = answer.iter().find(|codec| codec.is_media()).map(|codec| codec.clock) else {
         return Vec::new();
@@ -124,11 +135,9 @@ fn target<'a>(codec: &Codec, wanted: &'a [Codec]) -> Option<(&'a Codec, Payload)
     if let Some(to) = same {
         return Some((to, Payload::Media));
     }
-    let (law, other, payload) =
-        [("PCMU", "PCMA", Payload::UlawToAlaw), ("PCMA", "PCMU", Payload::AlawToUlaw)]
-            .into_iter()
-            .find(|(law, ..)| codec.is(law) && codec.clock == 8000)?;
-    debug_assert!(codec.is(law));
+    let (_, other, payload) = [("PCMU", "PCMA", Payload::UlawToAlaw), ("PCMA", "PCMU", Payload::AlawToUlaw)]
+        .into_iter()
+        .find(|(law, ..)| codec.is(law) && codec.clock == 8000)?;
     wanted.iter().find(|to| to.is(other) && to.clock == 8000).map(|to| (to, payload))
 }
 

@@ -10,7 +10,9 @@ use super::codecs::{self, Numbers};
 use super::compose::{Active, Compose, Section};
 use super::end::{End, EndLine, StableAnswer};
 use super::lines::{answer_direction, base_line, direction, is_usable, passed, usable_lines};
-use super::plan::{DtlsRole, LegId, LegRequest, LocalLeg, MediaKind, MediaPlan, Transports};
+use super::plan::{
+    DtlsRole, LegId, LegRequest, LinePlan, LocalLeg, MediaKind, MediaPlan, Payload, PayloadMap, Transports,
+};
 use crate::command::{Cause, Delete, Dtls, Exchange, Failure, Ice, LegKind, RtcpMux, TransportProtocol};
 use crate::sdp::{Codec, Description, MAX_MEDIA, Media, Setup};
 
@@ -226,13 +228,14 @@ impl Session {
                 self.write_answer(pair, &pending, &description, exchange, transports)?
             }
         };
+        let offerer_side = pending.side;
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
         let [first, second] = &mut entry.remote;
         let (offerer, answerer) = if pending.side == 0 { (first, second) } else { (second, first) };
         (*offerer, *answerer) = (Some(pending.description), Some(description));
         entry.answered = true;
         let plan = self.plan(pair)?;
-        check_flows(&plan)?;
+        self.pairs.get(pair).map_or(Ok(()), |pair| check_flows(pair, offerer_side, &plan))?;
         Ok(Outcome { sdp, plan, warnings })
     }
 
@@ -597,6 +600,15 @@ impl Session {
         Ok(accepted)
     }
 
+    /// Whether a browser that made the offer has other branches to phones, to which its one answer must do as well.
+    fn has_other_phones(&self, pair: usize, side: usize) -> bool {
+        let legacy = |id: &LegId| self.end(*id).is_some_and(|end| end.kind == LegKind::Legacy);
+        let Some(offerer) = self.pairs.get(pair).and_then(|pair| pair.ends.get(side)) else { return false };
+        let others =
+            self.pairs.iter().enumerate().filter(|(at, other)| *at != pair && other.ends.contains(offerer));
+        !legacy(offerer) && others.flat_map(|(_, other)| &other.ends).any(legacy)
+    }
+
     /// Puts what was accepted in force. `stable` is what the offerer was told already, where it was.
     fn agree(
         &mut self,
@@ -608,6 +620,7 @@ impl Session {
         let ids = self.pairs.get(pair).map(|pair| pair.ends);
         let kinds = ids.map(|ids| ids.map(|id| self.end(id).map(|end| end.kind)));
         let between_browsers = kinds == Some([Some(LegKind::Browser); 2]);
+        let others = self.has_other_phones(pair, pending.side);
         let Some(entry) = self.pairs.get_mut(pair) else { return };
         let side = pending.side;
         for ((line, codecs), told) in entry.lines.iter_mut().zip(accepted).zip(&pending.told) {
@@ -615,7 +628,7 @@ impl Session {
             line.told[1 - side].clone_from(told);
             line.told[side] = match (stable, pending.description.media.get(index)) {
                 (Some(stable), _) => stable.get(index).cloned().unwrap_or_default(),
-                (None, Some(media)) => codecs::answered(&media.codecs, &codecs, between_browsers),
+                (None, Some(media)) => codecs::answered(&media.codecs, &codecs, between_browsers, others),
                 (None, None) => Vec::new(),
             };
             line.active = !codecs.is_empty() && !line.told[side].is_empty();
@@ -661,10 +674,18 @@ fn warn_of_mux(exchange: &Exchange, to: LegKind, warnings: &mut Vec<String>) {
     }
 }
 
-/// A branch that can say nothing to a caller who already has an answer is worse than no branch.
-fn check_flows(plan: &MediaPlan) -> Result<(), Failure> {
-    let dumb = |flow: &super::plan::FlowPlan| flow.payloads.is_empty();
-    match plan.lines.iter().any(|line| line.kind == MediaKind::Audio && line.flows.iter().any(dumb)) {
+/// A branch that cannot hear a caller who already has an answer, or say anything to it, is worse than no branch.
+fn check_flows(pair: &Pair, offerer: usize, plan: &MediaPlan) -> Result<(), Failure> {
+    let carries = |map: &PayloadMap| !matches!(map.payload, Payload::Dtmf | Payload::ComfortNoise);
+    let deaf = |(line, planned): (&PairLine, &LinePlan)| {
+        // It sends the first format of its answer.
+        let leading = line.told[offerer].iter().find(|codec| codec.is_media());
+        let heard =
+            leading.is_some_and(|codec| planned.flows[0].payload(codec.payload_type).is_some_and(carries));
+        line.kind == MediaKind::Audio && !(heard && planned.flows[1].payloads.iter().any(carries))
+    };
+    let mut lines = pair.lines.iter().filter(|line| line.active).zip(&plan.lines);
+    match lines.any(deaf) {
         true => Err(refuse("the answer has no format in common with the answer the offerer already got")),
         false => Ok(()),
     }

@@ -100,7 +100,7 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
         "flags" => value.words().iter().for_each(|word| apply_flag(exchange, word)),
         "rtpp-flags" | "rtpp_flags" => apply_string(exchange, &text()),
         "replace" => apply_prefixed(exchange, "replace", value),
-        "rtcp-mux" => apply_prefixed(exchange, "rtcp-mux", value),
+        "rtcp-mux" | "RTCP-mux" => apply_prefixed(exchange, "rtcp-mux", value),
         "SDES" => apply_prefixed(exchange, "SDES", value),
         "transport-protocol" => apply_transport(exchange, &text()),
         "ICE" => match ice(&text()) {

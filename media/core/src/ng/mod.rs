@@ -1,4 +1,4 @@
-//! The ng protocol: bytes ↔ [`Command`], bytes ↔ [`Reply`].
+//! The ng protocol: bytes ↔ [`Command`], bytes ↔ [`Reply`](crate::command::Reply).
 //!
 //! A message is `cookie SP dictionary`, the dictionary in bencode or JSON. The cookie names the request, so that a
 //! retransmitted one gets the same reply; keeping replies is the door's business, not this module's.
