@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::event::{CallRecord, EndCause};
-use crate::flow::{ConnectionId, Destination, Protocol};
+use crate::flow::{ConnectionId, Destination, Flow, Protocol};
 use crate::outside::{LegKind, MediaLeg};
 
 /// To-tags remembered per call; a callee that makes more dialogs than that is not followed.
@@ -60,6 +60,8 @@ pub struct End {
     pub routes: Vec<String>,
     /// Where its signalling goes; `None` once the connection is gone.
     pub destination: Option<Destination>,
+    /// When its connection was lost, while `destination` is `None`.
+    pub lost: Option<Instant>,
     /// Our address towards it.
     pub local: SocketAddr,
     /// The transport towards it.
@@ -83,6 +85,15 @@ impl End {
             Destination::Address { remote, .. } => remote.ip(),
         });
         MediaLeg { kind: self.kind, local: self.local.ip(), signalling_source }
+    }
+
+    fn is_lost_since(&mut self, since: Instant, comes_back: impl Fn(&Self) -> Option<Flow>) -> bool {
+        if let Some(flow) = comes_back(self) {
+            (self.local, self.lost) = (flow.local, None);
+            self.destination = Some(Destination::Flow(flow));
+            return false;
+        }
+        self.lost.is_some_and(|lost| lost <= since)
     }
 
     fn is_over(&self, connection: ConnectionId) -> bool {
@@ -169,12 +180,28 @@ impl Calls {
         expired
     }
 
+    /// The answered calls with a browser that was lost before `since` and that `comes_back` does not find again; they
+    /// are forgotten here. One that is found is reached over its new flow from now on.
+    pub fn take_lost(&mut self, since: Instant, comes_back: impl Fn(&End) -> Option<Flow>) -> Vec<Call> {
+        let mut lost = Vec::new();
+        self.by_call_id.retain(|_, calls| {
+            lost.extend(calls.extract_if(.., |call| {
+                let ends = std::iter::once(&mut call.caller).chain(&mut call.callees);
+                let mut waiting = ends.filter(|end| end.protocol.is_websocket() && end.destination.is_none());
+                call.answered.is_some() && waiting.any(|end| end.is_lost_since(since, &comes_back))
+            }));
+            !calls.is_empty()
+        });
+        lost
+    }
+
     /// Nobody is reached over this connection any more.
-    pub fn connection_lost(&mut self, connection: ConnectionId) {
+    pub fn connection_lost(&mut self, connection: ConnectionId, now: Instant) {
         let ends = self.by_call_id.values_mut().flatten();
         for end in ends.flat_map(|call| std::iter::once(&mut call.caller).chain(&mut call.callees)) {
             if end.is_over(connection) {
                 end.destination = None;
+                end.lost = Some(now);
             }
         }
     }

@@ -188,6 +188,8 @@ pub enum EndCause {
     CallerBye,
     /// The callee hung up.
     CalleeBye,
+    /// A browser's connection was lost, and it did not come back.
+    ConnectionLost,
     /// The gateway stops.
     Shutdown,
     /// Nobody refreshed the session (RFC 4028) or the call reached its longest lifetime.
@@ -201,6 +203,7 @@ impl EndCause {
         match self {
             Self::CallerBye => "caller hung up",
             Self::CalleeBye => "callee hung up",
+            Self::ConnectionLost => "connection lost",
             Self::Shutdown => "gateway stops",
             Self::SessionExpired => "session expired",
         }

@@ -18,6 +18,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 
+use crate::dialog::End;
 use crate::event::{EndCause, Event, Expiry};
 use crate::flow::{ConnectionId, Flow, Inbound, Outbound, SendToken};
 use crate::fork::{Fork, Leg};
@@ -34,6 +35,9 @@ use crate::world::World;
 
 /// How often bindings that have run out are looked for. They stop counting at their second; this only tidies up.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long a browser has to come back to its call over another connection: JsSIP tries again after up to 30 s.
+const RETURN: Duration = Duration::from_secs(60);
 
 /// The proxy and registrar of one worker thread. A call lives here from its INVITE to its BYE.
 #[allow(missing_debug_implementations)]
@@ -135,7 +139,8 @@ impl Proxy {
     /// A connection closed. Every worker is told of every connection.
     pub fn handle_flow_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.world.set_now(now);
-        self.world.calls.borrow_mut().connection_lost(connection);
+        self.world.calls.borrow_mut().connection_lost(connection, now);
+        self.caller_lost(connection);
         let lost = self.world.location.connection_lost(connection);
         self.forget(lost, Expiry::ConnectionLost);
         self.table.handle_flow_closed(connection);
@@ -149,12 +154,7 @@ impl Proxy {
             self.next_sweep = now + SWEEP;
             let expired = self.world.location.expire(self.world.unix_now());
             self.forget(expired, Expiry::TimedOut);
-            let silent = self.world.calls.borrow_mut().take_expired(now);
-            for call in silent {
-                media::delete(&self.world, &call.call_id, &call.caller.tag, None);
-                self.hang_up(&call);
-                self.world.tell(Event::CallEnded(call.record(now, EndCause::SessionExpired)));
-            }
+            self.end_dead_calls();
         }
         self.table.handle_timeout(now);
         self.settle();
@@ -433,6 +433,42 @@ impl Proxy {
                 Done::Saved { aor, result }
             };
             self.routes.push(write.boxed_local());
+        }
+    }
+
+    /// A browser whose connection is lost has given up the calls that it was making: it could not hear the answer.
+    fn caller_lost(&mut self, connection: ConnectionId) {
+        let is_his = |fork: &Fork| {
+            let flow = &fork.incoming.flow;
+            flow.protocol.is_websocket() && flow.connection == Some(connection)
+        };
+        let calling = self.servers.iter().filter_map(|(id, server)| match server {
+            Server::Relaying(fork) if is_his(fork) && !fork.done => Some(*id),
+            _ => None,
+        });
+        for server in calling.collect::<Vec<_>>() {
+            if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
+                fork.cancelled = true;
+            }
+            self.cancel_legs(server, None, None);
+        }
+    }
+
+    /// Calls that nobody will end: their session has expired, or a browser in them has not come back.
+    fn end_dead_calls(&mut self) {
+        let now = self.world.now();
+        let world = Rc::clone(&self.world);
+        let flow_of = |end: &End| world.location.flow_of(end.aor.as_deref()?, &end.target, world.unix_now());
+        let expired = self.world.calls.borrow_mut().take_expired(now);
+        let lost = match now.checked_sub(RETURN) {
+            Some(since) => self.world.calls.borrow_mut().take_lost(since, flow_of),
+            None => Vec::new(),
+        };
+        let expired = expired.into_iter().map(|call| (call, EndCause::SessionExpired));
+        for (call, cause) in expired.chain(lost.into_iter().map(|call| (call, EndCause::ConnectionLost))) {
+            media::delete(&self.world, &call.call_id, &call.caller.tag, None);
+            self.hang_up(&call);
+            self.world.tell(Event::CallEnded(call.record(now, cause)));
         }
     }
 

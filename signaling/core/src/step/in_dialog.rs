@@ -67,6 +67,7 @@ fn note_sender(world: &World, incoming: &Incoming) {
     end.cseq = end.cseq.max(incoming.message.cseq().map_or(0, |cseq| cseq.number));
     if end.routes.is_empty() && end.protocol == incoming.flow.protocol {
         end.destination = Some(Destination::Flow(incoming.flow));
+        end.lost = None;
         end.local = incoming.flow.local;
     }
     let refreshes = matches!(incoming.method(), Method::Invite | Method::Update);

@@ -1,5 +1,7 @@
 //! A browser on WSS and a phone on UDP: alias, double Record-Route, in-dialog requests both ways (FEATURES.md 4.3).
 
+use std::time::Duration;
+
 use signaling_core::flow::Protocol;
 
 use crate::testbed::{Bed, Dialog, Phone, Sip, browser_sdp, legacy_sdp};
@@ -232,4 +234,51 @@ fn a_second_early_answer_is_kept_from_a_browser() {
     bed.send(&desk.flow, &desk.reply(&second, 200, "OK", &legacy_sdp("desk")));
     assert!(bed.expect(&bob.flow, "SIP/2.0 200 ").body().contains("x-relay:answer"));
     bed.expect(&alice.flow, "CANCEL ");
+}
+
+#[test]
+fn a_browser_that_does_not_come_back_is_hung_up_on() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, mut bob) = both(&mut bed);
+    established(&mut bed, &mut alice, &mut bob, [&legacy_sdp("a"), &browser_sdp("b")]);
+    bed.close(&bob.flow);
+    bed.advance(Duration::from_secs(59));
+    bed.expect_silence();
+    assert!(!bed.media.is_clean());
+    bed.advance(Duration::from_secs(10));
+    bed.expect(&alice.flow, "BYE sip:alice@198.51.100.7:5060 ");
+    assert!(bed.media.is_clean());
+    assert_eq!(bed.proxy.calls(), 0);
+}
+
+#[test]
+fn a_browser_that_came_back_is_not() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, mut bob) = both(&mut bed);
+    established(&mut bed, &mut alice, &mut bob, [&legacy_sdp("a"), &browser_sdp("b")]);
+    bed.close(&bob.flow);
+    bed.advance(Duration::from_secs(30));
+    bob.flow = bed.flow(Protocol::Wss, "203.0.113.9:42222");
+    bob.register(&mut bed);
+    bed.advance(Duration::from_secs(300));
+    bed.expect_silence();
+    assert_eq!(bed.proxy.calls(), 1);
+}
+
+#[test]
+fn a_browser_that_vanishes_while_calling_has_given_up() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (alice, mut bob) = both(&mut bed);
+    bob.invite(&mut bed, &alice.aor(), "call-1", &browser_sdp("b"));
+    let offered = bed.expect(&alice.flow, "INVITE ");
+    bed.send(&alice.flow, &alice.reply(&offered, 180, "Ringing", ""));
+    bed.expect(&bob.flow, "SIP/2.0 180 ");
+    bed.close(&bob.flow);
+    let cancel = bed.expect(&alice.flow, "CANCEL ");
+    bed.send(&alice.flow, &alice.reply(&cancel, 200, "OK", ""));
+    bed.send(&alice.flow, &alice.reply(&offered, 487, "Request Terminated", ""));
+    bed.expect(&alice.flow, "ACK ");
+    bed.expect_silence();
+    assert!(bed.media.is_clean());
+    assert_eq!(bed.proxy.calls(), 0);
 }
