@@ -96,6 +96,7 @@ fn run<B: Backend>(mut engine: Engine<B>, inbox: &Receiver<Job>, stop: &AtomicBo
             }
         }
     }
+    engine.end_all(Instant::now());
     if lost_events > 0 {
         tracing::debug!(lost_events, "events nobody took");
     }

@@ -54,9 +54,7 @@ fn pump_until(phones: &mut [Phone; 2], what: &str, done: impl Fn(&[Phone; 2]) ->
     let deadline = Instant::now() + Duration::from_secs(10);
     while !done(phones) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
-        phones.iter_mut().for_each(|phone| {
-            phone.pump();
-        });
+        phones.iter_mut().for_each(Phone::pump);
         std::thread::yield_now();
     }
 }
@@ -74,9 +72,7 @@ fn talk(phones: &mut [Phone; 2]) {
         }
         let next = Instant::now() + Duration::from_millis(5);
         while Instant::now() < next {
-            phones.iter_mut().for_each(|phone| {
-                phone.pump();
-            });
+            phones.iter_mut().for_each(Phone::pump);
         }
     }
 }

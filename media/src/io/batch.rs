@@ -32,6 +32,8 @@ pub struct BatchBackend {
     pending: std::ops::Range<usize>,
     /// What the last `recvmmsg` brought, last first.
     received: Vec<(SocketId, SocketAddr, Packet)>,
+    /// The buffers `recvmmsg` reads into; those it filled are replaced.
+    spare: Vec<Packet>,
     outgoing: Vec<(SocketId, SocketAddr, Packet)>,
     send_errors: u64,
 }
@@ -88,6 +90,7 @@ impl Backend for BatchBackend {
             events: Box::new([libc::epoll_event { events: 0, u64: 0 }; EVENTS]),
             pending: 0..0,
             received: Vec::with_capacity(BATCH),
+            spare: Vec::with_capacity(BATCH),
             outgoing: Vec::with_capacity(BATCH),
             send_errors: 0,
         })
@@ -130,7 +133,8 @@ impl Backend for BatchBackend {
             let Some(entry) = self.sockets.get(token as usize) else { continue };
             match entry.kind {
                 SocketUse::Shared => {
-                    let more = receive_many(entry.socket.as_raw_fd(), id, pool, &mut self.received);
+                    let fd = entry.socket.as_raw_fd();
+                    let more = receive_many(fd, id, pool, &mut self.spare, &mut self.received);
                     if more {
                         // A full batch: there is probably more, so this socket is read again before the next.
                         self.pending.start -= 1;
@@ -207,9 +211,12 @@ fn receive_many(
     fd: i32,
     id: SocketId,
     pool: &mut Pool,
+    packets: &mut Vec<Packet>,
     received: &mut Vec<(SocketId, SocketAddr, Packet)>,
 ) -> bool {
-    let mut packets: [Packet; BATCH] = std::array::from_fn(|_| pool.take());
+    while packets.len() < BATCH {
+        packets.push(pool.take());
+    }
     let mut addresses = [const { MaybeUninit::<libc::sockaddr_storage>::uninit() }; BATCH];
     // SAFETY: all-zero is a valid iovec and a valid mmsghdr (null pointers, zero lengths).
     let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
@@ -230,11 +237,8 @@ fn receive_many(
         libc::recvmmsg(fd, headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut())
     };
     let count = usize::try_from(count).unwrap_or(0);
-    for (index, mut packet) in packets.into_iter().enumerate().rev() {
-        if index >= count {
-            pool.put(packet);
-            continue;
-        }
+    // The last first: `received` is emptied from its end.
+    for (index, mut packet) in packets.drain(..count).enumerate().rev() {
         packet.set_received(headers[index].msg_len as usize);
         // SAFETY: for the first `count` headers the kernel wrote `msg_namelen` octets of a socket address.
         match unsafe { read_address(addresses[index].as_ptr(), headers[index].msg_hdr.msg_namelen) } {

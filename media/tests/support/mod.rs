@@ -159,13 +159,11 @@ impl Phone {
         self.relay.is_some() && (self.kind == LegKind::Legacy || self.srtp.is_some())
     }
 
-    /// Does what can be done now; returns how many datagrams came.
-    pub fn pump(&mut self) -> usize {
+    /// Does what can be done now.
+    pub fn pump(&mut self) {
         let now = Instant::now();
-        let mut count = 0;
         while let Ok((len, from)) = self.socket.recv_from(self.packet.receive_space()) {
             self.packet.set_received(len);
-            count += 1;
             self.hear(now, from);
         }
         if let Some(rtcp) = &self.rtcp {
@@ -177,7 +175,6 @@ impl Phone {
         if self.kind == LegKind::Browser {
             self.drive(now);
         }
-        count
     }
 
     fn hear(&mut self, now: Instant, from: SocketAddr) {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::call::latch::Latch;
-use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap, RemoteDtls};
+use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap};
 use crate::call::sink::Sink;
 use crate::command::{Counters, LegKind};
 use crate::dtls::Dtls;
@@ -71,8 +71,6 @@ pub struct Secure {
     pub state: IceState,
     /// The DTLS association, once the peer's SDP is known.
     pub dtls: Option<Dtls>,
-    /// What the association was made for.
-    pub remote_dtls: Option<RemoteDtls>,
     /// The association failed; another begins only with new ICE or DTLS parameters.
     pub dtls_failed: bool,
     /// Protects what is sent and opens what comes, once DTLS is through.

@@ -175,7 +175,10 @@ impl<S: Sockets> Engine<S> {
 
     fn apply_leg(&mut self, now: Instant, key: LegKey, wanted: &LegPlan) {
         let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
-        secure.ice.set_controlling(wanted.controlling);
+        if secure.ice.remote_credentials().is_none() {
+            // Later the two agents may have settled a conflict otherwise (RFC 8445 §7.3.1.1).
+            secure.ice.set_controlling(wanted.controlling);
+        }
         if let Some(remote) = &wanted.ice {
             let credentials = Credentials { ufrag: remote.ufrag.clone(), pwd: remote.pwd.clone() };
             if secure.ice.remote_credentials().is_some_and(|known| *known != credentials) {
@@ -219,7 +222,6 @@ impl<S: Sockets> Engine<S> {
         if let Some(dtls) = secure.dtls.as_mut() {
             dtls.set_fingerprints(&fingerprints);
         }
-        secure.remote_dtls = Some(remote.clone());
     }
 
     fn apply_end(&mut self, key: LegKey, end: &LineEnd, signalled: bool) {

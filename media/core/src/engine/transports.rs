@@ -146,7 +146,6 @@ impl<S: Sockets> Engine<S> {
             ice,
             state: IceState::Checking,
             dtls: None,
-            remote_dtls: None,
             dtls_failed: false,
             srtp: None,
             selected: None,

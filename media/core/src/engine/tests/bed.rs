@@ -33,7 +33,7 @@ impl FakeSockets {
         self.0.borrow().len()
     }
 
-    fn at(&self, port: u16) -> Option<SocketId> {
+    pub(super) fn at(&self, port: u16) -> Option<SocketId> {
         self.0.borrow().iter().find(|(_, address)| address.port() == port).map(|(id, _)| SocketId(*id))
     }
 

@@ -1,6 +1,7 @@
 //! The engine between two phones, in virtual time.
 
 mod bed;
+mod forks;
 
 use std::net::SocketAddr;
 use std::time::Duration;
