@@ -8,7 +8,7 @@ use super::{Done, Proxy, Server};
 use crate::event::Event;
 use crate::flow::Flow;
 use crate::fork::Arrival;
-use crate::message::{Method, Response, StatusCode, build};
+use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
 use crate::step::{media, relay};
 use crate::transaction::{ClientId, ServerId, Timer};
@@ -41,7 +41,12 @@ impl Proxy {
             return;
         };
         // 100 is between neighbours (RFC 3261 §16.7 step 5).
-        if response.status() == StatusCode::TRYING || build::pop_via(&mut response).is_err() {
+        if response.status() == StatusCode::TRYING {
+            return;
+        }
+        // A phone that has dropped the Vias below ours would have it end here (step 3).
+        if build::pop_via(&mut response).is_err() || !response.contains(Name::Via) {
+            self.world.stats.borrow_mut().strays += 1;
             return;
         }
         if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
