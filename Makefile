@@ -44,8 +44,7 @@ test:
 	@tests/run.sh
 
 bench: tools page
-	@cargo build --release --locked --package causeway --package media --package e2e
-	@target/release/relay-bench
+	@cargo run --release --locked --package media --example relay_bench -- 200 10 1
 
 image: build
 	@command -v docker >/dev/null || { echo "docker is missing: apt-get install docker.io"; exit 1; }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 
 use self::bed::{Bed, RELAY, Weather, settings, speech, voice};
-use crate::call::plan::{Feedback, FlowPlan, Payload, PayloadMap};
+use crate::call::plan::{Feedback, FlowPlan, LegId, LegRequest, MediaKind, Payload, PayloadMap, Transports};
 use crate::command::LegKind::{self, Browser, Legacy};
-use crate::command::{Command, Delete};
+use crate::command::{Cause, Command, Delete};
+use crate::engine::transports::Provider;
 use crate::engine::{EventKind, Settings};
 use crate::ice::{Credentials, IceAgent, IceState};
 use crate::packet::Packet;
@@ -431,4 +432,44 @@ fn a_picture_is_asked_for_at_its_source_and_never_at_a_plain_phone() {
         let expected = if passes { vec![bed.phones[0].ssrc] } else { vec![] };
         assert_eq!(asked_for, expected);
     }
+}
+
+/// RFC 8843 §9.2: audio and video on one transport, told apart by announced SSRC, then by payload type, then by what was
+/// learnt.
+#[test]
+fn bundled_lines_are_told_apart() {
+    let mut bed = connected(Browser, Browser);
+    let key = bed.phones[0].key.expect("a leg");
+    let id = LegId(0);
+    let mut provider = Provider { engine: &mut bed.engine, call: bed.call, now: bed.now };
+    provider.media(id, 1, MediaKind::Video).expect("a second line");
+    let leg = &mut bed.engine.paths.legs[key];
+    leg.line_mut(0).expect("audio").payload_types = vec![0, 101];
+    let video = leg.line_mut(1).expect("video");
+    (video.payload_types, video.ssrcs) = (vec![96], vec![9]);
+    for (ssrc, payload_type, line) in
+        [(9, 0, Some(1)), (5, 101, Some(0)), (6, 96, Some(1)), (6, 0, Some(1)), (7, 33, None)]
+    {
+        assert_eq!(leg.line_of(ssrc, payload_type), line, "SSRC {ssrc}, payload type {payload_type}");
+    }
+    for ssrc in 1000..2000 {
+        leg.line_of(ssrc, 96);
+    }
+    assert!(leg.secure.as_ref().expect("a browser").by_ssrc.len() <= 16, "bounded");
+}
+
+#[test]
+fn ports_run_out_with_a_word_and_come_back() {
+    let small = Settings { port_min: 30_000, port_max: 30_004, ..settings() };
+    let mut bed = Bed::with_settings(Legacy, Legacy, 2, small);
+    bed.open_leg(0, false);
+    let request =
+        LegRequest { kind: Legacy, announce: None, interface: None, family: None, restart_ice: false };
+    let mut provider = Provider { engine: &mut bed.engine, call: bed.call, now: bed.now };
+    provider.leg(LegId(1), &request).expect("a leg");
+    let refused = provider.media(LegId(1), 0, MediaKind::Audio).expect_err("one pair only");
+    assert_eq!(refused.cause, Cause::Full);
+    bed.engine.remove_call(bed.now, bed.call);
+    assert_eq!(bed.engine.ports.available(bed.now), 0, "it rests");
+    assert_eq!(bed.engine.ports.available(bed.now + crate::call::port_pool::DRAIN), 1);
 }
