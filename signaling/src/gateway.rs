@@ -185,13 +185,18 @@ fn make_data_directory(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("general.data_directory {}", path.display()))
 }
 
-/// The configured domain, else the address by which others reach this host.
+/// The configured domain, else the address by which others reach this host: the advertised one, the one of a listener that has
+/// its own, the primary one.
 #[must_use]
 pub fn domain(config: &Config, addresses: &[IpAddr]) -> String {
     if let Some(domain) = &config.domain {
         return domain.clone();
     }
-    let address = config.advertised.or_else(|| addresses.first().copied());
+    let bound = [config.udp, config.tcp, config.https].into_iter().find_map(|listen| match listen {
+        Listen::One(address) if !address.ip().is_unspecified() => Some(address.ip()),
+        _ => None,
+    });
+    let address = config.advertised.or(bound).or_else(|| addresses.first().copied());
     address.map_or_else(|| "localhost".to_owned(), |address| address.to_string())
 }
 
@@ -370,5 +375,43 @@ async fn watch(config: Config, domain: String, started_with: Vec<IpAddr>, certif
             tracing::error!(error = format!("{error:#}"), "certificate not renewed");
         }
         known = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domain_follows_from_what_is_configured() {
+        let host = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([127, 0, 0, 1])];
+        for (text, expected) in [
+            ("", "192.0.2.1"),
+            ("sip.udp = \"198.51.100.1:5060\"", "198.51.100.1"),
+            ("sip.udp = \"0.0.0.0:5060\"", "192.0.2.1"),
+            ("network.advertised = \"203.0.113.9\"\nsip.udp = \"198.51.100.1:5060\"", "203.0.113.9"),
+            ("network.advertised = \"203.0.113.9\"\nsip.domain = \"Example.com\"", "example.com"),
+        ] {
+            assert_eq!(domain(&Config::parse(text, "test").unwrap(), &host), expected, "{text}");
+        }
+        assert_eq!(domain(&Config::defaults().unwrap(), &[]), "localhost");
+    }
+
+    #[test]
+    fn every_name_of_the_host_is_ours() {
+        let config =
+            Config::parse("network.advertised = \"203.0.113.9\"\nsip.aliases = [\"gw.lan\"]", "test")
+                .unwrap();
+        let host = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([127, 0, 0, 1])];
+        let bound = ["192.0.2.1:5060", "127.0.0.1:5060"]
+            .map(|address| Bound { protocol: Protocol::Udp, address: address.parse().unwrap() });
+        let settings = settings(&config, "example.com", &bound, &host);
+        for name in ["example.com", "gw.lan", "localhost", "192.0.2.1", "127.0.0.1", "203.0.113.9"] {
+            assert_eq!(settings.local_domain(name), Some("example.com"), "{name}");
+        }
+        assert_eq!(settings.local_domain("example.org"), None);
+        let advertised: Vec<_> =
+            settings.listeners.iter().map(|listener| listener.advertised.clone()).collect();
+        assert_eq!(advertised, [Some(("203.0.113.9".to_owned(), 5060)), None], "loopback stays itself");
     }
 }

@@ -7,7 +7,8 @@ mod ng_client;
 use std::net::IpAddr;
 
 use anyhow::Context as _;
-use media::{Relay, RelayConfig};
+use futures_util::StreamExt as _;
+use media::{EventKind, Relay, RelayConfig};
 use signaling_core::outside::MediaControl;
 
 use self::in_process::InProcess;
@@ -24,7 +25,7 @@ pub enum MediaLink {
 }
 
 impl MediaLink {
-    /// Starts or finds the relay. `advertised` is written into SDP in place of the local address.
+    /// Starts or finds the relay. Must be called within a runtime. `advertised` is written into SDP in place of the local address.
     ///
     /// # Errors
     /// Its ports cannot be opened.
@@ -44,6 +45,7 @@ impl MediaLink {
                     ..RelayConfig::default()
                 })
                 .context("media relay (settings media.first_port, media.last_port, media.ng)")?;
+                tokio::spawn(log_events(relay.clone()));
                 Ok(Self::InProcess(InProcess::new(relay, advertised)))
             }
         }
@@ -62,6 +64,26 @@ impl MediaLink {
     pub fn shut_down(&self) {
         if let Self::InProcess(link) = self {
             link.shut_down();
+        }
+    }
+}
+
+/// What happens to the media of each call, until the relay ends. Pressed keys are left out: they may be a PIN.
+async fn log_events(relay: Relay) {
+    let Some(mut events) = relay.events() else { return };
+    // The task must not keep the relay alive.
+    drop(relay);
+    while let Some(event) = events.next().await {
+        let (call_id, leg) = (&*event.call_id, event.leg);
+        match event.kind {
+            EventKind::Ice(state) => tracing::debug!(call_id, leg, ?state, "ICE"),
+            EventKind::DtlsConnected => tracing::info!(call_id, leg, "media encrypted (DTLS-SRTP)"),
+            EventKind::DtlsFailed(failure) => tracing::warn!(call_id, leg, %failure, "no media: DTLS failed"),
+            EventKind::FirstPacket => tracing::info!(call_id, leg, "media arrives"),
+            EventKind::MediaTimeout => {
+                tracing::warn!(call_id, leg, "no media for too long: ports given back")
+            }
+            EventKind::Dtmf(_) => {}
         }
     }
 }

@@ -17,12 +17,17 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// The addresses to bind, where `*` stands for `every`.
+    /// The addresses to bind, where `*` stands for `every`, and so does a wildcard address for those of its family: a
+    /// datagram must be known to have reached one address.
     #[must_use]
     pub fn addresses(self, every: &[IpAddr]) -> Vec<SocketAddr> {
         match self {
             Self::Off => Vec::new(),
             Self::Every(port) => every.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+            Self::One(address) if address.ip().is_unspecified() && !every.is_empty() => {
+                let family = every.iter().filter(|ip| ip.is_ipv4() == address.is_ipv4());
+                family.map(|ip| SocketAddr::new(*ip, address.port())).collect()
+            }
             Self::One(address) => vec![address],
         }
     }
@@ -48,6 +53,31 @@ impl fmt::Display for Listen {
             Self::Off => f.write_str("off"),
             Self::Every(port) => write!(f, "*:{port}"),
             Self::One(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_become_addresses() {
+        let every: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).to_vec();
+        for (text, expected) in [
+            ("off", ""),
+            ("*:5060", "192.0.2.1:5060 [2001:db8::1]:5060"),
+            ("0.0.0.0:5060", "192.0.2.1:5060"),
+            ("[::]:5060", "[2001:db8::1]:5060"),
+            ("198.51.100.1:1", "198.51.100.1:1"),
+        ] {
+            let listen: Listen = text.parse().unwrap();
+            assert_eq!(listen.to_string(), text);
+            let bound: Vec<String> = listen.addresses(&every).iter().map(ToString::to_string).collect();
+            assert_eq!(bound.join(" "), expected);
+        }
+        for text in ["", "5060", "*", "*:x", "*:65536", "host:5060", "192.0.2.1"] {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
         }
     }
 }

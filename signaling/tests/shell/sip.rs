@@ -174,3 +174,22 @@ async fn garbage_ends_nothing() {
     let reply = peer.ask(&request(Protocol::Udp, "OPTIONS", STRANGER, "")).await;
     assert!(reply.starts_with("SIP/2.0 200 "), "{reply}");
 }
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_closed() {
+    let bench = Bench::start("limits.send_queue = 8\n").await;
+    let mut stream = bench.tcp(Protocol::Tcp).await;
+    let flood = async {
+        loop {
+            let ask =
+                request(Protocol::Tcp, "OPTIONS", STRANGER, &format!("X-Long: {}\r\n", "a".repeat(8000)));
+            if stream.write_all(ask.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(3 * PATIENCE, flood).await.expect("closed although it still writes");
+    let mut other = Peer::connect(&bench, Protocol::Tcp).await;
+    let reply = other.ask(&request(Protocol::Tcp, "OPTIONS", STRANGER, "")).await;
+    assert!(reply.starts_with("SIP/2.0 200 "), "{reply}");
+}
