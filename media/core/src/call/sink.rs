@@ -5,8 +5,6 @@
 
 use std::time::Instant;
 
-use rand::{Rng, RngExt};
-
 use crate::call::plan::PayloadMap;
 use crate::dtmf::{EventRewriter, Unusable};
 use crate::packet::Packet;
@@ -26,8 +24,6 @@ pub struct Sink {
     /// Octets of payload sent (RFC 3550 §6.4.1 counts no headers).
     pub octets: u64,
     source: Option<Source>,
-    /// Where the sequence begins.
-    first: (u16, u32),
     sequence_offset: u16,
     timestamp_offset: u32,
     last: Option<Last>,
@@ -51,15 +47,15 @@ fn ticks(from: Instant, to: Instant, clock: u32) -> u32 {
 }
 
 impl Sink {
-    /// A sink that has sent nothing. Sequence and timestamp begin at random (RFC 3550 §5.1), the sequence in the lower
-    /// half, so that a lost first packet cannot hide a wrap from an SRTP receiver (RFC 3711 §3.3.1).
-    pub fn new(ssrc: u32, rng: &mut impl Rng) -> Sink {
+    /// A sink that has sent nothing. Its first source keeps its numbers, which makes captures of both sides comparable;
+    /// only a sequence that begins in the upper half is moved to the lower one, so that a lost first packet cannot hide a
+    /// wrap from an SRTP receiver (RFC 3711 §3.3.1).
+    pub fn new(ssrc: u32) -> Sink {
         Sink {
             ssrc,
             packets: 0,
             octets: 0,
             source: None,
-            first: (rng.random::<u16>() & 0x7fff, rng.random()),
             sequence_offset: 0,
             timestamp_offset: 0,
             last: None,
@@ -89,7 +85,7 @@ impl Sink {
     /// Chooses the offsets so that the next packet follows the last one, at its distance in time.
     fn switch(&mut self, now: Instant, header: &mut Header, map: &PayloadMap) {
         let (next, timestamp) = match self.last {
-            None => self.first,
+            None => (header.sequence_number & 0x7fff, header.timestamp),
             Some(last) => {
                 let elapsed = ticks(last.at, now, map.to_clock).max(1);
                 (last.sequence_number.wrapping_add(1), last.timestamp.wrapping_add(elapsed))
@@ -126,7 +122,7 @@ impl Sink {
             header.timestamp.wrapping_add(self.timestamp_offset)
         } else {
             // Another clock means another time line: the event begins where this one has come to by now.
-            self.timestamp_at(now).unwrap_or(self.first.1)
+            self.timestamp_at(now).unwrap_or(header.timestamp)
         };
         if let Some((_, events)) = self.events.as_mut() {
             events.rewrite(packet, header, timestamp)?;
@@ -179,15 +175,13 @@ impl Sink {
 mod tests {
     use super::*;
     use crate::call::plan::Payload;
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
     use std::time::Duration;
 
     const MAP: PayloadMap =
         PayloadMap { from: 0, to: 8, from_clock: 8000, to_clock: 8000, payload: Payload::Media };
 
     fn sink() -> Sink {
-        Sink::new(77, &mut StdRng::seed_from_u64(3))
+        Sink::new(77)
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl<S: Sockets> Engine<S> {
         let (bind, legacy) = (leg.bind, leg.kind == LegKind::Legacy);
         if leg.line(index).is_none() {
             let ports = if legacy { Some(self.open_pair(now, bind)?) } else { None };
-            let sink = Sink::new(self.rng.random(), &mut self.rng);
+            let sink = Sink::new(self.rng.random());
             let mut line = Line::new(kind, sink);
             if let Some((rtp, rtcp)) = ports {
                 self.set_owner(rtp.socket, Owner::Line { leg: key, line: index, rtcp: false });
