@@ -71,6 +71,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "location",
     "world",
     "step",
+    "fork",
     "route",
     "proxy",
 ];
