@@ -99,8 +99,12 @@ impl Baresip {
         transport: &str,
         tone: f64,
     ) -> Result<Self> {
-        let phone = Self::start(account, proxy, transport, tone).await?;
-        phone.event("REGISTER_OK").await?;
+        let mut phone = Self::start(account, proxy, transport, tone).await?;
+        // Printed, not asked of the control port: it may be registered before that port is.
+        phone
+            .process
+            .line("its registration", PATIENCE, |line| line.contains("[1 binding]").then_some(()))
+            .await?;
         Ok(phone)
     }
 
@@ -186,6 +190,23 @@ impl Baresip {
             bail!("{error}; heard {last:?}\n{}", self.process.tail());
         }
         Ok(())
+    }
+
+    /// Waits until RTP goes on coming in: the packets counted in its RTCP rise by a second's worth.
+    ///
+    /// This stands in for [`Baresip::hears`] after a re-INVITE: baresip 1.0 then forgets the filter that records.
+    pub async fn goes_on_receiving(&self) -> Result<()> {
+        let mark = self.mark();
+        let mut first = None;
+        let rising = wait::until_now("RTP at baresip", PATIENCE, || {
+            let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            let counts =
+                events.iter().skip(mark).filter_map(|event| event["rtcp_stats"]["rx"]["sent"].as_u64());
+            let last = counts.last()?;
+            let first = *first.get_or_insert(last);
+            (last >= first + 50).then_some(())
+        });
+        rising.await.with_context(|| self.process.tail())
     }
 
     /// Everything it printed.

@@ -67,4 +67,9 @@ impl Scene {
     pub async fn both_hear(&self) -> Result<()> {
         tokio::try_join!(self.phone.hears(BROWSER_TONE), self.page.hears(PHONE_TONE)).map(drop)
     }
+
+    /// The same after a re-INVITE, when the phone's ears are closed: it goes on receiving, and the page hears it.
+    pub async fn both_go_on(&self) -> Result<()> {
+        tokio::try_join!(self.phone.goes_on_receiving(), self.page.hears(PHONE_TONE)).map(drop)
+    }
 }

@@ -64,7 +64,7 @@ async fn the_page_holds_and_resumes() -> Result<()> {
     scene.page.hears_nothing().await?;
     scene.page.click("hold").await?;
     scene.page.hold_is("none").await?;
-    scene.both_hear().await?;
+    scene.both_go_on().await?;
     scene.page.click("hangup").await?;
     scene.phone.event("CALL_CLOSED").await.map(drop)
 }
@@ -79,7 +79,7 @@ async fn the_phone_holds_and_resumes() -> Result<()> {
     scene.page.hold_is("remote").await?;
     scene.phone.command("resume", "").await?;
     scene.page.hold_is("none").await?;
-    scene.both_hear().await?;
+    scene.both_go_on().await?;
     scene.phone.hang_up().await?;
     scene.page.call_over(None).await
 }

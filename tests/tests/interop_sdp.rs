@@ -1,11 +1,13 @@
 //! The SDP each side gets, line by line against the rules of WebRTC and of old phones (FEATURES.md 4.1 of the design).
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use e2e::chromium::Chromium;
 use e2e::gateway::{DOMAIN, Gateway};
 use e2e::page::Page;
-use e2e::phone::{Audio, Dialog, Phone};
-use e2e::scene::BROWSER_TONE;
+use e2e::phone::{Audio, Dialog, Phone, hear_ulaw};
+use e2e::scene::{BROWSER_TONE, PHONE_TONE};
 use e2e::sip::Sdp;
 
 /// A page and a scripted phone, both registered.
@@ -27,6 +29,19 @@ impl Ends {
         let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
         let page = Page::registered(&browser, &gateway, &alice).await?;
         Ok(Self { page, phone, audio, gateway, _browser: browser })
+    }
+
+    /// Tone in, same tone out, both ways; `ours` is what the phone was told last.
+    async fn both_hear(&mut self, ours: &Sdp) -> Result<()> {
+        let (packets, heard) = tokio::join!(
+            self.audio.speak(ours, PHONE_TONE, Duration::from_secs(6)),
+            self.page.hears(PHONE_TONE)
+        );
+        heard?;
+        let packets = packets?;
+        let heard = hear_ulaw(&packets[packets.len() / 2..]);
+        ensure!(heard.is(BROWSER_TONE), "{heard:?} in {} packets", packets.len());
+        Ok(())
     }
 
     /// The latest SDP the page got from the far end.
@@ -70,7 +85,16 @@ async fn from_the_page_to_the_phone() -> Result<()> {
     let (answer, own) = ends.page_got("answer").await?;
     browser(&answer, Some(&own), &ends.gateway)?;
     ensure!(answer.direction(0) == "recvonly", "{answer:?}");
-    Ok(())
+
+    ends.page.click("hold").await?;
+    let resume = ends.phone.receive("the resume", |m| m.method() == Some("INVITE")).await?;
+    let resumed = Sdp::parse(&resume.body)?;
+    legacy(&resumed, &ends.gateway)?;
+    ensure!(resumed.direction(0) == "sendrecv", "{resumed:?}");
+    ends.phone.answer(&resume, 200, "OK", "c1", &ends.audio.sdp(3, "sendrecv")?).await?;
+    ends.phone.receive("the ACK", |m| m.method() == Some("ACK")).await?;
+    ends.page.hold_is("none").await?;
+    ends.both_hear(&resumed).await
 }
 
 /// The phone offers, the page answers; the phone holds in the three ways that phones have.
@@ -114,7 +138,7 @@ async fn from_the_phone_to_the_page() -> Result<()> {
         ensure!(seen.direction(0) == "sendrecv", "{way}: {seen:?}");
         ends.page.hold_is("none").await?;
     }
-    Ok(())
+    ends.both_hear(&answer).await
 }
 
 /// A video offer to a phone without video: the phone sees an m-line that it can refuse, and the page sees it refused.

@@ -27,13 +27,15 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     nat::detect(world, incoming)?;
     // With a To tag: along the route set, or 404.
     in_dialog::route(world, incoming).await?;
+    // OPTIONS to ourselves.
+    location::keepalive(world, incoming)?;
     // Whoever claims a local address proves it: 401, 407, 403.
     auth::authenticate(world, incoming).await?;
     // For another domain: there, or 403 "Not relaying".
     outbound::relay(world, incoming).await?;
     // REGISTER ends here.
     registrar::save(world, incoming).await?;
-    // No user: OPTIONS is answered, the rest is 484.
+    // No user: 484.
     location::require_user(world, incoming)?;
     // To every contact of the user; 404, 405, 480.
     location::lookup(world, incoming).await

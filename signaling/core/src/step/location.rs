@@ -9,18 +9,26 @@ use crate::message::header::NameAddr;
 use crate::message::{Method, Name, StatusCode, Uri};
 use crate::world::World;
 
-/// A request for this domain needs a user; OPTIONS without one is a question to ourselves.
+/// OPTIONS without a user is a question to ourselves: whether we are alive. Phones and monitors ask it often, and no
+/// account is at stake, so it is answered before anybody is asked for a password.
+pub fn keepalive(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
+    let ours = incoming.message.uri().is_ok_and(|uri| {
+        uri.user().is_none_or(str::is_empty) && world.settings.local_domain(uri.host()).is_some()
+    });
+    if *incoming.method() != Method::Options || !ours {
+        return ControlFlow::Continue(());
+    }
+    let allow =
+        "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, REFER, NOTIFY, SUBSCRIBE, MESSAGE";
+    let response = incoming.answer(world, StatusCode::OK, "Keepalive", &[(Name::Allow, allow.to_owned())]);
+    ControlFlow::Break(Verdict::Reply(Box::new(response)))
+}
+
+/// A request for this domain needs a user.
 pub fn require_user(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     let uri = incoming.message.uri();
     if uri.as_ref().is_ok_and(|uri| uri.user().is_some_and(|user| !user.is_empty())) {
         return ControlFlow::Continue(());
-    }
-    if *incoming.method() == Method::Options {
-        let allow =
-            "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, REFER, NOTIFY, SUBSCRIBE, MESSAGE";
-        let response =
-            incoming.answer(world, StatusCode::OK, "Keepalive", &[(Name::Allow, allow.to_owned())]);
-        return ControlFlow::Break(Verdict::Reply(Box::new(response)));
     }
     ControlFlow::Break(incoming.refuse(world, StatusCode::ADDRESS_INCOMPLETE, "Address Incomplete"))
 }
