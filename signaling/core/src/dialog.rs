@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::event::{CallRecord, EndCause};
 use crate::flow::{ConnectionId, Destination, Flow, Protocol};
 use crate::outside::{LegKind, MediaLeg};
@@ -45,6 +47,8 @@ pub struct Call {
     /// The branch whose 2xx carried an offer that the ACK must answer (RFC 3261 §13.2.1).
     /// `Some(None)` after a re-INVITE, which has no branch.
     pub offered_in_answer: Option<Option<String>>,
+    /// The SDP of the ACK to it, as it came and as it went on: a repeated ACK is not a second answer.
+    pub acked: Option<(Bytes, Bytes)>,
 }
 
 /// One end of a call, as this proxy reaches it.

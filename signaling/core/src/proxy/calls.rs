@@ -55,6 +55,7 @@ impl Proxy {
             expires: self.world.now() + LONGEST,
             rung: false,
             offered_in_answer: None,
+            acked: None,
         };
         self.world.stats.borrow_mut().calls += 1;
         let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
@@ -91,7 +92,7 @@ impl Proxy {
         let (call_id, now) = (response.call_id(), self.world.now());
         let mut calls = self.world.calls.borrow_mut();
         let Some(call) = calls.find_mut(call_id, response.from_tag().unwrap_or_default()) else { return };
-        call.offered_in_answer = asks;
+        (call.offered_in_answer, call.acked) = (asks, None);
         let session = response.get::<SessionExpires>().ok().flatten();
         call.expires =
             now + session.map_or(LONGEST, |session| Duration::from_secs(session.seconds.into()) + GRACE);

@@ -53,8 +53,7 @@ pub async fn offer(
     let Some(mut session) = session(world, incoming, branch, sdp.as_ref()) else { return Ok(()) };
     if let Some(sdp) = sdp {
         let result = if method == Method::Ack {
-            let exchange = session.exchange(session.to_tag(incoming), false, sdp);
-            world.outside.media.answer(exchange).await
+            acknowledge(world, incoming, &session, sdp).await
         } else {
             world.stats.borrow_mut().media_offers += 1;
             session.offered = true;
@@ -67,6 +66,26 @@ pub async fn offer(
     }
     branch.media = (method != Method::Ack).then_some(session);
     Ok(())
+}
+
+/// The answer in an ACK, which comes again with every repeated 2xx.
+async fn acknowledge(
+    world: &World,
+    incoming: &Incoming,
+    session: &Session,
+    sdp: Bytes,
+) -> Result<Bytes, MediaError> {
+    let (call_id, from_tag) = (&session.call_id, &session.from_tag);
+    let known = world.calls.borrow().find(call_id, from_tag).and_then(|call| call.acked.clone());
+    if let Some((_, translated)) = known.filter(|(raw, _)| *raw == sdp) {
+        return Ok(translated);
+    }
+    let exchange = session.exchange(session.to_tag(incoming), false, sdp.clone());
+    let translated = world.outside.media.answer(exchange).await?;
+    if let Some(call) = world.calls.borrow_mut().find_mut(call_id, from_tag) {
+        call.acked = Some((sdp, translated.clone()));
+    }
+    Ok(translated)
 }
 
 /// Has the relay take the SDP of a response: the answer, or the offer when the request had none.

@@ -135,6 +135,10 @@ fn an_offer_in_the_answer_is_answered_in_the_ack() {
     bed.send(&alice.flow, &ack);
     let acked = bed.expect(&bob.flow, "ACK ");
     assert!(acked.body().contains("a=x-relay:answer Legacy Browser z9hG4bK"), "{}", acked.body());
+    let asked = bed.media.log.borrow().len();
+    bed.send(&alice.flow, &ack);
+    assert_eq!(bed.expect(&bob.flow, "ACK "), acked, "a repeated ACK goes on as the first one did");
+    assert_eq!(bed.media.log.borrow().len(), asked);
     let bye = caller.request(&mut alice, "BYE", "", "");
     bed.send(&alice.flow, &bye);
     assert!(bed.media.is_clean());
