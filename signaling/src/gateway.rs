@@ -176,7 +176,11 @@ impl WorkerMaker {
     }
 }
 
-fn make_data_directory(path: &Path) -> anyhow::Result<()> {
+/// Makes the data directory, for its owner only, unless it is there.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_data_directory(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)

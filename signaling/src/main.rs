@@ -99,7 +99,7 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
 }
 
 async fn user(command: User, config: &Config, domain: Option<String>) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data_directory).context("general.data_directory")?;
+    gateway::make_data_directory(&config.data_directory)?;
     let database = Database::open(&config.database()).await?;
     let own = || gateway::domain(config, &host::addresses().unwrap_or_default());
     let domain = domain.unwrap_or_else(own);

@@ -3,6 +3,7 @@
 mod schema;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,9 @@ impl Database {
     /// # Errors
     /// The file cannot be opened, is no database, or belongs to a newer version of this program.
     pub async fn open(path: &Path) -> anyhow::Result<Self> {
+        // Hashes of passwords are worth guessing at: only the owner reads them. SQLite gives its other files the same mode.
+        let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        made.with_context(|| format!("database {}", path.display()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -311,6 +315,18 @@ mod tests {
         assert!(!database.remove_account("bob", "example.com").await.unwrap());
         assert!(database.registrations(0).await.unwrap().is_empty());
         assert!(database.accounts().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn files_are_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("x.sqlite")).await.unwrap();
+        database.put_account(&account("alice", "h"), "b").await.unwrap();
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+        }
     }
 
     #[tokio::test]
