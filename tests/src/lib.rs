@@ -10,7 +10,7 @@
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
 //! | [`scene`] | the three of them, registered and ready to call |
-//! | [`sim`] | two phones, proxy and relay in one thread with a virtual clock |
+//! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
 //! | [`subject`] | whom the conformance tests judge: ours or Kamailio |
 #![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
 

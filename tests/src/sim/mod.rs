@@ -1,305 +1,460 @@
-//! The simulated test bed: two phones, the proxy, the relay and the network between them, in one thread and virtual time.
+//! The simulated test bed: phones and browsers, the proxy, the relay and the network between them, in one thread and
+//! virtual time.
 //!
-//! Nothing waits: the bed jumps to the next moment at which anything happens, so thirty seconds of protocol take a
-//! millisecond, and a seed gives the same run every time.
+//! Nothing waits: the world jumps to the next moment at which anything happens, so thirty seconds of protocol take a
+//! millisecond, and a seed gives the same run every time. The phones share no code with the gateway's SIP, so that the
+//! two check each other.
 
+pub mod audio;
 pub mod network;
+pub mod outside;
 pub mod phone;
-mod relay;
+pub mod relay;
+pub mod transaction;
 
-use std::cell::{Cell, RefCell};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{LocalBoxFuture, ready};
+use media_core::command::LegKind;
+use media_core::engine;
+use media_core::packet::Packet;
 use signaling_core::event::Event;
-use signaling_core::flow::{Destination, Flow, Inbound, Protocol};
+use signaling_core::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, SendToken};
 use signaling_core::location::Location;
-use signaling_core::outside::{Account, Outside, Resolver, Store, StoredBinding, Unavailable};
+use signaling_core::outside::{Account, Outside};
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Listener, Settings};
 
-use self::network::{Datagram, Network, Weather};
-use self::phone::SimPhone;
-use self::relay::{MediaLink, SimRelay};
-use crate::sip::Message;
+use self::network::{Flight, Network, SipFlight};
+use self::outside::{MemoryStore, NoNames, SharedStore};
+use self::phone::{Phone, proxy_address};
+use self::relay::{Door, Relay};
+use crate::sip::{Message, ha1};
 
-/// The SIP domain of the bed.
+/// The SIP domain of the world.
 pub const DOMAIN: &str = "sim.test";
-/// Where the proxy and the relay are.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The proxy's SIP socket.
-pub const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(GATEWAY), 5060);
-/// Every account's password.
-pub const PASSWORD: &str = "virtual";
+/// Where proxy and relay are.
+pub const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Wall clock at the start of every run, in seconds since 1970.
 const EPOCH: u64 = 1_700_000_000;
+/// More steps than anything can have to do at one moment.
+const LIVELOCK: usize = 1_000_000;
 
-/// A SIP message seen on the wire, lost ones included.
+/// A SIP message as it was sent, lost ones included.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// Since the start of the run.
     pub at: Duration,
-    /// Who sent it.
-    pub from: SocketAddr,
-    /// To whom.
-    pub to: SocketAddr,
+    /// The phone at the other end of the proxy.
+    pub phone: usize,
+    /// Whether it went to the proxy.
+    pub to_proxy: bool,
+    /// Whether it was lost.
+    pub lost: bool,
     /// What.
     pub message: Message,
 }
 
-/// The whole bed.
+/// The whole of it.
 #[allow(missing_debug_implementations)]
 pub struct World {
-    /// What the network does to datagrams.
+    /// The proxy under test.
+    pub proxy: Proxy,
+    /// The relay under test.
+    pub relay: Rc<Relay>,
+    /// Its bindings.
+    pub location: Arc<Location>,
+    /// Accounts, and bindings at rest.
+    pub store: Rc<MemoryStore>,
+    /// The network.
     pub network: Network,
-    /// The phones: 0 is `alice`, 1 is `bob`.
-    pub phones: [SimPhone; 2],
-    /// Every SIP message sent so far.
+    /// All phones, in the order of [`World::phone`] and [`World::browser`].
+    pub phones: Vec<Phone>,
+    /// Every SIP message so far, while [`World::recording`].
     pub seen: Vec<Seen>,
-    /// What the proxy reported.
+    /// Whether [`World::seen`] and the events grow.
+    pub recording: bool,
+    /// What the proxy told.
     pub events: Vec<Event>,
-    proxy: Proxy,
-    relay: Rc<RefCell<SimRelay>>,
-    clock: Rc<Cell<Instant>>,
+    /// What the relay told.
+    pub media_events: Vec<engine::Event>,
+    now: Instant,
     start: Instant,
+    by_ip: HashMap<IpAddr, usize>,
+    /// When each phone wants to be woken.
+    wakes: BTreeSet<(Instant, usize)>,
+    woken_at: Vec<Option<Instant>>,
+    closed: Vec<ConnectionId>,
 }
 
 impl World {
-    /// A bed with both phones registered and a fair network.
+    /// An empty world; `seed` decides everything that is random in it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self::with_weather(seed, Weather::default())
-    }
-
-    /// The same with a network of another kind.
-    #[must_use]
-    pub fn with_weather(seed: u64, weather: Weather) -> Self {
-        let start = Instant::now();
-        let clock = Rc::new(Cell::new(start));
-        let phones = [("alice", 10), ("bob", 20)].map(|(name, host)| {
-            SimPhone::new(name, SocketAddr::from((Ipv4Addr::new(192, 0, 2, host), 5060)))
-        });
-        let location = Arc::new(Location::new());
-        location.load(phones.iter().map(binding).collect());
+        let now = Instant::now();
         let mut octets = [7; 32];
         octets[..8].copy_from_slice(&seed.to_be_bytes());
-        let relay = Rc::new(RefCell::new(SimRelay::new(octets, start, Duration::from_secs(EPOCH))));
-        let media = MediaLink { relay: Rc::clone(&relay), clock: Rc::clone(&clock) };
-        let outside =
-            Outside { store: Box::new(Accounts), media: Box::new(media), resolver: Box::new(NoNames) };
-        let proxy = Proxy::new(Arc::new(settings()), location, outside, octets, start, EPOCH);
-        let network = Network::new(seed, weather);
-        Self { network, phones, seen: Vec::new(), events: Vec::new(), proxy, relay, clock, start }
+        let relay = Relay::new(octets, now, Duration::from_secs(EPOCH));
+        let (location, store) = (Arc::new(Location::new()), Rc::new(MemoryStore::default()));
+        let outside = Outside {
+            store: Box::new(SharedStore(Rc::clone(&store))),
+            media: Box::new(Door(Rc::clone(&relay))),
+            resolver: Box::new(NoNames),
+        };
+        let proxy = Proxy::new(Arc::new(settings()), Arc::clone(&location), outside, octets, now, EPOCH);
+        Self {
+            proxy,
+            relay,
+            location,
+            store,
+            network: Network::new(seed),
+            phones: Vec::new(),
+            seen: Vec::new(),
+            recording: true,
+            events: Vec::new(),
+            media_events: Vec::new(),
+            now,
+            start: now,
+            by_ip: HashMap::new(),
+            wakes: BTreeSet::new(),
+            woken_at: Vec::new(),
+            closed: Vec::new(),
+        }
     }
 
-    /// The virtual clock.
+    /// Adds a legacy phone on UDP; returns its number.
+    pub fn phone(&mut self, user: &str) -> usize {
+        self.add(user, LegKind::Legacy)
+    }
+
+    /// Adds a browser on WSS; returns its number.
+    pub fn browser(&mut self, user: &str) -> usize {
+        self.add(user, LegKind::Browser)
+    }
+
+    /// Registers all phones on whatever network there is, and waits for it.
+    ///
+    /// # Panics
+    /// When one is refused or gets no answer for a minute.
+    pub fn register_all(&mut self) {
+        for phone in 0..self.phones.len() {
+            self.act(phone, |phone, now| phone.register(now, 3600));
+        }
+        // Looked at now and then: there may be thousands of them.
+        let all = |world: &Self| world.phones.iter().all(|phone| phone.registration.granted > 0);
+        let done = (0..600).any(|_| {
+            self.run(Duration::from_millis(100));
+            all(self)
+        });
+        assert!(done, "not registered\n{}", self.ladder());
+    }
+
+    /// A world with the legacy phones `alice` (0) and `bob` (1), registered.
     #[must_use]
-    pub fn now(&self) -> Instant {
-        self.clock.get()
+    pub fn of_two(seed: u64) -> Self {
+        Self::of_kinds(seed, LegKind::Legacy, LegKind::Legacy)
+    }
+
+    /// The same with ends of any kind.
+    #[must_use]
+    pub fn of_kinds(seed: u64, alice: LegKind, bob: LegKind) -> Self {
+        let mut world = Self::new(seed);
+        world.add("alice", alice);
+        world.add("bob", bob);
+        world.register_all();
+        world.seen.clear();
+        world
+    }
+
+    /// Has a phone do something.
+    pub fn act<T>(&mut self, phone: usize, what: impl FnOnce(&mut Phone, Instant) -> T) -> T {
+        let result = what(&mut self.phones[phone], self.now);
+        self.empty(phone);
+        self.reschedule(phone);
+        self.settle_gateway();
+        result
+    }
+
+    /// Sends a message from a phone that the phone itself knows nothing of.
+    pub fn inject(&mut self, phone: usize, text: &str) {
+        self.act(phone, |phone, _| phone.out.push(text.to_owned()));
+    }
+
+    /// Cuts a phone's stream.
+    pub fn cut(&mut self, phone: usize) {
+        let Some(connection) = self.phones[phone].connection.take() else { return };
+        self.closed.push(connection);
+        self.proxy.handle_flow_closed(self.now, connection);
+        self.settle_gateway();
     }
 
     /// Virtual time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.clock.get() - self.start
+        self.now - self.start
     }
 
-    /// Lets the bed live for `span`.
+    /// The virtual clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Lets the world live for `span`.
     pub fn run(&mut self, span: Duration) {
-        let end = self.clock.get() + span;
-        self.run_until(end, |_| false);
+        self.run_until(span, |_| false);
     }
 
-    /// Lets the bed live until `done`, at most for `limit`; whether it was done.
-    pub fn run_while(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
-        let end = self.clock.get() + limit;
-        self.run_until(end, &mut done)
+    /// Lets the world live until `done`, at most for `limit`; returns whether it was.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let (end, mut steps, mut last) = (self.now + limit, 0, self.now);
+        self.settle_phones();
+        loop {
+            if done(self) {
+                return true;
+            }
+            let Some(next) = self.next_moment().filter(|next| *next <= end) else {
+                self.now = end;
+                return false;
+            };
+            // A timer in the past fires now; time never goes back.
+            self.now = next.max(self.now);
+            self.relay.now.set(self.now);
+            steps = if self.now == last { steps + 1 } else { 0 };
+            last = self.now;
+            assert!(steps < LIVELOCK, "somebody wakes up for nothing, for ever, at {:?}", self.elapsed());
+            self.step();
+        }
     }
 
-    /// Ends all calls as Ctrl-C does.
-    pub fn shut_down(&mut self) {
-        self.proxy.begin_shutdown(self.clock.get());
-        self.settle();
-    }
-
-    /// Whether the proxy has nothing left to say after [`World::shut_down`].
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.proxy.is_idle()
-    }
-
-    /// Sockets that the relay holds for calls.
-    #[must_use]
-    pub fn relay_sockets(&self) -> usize {
-        self.relay.borrow().sockets_of_calls()
-    }
-
-    /// The times at which `from` sent messages for which `wanted` holds.
-    pub fn times(&self, from: SocketAddr, wanted: impl Fn(&Message) -> bool) -> Vec<Duration> {
-        self.seen
-            .iter()
-            .filter(|seen| seen.from == from && wanted(&seen.message))
-            .map(|seen| seen.at)
-            .collect()
+    /// The times at which the proxy sent to `phone` what `wanted` holds for.
+    pub fn sent_to(&self, phone: usize, wanted: impl Fn(&Message) -> bool) -> Vec<Duration> {
+        let seen = self.seen.iter().filter(|seen| seen.phone == phone && !seen.to_proxy);
+        seen.filter(|seen| wanted(&seen.message)).map(|seen| seen.at).collect()
     }
 
     /// What was said, a line per message, for a test that failed.
     #[must_use]
     pub fn ladder(&self) -> String {
         let line = |seen: &Seen| {
-            format!("{:9.3} {} -> {}  {}", seen.at.as_secs_f64(), seen.from, seen.to, seen.message.start)
+            let arrow = if seen.to_proxy { "->" } else { "<-" };
+            let lost = if seen.lost { "   LOST" } else { "" };
+            let user = &self.phones[seen.phone].user;
+            let (at, message) = (seen.at.as_secs_f64(), &seen.message);
+            format!("{at:9.3} {user} {arrow} {} ({}){lost}", message.start, message.header("CSeq"))
         };
         self.seen.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    fn run_until(&mut self, end: Instant, mut done: impl FnMut(&Self) -> bool) -> bool {
-        loop {
-            self.settle();
-            if done(self) {
-                return true;
-            }
-            let Some(next) = self.next_moment().filter(|next| *next <= end) else {
-                self.clock.set(end);
-                return false;
-            };
-            // A timer in the past fires now; time never goes back.
-            let now = next.max(self.clock.get());
-            self.clock.set(now);
-            while let Some(datagram) = self.network.arrived(now) {
-                self.deliver(now, datagram);
-            }
-            if self.proxy.poll_timeout().is_some_and(|at| at <= now) {
-                self.proxy.handle_timeout(now);
-            }
-            if self.relay.borrow().poll_timeout().is_some_and(|at| at <= now) {
-                self.relay.borrow_mut().handle_timeout(now);
-            }
-            for phone in &mut self.phones {
-                phone.handle_timeout(now);
-            }
-        }
+    /// Tells the proxy to stop, as Ctrl-C does.
+    pub fn shut_down(&mut self) {
+        self.proxy.begin_shutdown(self.now);
+        self.settle_gateway();
+    }
+
+    /// Fails unless nothing is left of any call: no transaction, no call, no media, no port.
+    ///
+    /// # Panics
+    /// That is what it is for.
+    pub fn assert_nothing_left(&self, what: &str) {
+        self.assert_gateway_is_clean(what);
+        assert!(self.phones.iter().all(|phone| phone.call.is_none()), "{what}\n{}", self.ladder());
+    }
+
+    /// The same, but phones may still believe in a call whose end they were not told.
+    ///
+    /// # Panics
+    /// That is what it is for.
+    pub fn assert_gateway_is_clean(&self, what: &str) {
+        let transactions = self.proxy.transaction_stats();
+        let media = self.relay.stats();
+        let left = [
+            ("calls of the proxy", self.proxy.calls()),
+            ("transactions", transactions.current as usize),
+            ("transactions created and not freed", (transactions.created - transactions.freed) as usize),
+            ("calls of the relay", (media.calls_created - media.calls_ended) as usize),
+            ("legs of the relay", (media.legs_opened - media.legs_closed) as usize),
+            ("sockets of the relay", self.relay.sockets.count() - self.relay.idle_sockets),
+        ];
+        let left: Vec<_> = left.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert!(left.is_empty(), "{what}: left behind: {left:?}\n{}", self.ladder());
+    }
+
+    fn add(&mut self, user: &str, kind: LegKind) -> usize {
+        let number = self.phones.len();
+        let ip = IpAddr::from(Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 1, 1).to_bits() + number as u32));
+        let connection = (kind == LegKind::Browser).then_some(ConnectionId(number as u64 + 1));
+        self.phones.push(Phone::new(user, kind, SocketAddr::new(ip, 5060), connection, number as u64 + 1));
+        self.by_ip.insert(ip, number);
+        self.woken_at.push(None);
+        let ha1 = ha1(user, DOMAIN, &format!("secret-{user}"));
+        let account = Account { username: user.to_owned(), domain: DOMAIN.to_owned(), ha1 };
+        self.store.accounts.borrow_mut().insert(user.to_owned(), account);
+        number
     }
 
     fn next_moment(&self) -> Option<Instant> {
-        let phones = self.phones.iter().filter_map(SimPhone::poll_timeout);
-        let others =
-            [self.network.next_arrival(), self.proxy.poll_timeout(), self.relay.borrow().poll_timeout()];
-        others.into_iter().flatten().chain(phones).min()
+        let phone = self.wakes.first().map(|(at, _)| *at);
+        let relay = self.relay.engine.borrow().poll_timeout();
+        [self.network.poll_timeout(), self.proxy.poll_timeout(), relay, phone].into_iter().flatten().min()
     }
 
-    fn deliver(&mut self, now: Instant, datagram: Datagram) {
-        let Datagram { from, to, bytes } = datagram;
-        if to == PROXY {
-            let flow = Flow { protocol: Protocol::Udp, local: PROXY, remote: from, connection: None };
-            self.proxy.handle_inbound(now, Inbound { flow, bytes: Bytes::from(bytes) });
-        } else if to.ip() == PROXY.ip() {
-            self.relay.borrow_mut().handle_datagram(now, from, to, &bytes);
-        } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address.ip() == to.ip()) {
-            phone.handle_datagram(now, to, &bytes);
+    /// Does one thing that is due: the network before the proxy before the relay before the phones.
+    fn step(&mut self) {
+        let now = self.now;
+        let mut touched = None;
+        if let Some(flight) = self.network.arrived(now) {
+            touched = self.deliver(flight);
+        } else if self.proxy.poll_timeout().is_some_and(|at| at <= now) {
+            self.proxy.handle_timeout(now);
+        } else if self.relay.engine.borrow().poll_timeout().is_some_and(|at| at <= now) {
+            self.relay.engine.borrow_mut().handle_timeout(now);
+        } else if let Some((_, phone)) = self.wakes.first().copied() {
+            self.phones[phone].handle_timeout(now);
+            touched = Some(phone);
+        }
+        if let Some(phone) = touched {
+            self.empty(phone);
+            self.reschedule(phone);
+        }
+        self.settle_gateway();
+    }
+
+    fn deliver(&mut self, flight: Flight) -> Option<usize> {
+        let now = self.now;
+        match flight {
+            Flight::Sip(SipFlight { protocol, phone: remote, to_proxy: true, connection, bytes, .. }) => {
+                let flow = Flow { protocol, local: proxy_address(protocol), remote, connection };
+                self.proxy.handle_inbound(now, Inbound { flow, bytes });
+                None
+            }
+            Flight::Sip(flight) => {
+                let number = *self.by_ip.get(&flight.phone.ip())?;
+                let message = Message::parse(&flight.bytes).expect("the proxy writes SIP");
+                self.phones[number].handle_message(now, message);
+                Some(number)
+            }
+            Flight::Media { from, to, bytes } if to.ip() == GATEWAY => {
+                let socket = self.relay.sockets.at(to.port())?;
+                let mut packet = Packet::new();
+                packet.fill(&bytes).expect("it fits");
+                self.relay.engine.borrow_mut().handle_datagram(now, socket, from, packet);
+                None
+            }
+            Flight::Media { from, to, bytes } => {
+                let number = *self.by_ip.get(&to.ip())?;
+                self.phones[number].audio.handle_datagram(now, from, &bytes);
+                Some(number)
+            }
         }
     }
 
-    /// Drains everybody until nobody has anything left to say at this moment.
-    fn settle(&mut self) {
-        let now = self.clock.get();
+    /// Takes what tests have made phones say and want.
+    fn settle_phones(&mut self) {
+        for phone in 0..self.phones.len() {
+            self.empty(phone);
+            self.reschedule(phone);
+        }
+        self.settle_gateway();
+    }
+
+    /// Drains the gateway until it has nothing left to say at this moment.
+    fn settle_gateway(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         loop {
-            self.proxy.poll_routes(now, &mut context);
-            let mut sent = Vec::new();
+            self.proxy.poll_routes(self.now, &mut context);
+            let mut moved = false;
             while let Some(outbound) = self.proxy.poll_transmit() {
-                let to = match outbound.destination {
-                    Destination::Flow(flow) => flow.remote,
-                    Destination::Address { remote, .. } => remote,
-                };
-                sent.push(Datagram { from: PROXY, to, bytes: outbound.bytes.to_vec() });
+                moved = true;
+                self.carry(outbound);
             }
-            self.events.extend(std::iter::from_fn(|| self.proxy.poll_event()));
-            sent.extend(self.relay.borrow_mut().transmits());
-            for phone in &mut self.phones {
-                sent.extend(phone.transmits());
+            while let Some(event) = self.proxy.poll_event() {
+                if self.recording {
+                    self.events.push(event);
+                }
             }
-            if sent.is_empty() {
+            let mut engine = self.relay.engine.borrow_mut();
+            while let Some(transmit) = engine.poll_transmit() {
+                let bytes = transmit.packet.as_slice().to_vec();
+                if let Some(port) = self.relay.sockets.port(transmit.socket) {
+                    let from = SocketAddr::new(GATEWAY, port);
+                    self.network.send_media(self.now, transmit.to, from, transmit.to, bytes);
+                }
+                engine.io().1.put(transmit.packet);
+            }
+            while let Some(event) = engine.poll_event() {
+                self.media_events.push(event);
+            }
+            if !moved {
                 return;
             }
-            for datagram in sent {
-                if datagram.to.port() == 5060
-                    && let Ok(message) = Message::parse(&datagram.bytes)
-                {
-                    let Datagram { from, to, .. } = datagram;
-                    self.seen.push(Seen { at: now - self.start, from, to, message });
-                }
-                self.network.send(now, datagram);
+        }
+    }
+
+    /// A message of the proxy goes on its way.
+    fn carry(&mut self, outbound: Outbound) {
+        let (protocol, remote, connection) = match outbound.destination {
+            Destination::Flow(flow) => (flow.protocol, flow.remote, flow.connection),
+            Destination::Address { protocol, remote } => (protocol, remote, None),
+        };
+        let gone = connection.is_some_and(|connection| self.closed.contains(&connection));
+        if gone || (connection.is_none() && protocol.is_websocket()) {
+            return self.proxy.handle_send_failure(self.now, outbound.token);
+        }
+        let (token, bytes) = (outbound.token, outbound.bytes);
+        self.launch(SipFlight { protocol, phone: remote, to_proxy: false, connection, token, bytes });
+    }
+
+    /// What a phone wants to say goes on its way.
+    fn empty(&mut self, number: usize) {
+        let phone = &mut self.phones[number];
+        let (protocol, remote, connection) = (phone.protocol, phone.address, phone.connection);
+        let messages = std::mem::take(&mut phone.out);
+        let (own, media) = (phone.audio.address, std::mem::take(&mut phone.audio.out));
+        for text in messages {
+            let (token, bytes) = (SendToken(0), Bytes::from(text));
+            if protocol == Protocol::Udp || connection.is_some() {
+                self.launch(SipFlight { protocol, phone: remote, to_proxy: true, connection, token, bytes });
             }
+        }
+        for (to, bytes) in media {
+            self.network.send_media(self.now, own, own, to, bytes);
+        }
+    }
+
+    fn launch(&mut self, flight: SipFlight) {
+        let (to_proxy, ip, bytes) = (flight.to_proxy, flight.phone.ip(), flight.bytes.clone());
+        let arrives = self.network.send_sip(self.now, flight);
+        if let (true, Some(&phone)) = (self.recording, self.by_ip.get(&ip)) {
+            // A test may inject what is no SIP.
+            let Ok(message) = Message::parse(&bytes) else { return };
+            self.seen.push(Seen { at: self.elapsed(), phone, to_proxy, lost: !arrives, message });
+        }
+    }
+
+    fn reschedule(&mut self, phone: usize) {
+        let wanted = self.phones[phone].poll_timeout();
+        if let Some(old) = self.woken_at[phone].take() {
+            self.wakes.remove(&(old, phone));
+        }
+        if let Some(at) = wanted {
+            self.wakes.insert((at, phone));
+            self.woken_at[phone] = Some(at);
         }
     }
 }
 
 fn settings() -> Settings {
-    let listener = Listener { protocol: Protocol::Udp, addr: PROXY, advertised: None };
-    Settings { domains: vec![DOMAIN.into()], listeners: vec![listener], ..Settings::default() }
-}
-
-fn binding(phone: &SimPhone) -> (String, StoredBinding) {
-    let stored = StoredBinding {
-        ruid: format!("sim-{}", phone.name),
-        contact: format!("sip:{}@{}", phone.name, phone.address),
-        received: phone.address,
-        protocol: Protocol::Udp,
-        path: String::new(),
-        expires_at: EPOCH + 86_400,
-        q: 1000,
-        call_id: format!("registration-{}", phone.name),
-        cseq: 1,
-        user_agent: String::new(),
-        instance: String::new(),
-        reg_id: 0,
-        methods: u32::MAX,
-    };
-    (format!("{}@{DOMAIN}", phone.name), stored)
-}
-
-/// A store in which everybody has the same password.
-struct Accounts;
-
-impl Store for Accounts {
-    fn account<'a>(
-        &'a self,
-        username: &'a str,
-        domain: &'a str,
-    ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>> {
-        let account = (["alice", "bob"].contains(&username) && domain == DOMAIN).then(|| Account {
-            username: username.to_owned(),
-            domain: domain.to_owned(),
-            ha1: crate::sip::ha1(username, domain, PASSWORD),
-        });
-        Box::pin(ready(Ok(account)))
-    }
-
-    fn save_bindings<'a>(
-        &'a self,
-        _aor: &'a str,
-        _bindings: &'a [StoredBinding],
-    ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(ready(Ok(())))
-    }
-}
-
-/// Nothing here needs a name.
-struct NoNames;
-
-impl Resolver for NoNames {
-    fn resolve<'a>(
-        &'a self,
-        host: &'a str,
-        _port: Option<u16>,
-        _protocol: Option<Protocol>,
-    ) -> LocalBoxFuture<'a, Result<Vec<(Protocol, SocketAddr)>, Unavailable>> {
-        Box::pin(ready(Err(Unavailable(format!("no name is known here, not {host}")))))
+    let listener = |protocol| Listener { protocol, addr: proxy_address(protocol), advertised: None };
+    Settings {
+        domains: vec![DOMAIN.to_owned()],
+        listeners: vec![listener(Protocol::Udp), listener(Protocol::Wss)],
+        ..Settings::default()
     }
 }

@@ -1,64 +1,98 @@
-//! A network of datagrams with a delay, and with seeded loss, jitter and reordering.
+//! The network: everything in flight, with its delays, losses and doubles, out of one seed.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{RngExt as _, SeedableRng as _};
+use signaling_core::flow::{ConnectionId, Protocol, SendToken};
 
-/// A datagram.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Datagram {
-    /// From where.
-    pub from: SocketAddr,
-    /// To where.
-    pub to: SocketAddr,
-    /// What.
-    pub bytes: Vec<u8>,
-}
-
-/// How the network is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Weather {
-    /// Of a hundred datagrams so many are lost.
-    pub loss: u32,
-    /// Every datagram takes this long,
-    pub delay: Duration,
-    /// and up to this much longer, so that later ones overtake earlier ones.
+/// What happens to the datagrams of one phone, in both directions. Streams have the latency alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Link {
+    /// The shortest time a message takes.
+    pub latency: Duration,
+    /// Up to so much longer; more than the distance of two messages reorders them.
     pub jitter: Duration,
+    /// Of 100 datagrams so many are lost.
+    pub loss: u32,
+    /// Of 100 datagrams so many arrive twice.
+    pub doubled: u32,
 }
 
-impl Default for Weather {
-    fn default() -> Self {
-        Self { loss: 0, delay: Duration::from_millis(5), jitter: Duration::ZERO }
-    }
+/// A message on its way.
+#[derive(Debug, Clone)]
+pub enum Flight {
+    /// SIP to the proxy or from it.
+    Sip(SipFlight),
+    /// A datagram of media.
+    Media {
+        /// Sender.
+        from: SocketAddr,
+        /// Receiver.
+        to: SocketAddr,
+        /// All of it.
+        bytes: Vec<u8>,
+    },
 }
 
-/// Loses the datagrams it is given a reason to lose.
-type Filter = Box<dyn FnMut(&Datagram) -> bool>;
+/// A SIP message on its way.
+#[derive(Debug, Clone)]
+pub struct SipFlight {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The phone's address, whichever the direction.
+    pub phone: SocketAddr,
+    /// Whether it goes to the proxy.
+    pub to_proxy: bool,
+    /// The stream, if it is one.
+    pub connection: Option<ConnectionId>,
+    /// The proxy's name for it.
+    pub token: SendToken,
+    /// The message.
+    pub bytes: Bytes,
+}
 
-/// The network.
+/// Loses the datagrams for which it holds.
+type Filter = Box<dyn FnMut(&SipFlight) -> bool>;
+
+/// Everything in flight.
 #[allow(missing_debug_implementations)]
 pub struct Network {
-    /// How it is now.
-    pub weather: Weather,
-    in_flight: BinaryHeap<Reverse<(Instant, u64, Datagram)>>,
-    sent: u64,
-    rng: StdRng,
+    /// The weather of SIP where no link says otherwise.
+    pub sip: Link,
+    /// The weather of media where no link says otherwise.
+    pub media: Link,
+    /// Phones with a line of their own, by address.
+    pub links: HashMap<IpAddr, Link>,
     loses: Option<Filter>,
+    /// SIP datagrams sent so far.
+    pub sip_datagrams: usize,
+    flights: BTreeMap<(Instant, u64), Flight>,
+    order: u64,
+    rng: StdRng,
 }
 
 impl Network {
-    /// A network whose whims follow from `seed`.
+    /// A network without loss and delay.
     #[must_use]
-    pub fn new(seed: u64, weather: Weather) -> Self {
-        Self { weather, in_flight: BinaryHeap::new(), sent: 0, rng: StdRng::seed_from_u64(seed), loses: None }
+    pub fn new(seed: u64) -> Self {
+        Self {
+            sip: Link::default(),
+            media: Link::default(),
+            links: HashMap::new(),
+            loses: None,
+            sip_datagrams: 0,
+            flights: BTreeMap::new(),
+            order: 0,
+            rng: StdRng::seed_from_u64(seed),
+        }
     }
 
-    /// From now on loses every datagram for which `filter` holds, besides what the weather takes.
-    pub fn lose(&mut self, filter: impl FnMut(&Datagram) -> bool + 'static) {
+    /// From now on loses every SIP datagram for which `filter` holds, besides what the weather takes.
+    pub fn lose(&mut self, filter: impl FnMut(&SipFlight) -> bool + 'static) {
         self.loses = Some(Box::new(filter));
     }
 
@@ -67,31 +101,67 @@ impl Network {
         self.loses = None;
     }
 
-    /// Takes a datagram on its way.
-    pub fn send(&mut self, now: Instant, datagram: Datagram) {
-        self.sent += 1;
-        let jitter = self.weather.jitter.as_micros() as u64;
-        let extra = if jitter == 0 { 0 } else { self.rng.random_range(0..jitter) };
-        // Drawn for every datagram, so that what a filter loses does not change the fate of the others.
-        let lost = self.rng.random_range(0..100) < self.weather.loss;
-        if lost || self.loses.as_mut().is_some_and(|filter| filter(&datagram)) {
-            return;
+    /// Sends a SIP message. Returns whether it will arrive.
+    pub fn send_sip(&mut self, now: Instant, flight: SipFlight) -> bool {
+        let link = self.link(flight.phone, self.sip);
+        if flight.protocol.is_reliable() {
+            self.launch(now + link.latency, Flight::Sip(flight));
+            return true;
         }
-        let arrival = now + self.weather.delay + Duration::from_micros(extra);
-        self.in_flight.push(Reverse((arrival, self.sent, datagram)));
+        self.sip_datagrams += 1;
+        if self.loses.as_mut().is_some_and(|filter| filter(&flight)) {
+            return false;
+        }
+        self.send_datagram(now, link, Flight::Sip(flight))
     }
 
-    /// When the next datagram arrives.
+    /// Sends a datagram of media; `phone` is the end of it that is no relay.
+    pub fn send_media(
+        &mut self,
+        now: Instant,
+        phone: SocketAddr,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    ) {
+        let link = self.link(phone, self.media);
+        self.send_datagram(now, link, Flight::Media { from, to, bytes });
+    }
+
+    /// When the next message arrives.
     #[must_use]
-    pub fn next_arrival(&self) -> Option<Instant> {
-        self.in_flight.peek().map(|Reverse((at, ..))| *at)
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.flights.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// A datagram that has arrived by `now`.
-    pub fn arrived(&mut self, now: Instant) -> Option<Datagram> {
-        if self.next_arrival()? > now {
-            return None;
+    /// Takes out a message that has arrived.
+    pub fn arrived(&mut self, now: Instant) -> Option<Flight> {
+        self.flights.first_key_value().filter(|((at, _), _)| *at <= now)?;
+        self.flights.pop_first().map(|(_, flight)| flight)
+    }
+
+    fn link(&self, phone: SocketAddr, usual: Link) -> Link {
+        self.links.get(&phone.ip()).copied().unwrap_or(usual)
+    }
+
+    fn send_datagram(&mut self, now: Instant, link: Link, flight: Flight) -> bool {
+        let mut copies = 0;
+        if self.rng.random_range(0..100) >= link.loss {
+            copies += 1;
+            copies += u32::from(self.rng.random_range(0..100) < link.doubled);
         }
-        self.in_flight.pop().map(|Reverse((.., datagram))| datagram)
+        for _ in 0..copies {
+            let jitter = match link.jitter.as_micros() as u64 {
+                0 => 0,
+                jitter => self.rng.random_range(0..jitter),
+            };
+            self.launch(now + link.latency + Duration::from_micros(jitter), flight.clone());
+        }
+        copies > 0
+    }
+
+    fn launch(&mut self, at: Instant, flight: Flight) {
+        self.order += 1;
+        self.flights.insert((at, self.order), flight);
     }
 }

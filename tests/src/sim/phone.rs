@@ -1,542 +1,743 @@
-//! A legacy phone in virtual time: RFC 3261 as a user agent must do it, retransmissions included, and RTP at 20 ms.
+//! A simulated phone: registers, calls, answers, holds and hangs up as RFC 3261 §8 to §13 say, and survives every loss.
 
-use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::network::Datagram;
-use super::{DOMAIN, PASSWORD, PROXY};
-use crate::phone::{ack_of_refusal, set, target};
-use crate::sip::{self, Message, Sdp, address};
+use media_core::command::LegKind;
+use signaling_core::flow::{ConnectionId, Protocol};
 
-/// RFC 3261 §17.1.1.1.
-pub const T1: Duration = Duration::from_millis(500);
-/// RFC 3261 §17.1.2.2.
-pub const T2: Duration = Duration::from_secs(4);
+use super::audio::Audio;
+use super::transaction::{Client, Server};
+use super::{DOMAIN, GATEWAY};
+use crate::sip::{Message, address, authorization};
 
-/// How a phone takes a call.
+/// What a phone does with an incoming call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// Rings for a while, then answers.
-    Answers(Duration),
-    /// Rings and refuses with this code.
-    Refuses(u16),
-    /// Rings for ever.
-    Rings,
-    /// Says nothing at all, to any request.
+pub enum Callee {
+    /// Rings, then answers after so long.
+    Answer(Duration),
+    /// Refuses after so long with this code.
+    Refuse(Duration, u16),
+    /// Rings until the caller gives up.
+    Ring,
+    /// Says nothing at all.
     Silent,
 }
 
-/// What a phone knows of the one call it is in.
+/// How a call ended for one of its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was answered, and this end hung up.
+    HungUp,
+    /// It was answered, and the other end hung up.
+    HungUpByPeer,
+    /// It was not answered: the caller sees this code, the callee has sent it.
+    Refused(u16),
+    /// The callee was told that the caller gave up.
+    Cancelled,
+    /// No final response came in time.
+    TimedOut,
+    /// The 200 was never acknowledged, so the callee hung up (RFC 3261 §13.3.1.4).
+    NoAck,
+}
+
+/// Where a call stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// This end calls.
+    Calling,
+    /// This end is called.
+    Ringing,
+    /// Answered.
+    Active,
+}
+
+/// The call of a phone.
+#[derive(Debug)]
+pub struct Call {
+    /// Its Call-ID.
+    pub id: String,
+    /// Where it stands.
+    pub phase: Phase,
+    dialog: Option<Dialog>,
+    /// The INVITE's branch: that of a client transaction at the caller, of a server transaction at the callee.
+    branch: String,
+    cancelled: bool,
+    answer_at: Option<(Instant, u16)>,
+    hang_up_at: Option<Instant>,
+}
+
+/// One end of a dialog (RFC 3261 §12.1).
 #[derive(Debug, Clone)]
-struct Call {
-    invite: Message,
-    /// As caller: the tag of the callee and where requests of the dialog go.
+struct Dialog {
+    call_id: String,
     local: String,
     remote: String,
     target: String,
     routes: Vec<String>,
     cseq: u32,
-    media: Option<SocketAddr>,
-    /// Caller: the ACK of the 2xx, for each time it comes.
-    ack: Option<Message>,
-    /// Callee: the latest response, for each time the INVITE comes.
-    response: Option<Message>,
 }
 
-/// A message repeated until something stops it.
-#[derive(Debug, Clone)]
-struct Repeating {
-    message: Message,
-    next: Instant,
-    pause: Duration,
-    /// Longest pause; `None` for an INVITE request, whose pause keeps doubling.
-    cap: Option<Duration>,
-    until: Instant,
+/// When and for how long a phone registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Registration {
+    /// The lifetime asked for, in seconds; 0 when it does not register.
+    pub expires: u32,
+    /// When to do it again.
+    pub refresh_at: Option<Instant>,
+    /// How often it was granted.
+    pub granted: usize,
+    /// The last refusal other than a challenge, or 408 for none at all.
+    pub refused: Option<u16>,
 }
 
-/// The phone.
-#[derive(Debug)]
-pub struct SimPhone {
-    /// User part of its address of record.
-    pub name: String,
-    /// Its SIP socket; RTP is on port 4000 of the same host.
+/// See the module.
+#[allow(missing_debug_implementations)]
+pub struct Phone {
+    /// Its user name; the password is `secret-` with it.
+    pub user: String,
+    /// Its transport.
+    pub protocol: Protocol,
+    /// Where it sends SIP from.
     pub address: SocketAddr,
-    /// What it does with calls.
-    pub manner: Manner,
-    /// Final responses it got, to any request, each once.
-    pub finals: Vec<(String, u16)>,
-    /// Provisional responses it got to its INVITE, without 100.
-    pub provisionals: Vec<u16>,
-    /// Requests it got that are no retransmissions, by method.
-    pub requests: Vec<String>,
-    /// Whether its call is established: 2xx acknowledged, at this end.
-    pub established: bool,
-    /// Whether its call was ended by a BYE, of either end.
-    pub over: bool,
-    /// RTP payloads heard, by their number.
-    pub heard: Vec<u32>,
-    /// Speaks while this is set and its call is established.
-    pub talking: bool,
-    call: Option<Call>,
-    repeating: Vec<Repeating>,
-    /// The answer that a ringing phone will give, and when.
-    to_answer: Option<Instant>,
-    next_packet: Option<Instant>,
-    spoken: u32,
-    seen: Vec<(String, String)>,
-    sent_to_requests: Vec<((String, String), Message)>,
-    out: VecDeque<Datagram>,
-    serial: u32,
+    /// Its stream.
+    pub connection: Option<ConnectionId>,
+    /// Its Contact URI.
+    pub contact: String,
+    /// What it does when called.
+    pub callee: Callee,
+    /// Hears nothing and does nothing of its own any more.
+    pub deaf: bool,
+    /// Messages to send.
+    pub out: Vec<String>,
+    /// Its registration.
+    pub registration: Registration,
+    /// Its call.
+    pub call: Option<Call>,
+    /// Calls that are over.
+    pub ends: Vec<End>,
+    /// Final responses to requests that are no call: method and code, 408 when none came.
+    pub answers: Vec<(String, u16)>,
+    /// Requests other than INVITE, ACK, BYE and CANCEL that came to it.
+    pub requests: Vec<Message>,
+    /// Its ear and mouth.
+    pub audio: Audio,
+    clients: Vec<Client>,
+    servers: Vec<Server>,
+    /// ACKs of 2xx, by Call-ID, CSeq number and To.
+    acks: Vec<(String, u32, String, String)>,
+    tag: String,
+    cseq: u32,
+    sequence: u32,
 }
 
-impl SimPhone {
-    /// A phone that answers at once.
+impl Phone {
+    /// A phone that does nothing yet and would answer after a second.
     #[must_use]
-    pub fn new(name: &str, address: SocketAddr) -> Self {
-        Self {
-            name: name.to_owned(),
-            address,
-            manner: Manner::Answers(Duration::from_millis(200)),
-            finals: Vec::new(),
-            provisionals: Vec::new(),
-            requests: Vec::new(),
-            established: false,
-            over: false,
-            heard: Vec::new(),
-            talking: true,
-            call: None,
-            repeating: Vec::new(),
-            to_answer: None,
-            next_packet: None,
-            spoken: 0,
-            seen: Vec::new(),
-            sent_to_requests: Vec::new(),
-            out: VecDeque::new(),
-            serial: 0,
-        }
-    }
-
-    /// Calls `user`; sent when the bed runs next.
-    pub fn dial(&mut self, now: Instant, user: &str) {
-        let mut invite = self.request("INVITE", &format!("sip:{user}@{DOMAIN}"));
-        invite.headers.push(("Content-Type".into(), "application/sdp".into()));
-        invite.body = self.sdp();
-        self.call = Some(Call {
-            local: invite.header("From").into(),
-            remote: invite.header("To").into(),
-            target: String::new(),
-            routes: Vec::new(),
-            cseq: 1,
-            media: None,
-            ack: None,
-            response: None,
-            invite: invite.clone(),
-        });
-        self.repeat(now, invite, None);
-    }
-
-    /// Sends a request outside of any dialog.
-    pub fn ask(&mut self, now: Instant, method: &str, user: &str) {
-        let request = self.request(method, &format!("sip:{user}@{DOMAIN}"));
-        self.repeat(now, request, Some(T2));
-    }
-
-    /// Gives up the call that is being placed (RFC 3261 §9.1).
-    pub fn cancel(&mut self, now: Instant) {
-        let Some(call) = &self.call else { return };
-        let mut cancel = call.invite.clone();
-        cancel.start = cancel.start.replacen("INVITE", "CANCEL", 1);
-        cancel
-            .headers
-            .retain(|(name, _)| !["Contact", "Content-Type", "Proxy-Authorization"].contains(&name.as_str()));
-        let number = call.invite.cseq().0;
-        set(&mut cancel, "CSeq", format!("{number} CANCEL"));
-        cancel.body.clear();
-        self.repeat(now, cancel, Some(T2));
-    }
-
-    /// Ends the established call.
-    pub fn hang_up(&mut self, now: Instant) {
-        self.over = true;
-        if let Some(bye) = self.in_dialog("BYE") {
-            self.repeat(now, bye, Some(T2));
-        }
-    }
-
-    /// A datagram came to one of its sockets.
-    pub fn handle_datagram(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) {
-        if to.port() != self.address.port() {
-            if to.port() == RTP_PORT && bytes.len() >= 16 && bytes[1] & 0x7f == 0 {
-                self.heard.push(u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]));
-            }
-            return;
-        }
-        let Ok(message) = Message::parse(bytes) else { return };
-        match message.status() {
-            Some(status) => self.on_response(now, status, &message),
-            None if self.manner == Manner::Silent => {}
-            None => self.on_request(now, &message),
-        }
-    }
-
-    /// Retransmits, answers and speaks what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.repeating.retain(|repeating| repeating.until > now);
-        let mut due = Vec::new();
-        for repeating in self.repeating.iter_mut().filter(|repeating| repeating.next <= now) {
-            due.push(repeating.message.clone());
-            repeating.pause = (repeating.pause * 2).min(repeating.cap.unwrap_or(Duration::MAX));
-            repeating.next = now + repeating.pause;
-        }
-        for message in due {
-            self.send(&message);
-        }
-        if self.to_answer.is_some_and(|at| at <= now) {
-            self.to_answer = None;
-            self.give_answer(now);
-        }
-        if self.next_packet.is_some_and(|at| at <= now) {
-            self.speak();
-            self.next_packet = (self.established && !self.over).then(|| now + Duration::from_millis(20));
-        }
-    }
-
-    /// When it has something to do by itself.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let repeats = self.repeating.iter().map(|repeating| repeating.next.min(repeating.until));
-        repeats.chain(self.to_answer).chain(self.next_packet).min()
-    }
-
-    /// What it sends now.
-    pub fn transmits(&mut self) -> impl Iterator<Item = Datagram> + '_ {
-        self.out.drain(..)
-    }
-
-    /// How many RTP packets it sent.
-    #[must_use]
-    pub fn spoken(&self) -> u32 {
-        self.spoken
-    }
-
-    fn on_response(&mut self, now: Instant, status: u16, response: &Message) {
-        let (number, method) = response.cseq();
-        let method = method.to_owned();
-        let branch = response.parameter("Via", "branch").unwrap_or_default().to_owned();
-        let request = self.repeating.iter().position(|r| {
-            r.message.parameter("Via", "branch") == Some(&branch) && r.message.cseq().1 == method
-        });
-        let first = request.is_some();
-        if let Some(at) = request {
-            if status >= 200 {
-                self.repeating.remove(at);
-            } else if method == "INVITE" {
-                // §17.1.1.2: a provisional response ends retransmission; whether a final one comes is the caller's worry.
-                self.repeating.remove(at);
-            } else {
-                self.repeating[at].pause = T2;
-            }
-        }
-        if method == "INVITE" && self.call.as_ref().is_some_and(|call| call.invite.cseq().0 == number) {
-            self.on_invite_response(now, status, response);
-        } else if first && status >= 200 {
-            if status == 407 && method != "BYE" {
-                self.again_with_password(now, response, &method);
-            } else {
-                self.finals.push((method, status));
-            }
-        }
-    }
-
-    fn on_invite_response(&mut self, now: Instant, status: u16, response: &Message) {
-        let Some(call) = self.call.clone() else { return };
-        match status {
-            100 => {}
-            101..200 => self.provisionals.push(status),
-            200..300 => {
-                if call.ack.is_none() {
-                    self.answered(response);
-                    self.finals.push(("INVITE".into(), status));
-                    self.begin_talk(now);
-                }
-                if let Some(ack) = self.call.as_ref().and_then(|call| call.ack.clone()) {
-                    self.send(&ack);
-                }
-            }
-            _ => {
-                let ack = ack_of_refusal(&call.invite, response);
-                self.send(&ack);
-                if status == 407 {
-                    self.again_with_password(now, response, "INVITE");
-                } else if !self.finals.iter().any(|(method, _)| method == "INVITE") {
-                    self.finals.push(("INVITE".into(), status));
-                }
-            }
-        }
-    }
-
-    fn again_with_password(&mut self, now: Instant, response: &Message, method: &str) {
-        let user =
-            address(response.header("To")).trim_start_matches("sip:").split('@').next().unwrap_or_default();
-        let mut request = match &self.call {
-            Some(call) if method == "INVITE" => call.invite.clone(),
-            _ => {
-                let mut request = self.request(method, &format!("sip:{user}@{DOMAIN}"));
-                for name in ["From", "Call-ID"] {
-                    set(&mut request, name, response.header(name).to_owned());
-                }
-                request
-            }
+    pub fn new(
+        user: &str,
+        kind: LegKind,
+        address: SocketAddr,
+        connection: Option<ConnectionId>,
+        seed: u64,
+    ) -> Self {
+        let (protocol, contact) = match kind {
+            LegKind::Browser => (Protocol::Wss, format!("sip:k{user}@df7jal23ls0d.invalid;transport=ws")),
+            LegKind::Legacy => (Protocol::Udp, format!("sip:{user}@{address}")),
         };
-        let uri = request.uri().unwrap_or_default().to_owned();
-        let challenge = response.header("Proxy-Authenticate");
-        let credentials = sip::authorization(challenge, method, &uri, &self.name, PASSWORD);
-        request.headers.push(("Proxy-Authorization".into(), credentials));
-        set(&mut request, "CSeq", format!("{} {method}", response.cseq().0 + 1));
-        let via = self.via();
-        set(&mut request, "Via", via);
-        if let Some(call) = self.call.as_mut().filter(|_| method == "INVITE") {
-            call.invite = request.clone();
-            call.cseq = request.cseq().0;
-        }
-        let cap = (method != "INVITE").then_some(T2);
-        self.repeat(now, request, cap);
-    }
-
-    fn answered(&mut self, response: &Message) {
-        let Some(call) = &mut self.call else { return };
-        call.remote = response.header("To").into();
-        call.target = response.address("Contact").into();
-        let routes: Vec<&str> = response.all("Record-Route").collect();
-        call.routes = routes
-            .join(",")
-            .split(',')
-            .rev()
-            .map(|r| r.trim().to_owned())
-            .filter(|r| !r.is_empty())
-            .collect();
-        call.media = Sdp::parse(&response.body).and_then(|sdp| target(&sdp)).ok();
-        let ack = self.in_dialog("ACK");
-        if let Some(call) = &mut self.call {
-            call.ack = ack;
+        Self {
+            user: user.to_owned(),
+            protocol,
+            address,
+            connection,
+            contact,
+            callee: Callee::Answer(Duration::from_secs(1)),
+            deaf: false,
+            out: Vec::new(),
+            registration: Registration::default(),
+            call: None,
+            ends: Vec::new(),
+            answers: Vec::new(),
+            requests: Vec::new(),
+            audio: Audio::new(kind, SocketAddr::new(address.ip(), 4000), seed),
+            clients: Vec::new(),
+            servers: Vec::new(),
+            acks: Vec::new(),
+            tag: format!("t{seed:x}-{user}"),
+            cseq: 1,
+            sequence: 0,
         }
     }
 
-    fn on_request(&mut self, now: Instant, request: &Message) {
-        let method = request.method().unwrap_or_default().to_owned();
-        let key = (method.clone(), request.parameter("Via", "branch").unwrap_or_default().to_owned());
-        if method == "ACK" {
-            return self.on_ack(now, request);
-        }
-        if self.seen.contains(&key) {
-            // §17.2: a retransmission gets the latest response again.
-            let again = match &self.call {
-                Some(call) if method == "INVITE" => call.response.clone(),
-                _ => self
-                    .sent_to_requests
-                    .iter()
-                    .find(|(other, _)| *other == key)
-                    .map(|(_, response)| response.clone()),
-            };
-            return again.into_iter().for_each(|response| self.send(&response));
-        }
-        self.seen.push(key.clone());
-        self.requests.push(method.clone());
-        match method.as_str() {
-            "INVITE" => self.on_invite(now, request),
-            _ => {
-                let response = self.response(request, 200, "OK");
-                self.send(&response);
-                self.sent_to_requests.push((key, response));
-                if method == "BYE" {
-                    self.over = true;
-                    // §15.1.2: a BYE also ends the wait for an ACK.
-                    self.repeating.retain(|repeating| repeating.message.status().is_none());
-                }
-                if method == "CANCEL" {
-                    self.to_answer = None;
-                    self.refuse(now, 487, "Request Terminated");
-                }
-            }
-        }
+    /// Registers for `expires` seconds, again at each half of it; 0 unregisters.
+    pub fn register(&mut self, now: Instant, expires: u32) {
+        self.registration.expires = expires;
+        self.registration.refresh_at = None;
+        let parameters = match self.protocol.is_websocket() {
+            true => format!(";reg-id=1;+sip.instance=\"<urn:uuid:{}>\"", self.user),
+            false => String::new(),
+        };
+        let more = format!("Contact: <{}>{parameters};expires={expires}\r\n", self.contact);
+        let call_id = format!("reg-{}", self.user);
+        let uri = format!("sip:{DOMAIN}");
+        let text = self.request("REGISTER", &uri, &call_id, &more, "");
+        self.start(now, text);
     }
 
-    fn on_invite(&mut self, now: Instant, invite: &Message) {
-        let routes: Vec<&str> = invite.all("Record-Route").collect();
+    /// Calls `user`, and hangs up `talk` after the answer.
+    pub fn invite(&mut self, now: Instant, user: &str, call_id: &str, talk: Option<Duration>) {
+        assert!(self.call.is_none(), "one call at a time");
+        let more = format!("Contact: <{}>\r\n", self.contact);
+        let sdp = self.audio.offer();
+        let text = self.request("INVITE", &format!("sip:{user}@{DOMAIN}"), call_id, &more, &sdp);
         self.call = Some(Call {
-            local: format!("{};tag={}", invite.header("To"), self.name),
-            remote: invite.header("From").into(),
-            target: invite.address("Contact").into(),
-            routes: routes
-                .join(",")
-                .split(',')
-                .map(|r| r.trim().to_owned())
-                .filter(|r| !r.is_empty())
-                .collect(),
-            cseq: 0,
-            media: Sdp::parse(&invite.body).and_then(|sdp| target(&sdp)).ok(),
-            ack: None,
-            response: None,
-            invite: invite.clone(),
+            id: call_id.to_owned(),
+            phase: Phase::Calling,
+            dialog: None,
+            branch: String::new(),
+            cancelled: false,
+            answer_at: None,
+            hang_up_at: talk.map(|talk| now + talk),
         });
-        let ringing = self.response(invite, 180, "Ringing");
-        self.respond(ringing);
-        match self.manner {
-            Manner::Answers(after) => self.to_answer = Some(now + after),
-            Manner::Refuses(_) => self.to_answer = Some(now),
-            Manner::Rings | Manner::Silent => {}
+        let branch = self.start(now, text);
+        self.call.iter_mut().for_each(|call| call.branch.clone_from(&branch));
+    }
+
+    /// Sends a request outside of any call; its final response goes to [`Phone::answers`].
+    pub fn ask(&mut self, now: Instant, method: &str, user: &str, call_id: &str) {
+        let text = self.request(method, &format!("sip:{user}@{DOMAIN}"), call_id, "", "");
+        self.start(now, text);
+    }
+
+    /// Gives up a call that is not answered: at once after a provisional response, else with the first one
+    /// (RFC 3261 §9.1).
+    pub fn cancel(&mut self, now: Instant) {
+        let Some(call) = self.call.as_mut().filter(|call| call.phase == Phase::Calling) else { return };
+        call.cancelled = true;
+        let branch = call.branch.clone();
+        let invite = self.clients.iter().find(|client| client.branch() == branch && client.provisional);
+        let Some(invite) = invite.filter(|invite| !invite.done) else { return };
+        let known = self.clients.iter().any(|c| c.branch() == branch && c.request.method() == Some("CANCEL"));
+        if !known {
+            let text = of_invite("CANCEL", &invite.request, invite.request.header("To"));
+            self.start(now, text);
         }
     }
 
-    fn give_answer(&mut self, now: Instant) {
-        let Some(call) = &self.call else { return };
-        if let Manner::Refuses(code) = self.manner {
-            return self.refuse(now, code, "Refused");
+    /// Hangs up.
+    pub fn hang_up(&mut self, now: Instant) {
+        let Some(call) = self.call.take() else { return };
+        if call.phase != Phase::Active {
+            self.call = Some(call);
+            return self.cancel(now);
         }
-        let invite = call.invite.clone();
-        let mut ok = self.response(&invite, 200, "OK");
-        ok.headers.push(("Content-Type".into(), "application/sdp".into()));
-        ok.body = self.sdp();
-        self.respond(ok.clone());
-        // §13.3.1.4: until the ACK comes.
-        self.repeating.push(Repeating {
-            message: ok,
-            next: now + T1,
-            pause: T1,
-            cap: Some(T2),
-            until: now + T1 * 64,
-        });
+        if let Some(mut dialog) = call.dialog {
+            let bye = self.within(&mut dialog, "BYE", "");
+            self.start(now, bye);
+        }
+        self.over(End::HungUp);
     }
 
-    /// A refusal is repeated by timer G until its ACK (§17.2.1).
-    fn refuse(&mut self, now: Instant, code: u16, reason: &str) {
-        let Some(call) = &self.call else { return };
-        if call.response.as_ref().and_then(Message::status) >= Some(200) {
+    /// Offers `direction` anew: `sendonly` holds the call, `sendrecv` resumes it.
+    pub fn reinvite(&mut self, now: Instant, direction: &'static str) {
+        self.audio.direction = direction;
+        let sdp = self.audio.offer();
+        let Some(mut dialog) = self.call.as_mut().and_then(|call| call.dialog.take()) else { return };
+        let text = self.within(&mut dialog, "INVITE", &sdp);
+        self.call.iter_mut().for_each(|call| call.dialog = Some(dialog.clone()));
+        self.start(now, text);
+    }
+
+    /// Whether its call is answered.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.phase == Phase::Active)
+    }
+
+    /// Whether a request of its own has no final response yet.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.clients.iter().any(|client| !client.done)
+    }
+
+    /// When [`Phone::handle_timeout`] has something to do.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let audio = self.audio.poll_timeout();
+        if self.deaf {
+            return None;
+        }
+        let clients = self.clients.iter().map(Client::poll_timeout);
+        let servers = self.servers.iter().map(Server::poll_timeout);
+        let answer = self.call.as_ref().and_then(|call| Some(call.answer_at?.0));
+        let hang_up = self.call.as_ref().and_then(|call| call.hang_up_at);
+        let own = [audio, answer, hang_up, self.registration.refresh_at];
+        clients.chain(servers).chain(own.into_iter().flatten()).min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deaf {
             return;
         }
-        let invite = call.invite.clone();
-        let refusal = self.response(&invite, code, reason);
-        self.respond(refusal.clone());
-        self.repeating.push(Repeating {
-            message: refusal,
-            next: now + T1,
-            pause: T1,
-            cap: Some(T2),
-            until: now + T1 * 64,
-        });
-    }
-
-    fn on_ack(&mut self, now: Instant, ack: &Message) {
-        let answer = |r: &Repeating| r.message.status().is_some() && r.message.cseq().0 == ack.cseq().0;
-        let Some(at) = self.repeating.iter().position(answer) else { return };
-        let status = self.repeating.remove(at).message.status();
-        if status < Some(300) {
-            self.begin_talk(now);
+        self.audio.handle_timeout(now);
+        if self.registration.refresh_at.is_some_and(|at| at <= now) {
+            self.register(now, self.registration.expires);
+        }
+        if let Some((_, code)) = self.call.as_mut().and_then(|c| c.answer_at.take_if(|(at, _)| *at <= now)) {
+            self.decide(now, code);
+        }
+        if let Some(call) = self.call.as_mut()
+            && call.hang_up_at.take_if(|at| *at <= now).is_some()
+        {
+            self.hang_up(now);
+        }
+        let repeated: Vec<String> = self
+            .clients
+            .iter_mut()
+            .filter_map(|client| client.repeat(now))
+            .chain(self.servers.iter_mut().filter_map(|server| server.repeat(now)))
+            .collect();
+        self.out.extend(repeated);
+        let (over, clients): (Vec<Client>, _) =
+            std::mem::take(&mut self.clients).into_iter().partition(|client| client.is_over(now));
+        self.clients = clients;
+        for client in over.into_iter().filter(|client| !client.done) {
+            self.unanswered(now, &client);
+        }
+        let (over, servers): (Vec<Server>, _) =
+            std::mem::take(&mut self.servers).into_iter().partition(|server| server.is_over(now));
+        self.servers = servers;
+        for server in over {
+            self.unacknowledged(now, &server);
         }
     }
 
-    fn begin_talk(&mut self, now: Instant) {
-        self.established = true;
-        if self.talking {
-            self.next_packet = Some(now);
-        }
-    }
-
-    fn speak(&mut self) {
-        let Some(media) = self.call.as_ref().and_then(|call| call.media) else { return };
-        if self.over {
+    /// A message came.
+    pub fn handle_message(&mut self, now: Instant, message: Message) {
+        if self.deaf {
             return;
         }
-        let mut packet = vec![0x80, 0];
-        packet.extend_from_slice(&(self.spoken as u16).to_be_bytes());
-        packet.extend_from_slice(&(self.spoken * 160).to_be_bytes());
-        packet.extend_from_slice(&0xc0ff_ee00u32.to_be_bytes());
-        packet.extend_from_slice(&self.spoken.to_be_bytes());
-        packet.resize(12 + 160, 0xff);
-        self.spoken += 1;
-        self.out.push_back(Datagram {
-            from: SocketAddr::new(self.address.ip(), RTP_PORT),
-            to: media,
-            bytes: packet,
-        });
-    }
-
-    fn respond(&mut self, response: Message) {
-        self.send(&response);
-        if let Some(call) = &mut self.call {
-            call.response = Some(response);
+        match message.status() {
+            Some(code) => self.response(now, code, &message),
+            None => self.request_came(now, message),
         }
     }
 
-    fn response(&self, request: &Message, status: u16, reason: &str) -> Message {
-        let mut headers = Vec::new();
-        for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
-            for value in request.all(name) {
-                let tagged = name == "To" && request.parameter("To", "tag").is_none();
-                let tag = if tagged { format!(";tag={}", self.name) } else { String::new() };
-                headers.push((name.to_owned(), format!("{value}{tag}")));
+    // The caller's side.
+
+    fn response(&mut self, now: Instant, code: u16, response: &Message) {
+        let (number, method) = response.cseq();
+        let branch = response.parameter("Via", "branch").unwrap_or_default();
+        let same = |c: &&mut Client| c.branch() == branch && c.request.cseq().1 == method;
+        let Some(client) = self.clients.iter_mut().find(same) else {
+            return self.late_answer(now, code, response, number, method == "INVITE");
+        };
+        if code < 200 {
+            client.progress(now);
+            if self.call.as_ref().is_some_and(|call| call.cancelled && call.branch == branch) {
+                self.cancel(now);
+            }
+            return;
+        }
+        if client.done {
+            let ack = client.ack.clone();
+            self.out.extend(ack);
+            return self.late_answer(now, code, response, number, method == "INVITE");
+        }
+        client.finish(now);
+        let request = client.request.clone();
+        if client.is_invite() && code >= 300 {
+            let ack = of_invite("ACK", &request, response.header("To"));
+            client.ack = Some(ack.clone());
+            self.out.push(ack);
+        }
+        let challenged =
+            request.header("Authorization").is_empty() && request.header("Proxy-Authorization").is_empty();
+        if matches!(code, 401 | 407) && challenged {
+            return self.authorize(now, &request, response);
+        }
+        self.final_response(now, code, &request, response);
+    }
+
+    /// A 2xx that no transaction waits for is acknowledged again, or ended when it is of another branch or too late
+    /// (RFC 3261 §13.2.2.4).
+    fn late_answer(&mut self, now: Instant, code: u16, response: &Message, number: u32, invite: bool) {
+        if !invite || !(200..300).contains(&code) {
+            return;
+        }
+        let (call_id, to) = (response.header("Call-ID"), response.header("To"));
+        let known = self.acks.iter().find(|(id, cseq, tag, _)| id == call_id && *cseq == number && tag == to);
+        if let Some((.., ack)) = known {
+            self.out.push(ack.clone());
+            return;
+        }
+        let mut dialog = Dialog::of_caller(response, number);
+        self.acknowledge(&mut dialog);
+        let bye = self.within(&mut dialog, "BYE", "");
+        self.start(now, bye);
+    }
+
+    fn authorize(&mut self, now: Instant, request: &Message, challenge: &Message) {
+        let (asked, given) = match challenge.status() {
+            Some(401) => ("WWW-Authenticate", "Authorization"),
+            _ => ("Proxy-Authenticate", "Proxy-Authorization"),
+        };
+        let (method, uri) = (request.method().unwrap_or_default(), request.uri().unwrap_or_default());
+        let password = format!("secret-{}", self.user);
+        let value = authorization(challenge.header(asked), method, uri, &self.user, &password);
+        let mut again = request.clone();
+        let (number, branch) = (self.cseq, self.branch());
+        self.cseq += 1;
+        again.headers.retain(|(name, _)| name != "Via" && name != "CSeq");
+        again.headers.insert(0, ("Via".to_owned(), self.via(&branch)));
+        again.headers.push(("CSeq".to_owned(), format!("{number} {method}")));
+        again.headers.push((given.to_owned(), value));
+        let old = request.parameter("Via", "branch");
+        if let Some(call) = self.call.as_mut().filter(|call| Some(call.branch.as_str()) == old) {
+            call.branch.clone_from(&branch);
+        }
+        self.start(now, again.to_string());
+    }
+
+    fn final_response(&mut self, now: Instant, code: u16, request: &Message, response: &Message) {
+        match request.method().unwrap_or_default() {
+            "REGISTER" => self.registered(now, code),
+            "INVITE" if code < 300 => self.answered(now, request, response),
+            "INVITE" if request.parameter("To", "tag").is_none() => {
+                if self.call.as_ref().is_some_and(|call| call.id == request.header("Call-ID")) {
+                    self.over(End::Refused(code));
+                }
+            }
+            method => self.answers.push((method.to_owned(), code)),
+        }
+    }
+
+    fn registered(&mut self, now: Instant, code: u16) {
+        if code != 200 {
+            self.registration.refused = Some(code);
+            return;
+        }
+        self.registration.granted += 1;
+        let half = Duration::from_secs(u64::from(self.registration.expires / 2));
+        self.registration.refresh_at = (self.registration.expires > 0).then(|| now + half);
+    }
+
+    fn answered(&mut self, now: Instant, request: &Message, response: &Message) {
+        let fresh = request.parameter("To", "tag").is_none();
+        let ours = self.call.as_ref().is_some_and(|call| call.id == request.header("Call-ID"));
+        if fresh {
+            let mut dialog = Dialog::of_caller(response, request.cseq().0);
+            self.acknowledge(&mut dialog);
+            if !ours {
+                let bye = self.within(&mut dialog, "BYE", "");
+                self.start(now, bye);
+                return;
+            }
+            self.audio.answered(now, &response.body);
+            let Some(call) = self.call.as_mut() else { return };
+            (call.phase, call.dialog) = (Phase::Active, Some(dialog));
+            if call.cancelled {
+                self.hang_up(now);
+            }
+        } else if ours {
+            let Some(mut dialog) = self.call.as_mut().and_then(|call| call.dialog.take()) else { return };
+            dialog.cseq = request.cseq().0;
+            self.acknowledge(&mut dialog);
+            self.call.iter_mut().for_each(|call| call.dialog = Some(dialog.clone()));
+            self.audio.answered(now, &response.body);
+            self.answers.push(("INVITE".to_owned(), 200));
+        }
+    }
+
+    fn acknowledge(&mut self, dialog: &mut Dialog) {
+        let ack = self.within(dialog, "ACK", "");
+        self.acks.push((dialog.call_id.clone(), dialog.cseq, dialog.remote.clone(), ack.clone()));
+        if self.acks.len() > 8 {
+            self.acks.remove(0);
+        }
+        self.out.push(ack);
+    }
+
+    fn unanswered(&mut self, now: Instant, client: &Client) {
+        let method = client.request.method().unwrap_or_default();
+        match method {
+            "REGISTER" => {
+                self.registration.refused = Some(408);
+                // RFC 3261 leaves the moment of another try to the phone.
+                self.registration.refresh_at =
+                    (self.registration.expires > 0).then(|| now + Duration::from_secs(5));
+            }
+            "INVITE" if client.request.parameter("To", "tag").is_none() => {
+                if self.call.as_ref().is_some_and(|call| call.id == client.request.header("Call-ID")) {
+                    self.over(End::TimedOut);
+                }
+            }
+            _ => self.answers.push((method.to_owned(), 408)),
+        }
+    }
+
+    // The callee's side.
+
+    fn request_came(&mut self, now: Instant, request: Message) {
+        let method = request.method().unwrap_or_default().to_owned();
+        let branch = request.parameter("Via", "branch").unwrap_or_default().to_owned();
+        if method == "ACK" {
+            let of = |s: &&mut Server| {
+                s.is_invite()
+                    && s.request.header("Call-ID") == request.header("Call-ID")
+                    && s.request.cseq().0 == request.cseq().0
+                    && (s.code < 300 || s.branch() == branch)
+            };
+            if let Some(server) = self.servers.iter_mut().find(of) {
+                server.acknowledge();
+            }
+            return;
+        }
+        let known = self.servers.iter().find(|s| s.branch() == branch && s.request.method() == Some(&method));
+        if let Some(server) = known {
+            self.out.extend(server.response.clone());
+            return;
+        }
+        self.servers.push(Server::new(now, request.clone()));
+        let at = self.servers.len() - 1;
+        match method.as_str() {
+            "INVITE" if request.parameter("To", "tag").is_some() => self.reoffered(now, at),
+            "INVITE" => self.called(now, at),
+            "CANCEL" => self.given_up(now, at),
+            "BYE" => {
+                let ours = self.call.as_ref().is_some_and(|call| call.id == request.header("Call-ID"));
+                self.respond(now, at, if ours { 200 } else { 481 }, "");
+                if ours {
+                    self.over(End::HungUpByPeer);
+                }
+            }
+            _ => {
+                self.requests.push(request);
+                self.respond(now, at, 200, "");
             }
         }
-        headers.push(("Contact".to_owned(), format!("<sip:{}@{}>", self.name, self.address)));
-        Message { start: format!("SIP/2.0 {status} {reason}"), headers, body: String::new() }
     }
 
-    fn request(&mut self, method: &str, uri: &str) -> Message {
-        let via = self.via();
-        let headers = [
-            ("Via", via),
-            ("Max-Forwards", "70".into()),
-            ("From", format!("<sip:{}@{DOMAIN}>;tag={}{}", self.name, self.name, self.serial)),
-            ("To", format!("<{uri}>")),
-            ("Call-ID", format!("{}-{}", self.name, self.serial)),
-            ("CSeq", format!("1 {method}")),
-            ("Contact", format!("<sip:{}@{}>", self.name, self.address)),
-        ];
-        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Message { start: format!("{method} {uri} SIP/2.0"), headers, body: String::new() }
-    }
-
-    fn in_dialog(&mut self, method: &str) -> Option<Message> {
-        let via = self.via();
-        let call = self.call.as_mut()?;
-        if method != "ACK" {
-            call.cseq += 1;
+    fn called(&mut self, now: Instant, at: usize) {
+        if self.callee == Callee::Silent {
+            self.servers.pop();
+            return;
         }
-        let mut headers = vec![("Via".to_owned(), via), ("Max-Forwards".to_owned(), "70".to_owned())];
-        headers.extend(call.routes.iter().map(|route| ("Route".to_owned(), route.clone())));
-        headers.push(("From".to_owned(), call.local.clone()));
-        headers.push(("To".to_owned(), call.remote.clone()));
-        headers.push(("Call-ID".to_owned(), call.invite.header("Call-ID").to_owned()));
-        headers.push(("CSeq".to_owned(), format!("{} {method}", call.cseq)));
-        Some(Message { start: format!("{method} {} SIP/2.0", call.target), headers, body: String::new() })
+        if self.call.is_some() {
+            return self.respond(now, at, 486, "");
+        }
+        let request = &self.servers[at].request;
+        let answer_at = match self.callee {
+            Callee::Answer(after) => Some((now + after, 200)),
+            Callee::Refuse(after, code) => Some((now + after, code)),
+            Callee::Ring | Callee::Silent => None,
+        };
+        self.call = Some(Call {
+            id: request.header("Call-ID").to_owned(),
+            phase: Phase::Ringing,
+            dialog: None,
+            branch: self.servers[at].branch().to_owned(),
+            cancelled: false,
+            answer_at,
+            hang_up_at: None,
+        });
+        self.respond(now, at, 180, "");
     }
 
-    fn via(&mut self) -> String {
-        self.serial += 1;
-        format!("SIP/2.0/UDP {};branch=z9hG4bK{}{};rport", self.address, self.name, self.serial)
+    fn decide(&mut self, now: Instant, code: u16) {
+        let Some(branch) = self.call.as_ref().map(|call| call.branch.clone()) else { return };
+        let Some(at) = self.servers.iter().position(|s| s.is_invite() && s.branch() == branch) else {
+            return;
+        };
+        if code >= 300 {
+            self.respond(now, at, code, "");
+            return self.over(End::Refused(code));
+        }
+        let offer = self.servers[at].request.body.clone();
+        let answer = self.audio.answer(now, &offer);
+        self.respond(now, at, code, &answer);
+        let dialog = Dialog::of_callee(&self.servers[at].request, &self.tag);
+        if let Some(call) = self.call.as_mut() {
+            (call.phase, call.dialog) = (Phase::Active, Some(dialog));
+        }
     }
 
-    fn sdp(&self) -> String {
-        let ip = self.address.ip();
+    fn reoffered(&mut self, now: Instant, at: usize) {
+        let request = self.servers[at].request.clone();
+        let ours = self.call.as_ref().is_some_and(|call| call.id == request.header("Call-ID"));
+        if !ours {
+            return self.respond(now, at, 481, "");
+        }
+        let answer = self.audio.answer(now, &request.body);
+        self.respond(now, at, 200, &answer);
+    }
+
+    fn given_up(&mut self, now: Instant, at: usize) {
+        let branch = self.servers[at].branch().to_owned();
+        let invite = self.servers.iter().position(|s| s.is_invite() && s.branch() == branch);
+        self.respond(now, at, if invite.is_some() { 200 } else { 481 }, "");
+        if let Some(invite) = invite.filter(|at| self.servers[*at].code < 200) {
+            self.respond(now, invite, 487, "");
+            self.over(End::Cancelled);
+        }
+    }
+
+    /// The deadline of a server transaction passed.
+    fn unacknowledged(&mut self, now: Instant, server: &Server) {
+        if !server.is_invite() || server.acknowledged || !(200..300).contains(&server.code) {
+            return;
+        }
+        let ours = |call: &&mut Call| call.id == server.request.header("Call-ID");
+        if let Some(mut dialog) = self.call.as_mut().filter(ours).and_then(|call| call.dialog.take()) {
+            let bye = self.within(&mut dialog, "BYE", "");
+            self.start(now, bye);
+            self.over(End::NoAck);
+        }
+    }
+
+    fn respond(&mut self, now: Instant, at: usize, code: u16, body: &str) {
+        let request = &self.servers[at].request;
+        let mut text = format!("SIP/2.0 {code} Because\r\n");
+        for name in ["Via", "Record-Route"] {
+            for value in request.all(name) {
+                let _ = write!(text, "{name}: {value}\r\n");
+            }
+        }
+        let to = request.header("To");
+        let tag = if to.contains(";tag=") { String::new() } else { format!(";tag={}", self.tag) };
+        let _ = write!(
+            text,
+            "From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <{}>\r\n{}",
+            request.header("From"),
+            request.header("Call-ID"),
+            request.header("CSeq"),
+            self.contact,
+            end_of(body),
+        );
+        let reliable = self.protocol.is_reliable();
+        self.servers[at].respond(now, code, text.clone(), reliable);
+        self.out.push(text);
+    }
+
+    fn over(&mut self, end: End) {
+        self.call = None;
+        self.ends.push(end);
+        self.audio.hang_up();
+    }
+
+    // Requests.
+
+    fn start(&mut self, now: Instant, text: String) -> String {
+        let client = Client::new(now, text.clone(), self.protocol.is_reliable());
+        let branch = client.branch().to_owned();
+        self.clients.push(client);
+        self.out.push(text);
+        branch
+    }
+
+    fn branch(&mut self) -> String {
+        self.sequence += 1;
+        format!("z9hG4bK{}x{}", self.tag, self.sequence)
+    }
+
+    fn via(&self, branch: &str) -> String {
+        match self.protocol.is_websocket() {
+            true => format!("SIP/2.0/{} df7jal23ls0d.invalid;branch={branch}", self.protocol),
+            false => format!("SIP/2.0/{} {};branch={branch}", self.protocol, self.address),
+        }
+    }
+
+    fn request(&mut self, method: &str, uri: &str, call_id: &str, more: &str, body: &str) -> String {
+        let (branch, cseq) = (self.branch(), self.cseq);
+        self.cseq += 1;
+        let own = format!("sip:{}@{DOMAIN}", self.user);
+        let to = if method == "REGISTER" { &own } else { uri };
         format!(
-            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {RTP_PORT} RTP/AVP 0\r\n\
-             a=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n"
+            "{method} {uri} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\nTo: <{to}>\r\nFrom: <{own}>;tag={}\r\n\
+             Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n{more}{}",
+            self.via(&branch),
+            self.tag,
+            end_of(body)
         )
     }
 
-    fn repeat(&mut self, now: Instant, message: Message, cap: Option<Duration>) {
-        self.send(&message);
-        self.repeating.push(Repeating { message, next: now + T1, pause: T1, cap, until: now + T1 * 64 });
-    }
-
-    fn send(&mut self, message: &Message) {
-        self.out.push_back(Datagram {
-            from: self.address,
-            to: PROXY,
-            bytes: message.to_string().into_bytes(),
-        });
+    fn within(&mut self, dialog: &mut Dialog, method: &str, body: &str) -> String {
+        if method != "ACK" {
+            dialog.cseq += 1;
+        }
+        let branch = self.branch();
+        let routes: String = dialog.routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
+        format!(
+            "{method} {} SIP/2.0\r\nVia: {}\r\n{routes}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\n\
+             CSeq: {} {method}\r\nContact: <{}>\r\n{}",
+            dialog.target,
+            self.via(&branch),
+            dialog.local,
+            dialog.remote,
+            dialog.call_id,
+            dialog.cseq,
+            self.contact,
+            end_of(body)
+        )
     }
 }
 
-const RTP_PORT: u16 = 4000;
+impl Dialog {
+    fn of_caller(response: &Message, cseq: u32) -> Self {
+        let mut routes = record_routes(response);
+        routes.reverse();
+        Self {
+            call_id: response.header("Call-ID").to_owned(),
+            local: response.header("From").to_owned(),
+            remote: response.header("To").to_owned(),
+            target: address(response.header("Contact")).to_owned(),
+            routes,
+            cseq,
+        }
+    }
+
+    fn of_callee(request: &Message, tag: &str) -> Self {
+        Self {
+            call_id: request.header("Call-ID").to_owned(),
+            local: format!("{};tag={tag}", request.header("To")),
+            remote: request.header("From").to_owned(),
+            target: address(request.header("Contact")).to_owned(),
+            routes: record_routes(request),
+            cseq: 1000,
+        }
+    }
+}
+
+fn record_routes(message: &Message) -> Vec<String> {
+    message
+        .all("Record-Route")
+        .flat_map(|line| line.split(',').map(|route| route.trim().to_owned()))
+        .collect()
+}
+
+/// The ACK of a final response other than 2xx (RFC 3261 §17.1.1.3), or a CANCEL (§9.1).
+fn of_invite(method: &str, invite: &Message, to: &str) -> String {
+    format!(
+        "{method} {} SIP/2.0\r\nVia: {}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n\
+         Content-Length: 0\r\n\r\n",
+        invite.uri().unwrap_or_default(),
+        invite.header("Via"),
+        invite.header("From"),
+        invite.header("Call-ID"),
+        invite.cseq().0
+    )
+}
+
+/// The last header fields and the body.
+fn end_of(body: &str) -> String {
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!("{kind}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Where a phone's `protocol` reaches the proxy.
+#[must_use]
+pub fn proxy_address(protocol: Protocol) -> SocketAddr {
+    let port = if protocol.is_websocket() { 8443 } else { 5060 };
+    SocketAddr::new(GATEWAY, port)
+}

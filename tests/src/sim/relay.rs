@@ -1,165 +1,160 @@
-//! The relay's engine in the bed, and the door through which the proxy reaches it.
+//! The relay of the simulated world: a real engine on sockets that are only numbers, and the proxy's door to it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{LocalBoxFuture, ready};
+use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
 use media_core::command::{Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
 use media_core::dtls::Certificate;
 use media_core::engine::{Engine, Settings};
 use media_core::sockets::{OpenError, SocketId, SocketUse, Sockets};
+use media_core::stats::Stats;
 use signaling_core::outside::{self, MediaControl, MediaError, MediaExchange, MediaLeg};
 
-use super::GATEWAY;
-use super::network::Datagram;
+/// Sockets that are only numbers.
+#[derive(Debug, Clone, Default)]
+pub struct FakeSockets(Rc<RefCell<Open>>);
 
-/// The engine with sockets that are only numbers.
-pub(super) struct SimRelay {
-    engine: Engine<Numbers>,
-    sockets: Numbers,
-    shared: usize,
+#[derive(Debug, Default)]
+struct Open {
+    by_id: BTreeMap<u32, u16>,
+    by_port: BTreeMap<u16, u32>,
+    next: u32,
+    free: Vec<u32>,
 }
 
-impl SimRelay {
-    pub(super) fn new(seed: [u8; 32], now: Instant, unix_now: Duration) -> Self {
-        let sockets = Numbers::default();
-        let engine = Engine::new(settings(), sockets.clone(), seed, now, unix_now)
-            .unwrap_or_else(|error| panic!("the relay does not start: {error}"));
-        let shared = sockets.0.borrow().len();
-        Self { engine, sockets, shared }
+impl FakeSockets {
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.borrow().by_id.len()
     }
 
-    pub(super) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        let Some(socket) = self.sockets.at(to.port()) else { return };
-        let mut packet = self.engine.io().1.take();
-        match packet.fill(bytes) {
-            Ok(()) => self.engine.handle_datagram(now, socket, from, packet),
-            Err(_) => self.engine.io().1.put(packet),
+    /// The socket bound to `port`.
+    #[must_use]
+    pub fn at(&self, port: u16) -> Option<SocketId> {
+        self.0.borrow().by_port.get(&port).copied().map(SocketId)
+    }
+
+    /// The port of an open socket; `None` when it was closed meanwhile.
+    #[must_use]
+    pub fn port(&self, socket: SocketId) -> Option<u16> {
+        self.0.borrow().by_id.get(&socket.0).copied()
+    }
+}
+
+impl Sockets for FakeSockets {
+    fn open(&mut self, local: SocketAddr, _: SocketUse) -> Result<(SocketId, SocketAddr), OpenError> {
+        if local.is_ipv6() {
+            return Err(OpenError::Failed("this world has IPv4 alone".to_owned()));
         }
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.engine.handle_timeout(now);
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.engine.poll_timeout()
-    }
-
-    pub(super) fn transmits(&mut self) -> Vec<Datagram> {
-        let mut sent = Vec::new();
-        while let Some(transmit) = self.engine.poll_transmit() {
-            if let Some(port) = self.sockets.port(transmit.socket) {
-                let from = SocketAddr::new(GATEWAY.into(), port);
-                sent.push(Datagram { from, to: transmit.to, bytes: transmit.packet.as_slice().to_vec() });
-            }
-            self.engine.io().1.put(transmit.packet);
-        }
-        while self.engine.poll_event().is_some() {}
-        sent
-    }
-
-    /// Sockets beyond the shared ones.
-    pub(super) fn sockets_of_calls(&self) -> usize {
-        self.sockets.0.borrow().len() - self.shared
-    }
-}
-
-fn settings() -> Settings {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
-        .unwrap_or_else(|e| panic!("no key: {e}"));
-    let certificate = rcgen::CertificateParams::new(Vec::new())
-        .and_then(|params| params.self_signed(&key))
-        .unwrap_or_else(|error| panic!("no certificate: {error}"));
-    Settings {
-        share: (0, 1),
-        port_min: 30_000,
-        port_max: 30_199,
-        interfaces: Vec::new(),
-        certificate: Certificate::new(certificate.der().to_vec(), key.serialize_der()),
-        dtls_12_only: false,
-        ice_lite: false,
-        media_timeout: Duration::from_secs(60),
-        silent_timeout: Duration::from_secs(3600),
-    }
-}
-
-#[derive(Clone, Default)]
-struct Numbers(Rc<RefCell<BTreeMap<u32, SocketAddr>>>);
-
-impl Numbers {
-    fn at(&self, port: u16) -> Option<SocketId> {
-        self.0.borrow().iter().find(|(_, address)| address.port() == port).map(|(id, _)| SocketId(*id))
-    }
-
-    fn port(&self, socket: SocketId) -> Option<u16> {
-        self.0.borrow().get(&socket.0).map(SocketAddr::port)
-    }
-}
-
-impl Sockets for Numbers {
-    fn open(&mut self, local: SocketAddr, _use: SocketUse) -> Result<(SocketId, SocketAddr), OpenError> {
         let mut open = self.0.borrow_mut();
-        if open.values().any(|other| other.port() == local.port() && other.is_ipv4() == local.is_ipv4()) {
+        if open.by_port.contains_key(&local.port()) {
             return Err(OpenError::InUse);
         }
-        let id = (0..).find(|id| !open.contains_key(id)).unwrap_or(u32::MAX);
-        open.insert(id, local);
+        let id = match open.free.pop() {
+            Some(id) => id,
+            None => {
+                open.next += 1;
+                open.next - 1
+            }
+        };
+        open.by_id.insert(id, local.port());
+        open.by_port.insert(local.port(), id);
         Ok((SocketId(id), local))
     }
 
     fn close(&mut self, socket: SocketId) {
-        self.0.borrow_mut().remove(&socket.0);
+        let mut open = self.0.borrow_mut();
+        let port = open.by_id.remove(&socket.0).expect("the engine closes what it has opened, once");
+        open.by_port.remove(&port);
+        open.free.push(socket.0);
     }
 
-    fn route_to(&mut self, _peer: SocketAddr) -> Option<IpAddr> {
-        Some(GATEWAY.into())
-    }
-}
-
-/// What the proxy calls; the relay answers within the same moment.
-pub(super) struct MediaLink {
-    pub(super) relay: Rc<RefCell<SimRelay>>,
-    pub(super) clock: Rc<Cell<Instant>>,
-}
-
-impl MediaLink {
-    fn execute(&self, command: &Command) -> Result<Bytes, MediaError> {
-        match self.relay.borrow_mut().engine.handle_command(self.clock.get(), command) {
-            Reply::Sdp { sdp, .. } => Ok(sdp),
-            Reply::Error(failure) if failure.cause == Cause::NotAcceptable => {
-                Err(MediaError::NotAcceptable(failure.reason))
-            }
-            Reply::Error(failure) if failure.cause == Cause::Full => Err(MediaError::Full(failure.reason)),
-            other => Err(MediaError::Unavailable(format!("{other:?}"))),
-        }
+    fn route_to(&mut self, _: SocketAddr) -> Option<IpAddr> {
+        Some(super::GATEWAY)
     }
 }
 
-impl MediaControl for MediaLink {
-    fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
-        Box::pin(ready(self.execute(&Command::Offer(words(exchange)))))
-    }
+/// The engine, shared by the world and the proxy's door.
+#[allow(missing_debug_implementations)]
+pub struct Relay {
+    /// The engine itself.
+    pub engine: RefCell<Engine<FakeSockets>>,
+    /// Its sockets.
+    pub sockets: FakeSockets,
+    /// The time, told by the world before it wakes anybody.
+    pub now: Cell<Instant>,
+    /// Sockets open before the first call.
+    pub idle_sockets: usize,
+    /// Exchanges that were refused, and in which words.
+    pub refused: RefCell<Vec<String>>,
+}
 
-    fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
-        Box::pin(ready(self.execute(&Command::Answer(words(exchange)))))
-    }
-
-    fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
-        let delete = Delete {
-            call_id: call_id.to_owned(),
-            from_tag: branch.map(|_| from_tag.to_owned()),
-            via_branch: branch.map(str::to_owned),
-            fast: true,
-            ..Delete::default()
+impl Relay {
+    /// A relay with the ports 30000 to 40000.
+    #[must_use]
+    pub fn new(seed: [u8; 32], now: Instant, unix_now: Duration) -> Rc<Self> {
+        let settings = Settings {
+            share: (0, 1),
+            port_min: 30_000,
+            port_max: 40_000,
+            interfaces: Vec::new(),
+            certificate: certificate(),
+            dtls_12_only: false,
+            ice_lite: false,
+            media_timeout: Duration::from_secs(60),
+            silent_timeout: Duration::from_secs(3600),
         };
-        self.relay.borrow_mut().engine.handle_command(self.clock.get(), &Command::Delete(delete));
+        let sockets = FakeSockets::default();
+        let engine = Engine::new(settings, sockets.clone(), seed, now, unix_now).expect("an engine");
+        let idle_sockets = sockets.count();
+        let (now, refused) = (Cell::new(now), RefCell::default());
+        Rc::new(Self { engine: RefCell::new(engine), sockets, now, idle_sockets, refused })
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.borrow().stats().clone()
+    }
+
+    fn exchange(&self, command: &Command) -> Result<Bytes, MediaError> {
+        let result = match self.engine.borrow_mut().handle_command(self.now.get(), command) {
+            Reply::Sdp { sdp, .. } => return Ok(sdp),
+            Reply::Error(failure) => match failure.cause {
+                Cause::NotAcceptable | Cause::Malformed => MediaError::NotAcceptable(failure.reason),
+                Cause::Full => MediaError::Full(failure.reason),
+                _ => MediaError::Unavailable(failure.reason),
+            },
+            other => MediaError::Unavailable(format!("no SDP: {other:?}")),
+        };
+        self.refused.borrow_mut().push(result.to_string());
+        Err(result)
     }
 }
+
+/// A certificate of the simulated world; making keys is slow, so all have the same.
+#[must_use]
+pub fn certificate() -> Certificate {
+    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
+    let make = || {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
+        let params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Certificate::new(certificate.der().to_vec(), key.serialize_der())
+    };
+    CERTIFICATE.get_or_init(make).clone()
+}
+
+/// The door: the words of signaling become those of the relay, as the gateway's own in-process link has it.
+#[allow(missing_debug_implementations)]
+pub struct Door(pub Rc<Relay>);
 
 fn words(exchange: MediaExchange) -> Box<Exchange> {
     Box::new(Exchange {
@@ -182,4 +177,25 @@ fn side(leg: MediaLeg) -> Side {
         outside::LegKind::Legacy => LegKind::Legacy,
     };
     Side { kind: Some(kind), announce: Some(leg.local), ..Side::default() }
+}
+
+impl MediaControl for Door {
+    fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
+        ready(self.0.exchange(&Command::Offer(words(exchange)))).boxed_local()
+    }
+
+    fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
+        ready(self.0.exchange(&Command::Answer(words(exchange)))).boxed_local()
+    }
+
+    fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
+        let delete = Delete {
+            call_id: call_id.to_owned(),
+            from_tag: branch.map(|_| from_tag.to_owned()),
+            via_branch: branch.map(ToOwned::to_owned),
+            fast: true,
+            ..Delete::default()
+        };
+        self.0.engine.borrow_mut().handle_command(self.0.now.get(), &Command::Delete(delete));
+    }
 }
