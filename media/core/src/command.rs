@@ -385,6 +385,34 @@ pub struct StreamReport {
     pub flags: Vec<String>,
     /// What was received.
     pub stats: Counters,
+    /// How well; `None` on an RTCP port and before the first packet.
+    pub quality: Option<Quality>,
+}
+
+/// How well an m= line is heard, both ways.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quality {
+    /// The SSRC that is received.
+    pub ssrc: u32,
+    /// Interarrival jitter of what is received (RFC 3550 §6.4.1).
+    pub jitter: std::time::Duration,
+    /// Packets lost on the way to us, since the call began.
+    pub lost: u64,
+    /// From us to the peer and back, as its RTCP tells.
+    pub round_trip: Option<std::time::Duration>,
+    /// What the peer's RTCP says of what it is sent.
+    pub remote: Option<RemoteQuality>,
+}
+
+/// What a peer's last RTCP report says of what it is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemoteQuality {
+    /// Interarrival jitter.
+    pub jitter: std::time::Duration,
+    /// Packets lost, since the stream began; with duplicates it may be negative.
+    pub lost: i32,
+    /// Share of packets lost since the report before, in 1/256.
+    pub fraction_lost: u8,
 }
 
 /// Packets and bytes.

@@ -10,8 +10,10 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::call::leg::{Leg, LegKey};
-use crate::call::plan::{Payload, PayloadMap};
+use crate::call::plan::{MediaKind, Payload, PayloadMap};
+use crate::call::sink::{Sink, Source};
 use crate::codec::g711;
+use crate::dtmf::{Detector, Event, digit_of};
 use crate::packet::{Packet, Pool};
 use crate::rtp::{self, Header};
 use crate::sockets::SocketId;
@@ -48,8 +50,12 @@ pub struct Heard {
     pub call: usize,
     /// It was the first of its leg.
     pub first: bool,
-    /// A key was pressed (RFC 4733 event number).
-    pub key: Option<u8>,
+    /// Keys that were pressed and let go (RFC 4733 event numbers); with a lost end, that of the event before too.
+    pub keys: [Option<u8>; 2],
+    /// It was a telephone-event: the silence after it has to be watched.
+    pub event: bool,
+    /// With it a stream (re)starts at a listener, who needs a picture.
+    pub starts: bool,
 }
 
 impl Paths {
@@ -78,22 +84,27 @@ impl Paths {
             self.pool.put(packet);
             return None;
         }
-        let heard = self.count_received(now, from, line, &packet, header);
+        let mut heard = self.count_received(now, from, line, &packet, header);
+        let mut starts = false;
         let routes = self.legs.get(from).and_then(|leg| leg.line(line)).map_or(0, |line| line.routes.len());
         // The last listener gets the packet itself, those before it a copy: with one, nothing is copied.
         for at in 1..routes {
             let mut copy = self.pool.take();
             copy.copy_from(&packet);
-            self.pass_on(now, (from, line), at - 1, copy, *header);
+            starts |= self.pass_on(now, (from, line), at - 1, copy, *header);
         }
         match routes {
             0 => self.pool.put(packet),
-            routes => self.pass_on(now, (from, line), routes - 1, packet, *header),
+            routes => starts |= self.pass_on(now, (from, line), routes - 1, packet, *header),
+        }
+        if let Some(heard) = heard.as_mut() {
+            heard.starts = starts;
         }
         heard
     }
 
-    /// Sends one packet along one route: choose, strip, convert, renumber, protect, send.
+    /// Sends one packet along one route: choose, strip, convert, renumber, protect, send. True when a picture (re)starts
+    /// there with it.
     fn pass_on(
         &mut self,
         now: Instant,
@@ -101,33 +112,34 @@ impl Paths {
         at: usize,
         mut packet: Packet,
         mut header: Header,
-    ) {
-        let Some((to, line, map)) = self.choose(now, from, at, &mut packet, &mut header) else {
-            return self.pool.put(packet);
-        };
+    ) -> bool {
+        let chosen = self.choose(now, from, at, &mut packet, &mut header);
         let Self { legs, pool, out, stats } = self;
-        let Some(leg) = legs.get_mut(to) else { return pool.put(packet) };
-        let Some(sink) = leg.line_mut(line).map(|line| &mut line.sink) else { return pool.put(packet) };
+        let Some((leg, line, map)) = chosen.and_then(|(to, line, map)| Some((legs.get_mut(to)?, line, map)))
+        else {
+            pool.put(packet);
+            return false;
+        };
         let source = (from.0, from.1, header.ssrc);
-        if map.payload == Payload::Dtmf {
-            if sink.renumber_event(now, source, &mut packet, &mut header, &map).is_err() {
-                stats.dropped += 1;
-                return pool.put(packet);
-            }
-        } else {
-            sink.renumber(now, source, &mut header, &map);
-            convert(&map, packet.as_mut_slice(), &header);
-            header.write(packet.as_mut_slice());
-        }
-        sink.sent(packet.len().saturating_sub(header.header_len()));
+        let sink = leg.line_mut(line).map(|line| &mut line.sink);
+        let Some(payload) = sink.and_then(|sink| rewrite(sink, now, source, &mut packet, &mut header, &map))
+        else {
+            stats.dropped += 1;
+            pool.put(packet);
+            return false;
+        };
         match send(leg, line, packet) {
             Ok(transmit) => {
                 stats.forwarded += 1;
                 out.push_back(transmit);
+                let Some(line) = leg.line_mut(line) else { return false };
+                line.sink.sent(payload);
+                line.sink.starts() && line.kind == MediaKind::Video
             }
             Err(packet) => {
                 stats.unsendable += 1;
                 pool.put(packet);
+                false
             }
         }
     }
@@ -148,6 +160,7 @@ impl Paths {
         let (to, line) = (route.leg, route.line);
         // Of several branches only the one that is heard also hears.
         if source.floor.speakers > 1 && source.floor.holder.is_some_and(|holder| holder != to) {
+            self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
             return None;
         }
         cut_extensions(packet, header, &route.extensions);
@@ -170,12 +183,14 @@ impl Paths {
         line.received.bytes += packet.len() as u64;
         line.last_rtp = Some(now);
         let map = line.routes.first().and_then(|route| route.payload(header.payload_type));
-        let mut key = None;
+        let mut keys = [None; 2];
+        let mut event = false;
         let payload = packet.len().saturating_sub(header.header_len());
         match map {
             Some(map) if map.payload == Payload::Dtmf => {
                 line.reception.on_event_packet(now, header, payload);
-                key = pressed(header, packet, &mut line.last_event);
+                event = true;
+                keys = pressed(now, header, packet, map.from_clock, &mut line.keys);
             }
             Some(map) => {
                 line.reception.set_clock_rate(map.from_clock);
@@ -185,18 +200,52 @@ impl Paths {
         }
         leg.heard = true;
         self.stats.received += 1;
-        Some(Heard { call, first: !heard, key })
+        Some(Heard { call, first: !heard, keys, event, starts: false })
     }
 }
 
-/// The key of a telephone-event, once for each (RFC 4733 §2.5.1.2: one event, one timestamp).
-fn pressed(header: &Header, packet: &Packet, last: &mut Option<u32>) -> Option<u8> {
-    let event = *header.payload(packet.as_slice()).ok()?.first()?;
-    if *last == Some(header.timestamp) {
-        return None;
+/// The keys that a telephone-event shows to be finished, each once.
+fn pressed(
+    now: Instant,
+    header: &Header,
+    packet: &Packet,
+    clock: u32,
+    keys: &mut Option<(u32, Detector)>,
+) -> [Option<u8>; 2] {
+    let mut pressed = [None; 2];
+    let Some(event) = header.payload(packet.as_slice()).ok().and_then(Event::parse) else { return pressed };
+    let (known, detector) = keys.get_or_insert_with(|| (clock, Detector::new(clock)));
+    if *known != clock {
+        (*known, *detector) = (clock, Detector::new(clock));
     }
-    *last = Some(header.timestamp);
-    (event <= 15).then_some(event)
+    for (slot, finished) in pressed.iter_mut().zip(detector.on_packet(now, header, event)) {
+        *slot = is_key(finished.code).then_some(finished.code);
+    }
+    pressed
+}
+
+/// Whether an event is a key of a telephone: flash, tones and line events are not.
+pub(crate) fn is_key(code: u8) -> bool {
+    digit_of(code).is_some()
+}
+
+/// Makes of a received packet one of the sink's stream; the length of its payload, `None` when it cannot go on.
+fn rewrite(
+    sink: &mut Sink,
+    now: Instant,
+    source: Source,
+    packet: &mut Packet,
+    header: &mut Header,
+    map: &PayloadMap,
+) -> Option<usize> {
+    if map.payload == Payload::Dtmf {
+        sink.renumber_event(now, source, packet, header, map).ok()?;
+    } else {
+        sink.renumber(now, source, header, map);
+        convert(map, packet.as_mut_slice(), header);
+        header.write(packet.as_mut_slice());
+    }
+    Some(packet.len().saturating_sub(header.header_len()))
 }
 
 /// Changes the payload where the two ends name the same sound differently.

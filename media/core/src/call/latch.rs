@@ -100,6 +100,11 @@ impl Latch {
         self.learnt.or(self.announced)
     }
 
+    /// Where packets came from, once some did.
+    pub fn learnt(&self) -> Option<SocketAddr> {
+        self.learnt
+    }
+
     /// What the SDP says.
     pub fn announced(&self) -> Option<SocketAddr> {
         self.announced

@@ -11,7 +11,9 @@ use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap};
 use crate::call::sink::Sink;
 use crate::command::{Counters, LegKind};
 use crate::dtls::Dtls;
+use crate::dtmf::Detector;
 use crate::ice::{Credentials, IceAgent, IceState};
+use crate::rtcp::ntp::PeerClock;
 use crate::rtcp::reports::{LastSenderReport, RemoteView};
 use crate::rtp::ReceiverStats;
 use crate::sockets::SocketId;
@@ -48,6 +50,8 @@ pub struct Leg {
     pub lines: Vec<Option<Line>>,
     /// When its timer is set to.
     pub scheduled: Option<Instant>,
+    /// The end's wall clock, by its sender reports.
+    pub clock: PeerClock,
     /// When the next RTCP reports are due.
     pub next_report: Instant,
     /// Datagrams dropped: malformed, from strangers, not authentic.
@@ -129,8 +133,8 @@ pub struct Line {
     pub feedback: Vec<Feedback>,
     /// Who of several branches is heard.
     pub floor: Floor,
-    /// The timestamp of the last telephone-event told.
-    pub last_event: Option<u32>,
+    /// Tells the keys the end presses, and the clock it was made for.
+    pub keys: Option<(u32, Detector)>,
 }
 
 /// A UDP port of a legacy leg.
@@ -258,8 +262,20 @@ impl Line {
             payload_types: Vec::new(),
             feedback: Vec::new(),
             floor: Floor::default(),
-            last_event: None,
+            keys: None,
         }
+    }
+
+    /// Whether a packet from `source` to the RTP or RTCP port of a legacy leg is the end's. Who speaks RTCP must be the
+    /// host that speaks RTP or the one that the SDP names: a port that the end never uses is not a stranger's.
+    pub fn accepts(&mut self, now: Instant, rtcp: bool, source: SocketAddr) -> bool {
+        if !rtcp {
+            return self.rtp.as_mut().is_some_and(|port| port.latch.accept(now, source));
+        }
+        let speaker = self.rtp.as_ref().and_then(|port| port.latch.learnt());
+        let Some(port) = self.rtcp.as_mut() else { return false };
+        let known = port.latch.announced().map(|address| address.ip()) == Some(source.ip());
+        (known || speaker.is_none_or(|speaker| speaker.ip() == source.ip())) && port.latch.accept(now, source)
     }
 }
 

@@ -3,12 +3,13 @@
 //! Browsers and, worse, old phones stumble when any of the three jumps (hold, transfer, another branch of a fork). So a
 //! change of the source only changes two offsets here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::call::plan::PayloadMap;
+use crate::call::plan::{Payload, PayloadMap};
 use crate::dtmf::{EventRewriter, Unusable};
 use crate::packet::Packet;
 use crate::rtp::Header;
+use crate::rtp::clock::ClockMap;
 use crate::rtp::sequence::is_newer;
 
 /// Names a source of packets: the leg's slot, the line's place there, and the SSRC.
@@ -27,8 +28,14 @@ pub struct Sink {
     sequence_offset: u16,
     timestamp_offset: u32,
     last: Option<Last>,
+    /// What a sender report of the source told: the moment and the outgoing timestamp of one sample.
+    reference: Option<(Instant, u32)>,
     /// The events under way, and the payload type and clocks they were begun with.
     events: Option<((u8, u32, u32), EventRewriter)>,
+    /// The time line of events that is not that of their source's audio, and the two clocks.
+    event_clock: Option<((u32, u32), ClockMap)>,
+    /// Whether the source's stream has reached the end since it last began or was interrupted.
+    running: bool,
 }
 
 /// The newest packet sent.
@@ -40,10 +47,25 @@ struct Last {
     at: Instant,
 }
 
+/// Events of a source within this distance of its audio are on the audio's time line.
+const EVENT_NEAR: Duration = Duration::from_secs(2);
+
+/// A sender report that is this far from the packets is of a broken clock.
+const REFERENCE_NEAR: Duration = Duration::from_secs(2);
+
+/// After this long without a further one a sender report is forgotten: clocks drift.
+const REFERENCE_AGE: Duration = Duration::from_secs(60);
+
 /// How much of a timeline passes in `elapsed` (never more than an hour: then nobody remembers).
 fn ticks(from: Instant, to: Instant, clock: u32) -> u32 {
     let micros = to.saturating_duration_since(from).as_micros().min(3_600_000_000);
     (micros * u128::from(clock) / 1_000_000) as u32
+}
+
+/// Whether two timestamps are less than `distance` apart.
+fn near(a: u32, b: u32, clock: u32, distance: Duration) -> bool {
+    let apart = u128::from(a.wrapping_sub(b).cast_signed().unsigned_abs());
+    apart * 1000 < distance.as_millis() * u128::from(clock)
 }
 
 impl Sink {
@@ -59,7 +81,10 @@ impl Sink {
             sequence_offset: 0,
             timestamp_offset: 0,
             last: None,
+            reference: None,
             events: None,
+            event_clock: None,
+            running: false,
         }
     }
 
@@ -87,7 +112,8 @@ impl Sink {
         let (next, timestamp) = match self.last {
             None => (header.sequence_number & 0x7fff, header.timestamp),
             Some(last) => {
-                let elapsed = ticks(last.at, now, map.to_clock).max(1);
+                let clock = if map.payload == Payload::Dtmf { last.clock } else { map.to_clock };
+                let elapsed = ticks(last.at, now, clock).max(1);
                 (last.sequence_number.wrapping_add(1), last.timestamp.wrapping_add(elapsed))
             }
         };
@@ -95,6 +121,9 @@ impl Sink {
         self.timestamp_offset = timestamp.wrapping_sub(header.timestamp);
         // RFC 3551 §4.1: the marker is where a receiver may adapt its playout delay.
         header.marker = true;
+        self.reference = None;
+        self.event_clock = None;
+        self.running = false;
     }
 
     /// As [`Sink::renumber`], for a telephone-event (RFC 4733): its packets keep one timestamp, and its duration is
@@ -118,12 +147,7 @@ impl Sink {
         if self.events.as_ref().is_none_or(|(known, _)| *known != key) {
             self.events = Some((key, EventRewriter::new(map.to, map.from_clock, map.to_clock)));
         }
-        let timestamp = if map.from_clock == map.to_clock {
-            header.timestamp.wrapping_add(self.timestamp_offset)
-        } else {
-            // Another clock means another time line: the event begins where this one has come to by now.
-            self.timestamp_at(now).unwrap_or(header.timestamp)
-        };
+        let timestamp = self.event_timestamp(now, header.timestamp, map);
         if let Some((_, events)) = self.events.as_mut() {
             events.rewrite(packet, header, timestamp)?;
         }
@@ -132,6 +156,26 @@ impl Sink {
         header.write(packet.as_mut_slice());
         self.note(now, header, map.to_clock, true);
         Ok(())
+    }
+
+    /// Where the sink's time line has an event packet of `timestamp`. Most senders count events on the time line of
+    /// their audio, whatever clock the event's payload type has; others by that clock, from somewhere else.
+    fn event_timestamp(&mut self, now: Instant, timestamp: u32, map: &PayloadMap) -> u32 {
+        let on_audio = timestamp.wrapping_add(self.timestamp_offset);
+        let Some(last) = self.last.filter(|_| map.from_clock != map.to_clock) else { return on_audio };
+        let expected = last.timestamp.wrapping_add(ticks(last.at, now, last.clock));
+        if near(on_audio, expected, last.clock, EVENT_NEAR) {
+            return on_audio;
+        }
+        let clocks = (map.from_clock, last.clock);
+        if let Some((known, events)) = self.event_clock.as_mut().filter(|(known, _)| *known == clocks) {
+            let mapped = events.map(timestamp);
+            if near(mapped, expected, known.1, EVENT_NEAR) {
+                return mapped;
+            }
+        }
+        self.event_clock = Some((clocks, ClockMap::new(clocks.0, clocks.1, timestamp, expected)));
+        expected
     }
 
     /// Remembers the newest packet. An event's timestamp stands still, so the time line goes by what came before it.
@@ -162,7 +206,40 @@ impl Sink {
 
     /// The timestamp that belongs to `now`, for a sender report; `None` when nothing was sent yet.
     pub fn timestamp_at(&self, now: Instant) -> Option<u32> {
-        self.last.map(|last| last.timestamp.wrapping_add(ticks(last.at, now, last.clock)))
+        let last = self.last?;
+        let young = |at: &Instant| now.saturating_duration_since(*at) < REFERENCE_AGE;
+        let (at, timestamp) = self.reference.filter(|(at, _)| young(at)).unwrap_or((last.at, last.timestamp));
+        Some(timestamp.wrapping_add(ticks(at, now, last.clock)))
+    }
+
+    /// Takes from a sender report of `source` that what was captured at `at` (not after now) has `timestamp` there. It
+    /// keeps a peer's sound and picture together at the other end: packets alone tell when they arrived, not when
+    /// they were captured. What does not fit the packets is ignored.
+    pub fn set_reference(&mut self, source: Source, at: Instant, timestamp: u32) {
+        let Some(last) = self.last.filter(|_| self.source == Some(source)) else { return };
+        let timestamp = timestamp.wrapping_add(self.timestamp_offset);
+        // As the report may be older than the last packet, both are moved to the later of the two moments.
+        let reference = timestamp.wrapping_add(ticks(at, last.at, last.clock));
+        let packets = last.timestamp.wrapping_add(ticks(last.at, at, last.clock));
+        if near(reference, packets, last.clock, REFERENCE_NEAR) {
+            self.reference = Some((at, timestamp));
+        }
+    }
+
+    /// The clock of what is sent in Hz; 0 before the first packet.
+    pub fn clock(&self) -> u32 {
+        self.last.map_or(0, |last| last.clock)
+    }
+
+    /// Says that a packet was really sent; true for the first since the stream began, changed its source or was
+    /// interrupted: the end then has no picture to build on.
+    pub fn starts(&mut self) -> bool {
+        !std::mem::replace(&mut self.running, true)
+    }
+
+    /// Says that the end misses a part of the stream from here on: hold, new keys, another branch that is heard.
+    pub fn interrupt(&mut self) {
+        self.running = false;
     }
 
     /// When the newest packet was sent.
@@ -174,8 +251,6 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::plan::Payload;
-    use std::time::Duration;
 
     const MAP: PayloadMap =
         PayloadMap { from: 0, to: 8, from_clock: 8000, to_clock: 8000, payload: Payload::Media };

@@ -243,6 +243,11 @@ impl<S: Sockets> Engine<S> {
     fn apply_flow(&mut self, keys: [LegKey; 2], side: usize, line: &LinePlan) {
         let (from, to) = (&line.ends[side], &line.ends[1 - side]);
         let route = Route::new(keys[1 - side], to.index, &line.flows[side]);
+        if !route.open
+            && let Some(line) = self.paths.legs.get_mut(keys[1 - side]).and_then(|leg| leg.line_mut(to.index))
+        {
+            line.sink.interrupt();
+        }
         if let Some(line) = self.paths.legs.get_mut(keys[side]).and_then(|leg| leg.line_mut(from.index)) {
             line.routes.push(route);
         }

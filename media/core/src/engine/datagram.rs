@@ -10,10 +10,10 @@ use crate::dtls::DtlsEvent;
 use crate::forward::{Paths, Transmit};
 use crate::ice::IceEvent;
 use crate::packet::Packet;
-use crate::rtp;
 use crate::sockets::{SocketId, Sockets};
 use crate::srtp::{DtlsRole, SrtpContext};
 use crate::stun::{self, Route};
+use crate::{rtcp, rtp};
 
 /// Addresses one leg may hold on the shared port; the oldest goes first. Mobile browsers change theirs now and then.
 const MAX_ADMITTED: usize = 64;
@@ -122,25 +122,24 @@ impl<S: Sockets> Engine<S> {
         now: Instant,
         key: LegKey,
         index: usize,
-        rtcp: bool,
+        is_rtcp: bool,
         source: SocketAddr,
         packet: Packet,
     ) {
         let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else {
             return self.drop_packet(packet);
         };
-        let kind = match (rtcp, line.rtcp_mux) {
+        let kind = match (is_rtcp, line.rtcp_mux) {
             (true, _) | (false, true) => classify(packet.as_slice()),
             (false, false) => classify_separate(packet.as_slice()),
         };
-        let port = if rtcp { line.rtcp.as_mut() } else { line.rtp.as_mut() };
+        // Garbage must not teach an address, so the latch is asked last.
         let header = match kind {
-            Kind::Rtp if !rtcp => rtp::Header::parse(packet.as_slice()).ok(),
+            Kind::Rtp if !is_rtcp => rtp::Header::parse(packet.as_slice()).ok(),
             _ => None,
         };
-        // Garbage must not teach an address, so the latch is asked last.
-        let wanted = header.is_some() || kind == Kind::Rtcp;
-        if !wanted || !port.is_some_and(|port| port.latch.accept(now, source)) {
+        let wanted = header.is_some() || (kind == Kind::Rtcp && rtcp::parse_raw(packet.as_slice()).is_ok());
+        if !wanted || !line.accepts(now, is_rtcp, source) {
             return self.drop_at(key, packet);
         }
         match header {
@@ -158,6 +157,7 @@ impl<S: Sockets> Engine<S> {
         packet: Packet,
         header: &mut rtp::Header,
     ) {
+        let ssrc = header.ssrc;
         let Some(heard) = self.paths.rtp_received(now, key, line, packet, header) else { return };
         if let Some(call) = self.calls.get_mut(heard.call) {
             call.last_rtp = now;
@@ -165,8 +165,12 @@ impl<S: Sockets> Engine<S> {
         if heard.first {
             self.tell(key, EventKind::FirstPacket);
         }
-        if let Some(digit) = heard.key {
-            self.tell(key, EventKind::Dtmf(digit));
+        if heard.event {
+            heard.keys.into_iter().flatten().for_each(|digit| self.tell(key, EventKind::Dtmf(digit)));
+            self.schedule(now, key);
+        }
+        if heard.starts {
+            self.ask_for_picture(now, key, line, ssrc);
         }
     }
 
@@ -242,10 +246,9 @@ impl<S: Sockets> Engine<S> {
         loop {
             match event.take() {
                 Some(DtlsEvent::Connected((send, receive))) => {
-                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut())
-                    else {
-                        return;
-                    };
+                    let Some(leg) = self.paths.legs.get_mut(key) else { return };
+                    leg.lines.iter_mut().flatten().for_each(|line| line.sink.interrupt());
+                    let Some(secure) = leg.secure.as_mut() else { return };
                     secure.srtp = Some(SrtpContext::new(&send, &receive));
                     self.paths.stats.dtls_connected += 1;
                     self.tell(key, EventKind::DtlsConnected);

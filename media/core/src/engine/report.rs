@@ -1,12 +1,13 @@
 //! What is told about calls: ng's `query` and `statistics`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Call, Engine};
 use crate::call::leg::{Leg, Line, Port};
 use crate::call::plan::MediaKind;
 use crate::command::{
-    CallReport, Cause, Counters, LegKind, MediaReport, Query, Reply, StreamReport, TagReport, Value,
+    CallReport, Cause, Counters, LegKind, MediaReport, Quality, Query, RemoteQuality, Reply, StreamReport,
+    TagReport, Value,
 };
 use crate::sockets::Sockets;
 
@@ -83,6 +84,7 @@ impl<S: Sockets> Engine<S> {
                 last_packet,
                 flags: ["RTP", "RTCP", "rtcp-mux", "DTLS", "ICE"].map(str::to_owned).to_vec(),
                 stats: line.received,
+                quality: quality(line),
             }];
         }
         let stream = |port: &Port, kind: &str, stats: Counters| StreamReport {
@@ -101,6 +103,7 @@ impl<S: Sockets> Engine<S> {
             .map(str::to_owned)
             .collect(),
             stats,
+            quality: if kind == "RTP" { quality(line) } else { None },
         };
         let rtp = line.rtp.as_ref().map(|port| stream(port, "RTP", line.received));
         let rtcp = line.rtcp.as_ref().map(|port| stream(port, "RTCP", line.received_rtcp));
@@ -138,6 +141,24 @@ impl<S: Sockets> Engine<S> {
             ("totalstatistics".to_owned(), Value::Dictionary(total)),
         ]
     }
+}
+
+fn quality(line: &Line) -> Option<Quality> {
+    let ssrc = line.reception.ssrc()?;
+    let view = line.remote_view;
+    let clock = line.sink.clock();
+    let remote = view.filter(|_| clock > 0).map(|view| RemoteQuality {
+        jitter: Duration::from_secs_f64(f64::from(view.jitter) / f64::from(clock)),
+        lost: view.cumulative_lost,
+        fraction_lost: view.fraction_lost,
+    });
+    Some(Quality {
+        ssrc,
+        jitter: line.reception.jitter(),
+        lost: line.reception.lost(),
+        round_trip: view.and_then(|view| view.round_trip),
+        remote,
+    })
 }
 
 fn line_flags(leg: &Leg, line: &Line) -> Vec<String> {

@@ -7,23 +7,23 @@ use std::time::Instant;
 
 use super::Engine;
 use super::timer::REPORT_INTERVAL;
-use crate::call::leg::{Leg, LegKey};
-use crate::call::plan::Feedback;
+use crate::call::leg::{Leg, LegKey, Line};
+use crate::call::plan::{Feedback, MediaKind};
 use crate::forward::Transmit;
 use crate::packet::Packet;
-use crate::rtcp::feedback::{Origin, translate};
-use crate::rtcp::reports::{SenderInfo, begin_compound, remote_view, report_block};
-use crate::rtcp::{Malformed, RtcpPacket, parse};
+use crate::rtcp::feedback::{Origin, append_pli, translate};
+use crate::rtcp::reports::{RemoteView, SenderInfo, append_bye, begin_compound, remote_view, report_block};
+use crate::rtcp::{Malformed, ReportBlocks, RtcpPacket, SenderReport, parse};
 use crate::sockets::Sockets;
 
 impl<S: Sockets> Engine<S> {
     /// Takes an authentic compound packet; `line` is known where the port tells it.
     pub(super) fn rtcp_received(&mut self, now: Instant, key: LegKey, line: Option<usize>, packet: Packet) {
-        match self.read_reports(now, key, line, packet.as_slice()) {
+        match self.read_compound(now, key, line, packet.as_slice()) {
             Ok(asks) => {
                 self.paths.stats.rtcp_received += 1;
                 if asks {
-                    self.pass_feedback(now, key, &packet);
+                    self.pass_feedback(now, key, packet.as_slice());
                 }
                 self.paths.pool.put(packet);
             }
@@ -32,7 +32,7 @@ impl<S: Sockets> Engine<S> {
     }
 
     /// Notes what the reports of a leg say; true when it asks for a picture or a packet.
-    fn read_reports(
+    fn read_compound(
         &mut self,
         now: Instant,
         key: LegKey,
@@ -40,110 +40,181 @@ impl<S: Sockets> Engine<S> {
         datagram: &[u8],
     ) -> Result<bool, Malformed> {
         let packets = parse(datagram)?;
-        let arrival = self.ntp.at(now);
-        let Some(leg) = self.paths.legs.get_mut(key) else { return Ok(false) };
+        self.count_rtcp(key, line, datagram.len());
         let mut asks = false;
-        for (index, state) in leg.lines.iter_mut().enumerate() {
-            let Some(state) = state.as_mut().filter(|_| line.is_none_or(|line| line == index)) else {
-                continue;
-            };
-            state.received_rtcp.packets += 1;
-            state.received_rtcp.bytes += datagram.len() as u64;
-            for packet in packets.clone() {
-                let reports = match &packet {
-                    RtcpPacket::SenderReport(report) => {
-                        if state.reception.ssrc() == Some(report.ssrc) {
-                            state.sender_report.on_sender_report(now, report);
-                        }
-                        report.reports
-                    }
-                    RtcpPacket::ReceiverReport { reports, .. } => *reports,
-                    RtcpPacket::Pli(_) | RtcpPacket::Fir(_) | RtcpPacket::Nack(_) => {
-                        asks = true;
-                        continue;
-                    }
-                    _ => continue,
-                };
-                if let Some(view) = remote_view(arrival, &reports, state.sink.ssrc) {
-                    state.remote_view = Some(view);
+        for packet in packets {
+            match packet {
+                RtcpPacket::SenderReport(report) => {
+                    self.note_sender_report(now, key, line, &report);
+                    self.note_blocks(now, key, line, &report.reports);
                 }
+                RtcpPacket::ReceiverReport { reports, .. } => self.note_blocks(now, key, line, &reports),
+                RtcpPacket::Pli(_) | RtcpPacket::Fir(_) | RtcpPacket::Nack(_) => asks = true,
+                _ => {}
             }
         }
         Ok(asks)
     }
 
-    /// Passes PLI, FIR and NACK of the leg `key` on to those that send what it is about.
-    fn pass_feedback(&mut self, now: Instant, key: LegKey, packet: &Packet) {
-        let Some(leg) = self.paths.legs.get(key) else { return };
-        // Each stream that this leg is sent, and where it comes from.
-        let streams: Vec<(u32, LegKey, usize, Origin)> = leg
-            .lines()
-            .filter_map(|(_, line)| {
-                let (from, at, ssrc) = line.sink.source()?;
-                let sequence_offset = line.sink.original_sequence(0);
-                Some((line.sink.ssrc, from, at, Origin { ssrc, sequence_offset }))
-            })
-            .collect();
-        for (_, from, at, _) in &streams {
-            let understands = self.paths.legs.get(*from).and_then(|leg| leg.line(*at)).is_some_and(|line| {
-                line.feedback
-                    .iter()
-                    .any(|feedback| matches!(feedback, Feedback::Nack | Feedback::Pli | Feedback::Fir))
-            });
-            if !understands {
-                continue;
+    /// Counts a datagram at its line, on a shared transport at the first one.
+    fn count_rtcp(&mut self, key: LegKey, line: Option<usize>, len: usize) {
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        let index = line.or_else(|| leg.lines().next().map(|(index, _)| index));
+        if let Some(line) = index.and_then(|index| leg.line_mut(index)) {
+            line.received_rtcp.packets += 1;
+            line.received_rtcp.bytes += len as u64;
+        }
+    }
+
+    /// Keeps a sender report for LSR and DLSR, and tells the listeners of the stream when it was captured.
+    fn note_sender_report(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        wanted: Option<usize>,
+        report: &SenderReport<'_>,
+    ) {
+        let arrival = self.ntp.at(now);
+        let Some(Leg { lines, clock, .. }) = self.paths.legs.get_mut(key) else { return };
+        let Some((index, line)) = lines
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| wanted.is_none_or(|wanted| wanted == *index))
+            .filter_map(|(index, line)| Some((index, line.as_mut()?)))
+            .find(|(_, line)| line.reception.ssrc() == Some(report.ssrc))
+        else {
+            return;
+        };
+        line.sender_report.on_sender_report(now, report);
+        // A sender without a wall clock writes 0 (RFC 3550 §6.4.1).
+        if report.ntp.to_bits() == 0 {
+            return;
+        }
+        let Some(captured) = now.checked_sub(clock.age(report.ntp, arrival)) else { return };
+        let listeners = line.routes.len();
+        for at in 0..listeners {
+            let route = self.paths.legs.get(key).and_then(|leg| leg.line(index)?.routes.get(at));
+            let Some((to, line)) = route.map(|route| (route.leg, route.line)) else { return };
+            if let Some(line) = self.paths.legs.get_mut(to).and_then(|leg| leg.line_mut(line)) {
+                line.sink.set_reference((key, index, report.ssrc), captured, report.rtp_timestamp);
             }
+        }
+    }
+
+    /// Keeps what a leg says of the streams it is sent.
+    fn note_blocks(&mut self, now: Instant, key: LegKey, wanted: Option<usize>, reports: &ReportBlocks<'_>) {
+        let arrival = self.ntp.at(now);
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        for (index, line) in leg.lines.iter_mut().enumerate() {
+            let Some(line) = line.as_mut().filter(|_| wanted.is_none_or(|wanted| wanted == index)) else {
+                continue;
+            };
+            if let Some(view) = remote_view(arrival, reports, line.sink.ssrc) {
+                // A report that answers none of ours says nothing new of the round trip.
+                let known = line.remote_view.and_then(|known| known.round_trip);
+                line.remote_view = Some(RemoteView { round_trip: view.round_trip.or(known), ..view });
+            }
+        }
+    }
+
+    /// Passes PLI, FIR and NACK of the leg `key` on to those that send what it is about.
+    fn pass_feedback(&mut self, now: Instant, key: LegKey, datagram: &[u8]) {
+        let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
+        for index in 0..lines {
+            let Some(stream) = self.stream_to(key, index) else { continue };
             let mut out = self.paths.pool.take();
             // Reduced size (RFC 5506) is not agreed everywhere: a report goes first (RFC 4585 §3.1).
-            let begun = self.begin_report(now, *from, *at, &mut out);
+            let begun = self.begin_report(now, stream.leg, stream.line, &mut out);
             let carried = begun
-                && self.paths.legs.get(*from).and_then(|leg| leg.line(*at)).is_some_and(|line| {
-                    let origin = |ssrc: u32| {
-                        streams
-                            .iter()
-                            .find(|(sent, leg, line, _)| *sent == ssrc && leg == from && line == at)
-                            .map(|(.., origin)| *origin)
-                    };
-                    translate(packet.as_slice(), &mut out, line.sink.ssrc, origin)
-                        .is_ok_and(|it| it.messages > 0)
-                });
+                && translate(datagram, &mut out, stream.asker, |ssrc| {
+                    (ssrc == stream.sent_as).then_some(stream.origin)
+                })
+                .is_ok_and(|it| it.messages > 0);
             if carried {
-                self.send_rtcp(*from, *at, out);
+                self.send_rtcp(stream.leg, stream.line, out);
             } else {
                 self.paths.pool.put(out);
             }
         }
     }
 
-    /// Sends a report for every line of a leg.
+    /// The stream that line `index` of the leg `key` is sent, where its sender can be asked: a browser that agreed to it.
+    fn stream_to(&self, key: LegKey, index: usize) -> Option<Stream> {
+        let sink = &self.paths.legs.get(key)?.line(index)?.sink;
+        let (leg, line, ssrc) = sink.source()?;
+        let sender = self.paths.legs.get(leg).filter(|sender| sender.secure.is_some())?.line(line)?;
+        // The slot of a leg that is gone may have gone to another call, which has no way here.
+        let speaks_here = sender.routes.iter().any(|route| route.leg == key && route.line == index);
+        let understands = sender
+            .feedback
+            .iter()
+            .any(|feedback| matches!(feedback, Feedback::Nack | Feedback::Pli | Feedback::Fir));
+        (speaks_here && understands).then(|| Stream {
+            sent_as: sink.ssrc,
+            leg,
+            line,
+            asker: sender.sink.ssrc,
+            origin: Origin { ssrc, sequence_offset: sink.original_sequence(0) },
+        })
+    }
+
+    /// Asks the sender of `ssrc` on a line for a whole picture (RFC 4585 §6.3.1): somebody begins to see its stream here.
+    pub(super) fn ask_for_picture(&mut self, now: Instant, key: LegKey, index: usize, ssrc: u32) {
+        let Some(leg) = self.paths.legs.get(key).filter(|leg| leg.secure.is_some()) else { return };
+        let Some(line) = leg.line(index) else { return };
+        if line.kind != MediaKind::Video || !line.feedback.contains(&Feedback::Pli) {
+            return;
+        }
+        let asker = line.sink.ssrc;
+        let mut packet = self.paths.pool.take();
+        if self.begin_report(now, key, index, &mut packet) && append_pli(&mut packet, asker, ssrc).is_ok() {
+            self.send_rtcp(key, index, packet);
+        } else {
+            self.paths.pool.put(packet);
+        }
+    }
+
+    /// Sends a report for every line of a leg that has something to report on.
     pub(super) fn send_reports(&mut self, now: Instant, key: LegKey) {
         let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
-        for line in 0..lines {
+        for index in 0..lines {
+            let line = self.paths.legs.get(key).and_then(|leg| leg.line(index));
+            if !line.is_some_and(|line| line.sink.packets > 0 || line.reception.packets() > 0) {
+                continue;
+            }
             let mut packet = self.paths.pool.take();
-            if self.begin_report(now, key, line, &mut packet) {
-                self.send_rtcp(key, line, packet);
+            if self.begin_report(now, key, index, &mut packet) {
+                self.send_rtcp(key, index, packet);
             } else {
                 self.paths.pool.put(packet);
             }
         }
     }
 
-    /// Writes SR or RR, and SDES; false where there is nothing to report on yet.
-    fn begin_report(&mut self, now: Instant, key: LegKey, line: usize, packet: &mut Packet) -> bool {
-        let Some(Leg { lines, cname, .. }) = self.paths.legs.get_mut(key) else { return false };
-        let Some(line) = lines.get_mut(line).and_then(Option::as_mut) else { return false };
-        // RFC 3550 §6.4: who sent within two intervals makes a sender report.
-        let sends =
-            line.sink.last_sent().is_some_and(|at| now.saturating_duration_since(at) < 2 * REPORT_INTERVAL);
-        let sent = line.sink.timestamp_at(now).filter(|_| sends).map(|rtp_timestamp| SenderInfo {
-            rtp_timestamp,
-            packets: line.sink.packets,
-            octets: line.sink.octets,
-        });
-        let block = report_block(now, &mut line.reception, &line.sender_report);
-        if sent.is_none() && block.is_none() {
-            return false;
+    /// Says BYE to a browser for every stream it was sent (RFC 3550 §6.6). The sockets of a legacy leg close with it, before
+    /// anything could still leave; its user agent has got the BYE of SIP.
+    pub(super) fn send_byes(&mut self, now: Instant, key: LegKey) {
+        let Some(leg) = self.paths.legs.get(key).filter(|leg| leg.secure.is_some()) else { return };
+        for index in 0..leg.lines.len() {
+            let line = self.paths.legs.get(key).and_then(|leg| leg.line(index));
+            let Some(ssrc) = line.filter(|line| line.sink.packets > 0).map(|line| line.sink.ssrc) else {
+                continue;
+            };
+            let mut packet = self.paths.pool.take();
+            if self.begin_report(now, key, index, &mut packet) && append_bye(&mut packet, ssrc).is_ok() {
+                self.send_rtcp(key, index, packet);
+            } else {
+                self.paths.pool.put(packet);
+            }
         }
+    }
+
+    /// Writes SR or RR, and SDES.
+    fn begin_report(&mut self, now: Instant, key: LegKey, index: usize, packet: &mut Packet) -> bool {
+        let Some(Leg { lines, cname, .. }) = self.paths.legs.get_mut(key) else { return false };
+        let Some(line) = lines.get_mut(index).and_then(Option::as_mut) else { return false };
+        let sent = sender_info(now, line);
+        let block = report_block(now, &mut line.reception, &line.sender_report);
         begin_compound(packet, now, &self.ntp, line.sink.ssrc, sent, block.as_slice(), cname).is_ok()
     }
 
@@ -168,4 +239,25 @@ impl<S: Sockets> Engine<S> {
             None => self.paths.pool.put(packet),
         }
     }
+}
+
+/// A stream that a line is sent, and where it comes from.
+struct Stream {
+    /// Its SSRC here.
+    sent_as: u32,
+    /// Who sends it.
+    leg: LegKey,
+    line: usize,
+    /// Our SSRC there.
+    asker: u32,
+    /// Its names there.
+    origin: Origin,
+}
+
+/// RFC 3550 §6.4: who sent within two intervals makes a sender report.
+fn sender_info(now: Instant, line: &Line) -> Option<SenderInfo> {
+    let sent = line.sink.last_sent().filter(|_| line.sink.packets > 0)?;
+    let sends = now.saturating_duration_since(sent) < 2 * REPORT_INTERVAL;
+    let rtp_timestamp = line.sink.timestamp_at(now).filter(|_| sends)?;
+    Some(SenderInfo { rtp_timestamp, packets: line.sink.packets, octets: line.sink.octets })
 }

@@ -3,13 +3,21 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use super::{Engine, EventKind};
+use rand::{Rng, RngExt};
+
+use super::{Call, Engine, EventKind};
 use crate::call::leg::LegKey;
 use crate::dtls::DtlsEvent;
+use crate::forward::is_key;
 use crate::sockets::Sockets;
 
 /// Between two RTCP reports of a leg (RFC 3550 §6.2 asks for 5 s at least, less where bandwidth allows).
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The time to the next report: half to one and a half intervals, so that reports of many legs spread (RFC 3550 §6.3.1).
+pub(super) fn report_delay(rng: &mut impl Rng) -> Duration {
+    REPORT_INTERVAL / 2 + REPORT_INTERVAL.mul_f64(rng.random())
+}
 
 impl<S: Sockets> Engine<S> {
     /// Does what is due at `now`.
@@ -41,7 +49,7 @@ impl<S: Sockets> Engine<S> {
         let Some(leg) = self.paths.legs.get_mut(key) else { return };
         let report = leg.next_report <= now;
         if report {
-            leg.next_report = now + REPORT_INTERVAL;
+            leg.next_report = now + report_delay(&mut self.rng);
         }
         let mut failure = None;
         if let Some(secure) = leg.secure.as_mut() {
@@ -56,15 +64,28 @@ impl<S: Sockets> Engine<S> {
         if report {
             self.send_reports(now, key);
         }
+        self.tell_unended_keys(now, key);
         self.drive(now, key);
+    }
+
+    /// Keys whose ends were lost: silence is their end.
+    fn tell_unended_keys(&mut self, now: Instant, key: LegKey) {
+        let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
+        for line in 0..lines {
+            let line = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(line));
+            let detector = line.and_then(|line| line.keys.as_mut());
+            let finished = detector.and_then(|(_, detector)| detector.handle_timeout(now));
+            if let Some(finished) = finished.filter(|finished| is_key(finished.code)) {
+                self.tell(key, EventKind::Dtmf(finished.code));
+            }
+        }
     }
 
     /// Ends the call of a leg when no RTP came for too long; the longer limit counts while nothing is to flow.
     fn end_if_silent(&mut self, now: Instant, key: LegKey) -> bool {
         let Some(call_key) = self.paths.legs.get(key).map(|leg| leg.call) else { return false };
         let Some(call) = self.calls.get(call_key) else { return false };
-        let limit = if call.flowing { self.settings.media_timeout } else { self.settings.silent_timeout };
-        if now.saturating_duration_since(call.last_rtp) < limit {
+        if now.saturating_duration_since(call.last_rtp) < self.silence_limit(call) {
             return false;
         }
         self.paths.stats.calls_timed_out += 1;
@@ -73,10 +94,19 @@ impl<S: Sockets> Engine<S> {
         true
     }
 
+    fn silence_limit(&self, call: &Call) -> Duration {
+        if call.flowing { self.settings.media_timeout } else { self.settings.silent_timeout }
+    }
+
     /// Sets the timer of a leg to the first thing that is due.
     pub(super) fn schedule(&mut self, now: Instant, key: LegKey) {
+        let Some(leg) = self.paths.legs.get(key) else { return };
+        let keys = leg.lines().filter_map(|(_, line)| line.keys.as_ref()?.1.poll_timeout());
+        let mut at = keys.fold(leg.next_report, Instant::min);
+        if let Some(call) = self.calls.get(leg.call) {
+            at = call.last_rtp.checked_add(self.silence_limit(call)).map_or(at, |end| at.min(end));
+        }
         let Some(leg) = self.paths.legs.get_mut(key) else { return };
-        let mut at = leg.next_report;
         if let Some(secure) = leg.secure.as_mut() {
             let ice = secure.ice.poll_timeout();
             // A client that has no address yet waits for ICE, not for the clock.

@@ -12,6 +12,7 @@ use crate::call::plan::{LegId, LegRequest, LocalLeg, LocalMedia, LocalSecure, Me
 use crate::call::sink::Sink;
 use crate::command::{AddressFamily, Cause, Failure, LegKind};
 use crate::ice::{Credentials, IceAgent, IceState};
+use crate::rtcp::ntp::PeerClock;
 use crate::sdp::{Candidate, CandidateKind, Fingerprint};
 use crate::sockets::{OpenError, SocketUse, Sockets};
 
@@ -76,7 +77,8 @@ impl<S: Sockets> Provider<'_, S> {
             secure,
             lines: Vec::new(),
             scheduled: None,
-            next_report: self.now + super::timer::REPORT_INTERVAL,
+            clock: PeerClock::default(),
+            next_report: self.now + super::timer::report_delay(&mut engine.rng),
             dropped: 0,
             heard: false,
         };
@@ -270,6 +272,7 @@ impl<S: Sockets> Engine<S> {
 
     /// Frees all that a leg holds, and its routes at other legs.
     pub(super) fn remove_leg(&mut self, now: Instant, key: LegKey) {
+        self.send_byes(now, key);
         let Some(leg) = self.paths.legs.try_remove(key) else { return };
         for line in leg.lines.into_iter().flatten() {
             for port in [line.rtp.as_ref(), line.rtcp.as_ref()].into_iter().flatten() {

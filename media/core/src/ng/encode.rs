@@ -2,7 +2,7 @@
 
 use super::Encoding;
 use super::bencode::write_text;
-use crate::command::{CallReport, Counters, MediaReport, Reply, StreamReport, TagReport, Value};
+use crate::command::{CallReport, Counters, MediaReport, Quality, Reply, StreamReport, TagReport, Value};
 
 /// Writes a reply after its cookie.
 pub fn encode(cookie: &[u8], reply: &Reply, encoding: Encoding) -> Vec<u8> {
@@ -109,7 +109,25 @@ fn stream(report: &StreamReport) -> Value {
     entries.push(entry("flags", texts(&report.flags)));
     entries.push(entry("last packet", integer(report.last_packet)));
     entries.push(entry("local port", integer(u64::from(report.local_port))));
+    entries.extend(report.quality.as_ref().map(|it| entry("quality", quality(it))));
     entries.push(entry("stats", counters(&report.stats)));
+    Value::Dictionary(entries)
+}
+
+/// In rtpengine's units: jitter in milliseconds, round-trip time in microseconds.
+fn quality(quality: &Quality) -> Value {
+    let millis = |time: std::time::Duration| integer(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let micros = |time: std::time::Duration| integer(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    let mut entries = vec![
+        entry("SSRC", integer(u64::from(quality.ssrc))),
+        entry("jitter", millis(quality.jitter)),
+        entry("packets lost", integer(quality.lost)),
+    ];
+    if let Some(remote) = &quality.remote {
+        entries.push(entry("remote jitter", millis(remote.jitter)));
+        entries.push(entry("remote packets lost", Value::Integer(i64::from(remote.lost))));
+    }
+    entries.extend(quality.round_trip.map(|time| entry("round-trip time", micros(time))));
     Value::Dictionary(entries)
 }
 

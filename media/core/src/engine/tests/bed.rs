@@ -157,6 +157,8 @@ pub(super) struct Bed {
     pub(super) weather: Weather,
     /// What the ends say they understand.
     pub(super) feedback: Vec<Feedback>,
+    /// What the line carries.
+    pub(super) media: MediaKind,
     pub(super) call: usize,
     pub(super) rng: StdRng,
     dtls_config: DtlsConfig,
@@ -211,6 +213,7 @@ impl Bed {
             events: Vec::new(),
             weather: Weather::default(),
             feedback: Vec::new(),
+            media: MediaKind::Audio,
             call,
             rng,
             dtls_config,
@@ -246,7 +249,7 @@ impl Bed {
         let mut provider = Provider { engine: &mut self.engine, call: self.call, now: self.now };
         let id = LegId(side as u32);
         let local = provider.leg(id, &request).expect("a leg");
-        let media = provider.media(id, 0, MediaKind::Audio).expect("a line");
+        let media = provider.media(id, 0, self.media).expect("a line");
         let key =
             self.engine.calls[self.call].legs.iter().find(|(leg, _)| *leg == id).expect("it is there").1;
         let phone = &mut self.phones[side];
@@ -321,10 +324,12 @@ impl Bed {
                 strict_source: true,
             }
         });
-        MediaPlan { legs, lines: vec![LinePlan { kind: MediaKind::Audio, ends, flows }], answered: true }
+        MediaPlan { legs, lines: vec![LinePlan { kind: self.media, ends, flows }], answered: true }
     }
 
     pub(super) fn apply(&mut self, flows: [FlowPlan; 2], signalled_by_b: bool) {
+        // As a command does: with it the silence begins anew.
+        self.engine.calls[self.call].last_rtp = self.now;
         let plan = self.plan(flows);
         self.engine.apply(self.now, self.call, &plan, usize::from(signalled_by_b));
         self.drain();
@@ -516,11 +521,17 @@ impl Bed {
         self.launch(from, to, packet.as_slice().to_vec());
     }
 
+    /// From where a browser's media comes; a legacy phone's RTCP port is the next one, here and there.
     pub(super) fn send_rtcp(&mut self, side: usize, mut packet: Packet) {
         let phone = &mut self.phones[side];
-        phone.srtp.as_mut().expect("a browser").protect_rtcp(&mut packet).expect("protected");
-        let to = SocketAddr::new(RELAY.parse().expect("an address"), phone.relay_port);
-        let from = phone.address;
+        let mut to = SocketAddr::new(RELAY.parse().expect("an address"), phone.relay_port);
+        let mut from = phone.address;
+        if let Some(srtp) = phone.srtp.as_mut() {
+            srtp.protect_rtcp(&mut packet).expect("protected");
+        } else {
+            to.set_port(to.port() + 1);
+            from.set_port(from.port() + 1);
+        }
         self.launch(from, to, packet.as_slice().to_vec());
     }
 

@@ -1,7 +1,9 @@
 //! The engine between two phones, in virtual time.
 
 mod bed;
+mod dtmf;
 mod forks;
+mod rtcp;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +18,6 @@ use crate::engine::transports::Provider;
 use crate::engine::{EventKind, Settings};
 use crate::ice::{Credentials, IceAgent, IceState};
 use crate::packet::Packet;
-use crate::rtcp::feedback::append_pli;
 use crate::rtp::Header;
 
 const PAIRS: [(LegKind, LegKind); 4] =
@@ -385,53 +386,6 @@ fn samples(bed: &mut Bed) -> Vec<Vec<u8>> {
     let mut samples = vec![rtp.as_slice().to_vec(), stun, rtcp.to_vec()];
     samples.append(&mut hello);
     samples
-}
-
-#[test]
-fn each_end_gets_reports_of_its_own() {
-    let mut bed = connected(Browser, Legacy);
-    for _ in 0..6 {
-        bed.talk(50);
-    }
-    for phone in &bed.phones {
-        assert_eq!(phone.heard_rtcp.len(), 1, "one report in six seconds");
-        let report = phone.heard_rtcp[0].as_slice();
-        let first = crate::rtcp::parse(report).expect("RTCP").next().expect("a packet");
-        let crate::rtcp::RtcpPacket::SenderReport(report) = first else { panic!("{first:?}") };
-        assert_eq!(report.ssrc, phone.heard[0].header.ssrc);
-        assert_eq!(u64::from(report.octet_count), 160 * u64::from(report.packet_count));
-        let block = report.reports.iter().next().expect("a block");
-        assert_eq!((block.ssrc, block.cumulative_lost), (phone.ssrc, 0));
-    }
-}
-
-#[test]
-fn a_picture_is_asked_for_at_its_source_and_never_at_a_plain_phone() {
-    for (a, feedback, passes) in
-        [(Browser, vec![Feedback::Pli], true), (Browser, vec![], false), (Legacy, vec![], false)]
-    {
-        let mut bed = Bed::new(a, Browser, 12);
-        bed.feedback = feedback;
-        bed.connect();
-        bed.settle(Duration::from_secs(5));
-        bed.talk(2);
-        let mut packet = Packet::new();
-        let asked = bed.phones[1].heard[0].header.ssrc;
-        append_pli(&mut packet, bed.phones[1].ssrc, asked).expect("it fits");
-        bed.send_rtcp(1, packet);
-        bed.run(Duration::from_millis(100));
-        let asked_for: Vec<u32> = bed.phones[0]
-            .heard_rtcp
-            .iter()
-            .flat_map(|datagram| crate::rtcp::parse(datagram).expect("RTCP"))
-            .filter_map(|packet| match packet {
-                crate::rtcp::RtcpPacket::Pli(message) => Some(message.media_ssrc),
-                _ => None,
-            })
-            .collect();
-        let expected = if passes { vec![bed.phones[0].ssrc] } else { vec![] };
-        assert_eq!(asked_for, expected);
-    }
 }
 
 /// RFC 8843 §9.2: audio and video on one transport, told apart by announced SSRC, then by payload type, then by what was
