@@ -48,7 +48,7 @@ struct Last {
 }
 
 /// Events of a source within this distance of its audio are on the audio's time line.
-const EVENT_NEAR: Duration = Duration::from_secs(2);
+const EVENT_NEAR: Duration = Duration::from_millis(500);
 
 /// A sender report that is this far from the packets is of a broken clock.
 const REFERENCE_NEAR: Duration = Duration::from_secs(2);
