@@ -200,9 +200,9 @@ impl Baresip {
         let mut first = None;
         let rising = wait::until_now("RTP at baresip", PATIENCE, || {
             let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-            let counts =
+            let mut counts =
                 events.iter().skip(mark).filter_map(|event| event["rtcp_stats"]["rx"]["sent"].as_u64());
-            let last = counts.last()?;
+            let last = counts.next_back()?;
             let first = *first.get_or_insert(last);
             (last >= first + 50).then_some(())
         });

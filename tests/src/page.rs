@@ -239,7 +239,11 @@ impl Page {
     pub async fn look(&self, width: u32, height: u32, scheme: &str) -> Result<()> {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.tab.command("Emulation.setDeviceMetricsOverride", size).await?;
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        // Without motion there is no half-way between two looks in a picture.
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ]);
         self.tab.command("Emulation.setEmulatedMedia", json!({ "features": features })).await.map(drop)
     }
 

@@ -296,7 +296,8 @@ impl Dialog {
             remote: response.header("To").into(),
             target: response.address("Contact").into(),
             routes,
-            cseq: invite.cseq().0,
+            // A challenge may have come between, and the INVITE that was answered is a later one.
+            cseq: response.cseq().0,
         }
     }
 

@@ -77,9 +77,14 @@ async fn pictures_are_taken() -> Result<()> {
     pictures(&signed_out, "signed-out").await?;
     signed_out.tab.close().await?;
     pictures(&scene.page, "registered").await?;
+    // So that the list of calls has something to show.
+    scene.page_calls_phone().await?;
+    let mark = scene.phone.mark();
+    scene.page.click("hangup").await?;
+    scene.phone.event_after(mark, "CALL_CLOSED").await?;
     scene.phone_calls_page().await?;
     scene.both_hear().await?;
-    scene.page.shown("quality").await?;
+    scene.page.until("the quality of the call", "find('quality')?.dataset.grade").await?;
     pictures(&scene.page, "call").await
 }
 
