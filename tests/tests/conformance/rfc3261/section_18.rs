@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use e2e::phone::set;
 use e2e::sip::Message;
 use e2e::subject::Subject;
@@ -24,9 +24,10 @@ async fn the_source_is_noted_and_answered() -> Result<()> {
     Ok(())
 }
 
-/// §18.2.2: without rport the response goes to the source address, at the port of sent-by.
+/// §18.2.2: without rport the response goes to the source address, at the port of sent-by; or at the source port, as a
+/// server behind which there are NATs chooses (Kamailio's `force_rport`). It goes nowhere else.
 #[tokio::test]
-async fn without_rport_the_port_of_sent_by_is_answered() -> Result<()> {
+async fn without_rport_the_source_address_is_answered() -> Result<()> {
     let subject = Subject::start().await?;
     let mut phone = subject.phone("alice").await?;
     let elsewhere = UdpSocket::bind((phone.local().ip(), 0)).await?;
@@ -34,10 +35,11 @@ async fn without_rport_the_port_of_sent_by_is_answered() -> Result<()> {
     set(&mut request, "Via", format!("SIP/2.0/UDP {};branch=z9hG4bKport1", elsewhere.local_addr()?));
     phone.send(&request).await?;
     let mut buffer = [0; 4096];
-    let (length, _) = tokio::time::timeout(Duration::from_secs(5), elsewhere.recv_from(&mut buffer))
-        .await
-        .context("nothing came to the port of sent-by")??;
-    assert_eq!(Message::parse(&buffer[..length])?.status(), Some(200));
+    let response = tokio::select! {
+        received = elsewhere.recv_from(&mut buffer) => Message::parse(&buffer[..received?.0])?,
+        received = phone.receive("the answer at the source port", |m| m.status().is_some()) => received?,
+    };
+    assert_eq!(response.status(), Some(200), "{response}");
     Ok(())
 }
 
