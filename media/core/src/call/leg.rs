@@ -113,6 +113,8 @@ pub struct Line {
     pub reception: ReceiverStats,
     /// The end's last sender report.
     pub sender_report: LastSenderReport,
+    /// When the end was last asked for a picture on account of a start.
+    pub asked_for_picture: Option<Instant>,
     /// What the end says of what it is sent.
     pub remote_view: Option<RemoteView>,
     /// RTP received.
@@ -252,6 +254,7 @@ impl Line {
             rtcp_mux: false,
             reception: ReceiverStats::new(0),
             sender_report: LastSenderReport::default(),
+            asked_for_picture: None,
             remote_view: None,
             received: Counters::default(),
             received_rtcp: Counters::default(),

@@ -3,7 +3,7 @@
 //! Reports never pass from one leg to another: what is true of the one path is false of the other. Pictures asked for
 //! and packets asked for again do, translated to what the other leg calls the stream.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::timer::REPORT_INTERVAL;
@@ -15,6 +15,9 @@ use crate::rtcp::feedback::{Origin, append_pli, translate};
 use crate::rtcp::reports::{RemoteView, SenderInfo, append_bye, begin_compound, remote_view, report_block};
 use crate::rtcp::{Malformed, ReportBlocks, RtcpPacket, SenderReport, parse};
 use crate::sockets::Sockets;
+
+/// Between two requests for a picture that starts of streams cause. Who still lacks one asks by itself.
+const PICTURE_INTERVAL: Duration = Duration::from_millis(250);
 
 impl<S: Sockets> Engine<S> {
     /// Takes an authentic compound packet; `line` is known where the port tells it.
@@ -160,11 +163,16 @@ impl<S: Sockets> Engine<S> {
 
     /// Asks the sender of `ssrc` on a line for a whole picture (RFC 4585 §6.3.1): somebody begins to see its stream here.
     pub(super) fn ask_for_picture(&mut self, now: Instant, key: LegKey, index: usize, ssrc: u32) {
-        let Some(leg) = self.paths.legs.get(key).filter(|leg| leg.secure.is_some()) else { return };
-        let Some(line) = leg.line(index) else { return };
+        let leg = self.paths.legs.get_mut(key).filter(|leg| leg.secure.is_some());
+        let Some(line) = leg.and_then(|leg| leg.line_mut(index)) else { return };
         if line.kind != MediaKind::Video || !line.feedback.contains(&Feedback::Pli) {
             return;
         }
+        // A sender that changes its SSRC with every packet starts with every packet.
+        if line.asked_for_picture.is_some_and(|at| now.saturating_duration_since(at) < PICTURE_INTERVAL) {
+            return;
+        }
+        line.asked_for_picture = Some(now);
         let asker = line.sink.ssrc;
         let mut packet = self.paths.pool.take();
         if self.begin_report(now, key, index, &mut packet) && append_pli(&mut packet, asker, ssrc).is_ok() {

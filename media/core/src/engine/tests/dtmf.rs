@@ -39,9 +39,12 @@ fn press(bed: &mut Bed, format: (u8, u32), key: u8, start: u32, millis: u64, los
     bed.talk(2);
 }
 
+/// An event packet.
+type Sent = (Header, dtmf::Event);
+
 /// The keys that phone 1 heard with payload type and clock `format`, and the packets.
-fn heard(bed: &Bed, format: (u8, u32)) -> (Vec<(u8, Duration)>, Vec<(Header, dtmf::Event)>) {
-    let packets: Vec<(Header, dtmf::Event)> = bed.phones[1]
+fn heard(bed: &Bed, format: (u8, u32)) -> (Vec<(u8, Duration)>, Vec<Sent>) {
+    let packets: Vec<Sent> = bed.phones[1]
         .heard
         .iter()
         .filter(|heard| heard.header.payload_type == format.0)

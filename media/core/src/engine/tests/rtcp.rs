@@ -278,6 +278,22 @@ fn a_picture_is_asked_for_whenever_a_stream_starts() {
 }
 
 #[test]
+fn a_sender_that_always_starts_is_not_always_asked() {
+    let mut bed = Bed::new(Browser, Browser, 16);
+    bed.media = MediaKind::Video;
+    bed.feedback = vec![Feedback::Pli];
+    bed.connect();
+    bed.settle(Duration::from_secs(5));
+    for _ in 0..50 {
+        bed.phones[0].ssrc ^= 1;
+        bed.say(0, 0, b"picture");
+        bed.run(Duration::from_millis(20));
+    }
+    assert!((1..=5).contains(&asked_for(&bed, 0).len()), "in one second");
+    assert_eq!(bed.phones[1].heard.len(), 50);
+}
+
+#[test]
 fn a_picture_that_was_sent_before_the_keys_is_asked_for_again() {
     let mut bed = Bed::new(Browser, Browser, 15);
     bed.media = MediaKind::Video;
