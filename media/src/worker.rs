@@ -97,6 +97,10 @@ fn run<B: Backend>(mut engine: Engine<B>, inbox: &Receiver<Job>, stop: &AtomicBo
         }
     }
     engine.end_all(Instant::now());
+    // The last that browsers hear: BYE.
+    drain(&mut engine);
+    let (sockets, pool) = engine.io();
+    sockets.flush(pool);
     if lost_events > 0 {
         tracing::debug!(lost_events, "events nobody took");
     }

@@ -134,11 +134,9 @@ impl Backend for BatchBackend {
             match entry.kind {
                 SocketUse::Shared => {
                     let fd = entry.socket.as_raw_fd();
-                    let more = receive_many(fd, id, pool, &mut self.spare, &mut self.received);
-                    if more {
-                        // A full batch: there is probably more, so this socket is read again before the next.
-                        self.pending.start -= 1;
-                    }
+                    // Level-triggered: what is left shows up in the next round, after commands and timers had their
+                    // turn, so that a flood of one port stops nothing else.
+                    receive_many(fd, id, pool, &mut self.spare, &mut self.received);
                 }
                 SocketUse::Leg => {
                     // Level-triggered: a second datagram of the same leg shows up in the next round.
@@ -206,14 +204,14 @@ fn receive_one(socket: &UdpSocket, pool: &mut Pool) -> Option<(SocketAddr, Packe
     }
 }
 
-/// Reads up to [`BATCH`] datagrams, last first into `received`; true when the batch was full.
+/// Reads up to [`BATCH`] datagrams, last first into `received`.
 fn receive_many(
     fd: i32,
     id: SocketId,
     pool: &mut Pool,
     packets: &mut Vec<Packet>,
     received: &mut Vec<(SocketId, SocketAddr, Packet)>,
-) -> bool {
+) {
     while packets.len() < BATCH {
         packets.push(pool.take());
     }
@@ -246,7 +244,6 @@ fn receive_many(
             None => pool.put(packet),
         }
     }
-    count == BATCH
 }
 
 /// Sends all of `outgoing` over one socket; returns how many the kernel refused.
