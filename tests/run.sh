@@ -58,6 +58,7 @@ check "setup" 900 tests/setup.sh
 
 test_names() { for file in tests/tests/"$1"*.rs; do [ ! -e "$file" ] || basename "$file" .rs | sed 's/^/--test=/'; done; }
 mapfile -t conformance < <(test_names conformance)
+mapfile -t fuzz < <(test_names fuzz)
 mapfile -t interop < <(test_names interop)
 quick=(cargo test --locked --no-fail-fast --quiet)
 
@@ -68,10 +69,11 @@ check "doc" 900 env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --
 suite "layering" 900 "${quick[@]}" --package e2e --test layering
 suite "web" 300 npm --prefix web-demo run --silent check
 suite "unit" 1200 "${quick[@]}" --workspace --exclude e2e
-suite "simulated" 600 "${quick[@]}" --package e2e --lib --test sim --test fuzz_smoke
+suite "simulated" 600 "${quick[@]}" --package e2e --lib --test sim "${fuzz[@]}"
 suite "conformance" 600 "${quick[@]}" --package e2e "${conformance[@]}"
+check "load" 1500 make bench
 # One after the other: every case has a browser, and two cores give only one its real time.
-suite "interop" 1500 "${quick[@]}" --package e2e "${interop[@]}" -- --test-threads=1
+suite "interop" 1500 cargo test --locked --no-fail-fast --package e2e "${interop[@]}" -- --test-threads=1
 
 echo
 finish

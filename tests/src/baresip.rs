@@ -22,7 +22,7 @@ use crate::tone::{self, Heard};
 use crate::wait::{self, PATIENCE};
 
 /// The account a phone signs in with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// User part of the address of record.
     pub user: String,

@@ -28,6 +28,7 @@ pub const DOMAIN: &str = "causeway.test";
 pub struct Gateway {
     process: Process,
     folder: TempDir,
+    arguments: &'static [&'static str],
     /// The address by which peers reach it.
     pub address: IpAddr,
     /// Port of SIP over UDP and TCP.
@@ -50,20 +51,31 @@ impl Gateway {
 
     /// The same with more lines of configuration (whole sections that [`configuration`] does not have).
     pub async fn start_with(more: &str) -> Result<Self> {
+        Self::launch(&format!("[sip]\ndomain = \"{DOMAIN}\"\n"), more, &[]).await
+    }
+
+    /// Starts it as `make run` does, but for the ports and the data directory: two demo accounts, and the domain that a
+    /// host without a name has, its address.
+    pub async fn start_demo() -> Result<Self> {
+        Self::launch("[sip]\n", "", &["--demo"]).await
+    }
+
+    async fn launch(sip_section: &str, more: &str, arguments: &'static [&'static str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let [sip, tls, https, websocket, ng] = free_ports()?;
         let first = media_ports()?;
         let text = format!(
             "[general]\ndata_directory = \"{data}\"\n\
-             [sip]\ndomain = \"{DOMAIN}\"\nudp = \"*:{sip}\"\ntcp = \"*:{sip}\"\ntls = \"*:{tls}\"\n\
+             {sip_section}udp = \"*:{sip}\"\ntcp = \"*:{sip}\"\ntls = \"*:{tls}\"\n\
              [https]\nlisten = \"*:{https}\"\nwebsocket = \"*:{websocket}\"\n\
              [media]\nfirst_port = {first}\nlast_port = {last}\nng = \"127.0.0.1:{ng}\"\n{more}\n",
             data = folder.path().join("data").display(),
             last = first + MEDIA_PORTS - 1,
         );
         fs::write(folder.path().join("causeway.toml"), text)?;
-        let process = run(&folder)?;
-        let mut gateway = Self { process, folder, address: host_address(), sip, tls, https, websocket, ng };
+        let process = run(&folder, arguments)?;
+        let mut gateway =
+            Self { process, folder, arguments, address: host_address(), sip, tls, https, websocket, ng };
         gateway.ready().await?;
         Ok(gateway)
     }
@@ -129,7 +141,7 @@ impl Gateway {
 
     /// Starts it again with the same data and ports.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.process = run(&self.folder)?;
+        self.process = run(&self.folder, self.arguments)?;
         self.ready().await
     }
 
@@ -191,10 +203,11 @@ impl Gateway {
     }
 }
 
-fn run(folder: &TempDir) -> Result<Process> {
+fn run(folder: &TempDir, more: &[&str]) -> Result<Process> {
     let config = folder.path().join("causeway.toml");
     let config = config.to_str().context("the path of the configuration is no text")?;
-    Process::start(&binary()?, &["run", "--config", config], &[("RUST_BACKTRACE", "1")], folder.path())
+    let arguments = [&["run", "--config", config], more].concat();
+    Process::start(&binary()?, &arguments, &[("RUST_BACKTRACE", "1")], folder.path())
 }
 
 /// The gateway's binary, built with the profile of this test; a build that is up to date takes a moment.

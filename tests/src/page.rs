@@ -24,8 +24,13 @@ pub struct Page {
 impl Page {
     /// Opens the gateway's page and waits for its sign-in form.
     pub async fn open(browser: &Chromium, gateway: &Gateway) -> Result<Self> {
+        Self::open_at(browser, &gateway.page_url()).await
+    }
+
+    /// The same, by an address that somebody read.
+    pub async fn open_at(browser: &Chromium, url: &str) -> Result<Self> {
         let page = Self::in_tab(browser.tab().await?).await?;
-        page.tab.navigate(&gateway.page_url()).await?;
+        page.tab.navigate(url).await?;
         page.shown("sign-in-user").await?;
         Ok(page)
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::baresip::expect_digits;
+use e2e::baresip::{Baresip, expect_digits};
 use e2e::gateway::DOMAIN;
 use e2e::phone::{Audio, Dialog, Phone};
 use e2e::scene::{BROWSER_TONE, PHONE_TONE, Scene};
@@ -244,6 +244,26 @@ async fn early_media_is_heard() -> Result<()> {
     let packets = audio.speak(&offer, PHONE_TONE, Duration::from_secs(3)).await?;
     let heard = e2e::phone::hear_ulaw(&packets[packets.len() / 2..]);
     assert!(heard.is(BROWSER_TONE), "{heard:?} in {} packets", packets.len());
+    Ok(())
+}
+
+/// The same over TCP and over TLS.
+#[tokio::test]
+async fn phones_speak_tcp_and_tls_too() -> Result<()> {
+    let scene = Scene::set().await?;
+    for (transport, port, user) in [("tcp", scene.gateway.sip, "tess"), ("tls", scene.gateway.tls, "tilda")] {
+        let account = scene.gateway.account(user, "over-a-stream-5")?;
+        let proxy = (scene.gateway.address, port).into();
+        let mut phone =
+            Baresip::registered(&account, proxy, transport, PHONE_TONE).await.context(transport)?;
+        scene.page.dial(user, false).await?;
+        phone.event("CALL_INCOMING").await?;
+        phone.accept().await?;
+        scene.page.call(&["connected"]).await?;
+        tokio::try_join!(phone.hears(BROWSER_TONE), scene.page.hears(PHONE_TONE)).context(transport)?;
+        phone.hang_up().await?;
+        scene.page.call_over(None).await?;
+    }
     Ok(())
 }
 
