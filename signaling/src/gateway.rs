@@ -69,6 +69,7 @@ impl Gateway {
         let media = MediaLink::start(&config.media, config.advertised)?;
         let count = threads(config.workers);
         let (workers, inboxes) = Workers::new(count, config.limits.worker_queue);
+        media.watch(Arc::clone(&workers));
         let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
         let client = certificates.client_config()?;
         let transport =

@@ -5,15 +5,17 @@ mod in_process;
 mod ng_client;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use media::{EventKind, Relay, RelayConfig};
 use signaling_core::outside::MediaControl;
 
 use self::in_process::InProcess;
 use self::ng_client::NgClient;
 use crate::config::{self, Media};
+use crate::worker::Workers;
 
 /// The relay in use; clones share it.
 #[derive(Clone, Debug)]
@@ -45,9 +47,18 @@ impl MediaLink {
                     ..RelayConfig::default()
                 })
                 .context("media relay (settings media.first_port, media.last_port, media.ng)")?;
-                tokio::spawn(log_events(relay.clone()));
                 Ok(Self::InProcess(InProcess::new(relay, advertised)))
             }
+        }
+    }
+
+    /// Logs what happens to media, and tells the workers of calls that the relay has given up. Must be called within a runtime,
+    /// once. A relay elsewhere reports nothing over ng: its calls end by their session timers.
+    pub fn watch(&self, workers: Arc<Workers>) {
+        if let Self::InProcess(link) = self
+            && let Some(events) = link.events()
+        {
+            tokio::spawn(follow(events, workers));
         }
     }
 
@@ -69,10 +80,7 @@ impl MediaLink {
 }
 
 /// What happens to the media of each call, until the relay ends. Pressed keys are left out: they may be a PIN.
-async fn log_events(relay: Relay) {
-    let Some(mut events) = relay.events() else { return };
-    // The task must not keep the relay alive.
-    drop(relay);
+async fn follow(mut events: impl Stream<Item = media::Event> + Unpin, workers: Arc<Workers>) {
     while let Some(event) = events.next().await {
         let (call_id, leg) = (&*event.call_id, event.leg);
         match event.kind {
@@ -81,7 +89,8 @@ async fn log_events(relay: Relay) {
             EventKind::DtlsFailed(failure) => tracing::warn!(call_id, leg, %failure, "no media: DTLS failed"),
             EventKind::FirstPacket => tracing::info!(call_id, leg, "media arrives"),
             EventKind::MediaTimeout => {
-                tracing::warn!(call_id, leg, "no media for too long: ports given back")
+                tracing::warn!(call_id, leg, "no media for too long: ports given back");
+                workers.media_timed_out(event.call_id);
             }
             EventKind::Dtmf(_) => {}
         }

@@ -34,6 +34,7 @@ pub struct WorkerId(pub usize);
 enum Notice {
     SendFailed(SendToken),
     Closed(ConnectionId),
+    MediaTimedOut(Arc<str>),
     Shutdown,
 }
 
@@ -112,6 +113,11 @@ impl Workers {
         }
     }
 
+    /// The relay has given up a call because no media came.
+    pub(crate) fn media_timed_out(&self, call_id: Arc<str>) {
+        self.notify(self.mailbox_of(call_id.as_bytes()), Notice::MediaTimedOut(call_id.clone()));
+    }
+
     /// Ends all calls; the workers end when that is done.
     pub fn shut_down(&self) {
         for mailbox in &self.mailboxes {
@@ -125,9 +131,13 @@ impl Workers {
         }
     }
 
-    /// Seeded per process, so that nobody can aim Call-IDs at one worker.
     fn mailbox(&self, message: &[u8]) -> &Mailbox {
-        let hash = self.hasher.hash_one(peek_call_id(message).unwrap_or_default());
+        self.mailbox_of(peek_call_id(message).unwrap_or_default())
+    }
+
+    /// Seeded per process, so that nobody can aim Call-IDs at one worker.
+    fn mailbox_of(&self, call_id: &[u8]) -> &Mailbox {
+        let hash = self.hasher.hash_one(call_id);
         let count = u64::try_from(self.mailboxes.len()).unwrap_or(1);
         &self.mailboxes[usize::try_from(hash % count).unwrap_or(0)]
     }
@@ -216,6 +226,7 @@ impl Worker<'_> {
         match notice {
             Notice::SendFailed(token) => self.proxy.handle_send_failure(now, token),
             Notice::Closed(connection) => self.proxy.handle_flow_closed(now, connection),
+            Notice::MediaTimedOut(call_id) => self.proxy.handle_media_timeout(now, &call_id),
             Notice::Shutdown => {
                 self.shutting_down = true;
                 self.proxy.begin_shutdown(now);

@@ -174,6 +174,16 @@ impl Calls {
         std::mem::take(&mut self.by_call_id).into_values().flatten().collect()
     }
 
+    /// The answered calls of one Call-ID; they are forgotten here.
+    pub fn take_answered(&mut self, call_id: &str) -> Vec<Call> {
+        let Some(calls) = self.by_call_id.get_mut(call_id) else { return Vec::new() };
+        let answered = calls.extract_if(.., |call| call.answered.is_some()).collect();
+        if calls.is_empty() {
+            self.by_call_id.remove(call_id);
+        }
+        answered
+    }
+
     /// The answered calls that end by themselves now; they are forgotten here.
     pub fn take_expired(&mut self, now: Instant) -> Vec<Call> {
         let mut expired = Vec::new();

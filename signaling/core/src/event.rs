@@ -192,6 +192,8 @@ pub enum EndCause {
     ConnectionLost,
     /// The gateway stops.
     Shutdown,
+    /// The relay has heard nothing from either end for too long.
+    MediaTimeout,
     /// Nobody refreshed the session (RFC 4028) or the call reached its longest lifetime.
     SessionExpired,
 }
@@ -205,6 +207,7 @@ impl EndCause {
             Self::CalleeBye => "callee hung up",
             Self::ConnectionLost => "connection lost",
             Self::Shutdown => "gateway stops",
+            Self::MediaTimeout => "no media",
             Self::SessionExpired => "session expired",
         }
     }

@@ -147,6 +147,17 @@ impl Proxy {
         self.settle();
     }
 
+    /// The relay has heard nothing of a call for too long and has given its ports back: both ends hear a BYE, for one that
+    /// is still there would wait in silence (FEATURES.md 4.2).
+    pub fn handle_media_timeout(&mut self, now: Instant, call_id: &str) {
+        self.world.set_now(now);
+        let silent = self.world.calls.borrow_mut().take_answered(call_id);
+        for call in silent {
+            self.end_both(&call, EndCause::MediaTimeout);
+        }
+        self.settle();
+    }
+
     /// The time of [`Proxy::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.world.set_now(now);
@@ -466,9 +477,7 @@ impl Proxy {
         };
         let expired = expired.into_iter().map(|call| (call, EndCause::SessionExpired));
         for (call, cause) in expired.chain(lost.into_iter().map(|call| (call, EndCause::ConnectionLost))) {
-            media::delete(&self.world, &call.call_id, &call.caller.tag, None);
-            self.hang_up(&call);
-            self.world.tell(Event::CallEnded(call.record(now, cause)));
+            self.end_both(&call, cause);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
 use media::Relay;
 use media::command::{Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
@@ -22,6 +23,11 @@ impl InProcess {
 
     pub(super) fn shut_down(&self) {
         self.relay.shutdown();
+    }
+
+    /// What happens in its calls; `None` the second time.
+    pub(super) fn events(&self) -> Option<impl Stream<Item = media::Event> + Unpin + Send + use<>> {
+        self.relay.events()
     }
 
     async fn exchange(&self, command: Command) -> Result<Bytes, MediaError> {

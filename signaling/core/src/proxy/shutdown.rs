@@ -26,11 +26,16 @@ impl Proxy {
         }
         let calls = self.world.calls.borrow_mut().take_all();
         for call in calls {
-            media::delete(&self.world, &call.call_id, &call.caller.tag, None);
-            self.hang_up(&call);
-            self.world.tell(Event::CallEnded(call.record(now, EndCause::Shutdown)));
+            self.end_both(&call, EndCause::Shutdown);
         }
         self.settle();
+    }
+
+    /// Ends a call that is forgotten already, for a reason of ours.
+    pub(super) fn end_both(&mut self, call: &Call, cause: EndCause) {
+        media::delete(&self.world, &call.call_id, &call.caller.tag, None);
+        self.hang_up(call);
+        self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
     }
 
     /// 503 to an INVITE that has no answer yet.
@@ -56,7 +61,7 @@ impl Proxy {
     }
 
     /// BYE to both ends of an answered call.
-    pub(super) fn hang_up(&mut self, call: &Call) {
+    fn hang_up(&mut self, call: &Call) {
         let Some(callee) = call.callees.first().filter(|_| call.answered.is_some()) else { return };
         self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.cseq + 1);
         self.send_bye(&call.call_id, &callee.address, &call.caller, callee.cseq + 1);

@@ -376,3 +376,26 @@ fn the_same_call_by_another_way_is_merged() {
     bed.expect_silence();
     assert!(!bed.media.is_clean(), "the call goes on");
 }
+
+#[test]
+fn a_call_without_media_is_hung_up_on() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (_, offered) = ringing(&mut bed, &mut alice, &bob);
+    bed.proxy.handle_media_timeout(bed.now, "call-1");
+    bed.drain();
+    assert_eq!(bed.proxy.calls(), 1, "what rings needs no media yet");
+    bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.proxy.handle_media_timeout(bed.now, "another");
+    bed.proxy.handle_media_timeout(bed.now, "call-1");
+    bed.drain();
+    bed.expect(&alice.flow, "BYE sip:alice@");
+    bed.expect(&bob.flow, "BYE sip:bob@");
+    bed.expect_silence();
+    assert_eq!(bed.proxy.calls(), 0);
+    assert!(told(
+        &bed,
+        |event| matches!(event, Event::CallEnded(record) if record.cause == EndCause::MediaTimeout)
+    ));
+}
