@@ -241,6 +241,10 @@ fn rewrite(
     if map.payload == Payload::Dtmf {
         sink.renumber_event(now, source, packet, header, map).ok()?;
     } else {
+        if matches!(map.payload, Payload::UlawToAlaw | Payload::AlawToUlaw) {
+            // The octet that counts the padding is no sound.
+            rtp::strip_padding(packet, header).ok()?;
+        }
         sink.renumber(now, source, header, map);
         convert(map, packet.as_mut_slice(), header);
         header.write(packet.as_mut_slice());

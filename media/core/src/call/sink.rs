@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::call::plan::{Payload, PayloadMap};
+use crate::call::plan::{MediaKind, Payload, PayloadMap};
 use crate::dtmf::{EventRewriter, Unusable};
 use crate::packet::Packet;
 use crate::rtp::Header;
@@ -20,6 +20,7 @@ pub type Source = (usize, usize, u32);
 pub struct Sink {
     /// The SSRC of all that is sent.
     pub ssrc: u32,
+    kind: MediaKind,
     /// RTP packets sent.
     pub packets: u64,
     /// Octets of payload sent (RFC 3550 §6.4.1 counts no headers).
@@ -72,9 +73,10 @@ impl Sink {
     /// A sink that has sent nothing. Its first source keeps its numbers, which makes captures of both sides comparable;
     /// only a sequence that begins in the upper half is moved to the lower one, so that a lost first packet cannot hide a
     /// wrap from an SRTP receiver (RFC 3711 §3.3.1).
-    pub fn new(ssrc: u32) -> Sink {
+    pub fn new(ssrc: u32, kind: MediaKind) -> Sink {
         Sink {
             ssrc,
+            kind,
             packets: 0,
             octets: 0,
             source: None,
@@ -119,8 +121,8 @@ impl Sink {
         };
         self.sequence_offset = next.wrapping_sub(header.sequence_number);
         self.timestamp_offset = timestamp.wrapping_sub(header.timestamp);
-        // RFC 3551 §4.1: the marker is where a receiver may adapt its playout delay.
-        header.marker = true;
+        // RFC 3551 §4.1: the marker is where a receiver may adapt its playout delay. In video it ends a frame (§5).
+        header.marker |= self.kind == MediaKind::Audio;
         self.reference = None;
         self.event_clock = None;
         self.running = false;
@@ -256,7 +258,7 @@ mod tests {
         PayloadMap { from: 0, to: 8, from_clock: 8000, to_clock: 8000, payload: Payload::Media };
 
     fn sink() -> Sink {
-        Sink::new(77)
+        Sink::new(77, MediaKind::Audio)
     }
 
     #[test]

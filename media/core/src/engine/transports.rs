@@ -218,7 +218,7 @@ impl<S: Sockets> Engine<S> {
         let (bind, legacy) = (leg.bind, leg.kind == LegKind::Legacy);
         if leg.line(index).is_none() {
             let ports = if legacy { Some(self.open_pair(now, bind)?) } else { None };
-            let sink = Sink::new(self.rng.random());
+            let sink = Sink::new(self.rng.random(), kind);
             let mut line = Line::new(kind, sink);
             if let Some((rtp, rtcp)) = ports {
                 self.set_owner(rtp.socket, Owner::Line { leg: key, line: index, rtcp: false });

@@ -268,8 +268,13 @@ fn pcmu_becomes_pcma_where_the_ends_differ() {
     bed.connect_with([there, back], true);
     bed.say(0, 0, &[0xff, 0x80, 0x00]);
     bed.say(0, 99, b"not negotiated");
+    let mut padded = Packet::new();
+    let (number, ssrc) = (bed.phones[0].sequence_number.wrapping_add(1), bed.phones[0].ssrc);
+    Header::new(0, number, 0, ssrc).start(&mut padded, &[0x80, 0, 0, 3]).expect("it fits");
+    padded.as_mut_slice()[0] |= 0x20;
+    bed.send_rtp(0, padded);
     bed.run(Duration::from_millis(50));
-    assert_eq!(bed.phones[1].payloads(), [vec![0xd5, 0xaa, 0x2a]]);
+    assert_eq!(bed.phones[1].payloads(), [vec![0xd5, 0xaa, 0x2a], vec![0xaa]]);
     assert_eq!(bed.phones[1].heard[0].header.payload_type, 8);
 }
 

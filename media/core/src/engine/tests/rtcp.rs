@@ -264,6 +264,10 @@ fn a_picture_is_asked_for_whenever_a_stream_starts() {
         }
     };
     expect(&bed, 1);
+    assert!(
+        bed.phones.iter().flat_map(|phone| &phone.heard).all(|heard| !heard.header.marker),
+        "no frame ends"
+    );
     let closed = FlowPlan { open: false, ..voice() };
     bed.apply([closed.clone(), closed], false);
     bed.talk(5);
