@@ -229,6 +229,10 @@ impl Uri {
     /// Whether both name the same resource by RFC 3261 §19.1.4; other schemes by text.
     #[must_use]
     pub fn is_equivalent(&self, other: &Self) -> bool {
+        if self.text == other.text {
+            // Also with a parameter that is there twice, which §19.1.1 forbids and which compares with nothing.
+            return true;
+        }
         if self.scheme != other.scheme {
             return false;
         }

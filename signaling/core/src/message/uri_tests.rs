@@ -85,6 +85,7 @@ fn uris_are_compared_by_the_rules() {
         ),
         ("sip:[2001:db8::9:1]", "sip:[2001:DB8:0:0:0:0:9:01]"),
         ("tel:+1201", "TEL:+1201"),
+        ("sip:h;alias=1;alias=2", "sip:h;alias=1;alias=2"),
     ];
     let different = [
         ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"),
