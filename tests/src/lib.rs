@@ -10,6 +10,7 @@
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
 //! | [`scene`] | the three of them, registered and ready to call |
+//! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
 //! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
 //! | [`subject`] | whom the conformance tests judge: ours or Kamailio |
 #![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
@@ -17,6 +18,7 @@
 pub mod baresip;
 pub mod chromium;
 pub mod devtools;
+pub mod fuzz;
 pub mod gateway;
 pub mod page;
 pub mod phone;

@@ -186,6 +186,27 @@ impl Audio {
         }
     }
 
+    /// Protects what a browser is about to send, so that the relay believes it; `None` when there are no keys or it cannot
+    /// be protected, and the bytes themselves from a legacy phone.
+    pub fn seal(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let Some(secure) = self.secure.as_mut() else { return Some(bytes.to_vec()) };
+        let mut packet = Packet::new();
+        packet.fill(bytes).ok()?;
+        let srtp = secure.srtp.as_mut()?;
+        match classify(bytes) {
+            Kind::Rtp => srtp.protect(&mut packet).ok()?,
+            Kind::Rtcp => srtp.protect_rtcp(&mut packet).ok()?,
+            Kind::Stun | Kind::Dtls | Kind::Unknown => return None,
+        }
+        Some(packet.as_slice().to_vec())
+    }
+
+    /// The relay's port towards this end.
+    #[must_use]
+    pub fn relay(&self) -> Option<SocketAddr> {
+        self.relay
+    }
+
     /// When [`Audio::handle_timeout`] has something to do.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let tick = self.next_tick.filter(|_| self.talking || !self.queue.is_empty());

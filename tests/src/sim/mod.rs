@@ -82,6 +82,8 @@ pub struct World {
     pub recording: bool,
     /// What the proxy told.
     pub events: Vec<Event>,
+    /// Messages of the proxy that the phones, who know UTF-8 alone, could not read.
+    pub unreadable: usize,
     /// What the relay told.
     pub media_events: Vec<engine::Event>,
     now: Instant,
@@ -118,6 +120,7 @@ impl World {
             seen: Vec::new(),
             recording: true,
             events: Vec::new(),
+            unreadable: 0,
             media_events: Vec::new(),
             now,
             start: now,
@@ -148,8 +151,8 @@ impl World {
         }
         // Looked at now and then: there may be thousands of them.
         let all = |world: &Self| world.phones.iter().all(|phone| phone.registration.granted > 0);
-        let done = (0..600).any(|_| {
-            self.run(Duration::from_millis(100));
+        let done = (0..60).any(|_| {
+            self.run(Duration::from_secs(1));
             all(self)
         });
         assert!(done, "not registered\n{}", self.ladder());
@@ -184,6 +187,13 @@ impl World {
     /// Sends a message from a phone that the phone itself knows nothing of.
     pub fn inject(&mut self, phone: usize, text: &str) {
         self.act(phone, |phone, _| phone.out.push(text.to_owned()));
+    }
+
+    /// The same for bytes that need not be text.
+    pub fn inject_bytes(&mut self, phone: usize, bytes: Bytes) {
+        let Phone { protocol, address, connection, .. } = self.phones[phone];
+        let (token, to_proxy) = (SendToken(0), true);
+        self.launch(SipFlight { protocol, phone: address, to_proxy, connection, token, bytes });
     }
 
     /// Cuts a phone's stream.
@@ -275,6 +285,7 @@ impl World {
         let transactions = self.proxy.transaction_stats();
         let media = self.relay.stats();
         let left = [
+            ("unreadable messages", self.unreadable),
             ("calls of the proxy", self.proxy.calls()),
             ("transactions", transactions.current as usize),
             ("transactions created and not freed", (transactions.created - transactions.freed) as usize),
@@ -336,8 +347,10 @@ impl World {
             }
             Flight::Sip(flight) => {
                 let number = *self.by_ip.get(&flight.phone.ip())?;
-                let message = Message::parse(&flight.bytes).expect("the proxy writes SIP");
-                self.phones[number].handle_message(now, message);
+                match Message::parse(&flight.bytes) {
+                    Ok(message) => self.phones[number].handle_message(now, message),
+                    Err(_) => self.unreadable += 1,
+                }
                 Some(number)
             }
             Flight::Media { from, to, bytes } if to.ip() == GATEWAY => {
@@ -440,6 +453,9 @@ impl World {
 
     fn reschedule(&mut self, phone: usize) {
         let wanted = self.phones[phone].poll_timeout();
+        if wanted == self.woken_at[phone] {
+            return;
+        }
         if let Some(old) = self.woken_at[phone].take() {
             self.wakes.remove(&(old, phone));
         }

@@ -1,0 +1,80 @@
+//! One entry per parser of network input. The smoke test of `make test` and the targets of cargo-fuzz in `tests/fuzz` run
+//! the same functions: each takes any bytes, must not panic, and asserts what its parser promises.
+
+pub mod media;
+pub mod mutate;
+pub mod signaling;
+
+use std::fs;
+use std::path::PathBuf;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+/// A parser under test.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name: that of its file in `tests/fuzz/fuzz_targets` and of its folder in `tests/fuzz/corpus`.
+    pub name: &'static str,
+    /// Whether its input is text.
+    pub text: bool,
+    /// Gives it an input.
+    pub run: fn(&[u8]),
+    /// Inputs of the smoke test, which has a minute for all.
+    pub iterations: usize,
+}
+
+/// All of them.
+pub const TARGETS: [Target; 13] = [
+    Target { name: "sip_message", text: true, run: signaling::message, iterations: 36_000 },
+    Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 90_000 },
+    Target { name: "sip_header", text: true, run: signaling::header, iterations: 60_000 },
+    Target { name: "sip_digest", text: true, run: signaling::digest, iterations: 60_000 },
+    Target { name: "sip_framer", text: true, run: signaling::framer, iterations: 30_000 },
+    Target { name: "proxy", text: true, run: signaling::proxy, iterations: 18_000 },
+    Target { name: "sdp", text: true, run: media::sdp, iterations: 36_000 },
+    Target { name: "offer", text: true, run: media::offer, iterations: 12_000 },
+    Target { name: "ng", text: true, run: media::ng, iterations: 60_000 },
+    Target { name: "datagram", text: false, run: media::datagram, iterations: 24_000 },
+    Target { name: "srtp", text: false, run: media::srtp, iterations: 30_000 },
+    Target { name: "rtcp", text: false, run: media::rtcp, iterations: 90_000 },
+    Target { name: "telephone_event", text: false, run: media::telephone_event, iterations: 90_000 },
+];
+
+/// Where the inputs from which all others are made are kept.
+#[must_use]
+pub fn corpus(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name)
+}
+
+/// Gives `target` each input of its corpus, then mutations of them: always the same, as all follows from `seed`.
+///
+/// # Panics
+/// When the corpus cannot be read, and wherever the target does.
+pub fn smoke(target: &Target, seed: u64) {
+    let folder = corpus(target.name);
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.sort();
+    let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a file")).collect();
+    assert!(!seeds.is_empty(), "{} has a corpus", target.name);
+    let mut rng = StdRng::seed_from_u64(seed);
+    for input in &seeds {
+        attempt(target, input);
+    }
+    for _ in 0..target.iterations {
+        attempt(target, &mutate::mutated(&seeds, target.text, &mut rng));
+    }
+}
+
+/// Runs the target; a panic is told with the input that made it, to be kept as a file of the corpus.
+fn attempt(target: &Target, input: &[u8]) {
+    let run = std::panic::AssertUnwindSafe(|| (target.run)(input));
+    if let Err(panic) = std::panic::catch_unwind(run) {
+        let told = panic.downcast_ref::<String>().cloned();
+        let told = told.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        panic!("{}: {}\ninput: {}", target.name, told.unwrap_or_default(), input.escape_ascii());
+    }
+}
