@@ -30,7 +30,8 @@ pub struct Call {
     pub to: String,
     /// The caller.
     pub caller: End,
-    /// Every dialog that a callee has begun: the early ones until one answers, then that one alone.
+    /// Every dialog that a callee has begun: the early ones until one answers; then that one comes first, and after it
+    /// those that have answered too late and are yet to be ended by the caller.
     pub callees: Vec<End>,
     /// When the INVITE came.
     pub started: Instant,
@@ -117,6 +118,12 @@ impl Call {
         std::iter::once(&mut self.caller).chain(&mut self.callees).find(|end| end.tag == tag)
     }
 
+    /// Whether `tag` is that of the callee who is in the answered call.
+    #[must_use]
+    pub fn is_answerer(&self, tag: &str) -> bool {
+        self.answered.is_some() && self.callees.first().is_some_and(|callee| callee.tag == tag)
+    }
+
     /// Remembers the dialog that a callee's response has made or renewed.
     pub fn note_callee(&mut self, callee: End) {
         if let Some(known) = self.callees.iter_mut().find(|end| end.tag == callee.tag) {
@@ -200,7 +207,7 @@ impl Calls {
         let mut lost = Vec::new();
         self.by_call_id.retain(|_, calls| {
             lost.extend(calls.extract_if(.., |call| {
-                let ends = std::iter::once(&mut call.caller).chain(&mut call.callees);
+                let ends = std::iter::once(&mut call.caller).chain(call.callees.first_mut());
                 let mut waiting = ends.filter(|end| end.protocol.is_websocket() && end.destination.is_none());
                 call.answered.is_some() && waiting.any(|end| end.is_lost_since(since, &comes_back))
             }));

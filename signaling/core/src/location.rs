@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::flow::{ConnectionId, Destination, Flow, Protocol};
+use crate::message::Uri;
 use crate::outside::StoredBinding;
 
 /// A shard is locked for a look-up or an update and never across a wait, so a few of them keep workers apart.
@@ -312,15 +313,10 @@ impl StoredBinding {
     }
 }
 
-/// Compares two Contact URIs far enough for a registrar (RFC 3261 §19.1.4): scheme, host and parameters without case,
-/// the user with it.
+/// Whether two Contact URIs are one (RFC 3261 §10.3 step 7, §19.1.4). A parameter that only one of them has does not part
+/// them: JsSIP says `;ob` in the Contact of a call and not in that of its REGISTER.
 fn same_contact(a: &str, b: &str) -> bool {
-    fn split(uri: &str) -> (&str, &str) {
-        let user_end = uri.rfind('@').map_or(0, |at| at + 1);
-        uri.split_at(user_end)
-    }
-    let ((user_a, rest_a), (user_b, rest_b)) = (split(a), split(b));
-    user_a == user_b && rest_a.eq_ignore_ascii_case(rest_b)
+    a == b || Uri::parse(a).is_ok_and(|a| Uri::parse(b).is_ok_and(|b| a.is_equivalent(&b)))
 }
 
 /// A poisoned shard is one whose holder panicked between two whole assignments: its contents are good.

@@ -497,14 +497,19 @@ impl Proxy {
             Outcome::Reply(response) => response.status() == StatusCode::TEMPORARILY_UNAVAILABLE,
             Outcome::Absorb => false,
         };
-        let Some(tag) = incoming.message.from_tag().filter(|_| along_the_dialog) else { return };
+        let tags = incoming.message.from_tag().zip(incoming.message.to_tag());
+        let Some((from, to)) = tags.filter(|_| along_the_dialog) else { return };
         let call_id = incoming.message.call_id();
-        let cause = match self.world.calls.borrow().find(call_id, tag) {
-            Some(call) if call.answered.is_none() => return,
-            Some(call) if call.caller.tag == tag => EndCause::CallerBye,
-            Some(_) => EndCause::CalleeBye,
-            None => return,
-        };
-        self.end_call(call_id, tag, cause);
+        let mut calls = self.world.calls.borrow_mut();
+        let Some(call) = calls.find_mut(call_id, from).filter(|call| call.answered.is_some()) else { return };
+        let by_caller = call.caller.tag == from;
+        let callee = if by_caller { to } else { from };
+        if !call.is_answerer(callee) {
+            // One that answered too late; the call goes on.
+            call.callees.retain(|end| end.tag != callee);
+            return;
+        }
+        drop(calls);
+        self.end_call(call_id, from, if by_caller { EndCause::CallerBye } else { EndCause::CalleeBye });
     }
 }

@@ -115,6 +115,16 @@ impl Proxy {
         }
     }
 
+    /// A 2xx after the first one: another dialog, which the caller acknowledges and ends (RFC 3261 §13.2.2.4).
+    pub(super) fn note_late(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
+        let Some(callee) = self.callee(server, leg, flow, response) else { return };
+        let mut calls = self.world.calls.borrow_mut();
+        let call = calls.find_mut(response.call_id(), response.from_tag().unwrap_or_default());
+        if let Some(call) = call.filter(|call| call.end(&callee.tag).is_none()) {
+            call.note_callee(callee);
+        }
+    }
+
     /// The end that a response to a first INVITE shows; `None` for other requests.
     fn callee(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) -> Option<End> {
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return None };

@@ -135,6 +135,8 @@ impl Proxy {
             self.note_answer(server, leg, flow, response);
             self.cancel_legs(server, Some(leg), Some(ELSEWHERE));
             self.free_losers(server, leg);
+        } else {
+            self.note_late(server, leg, flow, response);
         }
         self.table.respond(now, server, response);
     }

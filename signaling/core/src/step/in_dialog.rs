@@ -1,17 +1,21 @@
-//! Requests within a dialog (RFC 3261 §16.12): along the route set, both ways, never challenged.
+//! Requests within a dialog (RFC 3261 §16.12): along the route set, both ways.
 //!
-//! They are let through because they carry the Record-Route that this worker wrote for just this dialog: its `did` is a
-//! hash that nobody else can make. A To tag and a Route of one's own invention lead nowhere, so this is no open relay.
+//! They carry the Record-Route that this worker wrote for just this dialog: its `did` is a hash that nobody else can make.
+//! That proves a party of the dialog and no more, for whoever calls a user of ours is given one. So it leads only where
+//! the dialog does: to the other end of a call as we know it, or to a contact that a user of ours has registered. For
+//! anything further the sender must be a proved user, who could go there with a new request as well. An alias that fits
+//! none of these is a wish, not a way: believed, it would make us throw datagrams at anybody.
 
 use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
-use super::{Incoming, Target, Verdict, nat, outbound};
+use super::{Incoming, Target, Verdict, auth, local_aor, location, nat, outbound};
 use crate::alias::{self, Alias};
 use crate::dialog::End;
 use crate::flow::Destination;
-use crate::message::header::Route;
+use crate::message::header::{NameAddr, Route};
 use crate::message::{Method, Name, StatusCode, Uri};
+use crate::settings::normal_host;
 use crate::world::World;
 
 /// Ends the route of every request with a To tag.
@@ -25,26 +29,46 @@ pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
             _ => ControlFlow::Continue(()),
         };
     }
-    if !remove_own_routes(world, incoming) {
+    let strict = undo_strict_routing(world, incoming);
+    if !remove_own_routes(world, incoming) && !strict {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::NOT_FOUND, "Not here"));
     }
     note_sender(world, incoming);
     ControlFlow::Break(match target(world, incoming).await {
         Ok(target) => Verdict::Relay(vec![target]),
-        Err((status, reason)) => incoming.refuse(world, status, reason),
+        Err(verdict) => verdict,
     })
 }
 
-/// Takes our one or two Routes off the top (RFC 3261 §16.4). `false` when there is none.
+/// A strict router before us has made our Route the Request-URI and put the target behind the last Route
+/// (RFC 3261 §16.4). `false` when none has.
+fn undo_strict_routing(world: &World, incoming: &mut Incoming) -> bool {
+    if !incoming.message.uri().is_ok_and(|uri| is_own(world, incoming, &uri)) {
+        return false;
+    }
+    let routes = incoming.message.values(Name::Route).count();
+    let last = incoming.message.values(Name::Route).last();
+    let Some(uri) = last.and_then(|last| NameAddr::parse("Route", last).ok()?.uri().ok()) else {
+        return false;
+    };
+    incoming.message.remove_value(Name::Route, routes - 1);
+    incoming.message.set_uri(&uri);
+    true
+}
+
+/// Takes our Routes off the top (RFC 3261 §16.4): the one or two of the dialog, and one that a phone has put before them
+/// because we are its outbound proxy. `false` when none is of the dialog.
 fn remove_own_routes(world: &World, incoming: &mut Incoming) -> bool {
     let mut found = false;
-    for _ in 0..2 {
+    for _ in 0..4 {
         let top = incoming.message.get::<Route<'_>>().ok().flatten().and_then(|route| route.uri().ok());
-        if !top.is_some_and(|uri| is_own(world, incoming, &uri)) {
+        let Some(top) = top else { break };
+        let own = is_own(world, incoming, &top);
+        if !own && !world.settings.is_myself(top.host(), top.port()) {
             break;
         }
         incoming.message.remove_first_value(Name::Route);
-        found = true;
+        found |= own;
     }
     found
 }
@@ -60,9 +84,13 @@ fn is_own(world: &World, incoming: &Incoming, uri: &Uri) -> bool {
 /// A peer that speaks within a call is reached where it was heard last: a browser may have come back over another
 /// WebSocket. Its target and CSeq are renewed with it (RFC 3261 §12.2.2).
 fn note_sender(world: &World, incoming: &Incoming) {
-    let Some(tag) = incoming.message.from_tag() else { return };
+    let (Some(tag), Some(to)) = (incoming.message.from_tag(), incoming.message.to_tag()) else { return };
     let mut calls = world.calls.borrow_mut();
     let Some(call) = calls.find_mut(incoming.message.call_id(), tag) else { return };
+    // A phone that rang in vain knows the caller's tag and not that of whoever answered.
+    if call.end(to).is_none() {
+        return;
+    }
     let Some(end) = call.end_mut(tag) else { return };
     end.cseq = end.cseq.max(incoming.message.cseq().map_or(0, |cseq| cseq.number));
     if end.routes.is_empty() && end.protocol == incoming.flow.protocol {
@@ -76,34 +104,105 @@ fn note_sender(world: &World, incoming: &Incoming) {
     }
 }
 
-/// The next hop: the next Route, else the peer's flow, else the alias, else the Request-URI.
-async fn target(world: &World, incoming: &Incoming) -> Result<Target, (StatusCode, &'static str)> {
-    let bad = (StatusCode::BAD_REQUEST, "Bad Request");
-    let taken = alias::take(incoming.message.uri_text()).map_err(|_| bad)?;
+/// Where it goes, or what its sender hears.
+async fn target(world: &World, incoming: &mut Incoming) -> Result<Target, Verdict> {
+    let bad = |incoming: &Incoming| incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI");
+    let taken = alias::take(incoming.message.uri_text()).map_err(|_| bad(incoming))?;
     let (uri, alias) = match taken {
-        Some((uri, alias)) => (Uri::parse(&uri).map_err(|_| bad)?, Some(alias)),
-        None => (incoming.message.uri().map_err(|_| bad)?, None),
+        Some((uri, alias)) => (Uri::parse(&uri).map_err(|_| bad(incoming))?, Some(alias)),
+        None => (incoming.message.uri().map_err(|_| bad(incoming))?, None),
     };
     let next = incoming.message.get::<Route<'_>>().ok().flatten().and_then(|route| route.uri().ok());
-    if let Some(next) = next {
-        let destination = outbound::next_hop(world, &next).await;
-        return destination.map(|destination| Target::new(world, uri, destination)).ok_or(GONE);
+    match peer(world, incoming) {
+        Some(peer) => in_call(world, &peer, uri, alias, next)
+            .await
+            .map_err(|(status, reason)| incoming.refuse(world, status, reason)),
+        None => beside_calls(world, incoming, uri, next).await,
     }
-    let peer = peer(world, incoming);
-    if let Some(destination) = peer.as_ref().and_then(|peer| destination_of(world, peer, &uri, alias)) {
-        let aor = peer.and_then(|peer| peer.aor);
-        return Ok(Target { aor, ..Target::new(world, uri, destination) });
-    }
-    let destination = match alias {
-        Some(Alias { protocol, remote }) if peer.is_none() => Some(Destination::Address { protocol, remote }),
-        Some(alias) if alias.protocol.is_websocket() => None,
-        _ => outbound::next_hop(world, &uri).await,
+}
+
+/// To the other end of a call: its next proxy, else its flow, else its Contact.
+async fn in_call(
+    world: &World,
+    peer: &End,
+    uri: Uri,
+    alias: Option<Alias>,
+    next: Option<Uri>,
+) -> Result<Target, (StatusCode, &'static str)> {
+    let known = |hop: &Uri, known: &str| Uri::parse(known).is_ok_and(|known| same_place(hop, &known));
+    let hop = if let Some(next) = next {
+        let first = peer.routes.first().and_then(|first| {
+            let route = NameAddr::parse("Route", first.as_bytes()).ok()?;
+            Some(route.uri_text().to_owned())
+        });
+        if !first.is_some_and(|first| known(&next, &first)) {
+            return Err(ASTRAY);
+        }
+        next
+    } else {
+        if let Some(destination) = destination_of(world, peer, &uri, alias) {
+            return Ok(Target { aor: peer.aor.clone(), ..Target::new(world, uri, destination) });
+        }
+        if alias.is_some_and(|alias| alias.protocol.is_websocket()) {
+            return Err(GONE);
+        }
+        if !known(&uri, &peer.target) {
+            return Err(if peer.protocol.is_websocket() { GONE } else { ASTRAY });
+        }
+        uri.clone()
     };
-    destination.map(|destination| Target::new(world, uri, destination)).ok_or(GONE)
+    let destination = outbound::next_hop(world, &hop).await.ok_or(GONE)?;
+    Ok(Target::new(world, uri, destination))
+}
+
+/// Dialogs that are no calls (a SUBSCRIBE's, or what is left of one by REFER after the call, RFC 5057): to the contact that
+/// the user in To has registered; a proved user goes anywhere.
+async fn beside_calls(
+    world: &World,
+    incoming: &mut Incoming,
+    uri: Uri,
+    next: Option<Uri>,
+) -> Result<Target, Verdict> {
+    let (call_id, tag) = (incoming.message.call_id(), incoming.message.from_tag().unwrap_or_default());
+    let of_calls = matches!(
+        incoming.method(),
+        Method::Invite | Method::Ack | Method::Bye | Method::Update | Method::Prack | Method::Info
+    );
+    if of_calls || world.calls.borrow().find(call_id, tag).is_some() {
+        return Err(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""));
+    }
+    let to = incoming.message.to_header().ok().and_then(|to| to.uri().ok());
+    if let Some(aor) = to.and_then(|to| local_aor(world, &to)).filter(|_| next.is_none()) {
+        let bindings = world.location.bindings(&aor, world.unix_now());
+        let registered = |contact: &str| Uri::parse(contact).is_ok_and(|contact| contact.is_equivalent(&uri));
+        if let Some(binding) = bindings.iter().find(|binding| registered(&binding.stored.contact))
+            && let Some(target) = location::target(world, binding).await
+        {
+            return Ok(Target { uri, aor: Some(aor), ..target });
+        }
+    }
+    if let ControlFlow::Break(verdict) = auth::authenticate(world, incoming).await {
+        return Err(verdict);
+    }
+    if incoming.user.is_none() {
+        return Err(incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"));
+    }
+    match outbound::next_hop(world, next.as_ref().unwrap_or(&uri)).await {
+        Some(destination) => Ok(Target::new(world, uri, destination)),
+        None => Err(incoming.refuse(world, GONE.0, GONE.1)),
+    }
 }
 
 /// The peer was there and is not now.
 const GONE: (StatusCode, &str) = (StatusCode::TEMPORARILY_UNAVAILABLE, "");
+
+/// The request is for another place than the dialog's.
+const ASTRAY: (StatusCode, &str) = (StatusCode::FORBIDDEN, "Not relaying");
+
+/// Whether two URIs lead to one host and port.
+fn same_place(a: &Uri, b: &Uri) -> bool {
+    normal_host(a.host()) == normal_host(b.host()) && a.port() == b.port()
+}
 
 /// The end of the call that the request is for.
 fn peer(world: &World, incoming: &Incoming) -> Option<End> {

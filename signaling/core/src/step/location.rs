@@ -80,7 +80,7 @@ fn supports(binding: &Binding, method: &Method) -> bool {
 }
 
 /// How to reach a binding: by its Path, over its flow, or by dialling its Contact. `None` when it is gone.
-async fn target(world: &World, binding: &Binding) -> Option<Target> {
+pub(super) async fn target(world: &World, binding: &Binding) -> Option<Target> {
     let uri = Uri::parse(&binding.stored.contact).ok()?.as_request_uri();
     if !binding.stored.path.is_empty() {
         let routes: Vec<String> = crate::message::Values::new(binding.stored.path.as_bytes(), true)

@@ -399,3 +399,61 @@ fn a_call_without_media_is_hung_up_on() {
         |event| matches!(event, Event::CallEnded(record) if record.cause == EndCause::MediaTimeout)
     ));
 }
+
+/// Two phones answer at once: the caller ends the second dialog (RFC 3261 §13.2.2.4) and keeps the first.
+#[test]
+fn the_end_of_a_late_answer_leaves_the_call() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let mut desk = Phone::legacy(&mut bed, "bob", "198.51.100.9:5062");
+    desk.register(&mut bed);
+    let invite = alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    let mut dialogs = Vec::new();
+    for phone in [&bob, &desk] {
+        let offered = bed.expect(&phone.flow, "INVITE ");
+        bed.send(&phone.flow, &phone.reply(&offered, 200, "OK", &legacy_sdp("bob")));
+        let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+        dialogs.push(Dialog::of_caller(&invite, &answered));
+    }
+    for method in ["ACK", "BYE"] {
+        let request = dialogs[1].request(&mut alice, method, "", "");
+        bed.send(&alice.flow, &request);
+        let ended = bed.expect(&desk.flow, method);
+        if method == "BYE" {
+            bed.send(&desk.flow, &desk.reply(&ended, 200, "OK", ""));
+            bed.expect(&alice.flow, "SIP/2.0 200 ");
+        }
+    }
+    assert_eq!(bed.proxy.calls(), 1);
+    assert!(!bed.media.is_clean(), "the call goes on");
+    let bye = dialogs[0].request(&mut alice, "BYE", "", "");
+    bed.send(&alice.flow, &bye);
+    bed.expect(&bob.flow, "BYE ");
+    assert!(bed.media.is_clean());
+    assert_eq!(bed.proxy.calls(), 0);
+}
+
+#[test]
+fn a_strict_router_and_an_outbound_proxy_before_us() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
+    let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+    let mut caller = Dialog::of_caller(&invite, &answered);
+    // Our URI in the Request-URI, the target behind the routes (RFC 3261 §16.4).
+    let (target, route) = (caller.target.clone(), caller.routes[0].clone());
+    caller.target = route.trim_matches(['<', '>']).to_owned();
+    caller.routes = vec![format!("<{target}>")];
+    let ack = caller.request(&mut alice, "ACK", "", "");
+    bed.send(&alice.flow, &ack);
+    let acked = bed.expect(&bob.flow, "ACK sip:bob@198.51.100.8:5060 SIP/2.0");
+    assert!(acked.headers("Route").is_empty());
+    // A phone with us as its outbound proxy may name us once more.
+    caller.target = target;
+    caller.routes = vec!["<sip:192.0.2.1:5060;lr>".to_owned(), route];
+    let bye = caller.request(&mut alice, "BYE", "", "");
+    bed.send(&alice.flow, &bye);
+    let hung_up = bed.expect(&bob.flow, "BYE sip:bob@198.51.100.8:5060 SIP/2.0");
+    assert!(hung_up.headers("Route").is_empty());
+}

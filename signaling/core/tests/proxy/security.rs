@@ -5,7 +5,7 @@ use std::time::Duration;
 use signaling_core::flow::Protocol;
 use signaling_core::outside::StoredBinding;
 
-use crate::testbed::{Bed, DOMAIN, Phone, UNIX_START, legacy_sdp, settings};
+use crate::testbed::{Bed, DOMAIN, Dialog, Phone, Sip, UNIX_START, legacy_sdp, settings};
 
 /// A stranger's request.
 fn stranger(method: &str, uri: &str, more: &str) -> String {
@@ -195,4 +195,81 @@ fn nothing_that_comes_makes_it_fall() {
     assert!(bed.media.is_clean(), "{:?}", bed.media.open);
     assert_eq!(bed.proxy.transaction_stats().current, 0);
     assert_eq!(bed.proxy.calls(), 0);
+}
+
+/// A stranger who rings a user is given the Record-Route of that call: it must lead nowhere else.
+#[test]
+fn a_call_is_no_way_to_other_places() {
+    let mut bed = Bed::new(&["alice"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    alice.register(&mut bed);
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    let contact = "Contact: <sip:eve@198.51.100.66>\r\n";
+    bed.send(&eve, &stranger("INVITE", "sip:alice@sip.example", contact));
+    bed.expect(&eve, "SIP/2.0 100 ");
+    let offered = bed.expect(&alice.flow, "INVITE ");
+    bed.send(&alice.flow, &alice.reply(&offered, 180, "Ringing", ""));
+    let ringing = bed.expect(&eve, "SIP/2.0 180 ");
+    let route = format!("Route: {}\r\n", ringing.header("Record-Route"));
+    let beyond = format!("{route}Route: <sip:203.0.113.5;lr>\r\n");
+    let known = format!("<sip:victim@{DOMAIN}>;tag={}", alice.tag);
+    let unknown = format!("<sip:victim@{DOMAIN}>;tag=forged");
+    let flood = "sip:a@10.0.0.1;alias=203.0.113.9~53~1";
+    for (index, (method, uri, routes, to, call_id, code)) in [
+        ("INVITE", "sip:0900@203.0.113.5", &route, &unknown, "evil", 481),
+        ("MESSAGE", "sip:0900@203.0.113.5", &route, &unknown, "evil", 481),
+        ("NOTIFY", flood, &route, &unknown, "evil", 481),
+        ("INVITE", "sip:0900@203.0.113.5", &route, &known, "evil", 403),
+        ("INVITE", "sip:a@203.0.113.5;maddr=203.0.113.6", &route, &known, "evil", 403),
+        ("MESSAGE", "sip:0900@203.0.113.5", &beyond, &known, "evil", 403),
+        ("MESSAGE", "sip:0900@203.0.113.5", &route, &known, "another", 404),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = stranger(method, uri, routes)
+            .replace(&format!("To: <sip:victim@{DOMAIN}>"), &format!("To: {to}"))
+            .replace("Call-ID: evil", &format!("Call-ID: {call_id}"))
+            .replace("CSeq: 1 ", &format!("CSeq: {} ", index + 2))
+            .replace("z9hG4bK-", &format!("z9hG4bK-{index}-"));
+        bed.send(&eve, &text);
+        let mut reply = bed.receive(&eve);
+        if reply.code() == 100 {
+            reply = bed.receive(&eve);
+        }
+        assert_eq!(reply.code(), code, "{text}");
+        let place = bed.flow(Protocol::Udp, "203.0.113.5:5060");
+        assert_eq!(bed.try_receive(&place), None);
+    }
+    bed.expect_silence();
+}
+
+/// After a SUBSCRIBE of a user, NOTIFY comes to the contact that he has registered, and nowhere else without a proof.
+#[test]
+fn a_subscription_leads_to_registered_contacts_alone() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let mut bob = Phone::browser(&mut bed, "bob", "203.0.113.9:41000");
+    alice.register(&mut bed);
+    bob.register(&mut bed);
+    let more = format!("Contact: <{};ob>\r\nEvent: dialog\r\n", bob.contact);
+    let request = bob.request("SUBSCRIBE", &alice.aor(), "sub-1", &more, "");
+    bed.send(&bob.flow, &request);
+    let challenge = bed.receive(&bob.flow);
+    let again = bob.with_credentials(&request, &challenge);
+    bed.send(&bob.flow, &again);
+    let subscribe = bed.expect(&alice.flow, "SUBSCRIBE ");
+    let accepted = alice.reply(&subscribe, 200, "OK", "");
+    bed.send(&alice.flow, &accepted);
+    bed.expect(&bob.flow, "SIP/2.0 200 ");
+    let mut dialog = Dialog::of_callee(&subscribe, &Sip { text: accepted });
+    let notify = dialog.request(&mut alice, "NOTIFY", "Event: dialog\r\n", "");
+    bed.send(&alice.flow, &notify);
+    let notify = bed.expect(&bob.flow, "NOTIFY ");
+    assert_eq!(notify.uri(), format!("{};ob", bob.contact));
+    dialog.target = "sip:b@203.0.113.5;alias=203.0.113.9~53~1".into();
+    let astray = dialog.request(&mut alice, "NOTIFY", "Event: dialog\r\n", "");
+    bed.send(&alice.flow, &astray);
+    bed.expect(&alice.flow, "SIP/2.0 407 ");
+    bed.expect_silence();
 }

@@ -286,3 +286,21 @@ fn a_browser_that_vanishes_while_calling_has_given_up() {
     assert!(bed.media.is_clean());
     assert_eq!(bed.proxy.calls(), 0);
 }
+
+/// JsSIP marks the Contact of a dialog with `;ob` (RFC 5626 §4.3), that of its REGISTER not.
+#[test]
+fn a_browser_whose_dialog_has_ob_comes_back() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, mut bob) = both(&mut bed);
+    let registered = std::mem::take(&mut bob.contact);
+    bob.contact = format!("{registered};ob");
+    let (_, mut a) = established(&mut bed, &mut bob, &mut alice, [&browser_sdp("b"), &legacy_sdp("a")]);
+    let old = bob.flow;
+    bed.close(&old);
+    bob.flow = bed.flow(Protocol::Wss, "203.0.113.9:42222");
+    bob.contact = registered;
+    bob.register(&mut bed);
+    bob.contact.push_str(";ob");
+    within(&mut bed, &mut alice, &bob, &mut a, "BYE", ["", ""]);
+    assert!(bed.media.is_clean());
+}
