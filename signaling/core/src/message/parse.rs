@@ -33,7 +33,9 @@ impl Default for Limits {
 /// `None` when the header section has none.
 #[must_use]
 pub fn peek_call_id(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = bytes;
+    // Line ends in front of a message are passed over, as the parser does (RFC 3261 §7.5).
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let mut rest = &bytes[start..];
     while let Some(end) = memchr(b'\n', rest) {
         rest = &rest[end + 1..];
         let value = match rest {
@@ -48,8 +50,10 @@ pub fn peek_call_id(bytes: &[u8]) -> Option<&[u8]> {
             _ => None,
         };
         if let Some(value) = value {
-            let line = &value[..memchr(b'\n', value).unwrap_or(value.len())];
-            return Some(scan::trim(line)).filter(|value| !value.is_empty());
+            // A line that begins with a blank continues the value (RFC 3261 §7.3.1).
+            let is_last = |end: &usize| !matches!(value.get(end + 1), Some(b' ' | b'\t'));
+            let end = memchr::memchr_iter(b'\n', value).find(is_last).unwrap_or(value.len());
+            return Some(scan::trim(&value[..end])).filter(|value| !value.is_empty());
         }
     }
     None

@@ -240,6 +240,9 @@ fn the_call_id_is_found_without_parsing() {
         ("X\r\nInfo: y\r\n\r\nCall-ID: body\r\n", None),
         ("Call-ID: startline\r\n\r\n", None),
         ("X\r\nCall-ID:\r\n\r\n", None),
+        ("X\r\nCall-ID:\r\n\tfolded\r\nTo: x\r\n", Some("folded")),
+        ("\r\n\r\nX\r\nCall-ID: behind-a-ping\r\n\r\n", Some("behind-a-ping")),
+        ("\r\n\r\n", None),
         ("", None),
     ] {
         assert_eq!(peek_call_id(text.as_bytes()), expected.map(str::as_bytes), "{text}");
