@@ -36,7 +36,9 @@ pub fn message(input: &[u8]) {
     assert!(written.len() <= input.len(), "nothing is added to what was not touched");
     let again = Message::parse(written.clone()).expect("what was read can be read again");
     assert_eq!(again.to_bytes(), written);
-    assert_eq!(peek_call_id(&written).map(<[u8]>::to_vec).is_some(), !message.call_id().is_empty());
+    for bytes in [input, &written] {
+        assert_eq!(peek_call_id(bytes), Some(message.call_id().as_bytes()), "one call, one worker");
+    }
     look_at(&message);
     match message {
         Message::Request(mut request) => {
