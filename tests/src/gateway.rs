@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::baresip::Account;
 use crate::process::Process;
-use crate::wait::{self, PATIENCE};
+use crate::wait::PATIENCE;
 
 /// The SIP domain of every gateway here. It resolves nowhere, so whoever reaches it does so by the proxy's address.
 pub const DOMAIN: &str = "causeway.test";
@@ -49,7 +49,7 @@ impl Gateway {
         Self::start_with("").await
     }
 
-    /// The same with more lines of configuration (whole sections that [`configuration`] does not have).
+    /// The same with more lines of configuration (sections other than general, sip, https and media).
     pub async fn start_with(more: &str) -> Result<Self> {
         Self::launch(&format!("[sip]\ndomain = \"{DOMAIN}\"\n"), more, &[]).await
     }
@@ -132,7 +132,7 @@ impl Gateway {
 
     /// Stops it with Ctrl-C and returns how long that took; it must end by itself and say that all went well.
     pub async fn stop(&mut self) -> Result<Duration> {
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         self.process.signal("INT")?;
         let code = self.process.ended(PATIENCE).await?;
         ensure!(code == Some(0), "ended with {code:?}:\n{}", self.process.tail());
@@ -192,13 +192,18 @@ impl Gateway {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let well = wait::until("the gateway to say that it is well", PATIENCE, || async {
-            let answer = self.get("/healthz").await.unwrap_or_default();
-            Ok(answer.starts_with("HTTP/1.1 200").then_some(()))
-        });
-        match well.await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.context(self.process.tail())),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.get("/healthz").await.unwrap_or_default().starts_with("HTTP/1.1 200") {
+                return Ok(());
+            }
+            let running = self.process.is_running();
+            if !running || Instant::now() > deadline {
+                // What it said last may still be on its way.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                bail!("the gateway is not well (running: {running}):\n{}", self.process.tail());
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
 }
