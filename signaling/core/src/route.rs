@@ -23,6 +23,8 @@ pub async fn request(world: &World, incoming: &mut Incoming) -> Verdict {
 async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     // Malformed, looping, too many hops: 400, 416, 420, 482, 483.
     sanity::check(world, incoming)?;
+    // Identities that nobody has checked.
+    auth::strip_identities(incoming);
     // A Contact that misleads gets an alias.
     nat::detect(world, incoming)?;
     // With a To tag: along the route set, or 404.

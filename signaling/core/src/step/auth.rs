@@ -13,6 +13,14 @@ use crate::world::World;
 /// Compared against when there is no account, so that the answer takes as long.
 const NOBODY: &str = "00000000000000000000000000000000";
 
+/// Takes off what a sender says of himself beside From: no peer is in a trust domain with us, and phones show these to
+/// people in place of the From that we have checked (RFC 3325 §5).
+pub fn strip_identities(incoming: &mut Incoming) {
+    for name in [Name::PAssertedIdentity, Name::PPreferredIdentity, Name::Other("Remote-Party-ID")] {
+        incoming.message.remove(name);
+    }
+}
+
 /// Lets a REGISTER pass only with credentials of its To, and any other request from a local address only with those of
 /// its From. A request of a foreign sender passes unproved: `outbound` sees to it that it goes nowhere else.
 pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
