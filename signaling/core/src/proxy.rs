@@ -33,6 +33,10 @@ use crate::step::{Incoming, Verdict, guard, media};
 use crate::transaction::{self, ClientId, ServerId, Table, Timer};
 use crate::world::World;
 
+/// When an INVITE hears 100 that is still on the route (RFC 3261 §17.2.1); one that is relayed hears it at once. What we
+/// refuse ourselves needs none, and a forged source hears one message for the one it was forged on.
+const TRYING: Duration = Duration::from_millis(200);
+
 /// How often bindings that have run out are looked for. They stop counting at their second; this only tidies up.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -90,7 +94,8 @@ impl Proxy {
         now: Instant,
         unix_now: u64,
     ) -> Self {
-        let config = transaction::Config { timers: settings.timers, ..transaction::Config::default() };
+        let trying = transaction::Trying::After(TRYING);
+        let config = transaction::Config { timers: settings.timers, trying, ..Default::default() };
         Self {
             world: Rc::new(World::new(settings, location, outside, seed, now, unix_now)),
             table: Table::new(config),
@@ -328,6 +333,7 @@ impl Proxy {
     /// Begins a client transaction for each branch.
     fn relay(&mut self, server: ServerId, incoming: Incoming, branches: Vec<Branch>) {
         let now = self.world.now();
+        self.table.send_trying(now, server);
         self.note_call(&incoming, &branches);
         let mut fork = Fork {
             incoming,

@@ -16,6 +16,9 @@ use crate::transaction::{ClientId, ServerId, Timer};
 /// Told to the branches that have lost (RFC 3326).
 const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
+/// Responses of one request that may wait for the relay; provisional ones beyond it are dropped.
+const MAX_WAITING: usize = 32;
+
 /// A response that has been through the route.
 pub(super) struct Treated {
     server: ServerId,
@@ -50,6 +53,11 @@ impl Proxy {
             return;
         }
         if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
+            // While the relay is slow a callee may go on ringing; what matters is the last word.
+            if response.status().is_provisional() && fork.waiting.len() >= MAX_WAITING {
+                self.world.stats.borrow_mut().strays += 1;
+                return;
+            }
             fork.waiting.push_back(Arrival { leg, flow, response });
             self.pump(server);
         }

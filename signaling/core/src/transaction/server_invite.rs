@@ -46,7 +46,7 @@ impl ServerInvite {
             interval: timers.retr_timer1,
         };
         match when {
-            Trying::AtOnce => machine.send_trying(effects),
+            Trying::AtOnce => _ = machine.send_trying(effects),
             Trying::After(delay) => effects.set(Timer::Trying, delay),
             Trying::Never => machine.trying = None,
         }
@@ -55,11 +55,13 @@ impl ServerInvite {
         machine
     }
 
-    fn send_trying(&mut self, effects: &mut Effects) {
-        if let Some(trying) = self.trying.take() {
-            effects.send(trying.clone());
-            self.last = Some(trying);
-        }
+    /// Sends the 100 now, if it was to come later; whether it did.
+    pub(super) fn send_trying(&mut self, effects: &mut Effects) -> bool {
+        let Some(trying) = self.trying.take() else { return false };
+        effects.clear(Timer::Trying);
+        effects.send(trying.clone());
+        self.last = Some(trying);
+        true
     }
 
     pub(super) fn on_retransmission(&self, effects: &mut Effects) {
@@ -101,6 +103,9 @@ impl ServerInvite {
         }
         effects.clear(Timer::Trying);
         self.trying = None;
+        // A challenge is said once (RFC 3261 §26.3.2.4), lest a forged source is sent eleven. The client that has heard
+        // nothing yet asks again when it was lost.
+        let once = self.last.is_none() && matches!(status.code(), 401 | 407);
         effects.send(bytes.clone());
         self.last = Some(bytes);
         if status.is_provisional() {
@@ -114,7 +119,7 @@ impl ServerInvite {
             effects.set(Timer::L, t1_times_64(timers));
         } else {
             self.state = State::Completed;
-            if !self.reliable {
+            if !self.reliable && !once {
                 effects.set(Timer::G, self.interval);
             }
             effects.set(Timer::H, timers.fr_timer);
@@ -124,7 +129,7 @@ impl ServerInvite {
 
     pub(super) fn on_timer(&mut self, timer: Timer, timers: &Timers, effects: &mut Effects) {
         match timer {
-            Timer::Trying if self.state == State::Proceeding => self.send_trying(effects),
+            Timer::Trying if self.state == State::Proceeding => _ = self.send_trying(effects),
             Timer::G if self.state == State::Completed => {
                 self.on_retransmission(effects);
                 self.interval = (self.interval * 2).min(timers.retr_timer2);

@@ -116,8 +116,10 @@ impl Table {
                 Machine::ServerInvite(machine) => machine.on_timer(timer, timers, effects),
                 Machine::Server(machine) => machine.on_timer(timer, effects),
             }
-            if matches!(timer, Timer::A | Timer::E | Timer::G) {
-                self.stats.retransmissions += 1;
+            match timer {
+                Timer::A | Timer::E | Timer::G => self.stats.retransmissions += 1,
+                Timer::Trying => self.stats.rpl_generated += 1,
+                _ => {}
             }
             self.apply(now, id);
         }
@@ -202,7 +204,7 @@ impl Table {
         let timers = &self.config.timers;
         let machine = if *request.method() == Method::Invite {
             let trying = Reply::new(request, StatusCode::TRYING).reason(&self.config.trying_reason).build();
-            if self.config.trying != super::Trying::Never {
+            if self.config.trying == super::Trying::AtOnce {
                 self.stats.rpl_generated += 1;
             }
             let trying = trying.to_bytes();
@@ -341,6 +343,17 @@ impl Table {
         }
         self.apply(now, id.0);
         sent
+    }
+
+    /// Sends the 100 that [`super::Trying::After`] holds back: from now on it will take time.
+    pub fn send_trying(&mut self, now: Instant, id: ServerId) {
+        let Some(slot) = self.slot(id.0) else { return };
+        if let Machine::ServerInvite(machine) = &mut self.entries[slot].machine
+            && machine.send_trying(&mut self.effects)
+        {
+            self.stats.rpl_generated += 1;
+        }
+        self.apply(now, id.0);
     }
 
     /// Begins a client transaction: `request` has its topmost Via with a fresh branch. Not for ACK; see [`Table::send`].

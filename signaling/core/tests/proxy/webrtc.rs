@@ -170,8 +170,7 @@ fn a_browser_that_is_gone_is_not_there() {
     bed.close(&bob.flow);
     let request = alice.request("INVITE", &bob.aor(), "call-1", "", &legacy_sdp("a"));
     let (_, reply) = alice.authorize(&mut bed, &request);
-    assert_eq!(reply.code(), 100);
-    bed.expect(&alice.flow, "SIP/2.0 480 ");
+    assert_eq!(reply.code(), 480);
     assert_eq!(bed.media.offers(), 0);
 }
 

@@ -36,6 +36,29 @@ fn s17_2_1_an_answer_within_200_ms_needs_no_100() {
 }
 
 #[test]
+fn s26_3_2_4_a_challenge_is_said_once_and_again_when_asked() {
+    let trying = Trying::After(Duration::from_millis(200));
+    let mut bed = Bed::with(Protocol::Udp, Config { trying, ..Config::default() });
+    let (id, request) = bed.server(&invite());
+    bed.respond(id, &request, StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+    assert_eq!(bed.words(), ["407"]);
+    bed.receive(&invite());
+    assert_eq!(bed.words(), ["407"], "it was lost");
+    assert!(bed.run(40_000).is_empty(), "a forged source hears no more");
+    bed.assert_clean();
+}
+
+#[test]
+fn s17_2_1_a_challenge_after_100_is_repeated() {
+    let mut bed = Bed::new(Protocol::Udp);
+    let (id, request) = bed.server(&invite());
+    bed.respond(id, &request, StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+    assert_eq!(bed.words(), ["100", "407"]);
+    assert!(bed.run(40_000).len() > 5);
+    bed.assert_clean();
+}
+
+#[test]
 fn s17_2_1_a_repeated_invite_gets_the_last_provisional_byte_for_byte() {
     let mut bed = Bed::new(Protocol::Udp);
     let (id, request) = bed.server(&invite());
