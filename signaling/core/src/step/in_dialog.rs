@@ -201,7 +201,9 @@ const ASTRAY: (StatusCode, &str) = (StatusCode::FORBIDDEN, "Not relaying");
 
 /// Whether two URIs lead to one host and port.
 fn same_place(a: &Uri, b: &Uri) -> bool {
-    normal_host(a.host()) == normal_host(b.host()) && a.port() == b.port()
+    normal_host(a.host()) == normal_host(b.host())
+        && a.port() == b.port()
+        && a.param("maddr") == b.param("maddr")
 }
 
 /// The end of the call that the request is for.

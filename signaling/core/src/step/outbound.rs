@@ -19,7 +19,11 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     let Ok(uri) = incoming.message.uri() else {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI"));
     };
-    if is_local(world, &uri) {
+    let local = is_local(world, &uri);
+    // Strangers may call our users and write to them. What makes a phone call somebody (RFC 3515) or restart and fetch its
+    // configuration (NOTIFY of `check-sync`) is not for them.
+    let commands = matches!(incoming.method(), Method::Refer | Method::Notify);
+    if local && !(commands && incoming.user.is_none()) {
         return ControlFlow::Continue(());
     }
     if incoming.user.is_none() || *incoming.method() == Method::Register {

@@ -27,6 +27,8 @@ fn strangers_are_told_no() {
         (stranger("MESSAGE", "sip:a@elsewhere.example", ""), "SIP/2.0 403 Not relaying"),
         (stranger("MESSAGE", "sip:a@203.0.113.1", ""), "SIP/2.0 403 Not relaying"),
         (stranger("MESSAGE", "sip:a@x.invalid", ""), "SIP/2.0 403 Not relaying"),
+        (stranger("REFER", "sip:alice@sip.example", ""), "SIP/2.0 403 Not relaying"),
+        (stranger("NOTIFY", "sip:alice@sip.example", ""), "SIP/2.0 403 Not relaying"),
         (stranger("OPTIONS", "sip:sip.example", ""), "SIP/2.0 200 Keepalive"),
         (stranger("MESSAGE", "sip:sip.example", ""), "SIP/2.0 484 Address Incomplete"),
         (stranger("MESSAGE", "tel:+4930", ""), "SIP/2.0 416 "),
@@ -241,6 +243,7 @@ fn a_call_is_no_way_to_other_places() {
         ("NOTIFY", flood, &route, &unknown, "evil", 481),
         ("INVITE", "sip:0900@203.0.113.5", &route, &known, "evil", 403),
         ("INVITE", "sip:a@203.0.113.5;maddr=203.0.113.6", &route, &known, "evil", 403),
+        ("INFO", "sip:alice@198.51.100.7:5060;maddr=203.0.113.5", &route, &known, "evil", 403),
         ("MESSAGE", "sip:0900@203.0.113.5", &beyond, &known, "evil", 403),
         ("MESSAGE", "sip:0900@203.0.113.5", &route, &known, "another", 404),
     ]
