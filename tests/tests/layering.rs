@@ -84,7 +84,7 @@ const MEDIA_LAYERS: &[&str] = &[
 
 /// What the signaling shell may name of the media half: the relay, the one language of control and what its words carry.
 const MEDIA_SEEN_BY_SIGNALING: &[&str] =
-    &["Command", "EventKind", "Relay", "RelayConfig", "Reply", "command"];
+    &["Command", "Event", "EventKind", "Relay", "RelayConfig", "Reply", "command"];
 
 #[test]
 fn top_level_is_the_fixed_list() {
