@@ -128,7 +128,7 @@ impl Paths {
             pool.put(packet);
             return false;
         };
-        match send(leg, line, packet) {
+        match send(now, leg, line, packet) {
             Ok(transmit) => {
                 stats.forwarded += 1;
                 out.push_back(transmit);
@@ -263,9 +263,9 @@ fn convert(map: &PayloadMap, packet: &mut [u8], header: &Header) {
 }
 
 /// Protects a packet and addresses it; gives it back when there is nowhere to send it to yet.
-fn send(leg: &mut Leg, line: usize, mut packet: Packet) -> Result<Transmit, Packet> {
+fn send(now: Instant, leg: &mut Leg, line: usize, mut packet: Packet) -> Result<Transmit, Packet> {
     if let Some(secure) = leg.secure.as_mut() {
-        let Some(to) = secure.target() else { return Err(packet) };
+        let Some(to) = secure.target(now) else { return Err(packet) };
         let Some(srtp) = secure.srtp.as_mut() else { return Err(packet) };
         return match srtp.protect(&mut packet) {
             Ok(()) => Ok(Transmit { socket: secure.socket, to, packet }),

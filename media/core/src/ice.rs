@@ -60,8 +60,6 @@ pub enum IceState {
 /// What an agent has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IceEvent {
-    /// An authenticated STUN message came from this address: it belongs to the peer.
-    Admitted(SocketAddr),
     /// Send media to this address from now on.
     Selected(SocketAddr),
     /// The state changed.
@@ -174,7 +172,6 @@ impl IceAgent {
     pub fn poll_event(&mut self) -> Option<IceEvent> {
         while let Some(event) = self.inner.poll_event() {
             match event {
-                IceAgentEvent::DiscoveredRecv { source, .. } => return Some(IceEvent::Admitted(source)),
                 IceAgentEvent::NominatedSend { destination, .. } => {
                     return Some(IceEvent::Selected(destination));
                 }
@@ -185,7 +182,7 @@ impl IceAgent {
                         return Some(IceEvent::State(state));
                     }
                 }
-                IceAgentEvent::IceRestart(_) => {}
+                IceAgentEvent::DiscoveredRecv { .. } | IceAgentEvent::IceRestart(_) => {}
             }
         }
         None

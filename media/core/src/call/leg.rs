@@ -4,7 +4,7 @@
 //! packets go. Everything a packet needs lies here, decided when offer and answer were exchanged.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::call::latch::Latch;
 use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap};
@@ -83,16 +83,37 @@ pub struct Secure {
     pub selected: Option<SocketAddr>,
     /// Where its last DTLS record came from.
     pub dtls_source: Option<SocketAddr>,
+    /// When the peer last showed, by authentic STUN from there, that it wants what is sent to [`Secure::address`].
+    pub consent: Option<Instant>,
     /// Addresses that STUN admitted.
     pub admitted: Vec<SocketAddr>,
     /// Whose packets belong to which line, learnt.
     pub by_ssrc: Vec<(u32, usize)>,
 }
 
+/// How long media flows without a sign of consent (RFC 7675 §5.1).
+const CONSENT: Duration = Duration::from_secs(30);
+
 impl Secure {
-    /// Where media goes.
-    pub fn target(&self) -> Option<SocketAddr> {
+    /// Where media goes as long as there is consent.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.selected.or(self.dtls_source)
+    }
+
+    /// Where media goes at `now`: nowhere when the peer's consent has expired (RFC 7675 §5.1). A host that took over
+    /// the address of a browser that vanished must not be flooded with a call's media.
+    pub fn target(&self, now: Instant) -> Option<SocketAddr> {
+        let consent = self.consent.is_some_and(|at| now.saturating_duration_since(at) < CONSENT);
+        self.address().filter(|_| consent)
+    }
+
+    /// Takes authentic STUN from `source` as consent if that is where media goes, or could begin to go. Requests count like
+    /// responses: they need the same credentials, a lite agent sees nothing else, and some browsers leave checks on a
+    /// selected pair unanswered.
+    pub fn note_consent(&mut self, now: Instant, source: SocketAddr) {
+        if self.address().is_none_or(|address| address == source) {
+            self.consent = Some(now);
+        }
     }
 }
 
@@ -205,7 +226,7 @@ pub struct Floor {
 }
 
 /// How long the holder of the floor may be silent before another branch is heard.
-const FLOOR_SILENCE: std::time::Duration = std::time::Duration::from_secs(1);
+const FLOOR_SILENCE: Duration = Duration::from_secs(1);
 
 impl Floor {
     /// Whether a packet of `leg` is heard now.

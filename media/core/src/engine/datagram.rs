@@ -79,7 +79,12 @@ impl<S: Sockets> Engine<S> {
                     self.checks.remove(&transaction);
                 }
                 self.paths.pool.put(packet);
+                // Each time anew: meanwhile the address may have been given up for others, or gone to another leg.
+                self.admit(key, source);
                 self.drive(now, key);
+                if let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) {
+                    secure.note_consent(now, source);
+                }
             }
             (Some(key), None) => self.drop_at(key, packet),
             (None, None) => self.drop_packet(packet),
@@ -187,9 +192,9 @@ impl<S: Sockets> Engine<S> {
                 return;
             };
             match secure.ice.poll_event() {
-                Some(IceEvent::Admitted(address)) => self.admit(key, address),
                 Some(IceEvent::Selected(address)) => {
                     secure.selected = Some(address);
+                    secure.consent = Some(now);
                     self.admit(key, address);
                 }
                 Some(IceEvent::State(state)) => {
@@ -213,7 +218,6 @@ impl<S: Sockets> Engine<S> {
                 self.paths.out.push_back(Transmit { socket, to, packet });
             }
         }
-        let _ = now;
     }
 
     fn remember_check(&mut self, transaction: stun::TransactionId, key: LegKey) {
@@ -227,11 +231,12 @@ impl<S: Sockets> Engine<S> {
     }
 
     /// From now on datagrams from `address` belong to this leg: it has proved that it knows the leg's ICE password.
-    fn admit(&mut self, key: LegKey, address: SocketAddr) {
+    pub(super) fn admit(&mut self, key: LegKey, address: SocketAddr) {
         let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()) else { return };
         if !secure.admitted.contains(&address) {
             if secure.admitted.len() >= MAX_ADMITTED {
-                let oldest = secure.admitted.remove(0);
+                let spare = secure.admitted.iter().position(|known| secure.address() != Some(*known));
+                let oldest = secure.admitted.remove(spare.unwrap_or(0));
                 if self.addresses.get(&oldest) == Some(&key) {
                     self.addresses.remove(&oldest);
                 }

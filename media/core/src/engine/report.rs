@@ -78,7 +78,7 @@ impl<S: Sockets> Engine<S> {
         if let Some(secure) = &leg.secure {
             return vec![StreamReport {
                 local_port: secure.port,
-                endpoint: secure.target(),
+                endpoint: secure.address(),
                 advertised_endpoint: None,
                 crypto_suite: secure.srtp.as_ref().map(|srtp| srtp.profile().sdes_name().to_owned()),
                 last_packet,

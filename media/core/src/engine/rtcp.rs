@@ -134,7 +134,7 @@ impl<S: Sockets> Engine<S> {
                 })
                 .is_ok_and(|it| it.messages > 0);
             if carried {
-                self.send_rtcp(stream.leg, stream.line, out);
+                self.send_rtcp(now, stream.leg, stream.line, out);
             } else {
                 self.paths.pool.put(out);
             }
@@ -176,7 +176,7 @@ impl<S: Sockets> Engine<S> {
         let asker = line.sink.ssrc;
         let mut packet = self.paths.pool.take();
         if self.begin_report(now, key, index, &mut packet) && append_pli(&mut packet, asker, ssrc).is_ok() {
-            self.send_rtcp(key, index, packet);
+            self.send_rtcp(now, key, index, packet);
         } else {
             self.paths.pool.put(packet);
         }
@@ -192,7 +192,7 @@ impl<S: Sockets> Engine<S> {
             }
             let mut packet = self.paths.pool.take();
             if self.begin_report(now, key, index, &mut packet) {
-                self.send_rtcp(key, index, packet);
+                self.send_rtcp(now, key, index, packet);
             } else {
                 self.paths.pool.put(packet);
             }
@@ -210,7 +210,7 @@ impl<S: Sockets> Engine<S> {
             };
             let mut packet = self.paths.pool.take();
             if self.begin_report(now, key, index, &mut packet) && append_bye(&mut packet, ssrc).is_ok() {
-                self.send_rtcp(key, index, packet);
+                self.send_rtcp(now, key, index, packet);
             } else {
                 self.paths.pool.put(packet);
             }
@@ -226,13 +226,13 @@ impl<S: Sockets> Engine<S> {
         begin_compound(packet, now, &self.ntp, line.sink.ssrc, sent, block.as_slice(), cname).is_ok()
     }
 
-    fn send_rtcp(&mut self, key: LegKey, index: usize, mut packet: Packet) {
+    fn send_rtcp(&mut self, now: Instant, key: LegKey, index: usize, mut packet: Packet) {
         let Some(leg) = self.paths.legs.get_mut(key) else { return self.paths.pool.put(packet) };
         let way = match leg.secure.as_mut() {
             Some(secure) => {
                 let protected =
                     secure.srtp.as_mut().is_some_and(|srtp| srtp.protect_rtcp(&mut packet).is_ok());
-                secure.target().filter(|_| protected).map(|to| (secure.socket, to))
+                secure.target(now).filter(|_| protected).map(|to| (secure.socket, to))
             }
             None => leg.line(index).and_then(|line| {
                 let port = if line.rtcp_mux { line.rtp.as_ref()? } else { line.rtcp.as_ref()? };

@@ -152,6 +152,7 @@ impl<S: Sockets> Engine<S> {
             srtp: None,
             selected: None,
             dtls_source: None,
+            consent: None,
             admitted: Vec::new(),
             by_ssrc: Vec::new(),
         })

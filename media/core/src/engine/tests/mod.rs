@@ -228,6 +228,46 @@ fn stun_with_a_wrong_password_changes_nothing() {
     assert!(bed.engine.stats().dropped > 0);
 }
 
+/// RFC 7675 §5.1.
+#[test]
+fn media_stops_when_a_browser_vanishes() {
+    let mut bed = connected(Browser, Legacy);
+    bed.talk(3);
+    // Its address still receives, but nobody there speaks ICE.
+    bed.phones[0].ice = None;
+    bed.run(Duration::from_secs(20));
+    bed.say(1, 0, b"still");
+    bed.run(Duration::from_millis(100));
+    assert_eq!(bed.phones[0].heard.len(), 4, "a short silence of ICE is no end of consent");
+    bed.run(Duration::from_secs(15));
+    let reports = bed.phones[0].heard_rtcp.len();
+    bed.say(1, 0, b"too late");
+    bed.run(Duration::from_secs(10));
+    assert_eq!((bed.phones[0].heard.len(), bed.phones[0].heard_rtcp.len()), (4, reports));
+}
+
+#[test]
+fn an_address_comes_back_to_the_leg_that_speaks_ice_there() {
+    let mut bed = connected(Browser, Browser);
+    let (address, other) = (bed.phones[0].address, bed.phones[1].key.expect("a leg"));
+    bed.engine.admit(other, address);
+    bed.run(Duration::from_secs(5));
+    assert_eq!(bed.engine.addresses.get(&address), bed.phones[0].key.as_ref());
+    bed.talk(3);
+    assert_heard(&bed, 3);
+}
+
+#[test]
+fn the_address_in_use_is_not_given_up_for_others() {
+    let mut bed = connected(Browser, Legacy);
+    let (address, key) = (bed.phones[0].address, bed.phones[0].key.expect("a leg"));
+    for port in 0..200 {
+        bed.engine.admit(key, SocketAddr::new("203.0.113.7".parse().expect("an address"), 1000 + port));
+    }
+    assert!(bed.engine.addresses.len() <= 64);
+    assert_eq!(bed.engine.addresses.get(&address), Some(&key));
+}
+
 #[test]
 fn telephone_events_pass_and_are_told_once() {
     let mut bed = connected(Browser, Legacy);
