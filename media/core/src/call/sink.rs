@@ -10,7 +10,7 @@ use crate::dtmf::{EventRewriter, Unusable};
 use crate::packet::Packet;
 use crate::rtp::Header;
 use crate::rtp::clock::ClockMap;
-use crate::rtp::sequence::is_newer;
+use crate::rtp::sequence::{distance, is_newer};
 
 /// Names a source of packets: the leg's slot, the line's place there, and the SSRC.
 pub type Source = (usize, usize, u32);
@@ -37,6 +37,8 @@ pub struct Sink {
     event_clock: Option<((u32, u32), ClockMap)>,
     /// Whether the source's stream has reached the end since it last began or was interrupted.
     running: bool,
+    /// Whether packets of the source were kept from the end since the last one that was not.
+    interrupted: bool,
 }
 
 /// The newest packet sent.
@@ -50,6 +52,12 @@ struct Last {
 
 /// Events of a source within this distance of its audio are on the audio's time line.
 const EVENT_NEAR: Duration = Duration::from_millis(500);
+
+/// As far ahead a packet is no longer one after losses (RFC 3550 A.1).
+const MAX_DROPOUT: i16 = 3000;
+
+/// As far behind it is no longer a late one (RFC 3550 A.1).
+const MAX_MISORDER: i16 = 100;
 
 /// A sender report that is this far from the packets is of a broken clock.
 const REFERENCE_NEAR: Duration = Duration::from_secs(2);
@@ -87,6 +95,7 @@ impl Sink {
             events: None,
             event_clock: None,
             running: false,
+            interrupted: false,
         }
     }
 
@@ -98,15 +107,32 @@ impl Sink {
     /// Gives `header` of a packet from `source` its place in the outgoing stream. Reordered packets keep their order
     /// relative to each other.
     pub fn renumber(&mut self, now: Instant, source: Source, header: &mut Header, map: &PayloadMap) {
-        if self.source != Some(source) {
-            self.switch(now, header, map);
-            self.source = Some(source);
-        }
+        self.follow(now, source, header, map);
         header.ssrc = self.ssrc;
         header.payload_type = map.to;
         header.sequence_number = header.sequence_number.wrapping_add(self.sequence_offset);
         header.timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
         self.note(now, header, map.to_clock, false);
+    }
+
+    /// Sees to it that the sequence numbers sent never leap, whatever the source does. A leap of half the circle, after a
+    /// long hold or when a phone begins anew under its SSRC, would be a replay to SRTP (RFC 3711 §3.3.1): silence.
+    fn follow(&mut self, now: Instant, source: Source, header: &mut Header, map: &PayloadMap) {
+        let Some(last) = self.last.filter(|_| self.source == Some(source)) else {
+            self.switch(now, header, map);
+            self.source = Some(source);
+            return;
+        };
+        let number = header.sequence_number.wrapping_add(self.sequence_offset);
+        let ahead = distance(number, last.sequence_number);
+        if !(-MAX_MISORDER..MAX_DROPOUT).contains(&ahead) {
+            self.switch(now, header, map);
+        } else if self.interrupted && ahead > 1 {
+            // What the end was not to get it did not lose either.
+            let next = last.sequence_number.wrapping_add(1);
+            self.sequence_offset = next.wrapping_sub(header.sequence_number);
+        }
+        self.interrupted = false;
     }
 
     /// Chooses the offsets so that the next packet follows the last one, at its distance in time.
@@ -141,10 +167,7 @@ impl Sink {
         header: &mut Header,
         map: &PayloadMap,
     ) -> Result<(), Unusable> {
-        if self.source != Some(source) {
-            self.switch(now, header, map);
-            self.source = Some(source);
-        }
+        self.follow(now, source, header, map);
         let key = (map.to, map.from_clock, map.to_clock);
         if self.events.as_ref().is_none_or(|(known, _)| *known != key) {
             self.events = Some((key, EventRewriter::new(map.to, map.from_clock, map.to_clock)));
@@ -242,6 +265,7 @@ impl Sink {
     /// Says that the end misses a part of the stream from here on: hold, new keys, another branch that is heard.
     pub fn interrupt(&mut self) {
         self.running = false;
+        self.interrupted = true;
     }
 
     /// When the newest packet was sent.
@@ -296,6 +320,36 @@ mod tests {
         let first = numbers[0];
         assert_eq!(numbers, [first, first.wrapping_add(2), first.wrapping_add(1), first.wrapping_add(3)]);
         assert_eq!(sink.original_sequence(first), 10);
+    }
+
+    #[test]
+    fn a_leap_of_the_source_is_none_at_the_end() {
+        let start = crate::testing::start();
+        // What came last, what comes next, whether the way was closed between: how far apart they are sent.
+        for (before, after, closed, apart) in [
+            (10, 11, false, 1),
+            (10, 14, false, 4),
+            (10, 14, true, 1),
+            (10, 9, true, -1),
+            (10, 40_000, false, 1),
+            (40_000, 10, false, 1),
+            (65_530, 2_000, true, 1),
+        ] {
+            let mut sink = sink();
+            let mut first = Header::new(0, before, 160, 1);
+            sink.renumber(start, (0, 0, 1), &mut first, &MAP);
+            if closed {
+                sink.interrupt();
+            }
+            let mut next = Header::new(0, after, 320, 1);
+            sink.renumber(start + Duration::from_millis(20), (0, 0, 1), &mut next, &MAP);
+            assert_eq!(
+                distance(next.sequence_number, first.sequence_number),
+                apart,
+                "{before} {after} {closed}"
+            );
+            assert_eq!(next.timestamp.wrapping_sub(first.timestamp), 160);
+        }
     }
 
     #[test]
