@@ -1,13 +1,14 @@
 //! Symmetric RTP with safe learning: where a legacy end really sends from (RFC 4961), learnt once.
 //!
 //! A stranger who sends to the port must never take over a call ("RTP bleed"). So an address is learnt only in a short
-//! window after signalling, the address of the SDP wins over every other, and afterwards packets from elsewhere are
-//! dropped until a new offer or answer of that end opens the window again.
+//! window after signalling, and afterwards packets from elsewhere are dropped until a new offer or answer of that end opens
+//! the window again. Only a source that fits the SDP better still wins then: else whoever sprays all ports before the
+//! phone speaks, which may be long after signalling, would have its place for good.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How long after the first packet a better source may still replace it.
+/// How long after the first packet its source counts as a guess.
 pub const WINDOW: Duration = Duration::from_millis(500);
 
 /// The source of one port's packets.
@@ -29,7 +30,7 @@ enum Phase {
     Closed,
     /// Waiting for the first packet.
     Open,
-    /// The first packet came; until then a better one replaces it.
+    /// The first packet came.
     Choosing {
         /// End of the window.
         until: Instant,
@@ -66,31 +67,20 @@ impl Latch {
             return !self.strict || self.announced == Some(source);
         }
         match self.phase {
-            Phase::Closed => false,
+            Phase::Closed => return false,
             Phase::Open => {
                 self.learnt = Some(source);
-                self.phase = match rank(source, self.announced) {
-                    2 => Phase::Fixed,
-                    _ => Phase::Choosing { until: now + WINDOW },
-                };
-                true
+                self.phase = Phase::Choosing { until: now + WINDOW };
             }
-            Phase::Choosing { until } => self.choose(now, source, until),
-            Phase::Fixed => !self.strict || self.learnt == Some(source),
+            Phase::Choosing { until } if now >= until => self.phase = Phase::Fixed,
+            Phase::Choosing { .. } | Phase::Fixed => {}
         }
-    }
-
-    fn choose(&mut self, now: Instant, source: SocketAddr, until: Instant) -> bool {
-        if now >= until {
-            self.phase = Phase::Fixed;
-        } else if self
-            .learnt
-            .is_some_and(|learnt| rank(source, self.announced) > rank(learnt, self.announced))
-        {
+        let known = self.learnt.map_or(0, |learnt| rank(learnt, self.announced));
+        if rank(source, self.announced) > known {
             self.learnt = Some(source);
-            if rank(source, self.announced) == 2 {
-                self.phase = Phase::Fixed;
-            }
+        }
+        if self.learnt.is_some() && self.learnt == self.announced {
+            self.phase = Phase::Fixed;
         }
         self.learnt == Some(source) || (self.phase == Phase::Fixed && !self.strict)
     }
@@ -160,9 +150,24 @@ mod tests {
                 (0, "198.51.100.7:900", true),
                 (20, "203.0.113.9:5", false),
                 (600, "198.51.100.7:900", true),
-                (620, SDP, false),
+                (620, "203.0.113.9:5", false),
             ],
             "198.51.100.7:900",
+        );
+    }
+
+    #[test]
+    fn a_stranger_who_came_first_does_not_keep_the_place_of_the_phone() {
+        check(
+            &mut latch(),
+            &[
+                (0, "203.0.113.9:5", true),
+                (5000, "192.0.2.1:9", true),
+                (5020, "203.0.113.9:5", false),
+                (5040, SDP, true),
+                (5060, "192.0.2.1:9", false),
+            ],
+            SDP,
         );
     }
 
