@@ -196,6 +196,10 @@ impl Dtls {
             return None;
         }
         let result = self.inner.handle_timeout(now).and_then(|()| self.inner.handle_packet(datagram));
+        if self.connected {
+            // The keys are out, and whoever forges the peer's address must not end the call (RFC 9147 §4.5.2).
+            return None;
+        }
         self.check(result)
     }
 
