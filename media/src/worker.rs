@@ -82,6 +82,8 @@ fn run<B: Backend>(mut engine: Engine<B>, inbox: &Receiver<Job>, stop: &AtomicBo
         }
         while let Ok(job) = inbox.try_recv() {
             let reply = engine.handle_command(Instant::now(), &job.command);
+            // Before the next command may give a closed socket's number to another call.
+            drain(&mut engine);
             (job.done)(reply);
         }
         if engine.poll_timeout().is_some_and(|at| at <= now) {
