@@ -131,8 +131,14 @@ impl Paths {
         match send(now, leg, line, packet) {
             Ok(transmit) => {
                 stats.forwarded += 1;
+                let sent = leg.line_mut(line).map(|line| {
+                    if let Some(history) = line.history.as_mut() {
+                        history.keep(header.sequence_number, &transmit.packet);
+                    }
+                    line
+                });
                 out.push_back(transmit);
-                let Some(line) = leg.line_mut(line) else { return false };
+                let Some(line) = sent else { return false };
                 line.sink.sent(payload);
                 line.sink.starts() && line.kind == MediaKind::Video
             }

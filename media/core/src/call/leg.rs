@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use crate::call::history::History;
 use crate::call::latch::Latch;
 use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap};
 use crate::call::sink::Sink;
@@ -154,6 +155,8 @@ pub struct Line {
     pub payload_types: Vec<u8>,
     /// RTCP feedback the end understands.
     pub feedback: Vec<Feedback>,
+    /// What the end was sent last, where it may ask for it again: video of a browser that understands NACK.
+    pub history: Option<History>,
     /// Who of several branches is heard.
     pub floor: Floor,
     /// Tells the keys the end presses, and the clock it was made for.
@@ -285,6 +288,7 @@ impl Line {
             ssrcs: Vec::new(),
             payload_types: Vec::new(),
             feedback: Vec::new(),
+            history: None,
             floor: Floor::default(),
             keys: None,
         }

@@ -14,6 +14,7 @@ pub mod plan;
 
 mod agree;
 
+pub mod history;
 pub mod latch;
 pub mod leg;
 pub mod port_pool;

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use super::transports::Provider;
 use super::{Call, Engine, MAX_CALLS};
+use crate::call::history::History;
 use crate::call::leg::{LegKey, Route};
 use crate::call::offer_answer::{Outcome, Session};
-use crate::call::plan::{self, LegPlan, LineEnd, LinePlan, MediaPlan};
+use crate::call::plan::{self, Feedback, LegPlan, LineEnd, LinePlan, MediaKind, MediaPlan};
 use crate::command::{Cause, Command, Delete, Exchange, Reply};
 use crate::dtls::{Dtls, Fingerprint};
 use crate::ice::Credentials;
@@ -225,7 +226,11 @@ impl<S: Sockets> Engine<S> {
     }
 
     fn apply_end(&mut self, key: LegKey, end: &LineEnd, signalled: bool) {
-        let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(end.index)) else { return };
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        let secure = leg.secure.is_some();
+        let Some(line) = leg.line_mut(end.index) else { return };
+        let repeats = secure && line.kind == MediaKind::Video && end.feedback.contains(&Feedback::Nack);
+        line.history = line.history.take().or_else(|| Some(History::default())).filter(|_| repeats);
         line.mid.clone_from(&end.mid);
         line.ssrcs.clone_from(&end.ssrcs);
         line.payload_types.clone_from(&end.payload_types);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Engine, EventKind, MAX_CHECKS, Owner};
+use crate::call::history::History;
 use crate::call::leg::LegKey;
 use crate::demux::{Kind, classify, classify_separate};
 use crate::dtls::DtlsEvent;
@@ -252,7 +253,10 @@ impl<S: Sockets> Engine<S> {
             match event.take() {
                 Some(DtlsEvent::Connected((send, receive))) => {
                     let Some(leg) = self.paths.legs.get_mut(key) else { return };
-                    leg.lines.iter_mut().flatten().for_each(|line| line.sink.interrupt());
+                    for line in leg.lines.iter_mut().flatten() {
+                        line.sink.interrupt();
+                        line.history.iter_mut().for_each(History::clear);
+                    }
                     let Some(secure) = leg.secure.as_mut() else { return };
                     secure.srtp = Some(SrtpContext::new(&send, &receive));
                     self.paths.stats.dtls_connected += 1;

@@ -9,9 +9,9 @@ use super::Engine;
 use super::timer::REPORT_INTERVAL;
 use crate::call::leg::{Leg, LegKey, Line};
 use crate::call::plan::{Feedback, MediaKind};
-use crate::forward::Transmit;
+use crate::forward::{Paths, Transmit};
 use crate::packet::Packet;
-use crate::rtcp::feedback::{Origin, append_pli, translate};
+use crate::rtcp::feedback::{Origin, append_pli, nack_sequence_numbers, translate};
 use crate::rtcp::reports::{RemoteView, SenderInfo, append_bye, begin_compound, remote_view, report_block};
 use crate::rtcp::{Malformed, ReportBlocks, RtcpPacket, SenderReport, parse};
 use crate::sockets::Sockets;
@@ -122,6 +122,9 @@ impl<S: Sockets> Engine<S> {
 
     /// Passes PLI, FIR and NACK of the leg `key` on to those that send what it is about.
     fn pass_feedback(&mut self, now: Instant, key: LegKey, datagram: &[u8]) {
+        if self.send_again(now, key, datagram) {
+            return;
+        }
         let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
         for index in 0..lines {
             let Some(stream) = self.stream_to(key, index) else { continue };
@@ -139,6 +142,35 @@ impl<S: Sockets> Engine<S> {
                 self.paths.pool.put(out);
             }
         }
+    }
+
+    /// Sends again what a browser misses and is still kept; true when there is nothing else to ask its senders for.
+    /// What is not kept was lost before it came here, and its sender can help.
+    fn send_again(&mut self, now: Instant, key: LegKey, datagram: &[u8]) -> bool {
+        let Paths { legs, pool, out, .. } = &mut self.paths;
+        let (Some(leg), Ok(packets)) = (legs.get_mut(key), parse(datagram)) else { return false };
+        let way = leg.secure.as_ref().and_then(|secure| Some((secure.socket, secure.target(now)?)));
+        let Some((socket, to)) = way else { return false };
+        let mut all = true;
+        for packet in packets {
+            let RtcpPacket::Nack(message) = packet else {
+                all &= !matches!(packet, RtcpPacket::Pli(_) | RtcpPacket::Fir(_));
+                continue;
+            };
+            let line = leg.lines.iter_mut().flatten().find(|line| line.sink.ssrc == message.media_ssrc);
+            let Some(history) = line.and_then(|line| line.history.as_mut()) else {
+                all = false;
+                continue;
+            };
+            for number in nack_sequence_numbers(&message) {
+                all &= history.again(now, number, |kept| {
+                    let mut packet = pool.take();
+                    packet.copy_from(kept);
+                    out.push_back(Transmit { socket, to, packet });
+                });
+            }
+        }
+        all
     }
 
     /// The stream that line `index` of the leg `key` is sent, where its sender can be asked: a browser that agreed to it.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::call::plan::MediaKind;
 use crate::command::Quality;
+use crate::forward::Transmit;
 use crate::rtcp::feedback::{append_nack, append_pli, nack_sequence_numbers};
 use crate::rtcp::ntp::to_short;
 use crate::rtcp::reports::{SenderInfo, begin_compound};
@@ -248,6 +249,39 @@ fn a_nack_names_the_numbers_of_the_sender() {
     let last = bed.phones[0].sequence_number;
     let ours = bed.phones[0].heard[0].header.ssrc;
     assert_eq!(named, [(ours, bed.phones[0].ssrc, vec![last.wrapping_sub(3), last.wrapping_sub(1)])]);
+}
+
+/// What was lost behind the relay its sender cannot repeat: that would be a replay here.
+#[test]
+fn video_that_was_sent_is_sent_again() {
+    let mut bed = Bed::new(Browser, Browser, 13);
+    (bed.media, bed.feedback) = (MediaKind::Video, vec![Feedback::Nack]);
+    bed.connect();
+    bed.settle(Duration::from_secs(5));
+    bed.talk(5);
+    let told: Vec<_> = bed.phones[1].heard.iter().map(|heard| heard.header).collect();
+    let nacks = |bed: &Bed| heard(bed, 0).filter(|packet| matches!(packet, RtcpPacket::Nack(_))).count();
+    let relay = SocketAddr::new(RELAY.parse().expect("an address"), bed.phones[1].relay_port);
+    let ask = |bed: &mut Bed, number: u16| {
+        let mut packet = Packet::new();
+        append_nack(&mut packet, bed.phones[1].ssrc, told[0].ssrc, &[number]).expect("it fits");
+        bed.phones[1].srtp.as_mut().expect("keys").protect_rtcp(&mut packet).expect("it fits");
+        bed.arrive(bed.phones[1].address, relay, packet.as_slice());
+        let sent: Vec<Transmit> = std::iter::from_fn(|| bed.engine.poll_transmit()).collect();
+        let again = |sent: &Transmit| {
+            let header = Header::parse(sent.packet.as_slice()).ok()?;
+            (sent.to == bed.phones[1].address && header.ssrc == told[0].ssrc)
+                .then_some(header.sequence_number)
+        };
+        let numbers: Vec<u16> = sent.iter().filter_map(again).collect();
+        (numbers, sent.len())
+    };
+    let number = told[2].sequence_number;
+    assert_eq!(ask(&mut bed, number), (vec![number], 1), "and its sender is not asked");
+    assert_eq!(ask(&mut bed, number), (vec![], 0), "not twice at once");
+    let (numbers, sent) = ask(&mut bed, number.wrapping_add(100));
+    assert_eq!((numbers, sent), (vec![], 1), "what never came its sender is asked for");
+    assert_eq!(nacks(&bed), 0);
 }
 
 #[test]
