@@ -401,8 +401,15 @@ impl World {
                 }
                 engine.io().1.put(transmit.packet);
             }
-            while let Some(event) = engine.poll_event() {
-                self.media_events.push(event);
+            let told = self.media_events.len();
+            self.media_events.extend(std::iter::from_fn(|| engine.poll_event()));
+            // The proxy may ask the relay for something.
+            drop(engine);
+            for event in &self.media_events[told..] {
+                if event.kind == engine::EventKind::MediaTimeout {
+                    moved = true;
+                    self.proxy.handle_media_timeout(self.now, &event.call_id);
+                }
             }
             if !moved {
                 return;
