@@ -6,7 +6,6 @@ set -euo pipefail
 wanted="
 chromium:chromium
 baresip:baresip-core
-sipp:sip-tester
 kamailio:kamailio
 certutil:libnss3-tools
 cc:build-essential

@@ -43,6 +43,12 @@ impl Subject {
         }
     }
 
+    /// Whether it is Kamailio, which reads some messages in another way; the test that asks says in which.
+    #[must_use]
+    pub fn is_kamailio(&self) -> bool {
+        matches!(self, Self::Kamailio(_))
+    }
+
     /// A phone with an account, not registered.
     pub async fn phone(&self, user: &str) -> Result<Phone> {
         let account = match self {
