@@ -131,14 +131,12 @@ impl Paths {
         match send(now, leg, line, packet) {
             Ok(transmit) => {
                 stats.forwarded += 1;
-                let sent = leg.line_mut(line).map(|line| {
-                    if let Some(history) = line.history.as_mut() {
-                        history.keep(header.sequence_number, &transmit.packet);
-                    }
-                    line
-                });
+                let mut line = leg.line_mut(line);
+                if let Some(history) = line.as_mut().and_then(|line| line.history.as_mut()) {
+                    history.keep(header.sequence_number, &transmit.packet);
+                }
                 out.push_back(transmit);
-                let Some(line) = sent else { return false };
+                let Some(line) = line else { return false };
                 line.sink.sent(payload);
                 line.sink.starts() && line.kind == MediaKind::Video
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Call, Engine};
+use super::Engine;
 use crate::call::leg::{Leg, Line, Port};
 use crate::call::plan::MediaKind;
 use crate::command::{
@@ -46,14 +46,13 @@ impl<S: Sockets> Engine<S> {
                 label: names.label,
                 created: call.created,
                 in_dialogue_with: names.peer,
-                medias: self.medias(now, call, leg),
+                medias: self.medias(now, leg),
             });
         }
         Some(report)
     }
 
-    fn medias(&self, now: Instant, call: &Call, leg: &Leg) -> Vec<MediaReport> {
-        let _ = call;
+    fn medias(&self, now: Instant, leg: &Leg) -> Vec<MediaReport> {
         leg.lines()
             .map(|(index, line)| MediaReport {
                 index: index + 1,
