@@ -112,7 +112,7 @@ impl<S: Sockets> Engine<S> {
             (None, Some(family)) => Some(family == AddressFamily::Ip6),
             (None, None) => None,
         };
-        if let Some((bind, advertised)) = interface(&self.settings, request.interface, wants_v6) {
+        if let Some((bind, advertised)) = interface(&self.settings, request, wants_v6) {
             return (bind, request.announce.unwrap_or(advertised));
         }
         let v6 = wants_v6.unwrap_or(false);
@@ -312,12 +312,21 @@ impl<S: Sockets> Engine<S> {
     }
 }
 
-fn interface(settings: &Settings, name: Option<&str>, wants_v6: Option<bool>) -> Option<(IpAddr, IpAddr)> {
+/// The interface that is named, else the one that has the address to announce: no other would receive what goes there.
+fn interface(
+    settings: &Settings,
+    request: &LegRequest<'_>,
+    wants_v6: Option<bool>,
+) -> Option<(IpAddr, IpAddr)> {
     let fits = |address: IpAddr| wants_v6.is_none_or(|v6| address.is_ipv6() == v6);
-    let named = name.and_then(|name| {
+    let named = request.interface.and_then(|name| {
         settings.interfaces.iter().find(|interface| interface.name == name && fits(interface.address))
     });
+    let announced = request.announce.and_then(|announce| {
+        settings.interfaces.iter().find(|it| it.advertised == announce || it.address == announce)
+    });
     let chosen = named
+        .or(announced)
         .or_else(|| settings.interfaces.iter().find(|interface| fits(interface.address)))
         .or_else(|| settings.interfaces.first())?;
     Some((chosen.address, chosen.advertised))

@@ -15,7 +15,7 @@ use crate::call::plan::{Feedback, FlowPlan, LegId, LegRequest, MediaKind, Payloa
 use crate::command::LegKind::{self, Browser, Legacy};
 use crate::command::{Cause, Command, Delete};
 use crate::engine::transports::Provider;
-use crate::engine::{EventKind, Settings};
+use crate::engine::{EventKind, Interface, Settings};
 use crate::ice::{Credentials, IceAgent, IceState};
 use crate::packet::Packet;
 use crate::rtp::Header;
@@ -178,6 +178,39 @@ fn a_phone_behind_nat_is_heard_where_it_is() {
     bed.talk(10);
     assert_eq!(bed.phones[0].heard.len(), 10);
     assert!(bed.phones[1].heard.len() >= 9, "all but what was sent before the phone spoke");
+}
+
+#[test]
+fn a_leg_listens_where_it_is_announced() {
+    let ip = |text: &str| -> std::net::IpAddr { text.parse().expect("an address") };
+    let mut settings = settings();
+    settings.interfaces = [("in", "10.0.0.1", "10.0.0.1"), ("out", "10.1.0.1", "203.0.113.5")]
+        .map(|(name, address, advertised)| Interface {
+            name: name.to_owned(),
+            address: ip(address),
+            advertised: ip(advertised),
+        })
+        .to_vec();
+    let mut bed = Bed::with_settings(Browser, Legacy, 3, settings);
+    for (leg, announce, bind) in [
+        (10, "203.0.113.5", "10.1.0.1"),
+        (11, "10.1.0.1", "10.1.0.1"),
+        (12, "10.0.0.1", "10.0.0.1"),
+        (13, "198.51.100.9", "10.0.0.1"),
+    ] {
+        let request = LegRequest {
+            kind: Legacy,
+            announce: Some(ip(announce)),
+            interface: None,
+            family: None,
+            restart_ice: false,
+        };
+        let mut provider = Provider { engine: &mut bed.engine, call: bed.call, now: bed.now };
+        let local = provider.leg(LegId(leg), &request).expect("a leg");
+        assert_eq!(local.address, ip(announce));
+        let key = bed.engine.calls[bed.call].legs.last().expect("a leg").1;
+        assert_eq!(bed.engine.paths.legs[key].bind, ip(bind), "{announce}");
+    }
 }
 
 #[test]
