@@ -279,6 +279,31 @@ fn media_stops_when_a_browser_vanishes() {
     assert_eq!((bed.phones[0].heard.len(), bed.phones[0].heard_rtcp.len()), (4, reports));
 }
 
+/// Handshake records in the clear under the browser's address, as anybody can write them.
+#[test]
+fn forged_dtls_ends_no_call() {
+    let mut bed = connected(Browser, Legacy);
+    let (from, to) = (bed.phones[0].address, relay_end(&bed, 0));
+    for number in 0..300u16 {
+        let [high, low] = (number + 100).to_be_bytes();
+        for body in [
+            // A fragment of a message far ahead, an alert (fatal, internal_error), close_notify.
+            &[
+                22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, high, low, 0, 13, 11, 0, 0, 9, high, low, 0, 0, 0, 0, 0, 1,
+                7,
+            ][..],
+            &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, high, low, 0, 2, 2, 80],
+            &[21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 2, high, low, 0, 2, 1, 0],
+        ] {
+            bed.arrive(from, to, body);
+        }
+        bed.drain();
+    }
+    bed.run(Duration::from_secs(1));
+    bed.talk(3);
+    assert_heard(&bed, 3);
+}
+
 #[test]
 fn an_address_comes_back_to_the_leg_that_speaks_ice_there() {
     let mut bed = connected(Browser, Browser);
