@@ -26,19 +26,19 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: [Target; 13] = [
-    Target { name: "sip_message", text: true, run: signaling::message, iterations: 24_000 },
-    Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 60_000 },
-    Target { name: "sip_header", text: true, run: signaling::header, iterations: 40_000 },
-    Target { name: "sip_digest", text: true, run: signaling::digest, iterations: 40_000 },
-    Target { name: "sip_framer", text: true, run: signaling::framer, iterations: 20_000 },
-    Target { name: "proxy", text: true, run: signaling::proxy, iterations: 12_000 },
-    Target { name: "sdp", text: true, run: media::sdp, iterations: 24_000 },
-    Target { name: "offer", text: true, run: media::offer, iterations: 8_000 },
-    Target { name: "ng", text: true, run: media::ng, iterations: 40_000 },
-    Target { name: "datagram", text: false, run: media::datagram, iterations: 16_000 },
-    Target { name: "srtp", text: false, run: media::srtp, iterations: 20_000 },
-    Target { name: "rtcp", text: false, run: media::rtcp, iterations: 60_000 },
-    Target { name: "telephone_event", text: false, run: media::telephone_event, iterations: 60_000 },
+    Target { name: "sip_message", text: true, run: signaling::message, iterations: 12_000 },
+    Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 30_000 },
+    Target { name: "sip_header", text: true, run: signaling::header, iterations: 20_000 },
+    Target { name: "sip_digest", text: true, run: signaling::digest, iterations: 20_000 },
+    Target { name: "sip_framer", text: true, run: signaling::framer, iterations: 10_000 },
+    Target { name: "proxy", text: true, run: signaling::proxy, iterations: 6_000 },
+    Target { name: "sdp", text: true, run: media::sdp, iterations: 12_000 },
+    Target { name: "offer", text: true, run: media::offer, iterations: 4_000 },
+    Target { name: "ng", text: true, run: media::ng, iterations: 20_000 },
+    Target { name: "datagram", text: false, run: media::datagram, iterations: 8_000 },
+    Target { name: "srtp", text: false, run: media::srtp, iterations: 10_000 },
+    Target { name: "rtcp", text: false, run: media::rtcp, iterations: 30_000 },
+    Target { name: "telephone_event", text: false, run: media::telephone_event, iterations: 30_000 },
 ];
 
 /// Where the inputs from which all others are made are kept.
