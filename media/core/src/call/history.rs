@@ -35,7 +35,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Keeps a packet as it was sent under `number`, in the place of the one sent [`KEPT`] before it.
+    /// Keeps a packet as it was sent under `number`, in the place of the one sent `KEPT` before it.
     pub fn keep(&mut self, number: u16, packet: &Packet) {
         let slot = &mut self.slots[usize::from(number) % KEPT];
         let slot = slot.get_or_insert_with(|| Slot { number, packet: Packet::new(), resent: None });
