@@ -87,6 +87,7 @@ async fn follow(mut events: impl Stream<Item = media::Event> + Unpin, workers: A
             EventKind::Ice(state) => tracing::debug!(call_id, leg, ?state, "ICE"),
             EventKind::DtlsConnected => tracing::info!(call_id, leg, "media encrypted (DTLS-SRTP)"),
             EventKind::DtlsFailed(failure) => tracing::warn!(call_id, leg, %failure, "no media: DTLS failed"),
+            EventKind::DtlsClosed => tracing::debug!(call_id, leg, "media closed by the browser"),
             EventKind::FirstPacket => tracing::info!(call_id, leg, "media arrives"),
             EventKind::MediaTimeout => {
                 tracing::warn!(call_id, leg, "no media for too long: ports given back");

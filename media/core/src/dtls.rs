@@ -82,7 +82,7 @@ pub enum DtlsFailure {
     /// No common SRTP profile.
     #[error("no common SRTP profile")]
     NoProfile,
-    /// The peer closed the association.
+    /// The peer closed the association before it was complete.
     #[error("closed by the peer")]
     Closed,
     /// The handshake failed or took too long; the library's words.
@@ -97,6 +97,8 @@ pub enum DtlsEvent {
     Connected(SrtpKeys),
     /// It never will be; told once.
     Failed(DtlsFailure),
+    /// It was, and the peer has ended it (RFC 5246 §7.2.1): how a browser leaves a call.
+    Closed,
 }
 
 /// The settings shared by all associations of a relay.
@@ -230,6 +232,10 @@ impl Dtls {
                     };
                     self.keys = Some(keys);
                 }
+                Output::CloseNotify if self.connected => {
+                    self.over = true;
+                    return Some(DtlsEvent::Closed);
+                }
                 Output::CloseNotify => return Some(self.fail(DtlsFailure::Closed)),
                 Output::Timeout(at) => {
                     self.timeout = Some(at);
@@ -266,6 +272,12 @@ impl Dtls {
         let error = result.err()?;
         self.over = true;
         Some(DtlsFailure::Handshake(error.to_string()))
+    }
+
+    /// Ends the association as a browser does that leaves the call.
+    #[cfg(test)]
+    pub(crate) fn close(&mut self) {
+        self.inner.close().expect("an association to close");
     }
 
     fn fail(&mut self, failure: DtlsFailure) -> DtlsEvent {

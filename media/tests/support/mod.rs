@@ -232,6 +232,7 @@ impl Phone {
             match event {
                 DtlsEvent::Connected((local, remote)) => self.srtp = Some(SrtpContext::new(&local, &remote)),
                 DtlsEvent::Failed(why) => panic!("DTLS: {why}"),
+                DtlsEvent::Closed => self.srtp = None,
             }
         }
     }

@@ -76,7 +76,7 @@ pub struct Secure {
     pub state: IceState,
     /// The DTLS association, once the peer's SDP is known.
     pub dtls: Option<Dtls>,
-    /// The association failed; another begins only with new ICE or DTLS parameters.
+    /// The association failed or was closed; another begins only with new ICE or DTLS parameters.
     pub dtls_failed: bool,
     /// Protects what is sent and opens what comes, once DTLS is through.
     pub srtp: Option<SrtpContext>,

@@ -272,6 +272,15 @@ impl<S: Sockets> Engine<S> {
                     self.paths.stats.dtls_failed += 1;
                     self.tell(key, EventKind::DtlsFailed(why));
                 }
+                Some(DtlsEvent::Closed) => {
+                    let Some(secure) = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut())
+                    else {
+                        return;
+                    };
+                    secure.dtls_failed = true;
+                    secure.srtp = None;
+                    self.tell(key, EventKind::DtlsClosed);
+                }
                 None => {}
             }
             event = self.poll_dtls(now, key);

@@ -103,6 +103,9 @@ pub enum EventKind {
     DtlsConnected,
     /// There will be no media: why.
     DtlsFailed(DtlsFailure),
+    /// The end closed its DTLS association, so no more media comes from it. A browser does so as it hangs up, often before
+    /// its BYE is here.
+    DtlsClosed,
     /// The end's first RTP packet arrived.
     FirstPacket,
     /// The end pressed a key (RFC 4733 event number, 0 to 15).

@@ -83,6 +83,21 @@ fn a_wrong_certificate_gets_no_media() {
     }
 }
 
+/// A browser closes its association before its BYE is here: that is a hang-up and no failure.
+#[test]
+fn a_browser_that_leaves_has_not_failed() {
+    let mut bed = connected(Browser, Legacy);
+    bed.talk(2);
+    bed.phones[0].dtls.as_mut().expect("an association").close();
+    bed.run(Duration::from_secs(1));
+    let count =
+        |wanted: fn(&EventKind) -> bool| bed.events.iter().filter(|event| wanted(&event.kind)).count();
+    assert_eq!(count(|kind| *kind == EventKind::DtlsClosed), 1, "{:?}", bed.events);
+    assert_eq!(count(|kind| matches!(kind, EventKind::DtlsFailed(_))), 0, "{:?}", bed.events);
+    bed.talk(2);
+    assert_heard(&bed, 2);
+}
+
 /// The relay's end of a phone.
 fn relay_end(bed: &Bed, side: usize) -> SocketAddr {
     SocketAddr::new(RELAY.parse().expect("an address"), bed.phones[side].relay_port)
