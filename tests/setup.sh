@@ -2,18 +2,21 @@
 # Installs the Debian packages that the tests use and that are missing here; says in one line what it could not do.
 set -euo pipefail
 
-# command in PATH : Debian package that brings it
+# command in PATH, or path of a file : Debian package that brings it
 wanted="
 chromium:chromium
 baresip:baresip-core
 kamailio:kamailio
+/usr/lib/*/kamailio/modules/websocket.so:kamailio-websocket-modules
+/usr/lib/*/kamailio/modules/tls.so:kamailio-tls-modules
+rtpengine:rtpengine-daemon
 certutil:libnss3-tools
 cc:build-essential
 "
 
 missing=()
 for row in $wanted; do
-    command -v "${row%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${row%%:*}" ] || missing+=("${row##*:}")
+    command -v "${row%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${row%%:*}" ] || compgen -G "${row%%:*}" >/dev/null || missing+=("${row##*:}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -50,6 +53,8 @@ apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::
 # Nor at the next boot.
 if command -v systemctl >/dev/null 2>&1; then
     for package in "${missing[@]}"; do
-        [ "$package" != kamailio ] || "${root[@]}" systemctl disable kamailio >/dev/null 2>&1 || true
+        case $package in
+        kamailio | rtpengine-daemon) "${root[@]}" systemctl disable "$package" >/dev/null 2>&1 || true ;;
+        esac
     done
 fi

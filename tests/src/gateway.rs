@@ -54,6 +54,12 @@ impl Gateway {
         Self::launch(&format!("[sip]\ndomain = \"{DOMAIN}\"\n"), more, &[]).await
     }
 
+    /// Starts a gateway whose media a relay elsewhere carries, which takes ng commands at `relay`.
+    pub async fn start_with_relay(relay: SocketAddr) -> Result<Self> {
+        // The section of media is the last one, so that this line is one more of it.
+        Self::start_with(&format!("relay = \"udp:{relay}\"\n")).await
+    }
+
     /// Starts it as `make run` does, but for the ports and the data directory: two demo accounts, and the domain that a
     /// host without a name has, its address.
     pub async fn start_demo() -> Result<Self> {
@@ -143,6 +149,12 @@ impl Gateway {
     pub async fn start_again(&mut self) -> Result<()> {
         self.process = run(&self.folder, self.arguments)?;
         self.ready().await
+    }
+
+    /// The folder of its local CA: `ca.pem`, and the `server.pem` and `server.key` that it made for its own addresses.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.folder.path().join("data/certs")
     }
 
     /// The process, with its log.

@@ -12,6 +12,7 @@
 //! | [`scene`] | the three of them, registered and ready to call |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
 //! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
+//! | [`peers`] | a real rtpengine for our proxy, a real Kamailio for our relay |
 //! | [`subject`] | whom the conformance tests judge: ours or Kamailio |
 #![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
 
@@ -21,6 +22,7 @@ pub mod devtools;
 pub mod fuzz;
 pub mod gateway;
 pub mod page;
+pub mod peers;
 pub mod phone;
 pub mod process;
 pub mod scene;

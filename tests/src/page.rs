@@ -35,6 +35,20 @@ impl Page {
         Ok(page)
     }
 
+    /// Opens the page at `url`, but its WebSocket goes to `websocket`: the page as a site would serve it for a proxy of its own.
+    pub async fn open_for(browser: &Chromium, url: &str, websocket: &str) -> Result<Self> {
+        let page = Self::in_tab(browser.tab().await?).await?;
+        let script = format!(
+            "{{ const Own = window.WebSocket; window.WebSocket = class extends Own {{ \
+             constructor(_url, protocols) {{ super({}, protocols); }} }}; }}",
+            json!(websocket)
+        );
+        page.tab.before_every_document(&script).await?;
+        page.tab.navigate(url).await?;
+        page.shown("sign-in-user").await?;
+        Ok(page)
+    }
+
     /// Puts the instruments into a tab that has loaded nothing yet.
     pub async fn in_tab(tab: Tab) -> Result<Self> {
         tab.before_every_document(INSTRUMENTS).await?;

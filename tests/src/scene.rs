@@ -32,7 +32,11 @@ pub struct Scene {
 impl Scene {
     /// Sets it up.
     pub async fn set() -> Result<Self> {
-        let gateway = Gateway::start().await?;
+        Self::set_at(Gateway::start().await?).await
+    }
+
+    /// The same at a gateway that runs.
+    pub async fn set_at(gateway: Gateway) -> Result<Self> {
         let alice = gateway.account("alice", "page-of-alice-1")?;
         let bob = gateway.account("bob", "phone-of-bob-2")?;
         let phone = Baresip::registered(&bob, gateway.proxy(), "udp", PHONE_TONE).await?;

@@ -98,25 +98,23 @@ impl Kamailio {
         let arguments = ["-DD", "-E", "-f", &file, "-Y", &home, "-m", "64", "-M", "8"];
         let process = Process::start(&find(&["kamailio"])?, &arguments, &[], folder.path())?;
         let kamailio = Self { port, process, _folder: folder };
-        kamailio.ready().await?;
+        until_it_answers(&kamailio.process, SocketAddr::new(host_address(), port)).await?;
         Ok(kamailio)
     }
+}
 
-    /// Waits until it answers an OPTIONS.
-    async fn ready(&self) -> Result<()> {
-        let nobody = Account { user: "nobody".into(), password: String::new(), domain: DOMAIN.into() };
-        let proxy = SocketAddr::new(host_address(), self.port);
-        wait::until("Kamailio to answer", PATIENCE, || async {
-            let mut phone = Phone::new(nobody.clone(), proxy).await?;
-            let request = phone.request("OPTIONS", &format!("sip:{DOMAIN}"), &format!("sip:{DOMAIN}"));
-            phone.send(&request).await?;
-            let answer =
-                phone.receive_within("an answer", std::time::Duration::from_millis(300), |_| true).await;
-            Ok(answer.is_ok().then_some(()))
-        })
-        .await
-        .with_context(|| format!("Kamailio did not start:\n{}", self.process.tail()))
-    }
+/// Waits until the Kamailio of `process` answers an OPTIONS at `proxy`.
+pub(crate) async fn until_it_answers(process: &Process, proxy: SocketAddr) -> Result<()> {
+    let nobody = Account { user: "nobody".into(), password: String::new(), domain: DOMAIN.into() };
+    wait::until("Kamailio to answer", PATIENCE, || async {
+        let mut phone = Phone::new(nobody.clone(), proxy).await?;
+        let request = phone.request("OPTIONS", &format!("sip:{DOMAIN}"), &format!("sip:{DOMAIN}"));
+        phone.send(&request).await?;
+        let answer = phone.receive_within("an answer", std::time::Duration::from_millis(300), |_| true).await;
+        Ok(answer.is_ok().then_some(()))
+    })
+    .await
+    .with_context(|| format!("Kamailio did not start:\n{}", process.tail()))
 }
 
 /// Kamailio set up as the gateway sets itself up: one domain, digest, record-routing, parallel forking.

@@ -1,0 +1,162 @@
+//! Each half alone in the world that exists: our proxy with a real rtpengine for its media, and our relay behind a real
+//! Kamailio. Every call is proved by content, as in `interop_call`.
+
+use anyhow::{Result, ensure};
+use e2e::baresip::{Account, Baresip};
+use e2e::chromium::Chromium;
+use e2e::gateway::{DOMAIN, Gateway};
+use e2e::page::Page;
+use e2e::peers::{Flags, KamailioFront, NgRelay, NgTap};
+use e2e::scene::{BROWSER_TONE, PHONE_TONE, Scene};
+
+/// What the second phone plays. No harmonic of it is near another tone.
+const OTHER_PHONE_TONE: f64 = 620.0;
+
+/// Our proxy with rtpengine: page and phone call each other, and either hangs up.
+#[tokio::test]
+async fn rtpengine_joins_page_and_phone() -> Result<()> {
+    let rtpengine = NgRelay::rtpengine().await?;
+    let tap = NgTap::start(rtpengine.ng).await?;
+    let mut scene = Scene::set_at(Gateway::start_with_relay(tap.address).await?).await?;
+    call_both_ways(&mut scene).await?;
+    tap.no_complaint()?;
+    rtpengine.is_idle().await
+}
+
+/// Our proxy with rtpengine: two phones.
+#[tokio::test]
+async fn rtpengine_joins_two_phones() -> Result<()> {
+    let rtpengine = NgRelay::rtpengine().await?;
+    let tap = NgTap::start(rtpengine.ng).await?;
+    let gateway = Gateway::start_with_relay(tap.address).await?;
+    let bob = gateway.account("bob", "phone-of-bob-2")?;
+    let carol = gateway.account("carol", "phone-of-carol-3")?;
+    let (bob, carol) = tokio::try_join!(
+        Baresip::registered(&bob, gateway.proxy(), "udp", PHONE_TONE),
+        Baresip::registered(&carol, gateway.proxy(), "udp", OTHER_PHONE_TONE)
+    )?;
+    phones_call(bob, carol).await?;
+    tap.no_complaint()?;
+    rtpengine.is_idle().await
+}
+
+/// What the documentation of Kamailio's module and most configurations found in the field say.
+const USUAL: Flags = Flags {
+    to_browser: "replace-origin replace-session-connection trust-address ICE=force DTLS=passive rtcp-mux-offer \
+        generate-mid SDES-off UDP/TLS/RTP/SAVPF",
+    to_phone: "replace-origin replace-session-connection trust-address ICE=remove rtcp-mux-demux RTP/AVP",
+};
+
+/// The same in the other spelling, with what forking needs.
+const SPELT_OUT: Flags = Flags {
+    to_browser: "via-branch=auto replace-origin ICE=force DTLS=passive rtcp-mux-offer rtcp-mux-require \
+        no-rtcp-attribute transport-protocol=UDP/TLS/RTP/SAVPF",
+    to_phone: "via-branch=auto replace-origin ICE=remove rtcp-mux-demux transport-protocol=RTP/AVP",
+};
+
+/// Our relay behind Kamailio: page and phone call each other, and either hangs up.
+#[tokio::test]
+async fn kamailio_joins_page_and_phone_by_our_relay() -> Result<()> {
+    behind_kamailio(USUAL).await
+}
+
+/// The same with other flags for the same wishes.
+#[tokio::test]
+async fn kamailio_may_spell_its_flags_out() -> Result<()> {
+    behind_kamailio(SPELT_OUT).await
+}
+
+/// Our relay behind Kamailio: two phones.
+#[tokio::test]
+async fn kamailio_joins_two_phones_by_our_relay() -> Result<()> {
+    let gateway = Gateway::start().await?;
+    let relay = NgRelay::causeway().await?;
+    let tap = NgTap::start(relay.ng).await?;
+    let kamailio = KamailioFront::start(tap.address, USUAL, &gateway.certificates()).await?;
+    let (bob, carol) = (account("bob"), account("carol"));
+    let (bob, carol) = tokio::try_join!(
+        Baresip::registered(&bob, kamailio.proxy(), "udp", PHONE_TONE),
+        Baresip::registered(&carol, kamailio.proxy(), "udp", OTHER_PHONE_TONE)
+    )?;
+    phones_call(bob, carol).await?;
+    content_with(&kamailio, &relay, &tap).await
+}
+
+/// The gateway lends its page and its certificate here; it takes no part in the calls.
+async fn behind_kamailio(flags: Flags) -> Result<()> {
+    let gateway = Gateway::start().await?;
+    let relay = NgRelay::causeway().await?;
+    let tap = NgTap::start(relay.ng).await?;
+    let kamailio = KamailioFront::start(tap.address, flags, &gateway.certificates()).await?;
+    let (alice, bob) = (account("alice"), account("bob"));
+    let phone = Baresip::registered(&bob, kamailio.proxy(), "udp", PHONE_TONE).await?;
+    let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
+    let page = Page::open_for(&browser, &gateway.page_url(), &kamailio.websocket_url()).await?;
+    page.sign_in(&alice).await?;
+    page.registration("registered").await?;
+    let mut scene = Scene { page, phone, browser, alice, bob, gateway };
+    let called = call_both_ways(&mut scene).await;
+    called.map_err(|error| {
+        error.context(format!("{}\n{}", kamailio.log().join("\n"), tap.said().join("\n")))
+    })?;
+    ensure!(!scene.gateway.log().iter().any(|line| line.contains("INVITE")), "the gateway had a part in it");
+    content_with(&kamailio, &relay, &tap).await
+}
+
+fn account(user: &str) -> Account {
+    Account { user: user.into(), password: KamailioFront::PASSWORD.into(), domain: DOMAIN.into() }
+}
+
+/// Nobody complained about anybody, and nothing is left over.
+async fn content_with(kamailio: &KamailioFront, relay: &NgRelay, tap: &NgTap) -> Result<()> {
+    relay.is_idle().await?;
+    tap.no_complaint()?;
+    let log = kamailio.log();
+    let bad: Vec<_> =
+        log.iter().filter(|line| line.contains("ERROR:") || line.contains("rtpengine")).collect();
+    ensure!(bad.is_empty(), "Kamailio complains: {bad:?}");
+    let log = relay.log();
+    let bad: Vec<_> = log.iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+    ensure!(bad.is_empty(), "the relay complains: {bad:?}");
+    Ok(())
+}
+
+/// The page calls and hangs up; the phone calls and hangs up. Hold in between, as it is a second offer with other directions.
+async fn call_both_ways(scene: &mut Scene) -> Result<()> {
+    let mark = scene.phone.mark();
+    scene.page_calls_phone().await?;
+    scene.both_hear().await?;
+    scene.page.click("hangup").await?;
+    scene.phone.event_after(mark, "CALL_CLOSED").await?;
+    scene.page.call_over(None).await?;
+
+    scene.phone_calls_page().await?;
+    scene.both_hear().await?;
+    scene.page.click("hold").await?;
+    scene.page.hold_is("local").await?;
+    scene.page.hears_nothing().await?;
+    scene.page.click("hold").await?;
+    scene.page.hold_is("none").await?;
+    scene.both_go_on().await?;
+    scene.phone.hang_up().await?;
+    scene.page.call_over(None).await
+}
+
+/// Bob calls Carol, who answers; both hear each other; Carol hangs up. Then the other way round.
+async fn phones_call(mut bob: Baresip, mut carol: Baresip) -> Result<()> {
+    let marks = (bob.mark(), carol.mark());
+    bob.dial(&format!("sip:carol@{DOMAIN}")).await?;
+    carol.event_after(marks.1, "CALL_INCOMING").await?;
+    carol.accept().await?;
+    tokio::try_join!(bob.hears(OTHER_PHONE_TONE), carol.hears(PHONE_TONE))?;
+    carol.hang_up().await?;
+    bob.event_after(marks.0, "CALL_CLOSED").await?;
+
+    let marks = (bob.mark(), carol.mark());
+    carol.dial(&format!("sip:bob@{DOMAIN}")).await?;
+    bob.event_after(marks.0, "CALL_INCOMING").await?;
+    bob.accept().await?;
+    tokio::try_join!(bob.hears(OTHER_PHONE_TONE), carol.hears(PHONE_TONE))?;
+    carol.hang_up().await?;
+    bob.event_after(marks.0, "CALL_CLOSED").await.map(drop)
+}
