@@ -82,7 +82,10 @@ impl NgClient {
         let reply = self.inner.link.request(&encode(&mut entries)).await?;
         match find(&reply, "result") {
             Some(b"ok") => find(&reply, "sdp")
-                .map(|sdp| reply.slice_ref(sdp))
+                .map(|sdp| match (exchange.from.kind, exchange.to.kind) {
+                    (LegKind::Browser, LegKind::Legacy) => for_phones(sdp),
+                    _ => reply.slice_ref(sdp),
+                })
                 .ok_or_else(|| MediaError::Unavailable("reply without SDP".into())),
             _ => Err(refused(&reply)),
         }
@@ -120,6 +123,28 @@ fn words<'a>(command: &'a str, exchange: &'a MediaExchange) -> Vec<(&'a str, Val
         ]),
     }
     entries
+}
+
+/// Takes out the attributes that mean nothing in plain RTP/AVP and that rtpengine passes on. Old phones stumble over them, and
+/// they make the INVITE too long for one datagram (RFC 3261 §18.1.1).
+fn for_phones(sdp: &[u8]) -> Bytes {
+    const WITHOUT_MEANING: [&[u8]; 9] = [
+        b"extmap",
+        b"extmap-allow-mixed",
+        b"mid",
+        b"msid",
+        b"msid-semantic",
+        b"rtcp-fb",
+        b"rtcp-rsize",
+        b"ssrc",
+        b"ssrc-group",
+    ];
+    let has_meaning = |line: &&[u8]| {
+        let Some(attribute) = line.strip_prefix(b"a=") else { return true };
+        let name = attribute.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
+        !WITHOUT_MEANING.contains(&name)
+    };
+    sdp.split_inclusive(|byte| *byte == b'\n').filter(has_meaning).flatten().copied().collect()
 }
 
 /// rtpengine gives its reasons as words only; those of a full relay and of a lost call are told from those of a bad SDP.
@@ -271,6 +296,21 @@ mod tests {
         let (sdp, ()) = tokio::join!(client.offer(exchange(LegKind::Browser)), answering);
         assert_eq!(sdp.unwrap(), "v=0\r\n");
         assert!(client.inner.link.waiting().is_empty());
+    }
+
+    #[test]
+    fn phones_get_nothing_of_webrtc() {
+        let from_rtpengine = b"v=0\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS x\r\nm=audio 25000 RTP/AVP 0 126\r\n\
+            a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\na=msid:x y\r\na=rtcp-rsize\r\na=ssrc:1 cname:c\r\n\
+            a=mid:0\r\na=rtcp-fb:0 transport-cc\r\na=rtpmap:126 telephone-event/8000\r\na=middle:1\r\na=sendrecv\r\n\
+            a=rtcp:25001\r\n";
+        let expected = "v=0\r\nm=audio 25000 RTP/AVP 0 126\r\na=rtpmap:126 telephone-event/8000\r\na=middle:1\r\n\
+            a=sendrecv\r\na=rtcp:25001\r\n";
+        assert_eq!(for_phones(from_rtpengine), expected);
+        for other in ["", "a", "a=", "a=mid", "a=mid:0", "\n\n", "a=:\r\n"] {
+            let left = if other.starts_with("a=mid") { "" } else { other };
+            assert_eq!(for_phones(other.as_bytes()), left);
+        }
     }
 
     #[tokio::test]
