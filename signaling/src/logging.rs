@@ -1,7 +1,7 @@
 //! Log lines: text for people, JSON for machines, both on standard error, so that standard output stays the screen.
 
 use anyhow::Context as _;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -13,7 +13,7 @@ use crate::config::Log;
 /// The filter is not one, or logging runs already.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter: Targets = log.filter.parse().context("log.level")?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(dependencies());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if log.json {
         registry.with(lines.json().flatten_event(true)).try_init()
@@ -22,4 +22,56 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         registry.with(lines.with_ansi(colours)).try_init()
     }
     .context("logging")
+}
+
+/// What dependencies may say, whatever `log.level` asks for. Below info they write what no log may hold: a WebSocket
+/// library its frames, and with them credentials and nonces; an ICE agent its passwords.
+fn dependencies() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO).with_targets(
+        ["causeway", "media", "media_core", "signaling_core"].map(|own| (own, LevelFilter::TRACE)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("lines").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn dependencies_keep_their_messages_to_themselves_at_any_level() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::registry()
+            .with("trace".parse::<Targets>().expect("a filter"))
+            .with(dependencies())
+            .with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "tungstenite::protocol", "frame with a nonce");
+            tracing::debug!(target: "is::agent", "credentials");
+            tracing::warn!(target: "hyper::server", "a warning of a dependency");
+            tracing::trace!(target: "media_core::ice", "our own trace");
+            tracing::trace!(target: "causeway::transport", "our own transport");
+        });
+        let text = String::from_utf8(lines.0.lock().expect("lines").clone()).expect("text");
+        assert!(!text.contains("nonce") && !text.contains("credentials"), "{text}");
+        for kept in ["a warning of a dependency", "our own trace", "our own transport"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+    }
 }

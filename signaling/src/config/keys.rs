@@ -406,7 +406,7 @@ pub const KEYS: &[Key] = &[
         name: "log.level",
         allowed: "\"error\", \"warn\", \"info\", \"debug\", \"trace\", or per module: \"info,causeway::transport=debug\"",
         default: "\"info\"",
-        about: "What is logged. Passwords, nonces and keys are not, at any level.",
+        about: "What is logged. Passwords, nonces and keys are not, at any level, which is why libraries stay at info.",
         set: set_level,
     },
 ];
