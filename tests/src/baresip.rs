@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::chromium::find;
-use crate::gateway::free_ports;
+use crate::ports::Ports;
 use crate::process::Process;
 use crate::tone::{self, Heard};
 use crate::wait::{self, PATIENCE};
@@ -39,6 +39,7 @@ pub struct Baresip {
     events: Arc<Mutex<Vec<Value>>>,
     process: Process,
     home: TempDir,
+    _ports: Ports,
 }
 
 impl Baresip {
@@ -52,21 +53,26 @@ impl Baresip {
         );
         // Port 0: the kernel chooses.
         let any = if proxy.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        Self::launch(&line, any, tone).await
+        Self::launch(&line, any, tone, Ports::take().await?).await
     }
 
-    /// Starts a phone without an account anywhere, reached at `port` of the loopback.
-    pub async fn direct(user: &str, port: u16, tone: f64) -> Result<Self> {
-        let listen = format!("127.0.0.1:{port}");
-        Self::launch(&format!("<sip:{user}@{listen}>;regint=0\n"), &listen, tone).await
+    /// Starts a phone without an account anywhere, and tells by which URI it is called on the loopback.
+    pub async fn direct(user: &str, tone: f64) -> Result<(Self, String)> {
+        let mut ports = Ports::take().await?;
+        let uri = format!("{user}@127.0.0.1:{}", ports.listener()?);
+        let listen = uri.split_once('@').map_or("", |(_, host)| host);
+        // Its TLS listener is on the next one without being asked.
+        ports.listener()?;
+        let phone = Self::launch(&format!("<sip:{uri}>;regint=0\n"), listen, tone, ports).await?;
+        Ok((phone, format!("sip:{uri}")))
     }
 
-    async fn launch(account: &str, listen: &str, tone: f64) -> Result<Self> {
+    async fn launch(account: &str, listen: &str, tone: f64, mut ports: Ports) -> Result<Self> {
         let home = tempfile::tempdir()?;
-        let [control] = free_ports()?;
+        let control = ports.listener()?;
         let path = home.path().to_str().context("the path of the home is no text")?;
         tone::write_wav(&home.path().join("tone.wav"), tone, RATE, 120)?;
-        fs::write(home.path().join("config"), config(path, listen, control))?;
+        fs::write(home.path().join("config"), config(path, listen, control, ports.media()))?;
         fs::write(home.path().join("contacts"), "")?;
         fs::write(home.path().join("accounts"), account)?;
         let mut process = Process::start(&find(&["baresip"])?, &["-f", path, "-v"], &[], home.path())?;
@@ -89,7 +95,7 @@ impl Baresip {
                 }
             }
         });
-        Ok(Self { control: writer, events, process, home })
+        Ok(Self { control: writer, events, process, home, _ports: ports })
     }
 
     /// The same, and waits for the registration.
@@ -245,7 +251,7 @@ impl Baresip {
 const RATE: u32 = 8000;
 
 /// `aubridge` is a loudspeaker that nobody hears but that plays at the right pace.
-fn config(home: &str, listen: &str, control: u16) -> String {
+fn config(home: &str, listen: &str, control: u16, (first, last): (u16, u16)) -> String {
     format!(
         "poll_method epoll\n\
          sip_listen {listen}\n\
@@ -257,6 +263,7 @@ fn config(home: &str, listen: &str, control: u16) -> String {
          ausrc_channels 1\n\
          auplay_channels 1\n\
          jitter_buffer_delay 2-10\n\
+         rtp_ports {first}-{last}\n\
          snd_path {home}\n\
          module_path {MODULES}\n\
          module g711.so\n\

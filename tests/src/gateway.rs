@@ -1,12 +1,11 @@
-//! The real gateway as a child process: its own data directory, ports given by the kernel, accounts made by its own command line.
+//! The real gateway as a child process: its own data directory and ports, accounts made by its own command line.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -17,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::baresip::Account;
+use crate::ports::Ports;
 use crate::process::Process;
 use crate::wait::PATIENCE;
 
@@ -41,6 +41,8 @@ pub struct Gateway {
     pub websocket: u16,
     /// UDP port of the ng protocol on the loopback.
     pub ng: u16,
+    // The last field: given back when the process is gone.
+    _ports: Ports,
 }
 
 impl Gateway {
@@ -68,20 +70,22 @@ impl Gateway {
 
     async fn launch(sip_section: &str, more: &str, arguments: &'static [&'static str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let [sip, tls, https, websocket, ng] = free_ports()?;
-        let first = media_ports()?;
+        let mut ports = Ports::take().await?;
+        let mut port = || ports.listener();
+        let (sip, tls, https, websocket, ng) = (port()?, port()?, port()?, port()?, port()?);
+        let (first, last) = ports.media();
         let text = format!(
             "[general]\ndata_directory = \"{data}\"\n\
              {sip_section}udp = \"*:{sip}\"\ntcp = \"*:{sip}\"\ntls = \"*:{tls}\"\n\
              [https]\nlisten = \"*:{https}\"\nwebsocket = \"*:{websocket}\"\n\
              [media]\nfirst_port = {first}\nlast_port = {last}\nng = \"127.0.0.1:{ng}\"\n{more}\n",
             data = folder.path().join("data").display(),
-            last = first + MEDIA_PORTS - 1,
         );
         fs::write(folder.path().join("causeway.toml"), text)?;
         let process = run(&folder, arguments)?;
+        let address = host_address();
         let mut gateway =
-            Self { process, folder, arguments, address: host_address(), sip, tls, https, websocket, ng };
+            Self { process, folder, arguments, address, sip, tls, https, websocket, ng, _ports: ports };
         gateway.ready().await?;
         Ok(gateway)
     }
@@ -259,41 +263,6 @@ fn build(name: &str) -> Result<PathBuf> {
     let output = cargo.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "cannot build {name}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(folder.join(name))
-}
-
-/// `N` ports that are free for UDP and TCP on every address.
-pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let mut held = Vec::new();
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let (number, sockets) = (0..100)
-            .find_map(|_| {
-                let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-                let number = tcp.local_addr().ok()?.port();
-                let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, number)).ok()?;
-                Some((number, (tcp, udp)))
-            })
-            .context("no free port")?;
-        *port = number;
-        // Held until all are known, so that none comes twice.
-        held.push(sockets);
-    }
-    Ok(ports)
-}
-
-/// Enough for the largest test: 200 calls with a pair for each legacy leg and one for the browsers.
-const MEDIA_PORTS: u16 = 1000;
-
-/// The first port of a free range below the kernel's own choices, another one for every gateway of this process.
-pub fn media_ports() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 20) as u16;
-    (0..20)
-        .map(|_| 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20 * MEDIA_PORTS)
-        .find(|first| {
-            (0..MEDIA_PORTS).step_by(2).all(|n| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, first + n)).is_ok())
-        })
-        .context("no free range of media ports")
 }
 
 /// The address of this host by which others would reach it; the loopback when it has no other.

@@ -5,7 +5,8 @@
 //! | [`wait`] | waiting for a condition with a deadline |
 //! | [`process`] | a child process with its output, ended together with the test |
 //! | [`tone`] | sine tones written as WAV files and recognised again |
-//! | [`gateway`] | the real gateway with its own data directory and ports given by the kernel |
+//! | [`ports`] | blocks of ports that one test owns |
+//! | [`gateway`] | the real gateway with its own data directory and ports |
 //! | [`devtools`], [`chromium`], [`page`] | a real browser and the softphone page in it |
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
@@ -24,6 +25,7 @@ pub mod gateway;
 pub mod page;
 pub mod peers;
 pub mod phone;
+pub mod ports;
 pub mod process;
 pub mod scene;
 pub mod sim;

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::chromium::find;
-use crate::gateway::{DOMAIN, free_ports, host_address, media_ports, relay_binary};
+use crate::gateway::{DOMAIN, host_address, relay_binary};
+use crate::ports::Ports;
 use crate::process::Process;
 use crate::subject::until_it_answers;
 use crate::wait::{self, PATIENCE};
@@ -26,6 +27,7 @@ pub struct NgRelay {
     /// Where it takes commands.
     pub ng: SocketAddr,
     _folder: TempDir,
+    _ports: Ports,
 }
 
 impl NgRelay {
@@ -50,21 +52,21 @@ impl NgRelay {
     /// Both take the same options, which is the point: one replaces the other in a start script.
     async fn start(program: &Path, more: &[&str], interface: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let [port] = free_ports()?;
-        let ng = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let first = media_ports()?;
+        let mut ports = Ports::take().await?;
+        let ng = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.listener()?));
+        let (first, last) = ports.media();
         let options = [
             format!("--interface={interface}"),
             format!("--listen-ng={ng}"),
             format!("--port-min={first}"),
-            format!("--port-max={}", first + MEDIA_PORTS - 1),
+            format!("--port-max={last}"),
         ];
         let mut arguments = more.to_vec();
         arguments.extend(options.iter().map(String::as_str));
         // Debug lines name what the relay did with each command.
         let environment = [("RUST_LOG", "info,media=debug"), ("RUST_BACKTRACE", "1")];
         let process = Process::start(program, &arguments, &environment, folder.path())?;
-        let relay = Self { process, ng, _folder: folder };
+        let relay = Self { process, ng, _folder: folder, _ports: ports };
         relay.ready().await?;
         Ok(relay)
     }
@@ -93,9 +95,6 @@ impl NgRelay {
         self.process.lines()
     }
 }
-
-/// Fewer than a range of [`media_ports`] has; a call takes two to four.
-const MEDIA_PORTS: u16 = 200;
 
 /// One command without repetition, as the relays on the loopback lose nothing.
 async fn ask(ng: SocketAddr, command: &str) -> Option<String> {
@@ -202,13 +201,15 @@ pub struct KamailioFront {
     /// Port of WSS.
     pub wss: u16,
     _folder: TempDir,
+    _ports: Ports,
 }
 
 impl KamailioFront {
     /// Starts one that uses the relay at `ng` with these flags and shows the certificate `server.pem` of `certificates`.
     pub async fn start(ng: SocketAddr, flags: Flags, certificates: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let [sip, wss] = free_ports()?;
+        let mut ports = Ports::take().await?;
+        let (sip, wss) = (ports.listener()?, ports.listener()?);
         let file = folder.path().join("kamailio.cfg");
         let text = include_str!("../peers/kamailio.cfg")
             .replace("@ADDRESS@", &host_address().to_string())
@@ -225,7 +226,7 @@ impl KamailioFront {
         let (file, home) = (file.display().to_string(), folder.path().display().to_string());
         let arguments = ["-DD", "-E", "-f", &file, "-Y", &home, "-m", "64", "-M", "8"];
         let process = Process::start(&find(&["kamailio"])?, &arguments, &[], folder.path())?;
-        let kamailio = Self { process, sip, wss, _folder: folder };
+        let kamailio = Self { process, sip, wss, _folder: folder, _ports: ports };
         until_it_answers(&kamailio.process, kamailio.proxy()).await?;
         Ok(kamailio)
     }

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use crate::baresip::Account;
 use crate::chromium::find;
-use crate::gateway::{DOMAIN, Gateway, free_ports, host_address};
+use crate::gateway::{DOMAIN, Gateway, host_address};
 use crate::phone::Phone;
+use crate::ports::Ports;
 use crate::process::Process;
 use crate::wait::{self, PATIENCE};
 
@@ -80,12 +81,14 @@ pub struct Kamailio {
     port: u16,
     process: Process,
     _folder: TempDir,
+    _ports: Ports,
 }
 
 impl Kamailio {
     async fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let [port] = free_ports()?;
+        let mut ports = Ports::take().await?;
+        let port = ports.listener()?;
         let file = folder.path().join("kamailio.cfg");
         let text = CONFIGURATION
             .replace("@ADDRESS@", &host_address().to_string())
@@ -97,7 +100,7 @@ impl Kamailio {
         let (file, home) = (file.display().to_string(), folder.path().display().to_string());
         let arguments = ["-DD", "-E", "-f", &file, "-Y", &home, "-m", "64", "-M", "8"];
         let process = Process::start(&find(&["kamailio"])?, &arguments, &[], folder.path())?;
-        let kamailio = Self { port, process, _folder: folder };
+        let kamailio = Self { port, process, _folder: folder, _ports: ports };
         until_it_answers(&kamailio.process, SocketAddr::new(host_address(), port)).await?;
         Ok(kamailio)
     }

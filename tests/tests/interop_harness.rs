@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Result;
 use e2e::baresip::{Baresip, expect_digits};
 use e2e::chromium::Chromium;
-use e2e::gateway::free_ports;
 use e2e::page::Page;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -41,10 +40,9 @@ async fn chromium_hears_its_own_microphone() -> Result<()> {
 /// Two phones call each other without anything between: tone, DTMF and hang-up are seen by the controls.
 #[tokio::test]
 async fn baresip_hears_baresip() -> Result<()> {
-    let [callee_port, caller_port] = free_ports()?;
-    let mut callee = Baresip::direct("callee", callee_port, 880.0).await?;
-    let mut caller = Baresip::direct("caller", caller_port, 440.0).await?;
-    caller.dial(&format!("sip:callee@127.0.0.1:{callee_port}")).await?;
+    let (mut callee, uri) = Baresip::direct("callee", 880.0).await?;
+    let (mut caller, _) = Baresip::direct("caller", 440.0).await?;
+    caller.dial(&uri).await?;
     callee.event("CALL_INCOMING").await?;
     callee.accept().await?;
     caller.event("CALL_ESTABLISHED").await?;
