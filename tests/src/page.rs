@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::baresip::Account;
@@ -203,8 +203,8 @@ impl Page {
 
     async fn listens_until(&self, what: &str, wanted: impl Fn(&Heard) -> bool) -> Result<()> {
         let mut last = None;
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             let heard = self.listen(Duration::from_millis(350)).await?;
             if wanted(&heard) {
                 return Ok(());
@@ -266,15 +266,38 @@ impl Page {
         self.tab.command("Emulation.setEmulatedMedia", json!({ "features": features })).await.map(drop)
     }
 
-    /// Writes a picture of the page to `target/screenshots/NAME.png`.
-    pub async fn screenshot(&self, name: &str) -> Result<()> {
+    /// Writes a picture of the page in `scheme` (`dark` or `light`) to `target/screenshots/NAME.png`, once the browser has
+    /// painted it so: a new wish of the system reaches the screen some frames later, one element after the other.
+    pub async fn screenshot(&self, name: &str, scheme: &str) -> Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .context("no workspace")?
             .join("target/screenshots");
         fs::create_dir_all(&folder)?;
-        fs::write(folder.join(format!("{name}.png")), self.tab.screenshot().await?)?;
-        Ok(())
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = Vec::new();
+        loop {
+            let picture = self.tab.screenshot().await?;
+            let is_dark = self.brightness(&picture).await? < 0.5;
+            if is_dark == (scheme == "dark") && picture == before {
+                return fs::write(folder.join(format!("{name}.png")), picture).map_err(Into::into);
+            }
+            ensure!(Instant::now() < deadline, "{name}: never painted {scheme} and still");
+            before = picture;
+        }
+    }
+
+    /// Mean brightness of a PNG, 0 for black and 1 for white, as the browser itself decodes it.
+    async fn brightness(&self, png: &[u8]) -> Result<f64> {
+        let script = format!(
+            "const bytes = Uint8Array.from({png:?});\
+             const image = await createImageBitmap(new Blob([bytes], {{ type: 'image/png' }}));\
+             const canvas = new OffscreenCanvas(64, 64).getContext('2d');\
+             canvas.drawImage(image, 0, 0, 64, 64);\
+             const pixels = canvas.getImageData(0, 0, 64, 64).data;\
+             return pixels.reduce((sum, value, n) => n % 4 < 3 ? sum + value : sum, 0) / (64 * 64 * 3 * 255);"
+        );
+        self.run(&script).await?.as_f64().context("no brightness")
     }
 
     /// What the page shows and what its console said, for the message of a test that failed.

@@ -92,7 +92,7 @@ async fn pictures(page: &Page, state: &str) -> Result<()> {
     for (size, width, height) in [("wide", 1280, 900), ("phone", 390, 844)] {
         for scheme in ["dark", "light"] {
             page.look(width, height, scheme).await?;
-            page.screenshot(&format!("{state}-{size}-{scheme}")).await?;
+            page.screenshot(&format!("{state}-{size}-{scheme}"), scheme).await?;
         }
     }
     Ok(())
