@@ -84,24 +84,24 @@ impl<'a> Reply<'a> {
 }
 
 /// The ACK to a final response other than 2xx (RFC 3261 §17.1.1.3): the Via, request-URI, Call-ID, From, Route and CSeq
-/// number of the INVITE as sent, the To of the response.
+/// number of the INVITE as sent, the To of the response. With them go the headers whose names begin with `extra`.
 #[must_use]
-pub fn ack(invite: &Request, response: &Response) -> Request {
-    let mut ack = hop_by_hop(invite, Method::Ack);
+pub fn ack(invite: &Request, response: &Response, extra: &str) -> Request {
+    let mut ack = hop_by_hop(invite, Method::Ack, extra);
     if let Some(to) = response.raw(Name::To) {
         ack.set(Name::To, to);
     }
     ack
 }
 
-/// The CANCEL of a request as sent (RFC 3261 §9.1).
+/// The CANCEL of a request as sent (RFC 3261 §9.1), and the headers whose names begin with `extra`.
 #[must_use]
-pub fn cancel(request: &Request) -> Request {
-    hop_by_hop(request, Method::Cancel)
+pub fn cancel(request: &Request, extra: &str) -> Request {
+    hop_by_hop(request, Method::Cancel, extra)
 }
 
 /// A request that shares the transaction's branch with `request`.
-fn hop_by_hop(request: &Request, method: Method) -> Request {
+fn hop_by_hop(request: &Request, method: Method, extra: &str) -> Request {
     let fields = super::Fields { edited: true, ..super::Fields::default() };
     let uri = super::Text::Owned(request.uri_text().as_bytes().into());
     let number = request.cseq().map_or(0, |cseq| cseq.number);
@@ -116,8 +116,22 @@ fn hop_by_hop(request: &Request, method: Method) -> Request {
         other.copy_from(request, name);
     }
     other.push(Name::CSeq, cseq);
+    if !extra.is_empty() {
+        copy_extra(request, &mut other, extra);
+    }
     other.push(Name::ContentLength, "0");
     other
+}
+
+/// Copies what RFC 3261 says nothing of: a known header either stands in these requests already or has no place there.
+fn copy_extra(from: &Request, to: &mut Request, prefix: &str) {
+    let starts =
+        |name: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    for (name, value) in from.iter().filter(|(name, _)| starts(name)) {
+        if matches!(Name::of(&name), Name::Other(_)) {
+            to.push(Name::Other(&name), value);
+        }
+    }
 }
 
 /// A request of our own in the making (RFC 3261 §8.1.1).

@@ -57,7 +57,8 @@ fn s17_1_1_3_and_s9_1_ack_and_cancel_come_from_the_invite() {
     let busy = Reply::new(&invite, StatusCode::BUSY_HERE).to_tag("xyz").build();
     let common = "Max-Forwards: 70\r\nf: Alice <sip:alice@atlanta.com>;tag=1\r\nTo: Bob <sip:bob@biloxi.com>TAG\r\n\
         Call-ID: a84b\r\nCSeq: 314159 METHOD\r\nContent-Length: 0\r\n\r\n";
-    for (request, method, tag) in [(ack(&invite, &busy), "ACK", ";tag=xyz"), (cancel(&invite), "CANCEL", "")]
+    for (request, method, tag) in
+        [(ack(&invite, &busy, ""), "ACK", ";tag=xyz"), (cancel(&invite, ""), "CANCEL", "")]
     {
         let expected = format!(
             "METHOD sip:bob@biloxi.com SIP/2.0\r\nVia: SIP/2.0/UDP p;branch=z9hG4bK2;received=192.0.2.1\r\n\

@@ -227,7 +227,7 @@ fn exercise(bytes: &[u8]) {
         request.retain_values(Name::Route, |_| false);
         request.set_body("text/plain", Bytes::from_static(b"x"));
         let _ = request.to_bytes();
-        let _ = super::super::build::cancel(&request).to_bytes();
+        let _ = super::super::build::cancel(&request, "").to_bytes();
     }
 }
 

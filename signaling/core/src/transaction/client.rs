@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::effect::Effects;
-use super::timer::{Timer, Timers};
+use super::timer::{Patience, Timer, Timers};
 use crate::message::{Request, Response};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +24,19 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn start(request: &Request, reliable: bool, timers: &Timers, effects: &mut Effects) -> Self {
+    pub(super) fn start(
+        request: &Request,
+        reliable: bool,
+        timers: &Timers,
+        patience: Patience,
+        effects: &mut Effects,
+    ) -> Self {
         let bytes = request.to_bytes();
         effects.send(bytes.clone());
         if !reliable {
             effects.set(Timer::E, timers.retr_timer1);
         }
-        effects.set(Timer::F, timers.fr_timer.min(timers.max_noninv_lifetime));
+        effects.set(Timer::F, patience.fr_timer.min(patience.max_lifetime));
         Self { state: State::Trying, reliable, bytes, interval: timers.retr_timer1 }
     }
 

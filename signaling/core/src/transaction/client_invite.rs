@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::effect::Effects;
-use super::timer::{Timer, Timers, t1_times_64};
-use crate::message::{Request, Response, StatusCode, build};
+use super::timer::{Patience, Timer, Timers, t1_times_64};
+use super::{Cancelled, Config};
+use crate::message::{Name, Request, Response, StatusCode, build};
+use crate::settings::CancelBMethod;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -22,8 +24,9 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Cancel {
     No,
-    /// To be sent with the first provisional reply: before it, the CANCEL could overtake the INVITE (RFC 3261 §9.1).
-    Wanted(Option<Box<str>>),
+    /// To be sent with these Reasons and the first provisional reply: before it, the CANCEL could overtake the INVITE
+    /// (RFC 3261 §9.1).
+    Wanted(Vec<Box<str>>),
     Sent,
 }
 
@@ -38,33 +41,42 @@ pub(super) struct ClientInvite {
     ack: Bytes,
     interval: Duration,
     cancel: Cancel,
+    patience: Patience,
+    /// The highest code of the provisional replies so far.
+    highest: u16,
 }
 
 impl ClientInvite {
-    pub(super) fn start(request: Request, reliable: bool, timers: &Timers, effects: &mut Effects) -> Self {
+    pub(super) fn start(
+        request: Request,
+        reliable: bool,
+        timers: &Timers,
+        patience: Patience,
+        effects: &mut Effects,
+    ) -> Self {
         let bytes = request.to_bytes();
         effects.send(bytes.clone());
         if !reliable {
             effects.set(Timer::A, timers.retr_timer1);
         }
-        effects.set(Timer::B, timers.fr_timer);
-        effects.set(Timer::Lifetime, timers.max_inv_lifetime);
+        effects.set(Timer::B, patience.fr_timer);
+        effects.set(Timer::Lifetime, patience.max_lifetime);
         let interval = timers.retr_timer1;
         let (state, ack, cancel) = (State::Calling, Bytes::new(), Cancel::No);
-        Self { state, reliable, request, bytes, ack, interval, cancel }
+        Self { state, reliable, request, bytes, ack, interval, cancel, patience, highest: 0 }
     }
 
     /// Whether the user is to see `response`.
     pub(super) fn on_response(
         &mut self,
         response: &Response,
-        timers: &Timers,
+        config: &Config,
         effects: &mut Effects,
     ) -> bool {
-        let status = response.status();
+        let (status, timers) = (response.status(), &config.timers);
         match self.state {
             State::Calling | State::Proceeding if status.is_provisional() => {
-                self.proceed(status, timers, effects);
+                self.proceed(status, effects);
                 true
             }
             State::Calling | State::Proceeding => {
@@ -76,7 +88,7 @@ impl ClientInvite {
                     effects.set(Timer::M, t1_times_64(timers));
                 } else {
                     self.state = State::Completed;
-                    self.ack = build::ack(&self.request, response).to_bytes();
+                    self.ack = build::ack(&self.request, response, &config.ac_extra_hdrs).to_bytes();
                     effects.send(self.ack.clone());
                     effects.linger(Timer::D, t1_times_64(timers), self.reliable);
                 }
@@ -92,16 +104,19 @@ impl ClientInvite {
         }
     }
 
-    fn proceed(&mut self, status: StatusCode, timers: &Timers, effects: &mut Effects) {
+    fn proceed(&mut self, status: StatusCode, effects: &mut Effects) {
         let first = self.state == State::Calling;
         self.state = State::Proceeding;
         if first {
             effects.clear(Timer::A);
             effects.clear(Timer::B);
         }
+        let higher = status.code() > self.highest;
+        self.highest = self.highest.max(status.code());
+        let restarts = higher || (self.patience.restart_fr_on_each_reply && status != StatusCode::TRYING);
         // Once cancelled, ringing must not keep the branch alive (RFC 3261 §9.1).
-        if self.cancel == Cancel::No && (first || status != StatusCode::TRYING) {
-            effects.set(Timer::C, timers.fr_inv_timer);
+        if self.cancel == Cancel::No && (first || restarts) {
+            effects.set(Timer::C, self.patience.fr_inv_timer);
         }
     }
 
@@ -132,28 +147,44 @@ impl ClientInvite {
         }
     }
 
-    /// Asks for a CANCEL; `false` when a final reply is there or a CANCEL is under way already.
-    pub(super) fn want_cancel(&mut self, reason: Option<&str>) -> bool {
-        let open = matches!(self.state, State::Calling | State::Proceeding) && self.cancel == Cancel::No;
-        if open {
-            self.cancel = Cancel::Wanted(reason.map(Into::into));
+    /// Asks for a CANCEL.
+    pub(super) fn want_cancel(
+        &mut self,
+        reasons: &[&str],
+        config: &Config,
+        effects: &mut Effects,
+    ) -> Cancelled {
+        if !matches!(self.state, State::Calling | State::Proceeding) || self.cancel != Cancel::No {
+            return Cancelled::No;
         }
-        open
+        self.cancel = Cancel::Wanted(reasons.iter().map(|&reason| reason.into()).collect());
+        if self.state == State::Proceeding || config.cancel_b_method == CancelBMethod::Wait {
+            return Cancelled::Yes;
+        }
+        effects.clear(Timer::A);
+        match config.cancel_b_method {
+            CancelBMethod::Stop => Cancelled::Unheard,
+            CancelBMethod::Wait | CancelBMethod::AtOnce => Cancelled::Yes,
+        }
     }
 
     /// The CANCEL, when it is wanted and may be sent now.
-    pub(super) fn take_cancel(&mut self, timers: &Timers, effects: &mut Effects) -> Option<Request> {
-        let Cancel::Wanted(reason) = &self.cancel else { return None };
-        if self.state != State::Proceeding {
+    pub(super) fn take_cancel(&mut self, config: &Config, effects: &mut Effects) -> Option<Request> {
+        let Cancel::Wanted(reasons) = &self.cancel else { return None };
+        let may = match self.state {
+            State::Calling => config.cancel_b_method == CancelBMethod::AtOnce,
+            state => state == State::Proceeding,
+        };
+        if !may {
             return None;
         }
-        let mut cancel = build::cancel(&self.request);
-        if let Some(reason) = reason {
-            cancel.push(crate::message::Name::Reason, reason.as_bytes());
+        let mut cancel = build::cancel(&self.request, &config.ac_extra_hdrs);
+        for reason in reasons {
+            cancel.push(Name::Reason, reason.as_bytes());
         }
         self.cancel = Cancel::Sent;
         effects.clear(Timer::C);
-        effects.set(Timer::B, t1_times_64(timers));
+        effects.set(Timer::B, t1_times_64(&config.timers));
         Some(cancel)
     }
 }

@@ -18,10 +18,11 @@ use std::time::Duration;
 
 pub use stats::Stats;
 pub use table::Table;
-pub use timer::{Timer, Timers};
+pub use timer::{Patience, Timer, Timers};
 
 use crate::flow::Flow;
 use crate::message::{Request, Response};
+use crate::settings::CancelBMethod;
 
 /// How a table behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub struct Config {
     pub trying: Trying,
     /// Its reason phrase (Kamailio's `auto_inv_100_reason`).
     pub trying_reason: String,
+    /// How a branch is cancelled that has not replied at all.
+    pub cancel_b_method: CancelBMethod,
+    /// What begins the names of headers that go from an INVITE into its CANCEL and negative ACK; empty for none.
+    pub ac_extra_hdrs: String,
     /// Transactions at once; beyond it requests are refused with 503.
     pub max_transactions: usize,
     /// Bytes of the requests that began them; beyond it the same. Long requests cannot make the number above a way to
@@ -61,6 +66,8 @@ impl Default for Config {
             timers: Timers::default(),
             trying: Trying::AtOnce,
             trying_reason: "trying -- your call is important to us".into(),
+            cancel_b_method: CancelBMethod::default(),
+            ac_extra_hdrs: String::new(),
             max_transactions: 100_000,
             max_bytes: 256 << 20,
             retry_after: 10,
@@ -159,6 +166,18 @@ pub enum Event {
         /// The transaction.
         id: ClientId,
     },
+}
+
+/// What [`Table::cancel`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Nothing: a final response is there, a CANCEL is under way already, or it is no INVITE.
+    No,
+    /// The CANCEL is sent, or will be with the first provisional response.
+    Yes,
+    /// Nothing was ever heard of the branch, and nothing is sent any more: it counts as answered 487
+    /// ([`CancelBMethod::Stop`]). A provisional response that comes after all is answered with the CANCEL.
+    Unheard,
 }
 
 /// Why [`Table::request`] took nothing.

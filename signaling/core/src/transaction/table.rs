@@ -12,8 +12,8 @@ use super::effect::{Effect, Effects};
 use super::matching::{client_key, is_rfc2543, merge_key, response_key, server_key};
 use super::server::Server;
 use super::server_invite::ServerInvite;
-use super::timer::{Timer, TimerQueue};
-use super::{Acked, ClientId, Config, Event, RequestError, ServerId, Stats};
+use super::timer::{Patience, Timer, TimerQueue};
+use super::{Acked, Cancelled, ClientId, Config, Event, RequestError, ServerId, Stats};
 use crate::flow::{ConnectionId, Destination, Flow, Outbound, Protocol, SendToken};
 use crate::message::build::Reply;
 use crate::message::{Message, Method, Name, Request, Response, StatusCode};
@@ -287,15 +287,15 @@ impl Table {
         let Some((id, slot)) = id.and_then(|id| Some((id, self.slot(id)?))) else {
             return self.events.push_back(Event::Response { id: None, flow, response });
         };
-        let (entry, effects, timers) = (&mut self.entries[slot], &mut self.effects, &self.config.timers);
+        let (entry, effects, config) = (&mut self.entries[slot], &mut self.effects, &self.config);
         let mut cancel = None;
         let deliver = match &mut entry.machine {
             Machine::ClientInvite(machine) => {
-                let deliver = machine.on_response(&response, timers, effects);
-                cancel = machine.take_cancel(timers, effects);
+                let deliver = machine.on_response(&response, config, effects);
+                cancel = machine.take_cancel(config, effects);
                 deliver
             }
-            Machine::Client(machine) => machine.on_response(&response, timers, effects),
+            Machine::Client(machine) => machine.on_response(&response, &config.timers, effects),
             Machine::ServerInvite(_) | Machine::Server(_) => return,
         };
         if response.status().is_final() && !std::mem::replace(&mut entry.answered, true) {
@@ -366,29 +366,42 @@ impl Table {
         request: Request,
         destination: Destination,
     ) -> Result<ClientId, RequestError> {
+        let patience = Patience::of(request.method(), &self.config.timers);
+        self.request_with(now, request, destination, patience)
+    }
+
+    /// The same with a patience of its own.
+    ///
+    /// # Errors
+    /// As [`Table::request`].
+    pub fn request_with(
+        &mut self,
+        now: Instant,
+        request: Request,
+        destination: Destination,
+        patience: Patience,
+    ) -> Result<ClientId, RequestError> {
         if self.is_full(request.written_len()) {
             return Err(RequestError::Full);
         }
-        self.begin_client(now, request, destination, false)
+        self.begin_client(now, request, destination, patience, false)
     }
 
     /// Cancels an INVITE client transaction: at once after a provisional response, with the first one before that
-    /// (RFC 3261 §9.1). `reason` becomes the Reason header (RFC 3326). `false` when a final response is there, or it was
-    /// cancelled before. The CANCEL's own response is absorbed; the INVITE's 487 comes as [`Event::Response`].
-    pub fn cancel(&mut self, now: Instant, id: ClientId, reason: Option<&str>) -> bool {
-        let Some(slot) = self.slot(id.0) else { return false };
+    /// (RFC 3261 §9.1), or as [`Config::cancel_b_method`] says. `reasons` become Reason headers (RFC 3326). The CANCEL's own
+    /// response is absorbed; the INVITE's 487 comes as [`Event::Response`].
+    pub fn cancel(&mut self, now: Instant, id: ClientId, reasons: &[&str]) -> Cancelled {
+        let Some(slot) = self.slot(id.0) else { return Cancelled::No };
         let entry = &mut self.entries[slot];
-        let Machine::ClientInvite(machine) = &mut entry.machine else { return false };
-        if !machine.want_cancel(reason) {
-            return false;
-        }
-        let cancel = machine.take_cancel(&self.config.timers, &mut self.effects);
+        let Machine::ClientInvite(machine) = &mut entry.machine else { return Cancelled::No };
+        let cancelled = machine.want_cancel(reasons, &self.config, &mut self.effects);
+        let cancel = machine.take_cancel(&self.config, &mut self.effects);
         let destination = entry.destination;
         self.apply(now, id.0);
         if let Some(cancel) = cancel {
             self.send_cancel(now, cancel, destination);
         }
-        true
+        cancelled
     }
 
     /// Forgets a server transaction that nobody will answer. Its client hears nothing more.
@@ -462,6 +475,7 @@ impl Table {
         now: Instant,
         request: Request,
         destination: Destination,
+        patience: Patience,
         silent: bool,
     ) -> Result<ClientId, RequestError> {
         let key = client_key(&request).ok_or(RequestError::NoBranch)?;
@@ -475,9 +489,10 @@ impl Table {
         let size = request.written_len();
         let (reliable, timers, effects) = (protocol.is_reliable(), &self.config.timers, &mut self.effects);
         let machine = if *request.method() == Method::Invite {
-            Machine::ClientInvite(Box::new(ClientInvite::start(request, reliable, timers, effects)))
+            let machine = ClientInvite::start(request, reliable, timers, patience, effects);
+            Machine::ClientInvite(Box::new(machine))
         } else {
-            Machine::Client(Client::start(&request, reliable, timers, effects))
+            Machine::Client(Client::start(&request, reliable, timers, patience, effects))
         };
         self.stats.total_local += 1;
         let id = self.insert(Entry {
@@ -509,7 +524,8 @@ impl Table {
     fn send_cancel(&mut self, now: Instant, cancel: Request, destination: Destination) {
         // It comes on top of the limit: refusing to cancel would keep more alive than it. It can fail only when a user
         // has sent a CANCEL with this branch himself, and then that one serves.
-        let _ = self.begin_client(now, cancel, destination, true);
+        let patience = Patience::of(cancel.method(), &self.config.timers);
+        let _ = self.begin_client(now, cancel, destination, patience, true);
     }
 
     fn insert(&mut self, mut entry: Entry) -> u64 {

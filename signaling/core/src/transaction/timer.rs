@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::message::Method;
 pub use crate::settings::Timers;
 
 /// The timers of RFC 3261 §17 table 4, RFC 6026 §7, and three of ours. `T1` is `retr_timer1`, `T2` is `retr_timer2`,
@@ -13,7 +14,8 @@ pub enum Timer {
     A,
     /// An INVITE got no reply at all: `fr_timer`. After a CANCEL: no final reply within 64·T1 (RFC 3261 §9.1).
     B,
-    /// An INVITE got no final reply after a provisional one: `fr_inv_timer`, anew with each 101 to 199 (§16.6 step 11).
+    /// An INVITE got no final reply after a provisional one: `fr_inv_timer`, anew with each 101 to 199 (§16.7 step 2), or
+    /// only with those of a higher code (`restart_fr_on_each_reply`).
     C,
     /// Retransmissions of a final reply other than 2xx are acknowledged until then: 64·T1, at once over streams.
     D,
@@ -39,6 +41,34 @@ pub enum Timer {
     Trying,
     /// A transaction has become too old: `max_inv_lifetime`, `max_noninv_lifetime`.
     Lifetime,
+}
+
+/// How long one client transaction may take, where that is not what the timers say (Kamailio's `t_set_fr`,
+/// `t_set_max_lifetime`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Without any reply to an INVITE, without a final one to another request.
+    pub fr_timer: Duration,
+    /// Without a final reply to an INVITE, from a provisional one on.
+    pub fr_inv_timer: Duration,
+    /// See [`Timers::restart_fr_on_each_reply`].
+    pub restart_fr_on_each_reply: bool,
+    /// In all.
+    pub max_lifetime: Duration,
+}
+
+impl Patience {
+    /// As `timers` say it for a request of `method`.
+    #[must_use]
+    pub fn of(method: &Method, timers: &Timers) -> Self {
+        let invite = *method == Method::Invite;
+        Self {
+            fr_timer: timers.fr_timer,
+            fr_inv_timer: timers.fr_inv_timer,
+            restart_fr_on_each_reply: timers.restart_fr_on_each_reply,
+            max_lifetime: if invite { timers.max_inv_lifetime } else { timers.max_noninv_lifetime },
+        }
+    }
 }
 
 /// 64·T1: how long a message can travel in retransmissions.

@@ -60,6 +60,7 @@ fn settings_of_zero_do_not_spin() {
         max_inv_lifetime: zero,
         max_noninv_lifetime: zero,
         wt_timer: zero,
+        ..Timers::default()
     };
     let mut bed = Bed::with(Protocol::Udp, Config { timers, ..Config::default() });
     bed.client(&invite());
@@ -112,7 +113,7 @@ fn random_messages_in_random_order_leave_nothing_behind() {
                 bed.table.respond(bed.now, *id, &Reply::new(request, code).to_tag("ours").build());
             }
             _ if !clients.is_empty() => {
-                bed.table.cancel(bed.now, clients[rng.random_range(0..clients.len())], None);
+                bed.table.cancel(bed.now, clients[rng.random_range(0..clients.len())], &[]);
             }
             _ => {}
         }

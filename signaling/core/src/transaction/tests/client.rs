@@ -126,7 +126,7 @@ fn s16_8_after_timer_c_the_branch_can_be_cancelled_and_ends_by_487() {
     bed.sent();
     bed.run(120_000);
     assert!(matches!(bed.events()[..], [Event::Timeout { timer: Timer::C, .. }]));
-    assert!(bed.table.cancel(bed.now, id, None));
+    assert_eq!(bed.table.cancel(bed.now, id, &[]), Cancelled::Yes);
     assert_eq!(bed.words(), ["CANCEL"]);
     bed.receive(&response("200 OK", "CANCEL", "z9hG4bK1"));
     bed.receive(&response("487 Request Terminated", "INVITE", "z9hG4bK1"));
@@ -143,8 +143,9 @@ fn s9_1_a_cancel_waits_for_the_first_provisional_reply() {
     let id = bed.client(&invite());
     bed.sent();
     let reason = "SIP ;cause=200 ;text=\"Call completed elsewhere\"";
-    assert!(bed.table.cancel(bed.now, id, Some(reason)));
-    assert!(!bed.table.cancel(bed.now, id, None), "one is enough");
+    let more = "Q.850 ;cause=16";
+    assert_eq!(bed.table.cancel(bed.now, id, &[reason, more]), Cancelled::Yes);
+    assert_eq!(bed.table.cancel(bed.now, id, &[]), Cancelled::No, "one is enough");
     assert!(bed.sent().is_empty());
     bed.receive(&response("100 Trying", "INVITE", "z9hG4bK1"));
     let cancel = &bed.sent()[0].1;
@@ -153,7 +154,7 @@ fn s9_1_a_cancel_waits_for_the_first_provisional_reply() {
         "Route: <sip:p1.example.com;lr>\r\n",
         "To: <sip:bob@example.com>\r\n",
         "CSeq: 1 CANCEL\r\n",
-        &format!("Reason: {reason}\r\n"),
+        &format!("Reason: {reason}\r\nReason: {more}\r\n"),
     ] {
         assert!(cancel.contains(part), "{cancel}");
     }
@@ -167,7 +168,7 @@ fn s9_1_without_a_final_reply_a_cancelled_invite_ends_after_64_t1() {
     let id = bed.client(&invite());
     bed.receive(&response("180 Ringing", "INVITE", "z9hG4bK1"));
     bed.events();
-    bed.table.cancel(bed.now, id, None);
+    bed.table.cancel(bed.now, id, &[]);
     bed.receive(&response("200 OK", "CANCEL", "z9hG4bK1"));
     // Ringing on does not keep it alive.
     bed.run(31_000);
@@ -186,7 +187,7 @@ fn a_2xx_that_crosses_a_cancel_wins() {
     let mut bed = Bed::new(Protocol::Udp);
     let id = bed.client(&invite());
     bed.receive(&response("180 Ringing", "INVITE", "z9hG4bK1"));
-    bed.table.cancel(bed.now, id, None);
+    bed.table.cancel(bed.now, id, &[]);
     bed.receive(&response("200 OK", "INVITE", "z9hG4bK1"));
     bed.receive(&response("481 Call/Transaction Does Not Exist", "CANCEL", "z9hG4bK1"));
     let statuses: Vec<_> = bed
@@ -198,7 +199,7 @@ fn a_2xx_that_crosses_a_cancel_wins() {
         })
         .collect();
     assert_eq!(statuses, [180, 200]);
-    assert!(!bed.table.cancel(bed.now, id, None));
+    assert_eq!(bed.table.cancel(bed.now, id, &[]), Cancelled::No);
     bed.assert_clean();
 }
 
@@ -206,7 +207,7 @@ fn a_2xx_that_crosses_a_cancel_wins() {
 fn a_final_reply_before_any_provisional_one_makes_a_wanted_cancel_moot() {
     let mut bed = Bed::new(Protocol::Udp);
     let id = bed.client(&invite());
-    bed.table.cancel(bed.now, id, None);
+    bed.table.cancel(bed.now, id, &[]);
     bed.receive(&response("486 Busy Here", "INVITE", "z9hG4bK1"));
     assert_eq!(bed.words(), ["INVITE", "ACK"]);
     bed.assert_clean();
@@ -268,5 +269,95 @@ fn s17_1_2_2_timer_k_absorbs_repeated_answers() {
     assert_eq!(bed.table.stats().waiting, 1);
     bed.run(5000);
     assert!(matches!(bed.events()[..], [Event::ClientTerminated { .. }]));
+    bed.assert_clean();
+}
+
+#[test]
+fn cancel_b_method_says_what_becomes_of_a_branch_that_has_not_replied() {
+    let bed = |cancel_b_method| {
+        let mut bed = Bed::with(Protocol::Udp, Config { cancel_b_method, ..Config::default() });
+        let id = bed.client(&invite());
+        bed.run(600);
+        let cancelled = bed.table.cancel(bed.now, id, &[]);
+        (bed, cancelled)
+    };
+    let sent = |bed: &mut Bed| bed.run(4000).iter().map(|(_, text)| word(text)).collect::<Vec<_>>();
+
+    let (mut wait, cancelled) = bed(CancelBMethod::Wait);
+    assert_eq!((cancelled, sent(&mut wait)), (Cancelled::Yes, vec!["INVITE".into(), "INVITE".into()]));
+
+    let (mut at_once, cancelled) = bed(CancelBMethod::AtOnce);
+    assert_eq!((cancelled, sent(&mut at_once)), (Cancelled::Yes, vec!["CANCEL".to_owned(); 4]));
+    at_once.receive(&response("487 Request Terminated", "INVITE", "z9hG4bK1"));
+    assert_eq!(at_once.words(), ["ACK"]);
+
+    let (mut stop, cancelled) = bed(CancelBMethod::Stop);
+    assert_eq!((cancelled, sent(&mut stop)), (Cancelled::Unheard, vec![]));
+    stop.receive(&response("180 Ringing", "INVITE", "z9hG4bK1"));
+    assert_eq!(stop.words(), ["CANCEL"], "it was there after all");
+    stop.receive(&response("200 OK", "INVITE", "z9hG4bK1"));
+    assert!(stop.events().iter().any(
+        |event| matches!(event, Event::Response { response, .. } if response.status() == StatusCode::OK)
+    ));
+    for mut bed in [wait, at_once, stop] {
+        bed.assert_clean();
+    }
+}
+
+#[test]
+fn extra_headers_go_into_cancel_and_negative_ack() {
+    let mut bed = Bed::with(Protocol::Udp, Config { ac_extra_hdrs: "x-key".into(), ..Config::default() });
+    let text = invite().replace("Content-Length", "X-Key-A: 1\r\nX-Other: 2\r\nx-keyb: 3\r\nContent-Length");
+    let id = bed.client(&text);
+    bed.sent();
+    bed.receive(&response("180 Ringing", "INVITE", "z9hG4bK1"));
+    bed.table.cancel(bed.now, id, &[]);
+    bed.receive(&response("487 Request Terminated", "INVITE", "z9hG4bK1"));
+    let sent = bed.sent();
+    assert_eq!(sent.len(), 2);
+    for (_, message) in sent {
+        assert!(message.contains("X-Key-A: 1\r\nx-keyb: 3\r\n") && !message.contains("X-Other"), "{message}");
+    }
+    bed.assert_clean();
+}
+
+#[test]
+fn without_restart_only_higher_provisional_replies_let_it_ring_on() {
+    for (restart_fr_on_each_reply, end) in [(true, 100 + 120), (false, 60 + 120)] {
+        let timers = Timers { restart_fr_on_each_reply, ..Timers::default() };
+        let timers = Timers { max_inv_lifetime: Duration::from_secs(600), ..timers };
+        let mut bed = Bed::with(Protocol::Udp, Config { timers, ..Config::default() });
+        bed.client(&invite());
+        for status in
+            ["100 Trying", "180 Ringing", "182 Queued", "180 Ringing", "183 Session Progress", "180 Ringing"]
+        {
+            // 20 s apart: the last one of a higher code at 80 s, the last one of all at 100 s.
+            bed.receive(&response(status, "INVITE", "z9hG4bK1"));
+            bed.run(20_000);
+        }
+        let ended = bed.start + Duration::from_secs(end + if restart_fr_on_each_reply { 0 } else { 20 });
+        assert_eq!(bed.table.poll_timeout(), Some(ended));
+    }
+}
+
+#[test]
+fn a_branch_may_have_a_patience_of_its_own() {
+    let mut bed = Bed::new(Protocol::Udp);
+    let text = invite();
+    let Message::Request(request) = Message::parse(text.into_bytes().into()).unwrap() else { panic!() };
+    let patience = Patience {
+        fr_timer: Duration::from_secs(5),
+        fr_inv_timer: Duration::from_secs(7),
+        restart_fr_on_each_reply: false,
+        max_lifetime: Duration::from_secs(60),
+    };
+    bed.table.request_with(bed.now, request, Destination::Flow(bed.flow), patience).unwrap();
+    bed.run(4000);
+    bed.receive(&response("180 Ringing", "INVITE", "z9hG4bK1"));
+    bed.events();
+    bed.run(6999);
+    assert!(bed.events().is_empty());
+    bed.run(1);
+    assert!(matches!(bed.events()[..], [Event::Timeout { timer: Timer::C, .. }]));
     bed.assert_clean();
 }

@@ -189,7 +189,7 @@ fn a_call_is_established_over_a_lossy_network() {
                     answers += 1;
                     let invite = Message::parse(Bytes::from(request("INVITE", "z9hG4bKack"))).unwrap();
                     let Message::Request(invite) = invite else { panic!("a request") };
-                    let ack = build::ack(&invite, &response);
+                    let ack = build::ack(&invite, &response, "");
                     pair.client.send(Destination::Flow(flow(Protocol::Udp)), ack.to_bytes());
                 }
             }
