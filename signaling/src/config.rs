@@ -1,4 +1,4 @@
-//! Configuration: one TOML file, every key of which stands once, in [`keys::KEYS`].
+//! Configuration: one TOML file, every key of which stands once, in [`keys::all`].
 //!
 //! The sample file, the check and the reference are made from that table, so none of them can say something else.
 
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 pub use listen::Listen;
 pub use sample::sample;
-use signaling_core::settings::{Registrar, Timers};
+use signaling_core::settings::{Registrar, Timers, Tm};
 use toml::de::{DeTable, DeValue};
 
-use self::keys::{KEYS, Key};
+use self::keys::Key;
 use self::value::Value;
 
-/// Everything a person can set. The meaning of each field is the sentence of its key in [`KEYS`].
+/// Everything a person can set. The meaning of each field is the sentence of its key in [`keys::all`].
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each field is described once, by its key")]
 pub struct Config {
@@ -45,9 +45,12 @@ pub struct Config {
     pub registrar: Registrar,
     pub nonce_expire: Duration,
     pub timers: Timers,
+    pub tm: Tm,
     pub limits: Limits,
     pub media: Media,
     pub log: Log,
+    /// What a person should know about the file, though it is good.
+    pub warnings: Vec<String>,
 }
 
 /// Section `[limits]`.
@@ -155,7 +158,7 @@ impl Config {
             what,
         };
         let mut config = Self::default();
-        for key in KEYS {
+        for key in keys::all() {
             key.set_default(&mut config).map_err(|what| error(None, format!("{}: {what}", key.name)))?;
         }
         let table = DeTable::parse(text)
@@ -167,7 +170,11 @@ impl Config {
             };
             for (name, value) in body {
                 let full = format!("{}.{}", section.get_ref(), name.get_ref());
-                let Some(key) = KEYS.iter().find(|key| key.name == full) else {
+                if let Some((_, why)) = keys::OBSOLETE.iter().find(|(name, _)| *name == full) {
+                    config.warnings.push(format!("{full} does nothing here: {why}"));
+                    continue;
+                }
+                let Some(key) = keys::all().find(|key| key.name == full) else {
                     return Err(error(Some(name.span().start), unknown(section.get_ref(), &full)));
                 };
                 Value::of(value.get_ref())
@@ -214,7 +221,7 @@ fn refused(key: &Key, what: &str) -> String {
 
 fn sections() -> String {
     let mut names: Vec<String> = Vec::new();
-    for key in KEYS {
+    for key in keys::all() {
         let section = format!("[{}]", key.section());
         if !names.contains(&section) {
             names.push(section);
@@ -224,13 +231,13 @@ fn sections() -> String {
 }
 
 fn unknown(section: &str, full: &str) -> String {
-    let nearest = KEYS.iter().map(|key| (distance(key.name, full), key.name)).min();
+    let nearest = keys::all().map(|key| (distance(key.name, full), key.name)).min();
     if let Some((distance, name)) = nearest
         && distance <= 3
     {
         return format!("unknown key {full}; did you mean {name}?");
     }
-    let known: Vec<_> = KEYS.iter().filter(|key| key.section() == section).map(|key| key.leaf()).collect();
+    let known: Vec<_> = keys::all().filter(|key| key.section() == section).map(|key| key.leaf()).collect();
     if known.is_empty() {
         return format!("unknown section [{section}]; allowed: {}", sections());
     }
@@ -302,8 +309,8 @@ mod tests {
     #[test]
     fn every_default_is_allowed_and_every_name_stands_once() {
         Config::defaults().expect("defaults");
-        for (i, key) in KEYS.iter().enumerate() {
-            assert!(KEYS[..i].iter().all(|other| other.name != key.name), "{}", key.name);
+        for (i, key) in keys::all().enumerate() {
+            assert!(keys::all().take(i).all(|other| other.name != key.name), "{}", key.name);
             assert!(!key.about.is_empty() && key.about.ends_with('.'), "{}", key.name);
         }
     }
@@ -319,5 +326,23 @@ mod tests {
         assert_eq!(config.media.relay, Relay::Ng("127.0.0.1:2224".parse().unwrap()));
         assert_eq!(config.media.ng, None);
         assert!(config.log.json);
+    }
+
+    #[test]
+    fn flags_are_words_or_kamailios_numbers() {
+        for (text, expected) in [("true", true), ("1", true), ("false", false), ("0", false)] {
+            let config = Config::parse(&format!("[tm]\nnoisy_ctimer = {text}\n"), "x.toml").unwrap();
+            assert_eq!(config.tm.noisy_ctimer, expected);
+        }
+        let error = Config::parse("[tm]\nnoisy_ctimer = 2\n", "x.toml").expect_err("no flag");
+        assert!(error.what.contains("neither true nor false; allowed: true or false"), "{error}");
+    }
+
+    #[test]
+    fn obsolete_names_of_kamailio_are_accepted_with_a_warning() {
+        let config = Config::parse("[timers]\ndelete_timer = 200\nfr_timer = 5000\n", "x.toml").unwrap();
+        assert_eq!(config.timers.fr_timer, Duration::from_secs(5));
+        assert_eq!(config.warnings.len(), 1);
+        assert!(config.warnings[0].starts_with("timers.delete_timer does nothing here"));
     }
 }

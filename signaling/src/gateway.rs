@@ -321,6 +321,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         aliases,
         listeners: listeners.collect(),
         timers: config.timers,
+        tm: config.tm.clone(),
         registrar: config.registrar,
         auth: settings::Auth { nonce_expire: config.nonce_expire },
         limits: settings::Limits { max_message_size: config.limits.message_size, ..defaults.limits },

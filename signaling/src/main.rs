@@ -41,6 +41,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Run { file, demo } => {
             let config = file.read()?;
             logging::start(&config.log)?;
+            for warning in &config.warnings {
+                tracing::warn!("{warning}");
+            }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let result = runtime.block_on(run(config, demo));
             runtime.shutdown_timeout(std::time::Duration::from_millis(100));
@@ -53,6 +56,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Config { command: ConfigCommand::Sample } => say(&causeway::config::sample()),
         Command::Config { command: ConfigCommand::Check { file } } => {
             let config = file.read()?;
+            for warning in &config.warnings {
+                say(&format!("warning: {warning}\n"))?;
+            }
             let data = config.data_directory.display();
             say(&format!("the configuration is good (data directory {data})\n"))
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
+use crate::settings::Tm;
 use crate::step::{Incoming, Target, media};
 use crate::transaction::ClientId;
 
@@ -42,6 +43,8 @@ pub(crate) struct Leg {
     pub(crate) session: Option<media::Session>,
     /// Its final response other than 2xx.
     pub(crate) last: Option<Response>,
+    /// Whether it has replied, be it with 100.
+    pub(crate) heard: bool,
     /// Whether we have cancelled it because nobody answered.
     pub(crate) timed_out: bool,
 }
@@ -56,13 +59,15 @@ pub(crate) struct Arrival {
 
 impl Fork {
     /// Of the final responses the one to send back, when all branches have one (RFC 3261 §16.7 steps 6 and 7).
-    pub(crate) fn best(&self) -> Option<Response> {
+    pub(crate) fn best(&self, tm: &Tm) -> Option<Response> {
         if self.legs.iter().any(|leg| leg.last.is_none()) {
             return None;
         }
         let responses = self.legs.iter().filter_map(|leg| leg.last.as_ref());
-        let mut best = responses.min_by_key(|response| preference(response.status()))?.clone();
-        if matches!(best.status(), StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+        let mut best = responses.min_by_key(|response| preference(response.status(), tm))?.clone();
+        if tm.aggregate_challenges
+            && matches!(best.status(), StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
+        {
             self.aggregate_challenges(&mut best);
         }
         Some(best)
@@ -84,9 +89,9 @@ impl Fork {
 
 /// Lower is better: 6xx ends the search, then the lowest class; in the 4xx those that tell the caller how to do better,
 /// and last those that tell only that nobody answered.
-const fn preference(status: StatusCode) -> (u16, u16) {
+const fn preference(status: StatusCode, tm: &Tm) -> (u16, u16) {
     match status.code() {
-        600.. => (0, 0),
+        600.. if !tm.disable_6xx_block => (0, 0),
         401 | 407 => (4, 0),
         415 | 420 | 484 => (4, 1),
         408 | 480 | 487 => (4, 3),

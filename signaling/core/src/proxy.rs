@@ -30,7 +30,7 @@ use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
 use crate::step::{Incoming, Verdict, guard, media};
-use crate::transaction::{self, ClientId, ServerId, Table, Timer};
+use crate::transaction::{self, Cancelled, ClientId, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
 /// When an INVITE hears 100 that is still on the route (RFC 3261 §17.2.1); one that is relayed hears it at once. What we
@@ -94,8 +94,15 @@ impl Proxy {
         now: Instant,
         unix_now: u64,
     ) -> Self {
-        let trying = transaction::Trying::After(TRYING);
-        let config = transaction::Config { timers: settings.timers, trying, ..Default::default() };
+        let tm = settings.tm.clone();
+        let config = transaction::Config {
+            timers: settings.timers,
+            trying: if tm.auto_inv_100 { Trying::After(TRYING) } else { Trying::Never },
+            trying_reason: tm.auto_inv_100_reason,
+            cancel_b_method: tm.cancel_b_method,
+            ac_extra_hdrs: tm.ac_extra_hdrs,
+            ..Default::default()
+        };
         Self {
             world: Rc::new(World::new(settings, location, outside, seed, now, unix_now)),
             table: Table::new(config),
@@ -355,7 +362,7 @@ impl Proxy {
             let last = client
                 .is_none()
                 .then(|| fork.incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]));
-            fork.legs.push(Leg { client, name, target, session, last, timed_out: false });
+            fork.legs.push(Leg { client, name, target, session, last, heard: false, timed_out: false });
         }
         self.servers.insert(server, Server::Relaying(Box::new(fork)));
         self.pump(server);
@@ -365,6 +372,9 @@ impl Proxy {
     fn cancelled(&mut self, id: ServerId, invite: Option<ServerId>, cancel: &Request) {
         let now = self.world.now();
         let known = invite.and_then(|invite| Some((invite, self.servers.get_mut(&invite)?)));
+        if known.is_none() && self.world.settings.tm.drop_unmatched_cancel {
+            return self.table.abandon(id);
+        }
         let status = if known.is_some() { StatusCode::OK } else { StatusCode::CALL_DOES_NOT_EXIST };
         let tag = self.world.tag();
         let reply = crate::message::build::Reply::new(cancel, status).to_tag(&tag).build();
@@ -379,20 +389,26 @@ impl Proxy {
             Server::Relaying(fork) if fork.answered.is_none() && !fork.done => {
                 fork.cancelled = true;
                 // Why the caller gave up goes on to the callee (RFC 3326).
-                let reason = cancel.text(Name::Reason).map(str::to_owned);
-                self.cancel_legs(invite, None, reason.as_deref());
+                let reasons =
+                    cancel.raw_all(Name::Reason).filter_map(|reason| std::str::from_utf8(reason).ok());
+                let reasons: Vec<&str> =
+                    reasons.filter(|_| self.world.settings.tm.e2e_cancel_reason).collect();
+                self.cancel_legs(invite, None, &reasons);
             }
             Server::Relaying(_) | Server::Ended => {}
         }
     }
 
     /// Cancels every branch that has no final response, except one.
-    fn cancel_legs(&mut self, server: ServerId, except: Option<usize>, reason: Option<&str>) {
+    fn cancel_legs(&mut self, server: ServerId, except: Option<usize>, reasons: &[&str]) {
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
-        let open =
-            fork.legs.iter().enumerate().filter(|(index, leg)| Some(*index) != except && leg.last.is_none());
-        for client in open.filter_map(|(_, leg)| leg.client) {
-            self.table.cancel(self.world.now(), client, reason);
+        let legs = fork.legs.iter().enumerate();
+        let open = legs.filter(|(index, leg)| Some(*index) != except && leg.last.is_none());
+        let open: Vec<_> = open.filter_map(|(index, leg)| Some((index, leg.client?))).collect();
+        for (leg, client) in open {
+            if self.table.cancel(self.world.now(), client, reasons) == Cancelled::Unheard {
+                self.leg_failed(server, leg, StatusCode::REQUEST_TERMINATED, "");
+            }
         }
     }
 
@@ -410,8 +426,8 @@ impl Proxy {
             }
             Some(Server::Relaying(fork)) if !fork.done && fork.answered.is_none() => {
                 let response = fork.incoming.answer(&self.world, StatusCode::REQUEST_TIMEOUT, "", &[]);
-                self.cancel_legs(id, None, None);
                 self.fail(id, &response);
+                self.cancel_legs(id, None, &[]);
             }
             _ => {}
         }
@@ -467,7 +483,7 @@ impl Proxy {
             if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
                 fork.cancelled = true;
             }
-            self.cancel_legs(server, None, None);
+            self.cancel_legs(server, None, &[]);
         }
     }
 

@@ -66,9 +66,9 @@ pub async fn response(
 /// Treats the best of the final responses when every branch has failed. What the relay holds is freed with it, whatever
 /// the answer. A redirection goes back to the caller, who knows whether to follow it.
 #[must_use]
-pub fn failure(mut best: Response) -> Response {
+pub fn failure(world: &World, mut best: Response) -> Response {
     // That one server has no time does not mean that this domain has none (RFC 3261 §16.7 step 6).
-    if best.status() == StatusCode::SERVICE_UNAVAILABLE {
+    if world.settings.tm.remap_503_500 && best.status() == StatusCode::SERVICE_UNAVAILABLE {
         best.set_status(StatusCode::SERVER_INTERNAL_ERROR, None);
         best.remove(Name::RetryAfter);
     }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub server_header: Option<String>,
     /// The transaction timers.
     pub timers: Timers,
+    /// How requests are forwarded.
+    pub tm: Tm,
     /// The registrar's limits.
     pub registrar: Registrar,
     /// Digest authentication.
@@ -49,15 +51,77 @@ pub struct Timers {
     pub retr_timer2: Duration,
     /// How long a branch may stay without any reply, and a negative INVITE reply without its ACK (default 30 s).
     pub fr_timer: Duration,
-    /// How long a branch may ring after a provisional reply (default 120 s). It starts again with each of them, as
-    /// RFC 3261's timer C does (§16.8).
+    /// How long a branch may ring after a provisional reply (default 120 s).
     pub fr_inv_timer: Duration,
+    /// The same for a group of contacts after which others are tried (default 30 s, as `fr_inv_timer_next` of SER had it).
+    /// It never starts again with a reply of no higher code, lest a phone that rings on keeps the others silent.
+    pub fr_inv_timer_next: Duration,
+    /// Whether `fr_inv_timer` starts again with each provisional reply, as RFC 3261's timer C does (§16.8; default yes);
+    /// if not, with the first one and with each of a higher code than those before.
+    pub restart_fr_on_each_reply: bool,
     /// The hard end of an INVITE that is not answered (default 180 s).
     pub max_inv_lifetime: Duration,
     /// The hard end of any other request (default 32 s).
     pub max_noninv_lifetime: Duration,
     /// How long a finished transaction absorbs late messages (default 5 s).
     pub wt_timer: Duration,
+}
+
+/// How requests are forwarded, under the names of Kamailio's `tm` module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tm {
+    /// Whether an INVITE that takes time is answered 100 by itself (default yes).
+    pub auto_inv_100: bool,
+    /// The reason phrase of that 100 (default "trying -- your call is important to us").
+    pub auto_inv_100_reason: String,
+    /// Whether the caller of a single contact that has never replied hears 408 (default yes); if not, he hears nothing.
+    pub noisy_ctimer: bool,
+    /// Whether the challenges of all branches go back with a 401 or 407 (default yes, RFC 3261 §16.7 step 7).
+    pub aggregate_challenges: bool,
+    /// Whether a 503 becomes 500 upstream (default yes, RFC 3261 §16.7 step 6).
+    pub remap_503_500: bool,
+    /// Whether a 6xx is a refusal like others, which ends no other branch and no search (default no: RFC 3261 §16.7 step 5
+    /// wants it to end both).
+    pub disable_6xx_block: bool,
+    /// Whether a CANCEL that follows from a reply of another branch says so in a Reason header (default yes, RFC 3326).
+    pub local_cancel_reason: bool,
+    /// Whether the Reason headers of a caller's CANCEL go on to the callees (default yes, RFC 3326).
+    pub e2e_cancel_reason: bool,
+    /// How a branch is cancelled that has not replied at all.
+    pub cancel_b_method: CancelBMethod,
+    /// Whether a CANCEL that matches no INVITE is dropped (Kamailio's `unmatched_cancel` 2) instead of answered 481
+    /// (default). It is never forwarded (0 and 1 there): no INVITE goes on without a transaction here, so that nobody
+    /// behind us could know what it means.
+    pub drop_unmatched_cancel: bool,
+    /// Which refusals still count when a failed call has been sent elsewhere.
+    pub failure_reply_mode: FailureReplyMode,
+    /// Headers of the INVITE that begin with this, in any case, are copied into its CANCEL and into the ACK to a negative
+    /// reply; empty for none (default).
+    pub ac_extra_hdrs: String,
+}
+
+/// How a branch is cancelled that has not replied at all; RFC 3261 §9.1 allows a CANCEL only after a provisional reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CancelBMethod {
+    /// The INVITE is not sent again, and the branch counts as answered 487 at once.
+    Stop,
+    /// The INVITE is sent on until something is heard, and then cancelled.
+    #[default]
+    Wait,
+    /// The CANCEL is sent in place of the INVITE.
+    AtOnce,
+}
+
+/// Which refusals still count when failure routing has sent a call to other targets, and those fail as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FailureReplyMode {
+    /// All of them.
+    KeepAll,
+    /// Those of the last targets, and those before the last but one.
+    DropLast,
+    /// Those of the last targets only.
+    #[default]
+    DropAll,
 }
 
 /// The registrar's limits, under the names of Kamailio's `registrar` module.
@@ -106,6 +170,7 @@ impl Default for Settings {
             listeners: Vec::new(),
             server_header: Some(concat!("Causeway/", env!("CARGO_PKG_VERSION")).into()),
             timers: Timers::default(),
+            tm: Tm::default(),
             registrar: Registrar::default(),
             auth: Auth { nonce_expire: Duration::from_secs(300) },
             limits: Limits {
@@ -125,9 +190,30 @@ impl Default for Timers {
             retr_timer2: Duration::from_secs(4),
             fr_timer: Duration::from_secs(30),
             fr_inv_timer: Duration::from_secs(120),
+            fr_inv_timer_next: Duration::from_secs(30),
+            restart_fr_on_each_reply: true,
             max_inv_lifetime: Duration::from_secs(180),
             max_noninv_lifetime: Duration::from_secs(32),
             wt_timer: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Tm {
+    fn default() -> Self {
+        Self {
+            auto_inv_100: true,
+            auto_inv_100_reason: "trying -- your call is important to us".into(),
+            noisy_ctimer: true,
+            aggregate_challenges: true,
+            remap_503_500: true,
+            disable_6xx_block: false,
+            local_cancel_reason: true,
+            e2e_cancel_reason: true,
+            cancel_b_method: CancelBMethod::default(),
+            drop_unmatched_cancel: false,
+            failure_reply_mode: FailureReplyMode::default(),
+            ac_extra_hdrs: String::new(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
 
+mod tm;
+
 use toml::de::DeValue;
 
 use super::value::Value;
@@ -51,7 +53,27 @@ const LISTENER: &str = "\"off\", \"*:PORT\" or \"ADDRESS:PORT\"; a port alone me
 const HOSTS: &str = "a list of host names and addresses";
 
 /// Every key there is, in the order of the sample file.
-pub const KEYS: &[Key] = &[
+pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
+    [KEYS, tm::KEYS].into_iter().flatten()
+}
+
+/// Names that Kamailio knows and that say nothing here, with the reason. They are accepted, and a warning tells it.
+pub const OBSOLETE: &[(&str, &str)] = &[
+    ("timers.delete_timer", "a transaction is freed when it ends"),
+    ("timers.unix_tx_timeout", "there is no such socket"),
+    ("timers.fr_timer_avp", "there are no AVPs; see timers.fr_timer"),
+    ("timers.fr_inv_timer_avp", "there are no AVPs; see timers.fr_inv_timer"),
+    ("tm.ruri_matching", "the Request-URI always counts where RFC 2543 clients need it"),
+    ("tm.via1_matching", "the topmost Via always counts"),
+    ("tm.callid_matching", "the branch names the transaction (RFC 3261 section 17.1.3)"),
+    ("tm.reparse_invite", "CANCEL and negative ACK are always made from the INVITE as sent"),
+    ("tm.reparse_on_dns_failover", "every branch is made from the request as it came"),
+];
+
+const FLAG: &str = "true or false";
+
+/// The keys of everything but what has a file of its own.
+const KEYS: &[Key] = &[
     Key {
         name: "general.data_directory",
         allowed: "a path, relative to the working directory or absolute",
@@ -226,6 +248,13 @@ pub const KEYS: &[Key] = &[
         default: "120000",
         about: "Wait for a final reply to an INVITE once a provisional one came on that branch: how long a phone rings.",
         set: |c, v| v.milliseconds(1000, 600_000).map(|time| c.timers.fr_inv_timer = time),
+    },
+    Key {
+        name: "timers.restart_fr_on_each_reply",
+        allowed: FLAG,
+        default: "true",
+        about: "Whether fr_inv_timer begins anew with each provisional reply (RFC 3261 section 16.7), or only with those of a higher code than before.",
+        set: |c, v| v.flag().map(|flag| c.timers.restart_fr_on_each_reply = flag),
     },
     Key {
         name: "timers.max_inv_lifetime",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::KEYS;
+use super::keys;
 
 /// The text that `causeway config sample` prints. Each key stands commented out with its default, so that the file as it
 /// is changes nothing.
@@ -13,7 +13,7 @@ pub fn sample() -> String {
          # Check the result with: causeway config check --config FILE\n",
     );
     let mut section = "";
-    for key in KEYS {
+    for key in keys::all() {
         if key.section() != section {
             section = key.section();
             let _ = write!(text, "\n[{section}]\n");
@@ -42,7 +42,7 @@ mod tests {
             .collect();
         let defaults = format!("{:?}", Config::defaults().unwrap());
         assert_eq!(format!("{:?}", Config::parse(&uncommented, "sample").unwrap()), defaults);
-        for key in KEYS {
+        for key in keys::all() {
             assert!(uncommented.contains(&format!("\n{} = {}\n", key.leaf(), key.default)), "{}", key.name);
         }
     }

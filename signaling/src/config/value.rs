@@ -16,6 +16,8 @@ pub(super) enum Value {
     Number(i64),
     /// Strings in brackets.
     List(Vec<String>),
+    /// `true` or `false`.
+    Flag(bool),
     /// Anything else, as text for the message.
     Other(String),
 }
@@ -37,7 +39,7 @@ impl Value {
                 .collect::<Option<_>>()
                 .map(Self::List)
                 .ok_or_else(|| "the list holds something else than text".to_owned()),
-            DeValue::Boolean(flag) => Ok(Self::Other(flag.to_string())),
+            DeValue::Boolean(flag) => Ok(Self::Flag(*flag)),
             other => Ok(Self::Other(format!("a {}", other.type_str()))),
         }
     }
@@ -47,6 +49,7 @@ impl Value {
             Self::Text(text) => format!("{text:?}"),
             Self::Number(number) => number.to_string(),
             Self::List(items) => format!("{items:?}"),
+            Self::Flag(flag) => flag.to_string(),
             Self::Other(text) => text.clone(),
         }
     }
@@ -91,6 +94,16 @@ impl Value {
             return Err(format!("{number} is out of range"));
         }
         T::try_from(*number).map_err(|_| format!("{number} is out of range"))
+    }
+
+    /// Yes or no; Kamailio's 1 and 0 mean the same.
+    pub(super) fn flag(&self) -> Result<bool, String> {
+        match self {
+            Self::Flag(flag) => Ok(*flag),
+            Self::Number(0) => Ok(false),
+            Self::Number(1) => Ok(true),
+            _ => Err(format!("{} is neither true nor false", self.show())),
+        }
     }
 
     /// A span of time in milliseconds.

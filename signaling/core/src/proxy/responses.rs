@@ -11,10 +11,7 @@ use crate::fork::Arrival;
 use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
 use crate::step::{media, relay};
-use crate::transaction::{ClientId, ServerId, Timer};
-
-/// Told to the branches that have lost (RFC 3326).
-const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+use crate::transaction::{Cancelled, ClientId, ServerId, Timer};
 
 /// Responses of one request that may wait for the relay; provisional ones beyond it are dropped.
 const MAX_WAITING: usize = 32;
@@ -43,6 +40,9 @@ impl Proxy {
             self.world.stats.borrow_mut().strays += 1;
             return;
         };
+        if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
+            fork.legs[leg].heard = true;
+        }
         // 100 is between neighbours (RFC 3261 §16.7 step 5).
         if response.status() == StatusCode::TRYING {
             return;
@@ -141,7 +141,7 @@ impl Proxy {
         if fork.answered.is_none() {
             fork.answered = Some(leg);
             self.note_answer(server, leg, flow, response);
-            self.cancel_legs(server, Some(leg), Some(ELSEWHERE));
+            self.cancel_others(server, leg, response.status());
             self.free_losers(server, leg);
         } else {
             self.note_late(server, leg, flow, response);
@@ -171,7 +171,8 @@ impl Proxy {
         {
             response.set_status(StatusCode::REQUEST_TIMEOUT, None);
         }
-        let everywhere = response.status().class() == 6;
+        let status = response.status();
+        let everywhere = status.class() == 6 && !self.world.settings.tm.disable_6xx_block;
         if fork.legs[leg].last.replace(response).is_some() {
             return;
         }
@@ -183,8 +184,18 @@ impl Proxy {
         }
         // Nobody anywhere will take it (RFC 3261 §16.7 step 5).
         if everywhere && fork.answered.is_none() {
-            self.cancel_legs(server, Some(leg), None);
+            self.cancel_others(server, leg, status);
         }
+    }
+
+    /// Cancels the branches that have lost because of `leg`, and says why (RFC 3326): a phone does not show a call that was
+    /// answered elsewhere as missed.
+    fn cancel_others(&mut self, server: ServerId, leg: usize, status: StatusCode) {
+        let text = if status.is_success() { "Call completed elsewhere" } else { status.reason() };
+        let reason = format!("SIP;cause={status};text=\"{text}\"");
+        let reasons = [reason.as_str()];
+        let told = self.world.settings.tm.local_cancel_reason;
+        self.cancel_legs(server, Some(leg), if told { &reasons } else { &[] });
     }
 
     /// A branch ends without a response of its own (RFC 3261 §16.8, §16.9).
@@ -203,13 +214,24 @@ impl Proxy {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };
-        if matches!(timer, Timer::C | Timer::Lifetime) && self.table.cancel(now, id, None) {
+        let rings = matches!(timer, Timer::C | Timer::Lifetime);
+        if rings && self.table.cancel(now, id, &[]) != Cancelled::No {
             if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
                 fork.legs[leg].timed_out = true;
             }
             return;
         }
+        if self.is_quiet(server, timer) {
+            return self.table.abandon(server);
+        }
         self.leg_failed(server, leg, StatusCode::REQUEST_TIMEOUT, "");
+    }
+
+    /// Whether nobody is told that an INVITE to a single contact was never replied to (`noisy_ctimer` off).
+    fn is_quiet(&self, server: ServerId, timer: Timer) -> bool {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return false };
+        let alone = matches!(&fork.legs[..], [leg] if !leg.heard);
+        timer == Timer::B && alone && !fork.cancelled && !self.world.settings.tm.noisy_ctimer
     }
 
     /// A branch cannot be sent to. A browser whose WebSocket is gone is not there now: 480.
@@ -231,8 +253,8 @@ impl Proxy {
         if fork.done {
             return;
         }
-        if let Some(best) = fork.best() {
-            self.fail(server, &route::failure(best));
+        if let Some(best) = fork.best(&self.world.settings.tm) {
+            self.fail(server, &route::failure(&self.world, best));
         }
     }
 

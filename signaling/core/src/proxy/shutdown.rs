@@ -53,8 +53,8 @@ impl Proxy {
                     && !fork.incoming.is_in_dialog() =>
             {
                 let response = fork.incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]);
-                self.cancel_legs(server, None, None);
                 self.fail(server, &response);
+                self.cancel_legs(server, None, &[]);
             }
             _ => {}
         }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use signaling_core::event::{EndCause, Event};
 use signaling_core::outside::MediaError;
+use signaling_core::settings::{Settings, Tm};
 
-use crate::testbed::{Bed, Dialog, Phone, Sip, ack_of, cancel_of, legacy_sdp};
+use crate::testbed::{Bed, Dialog, Phone, Sip, ack_of, cancel_of, legacy_sdp, settings};
 
 /// Two registered phones.
 fn two(bed: &mut Bed) -> (Phone, Phone) {
@@ -452,4 +453,138 @@ fn a_strict_router_and_an_outbound_proxy_before_us() {
     bed.send(&alice.flow, &bye);
     let hung_up = bed.expect(&bob.flow, "BYE sip:bob@198.51.100.8:5060 SIP/2.0");
     assert!(hung_up.headers("Route").is_empty());
+}
+
+/// Two phones of bob, called by alice under `tm`, both ringing.
+fn forked(tm: Tm) -> (Bed, [Phone; 3], [Sip; 3]) {
+    let mut bed = Bed::with(&["alice", "bob"], Settings { tm, ..settings() }, Vec::new());
+    let (mut alice, bob) = two(&mut bed);
+    let mut desk = Phone::legacy(&mut bed, "bob", "198.51.100.9:5060");
+    desk.register(&mut bed);
+    let invite = alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    let offered = [&bob, &desk].map(|phone| {
+        let offered = bed.expect(&phone.flow, "INVITE ");
+        bed.send(&phone.flow, &phone.reply(&offered, 180, "Ringing", ""));
+        bed.expect(&alice.flow, "SIP/2.0 180 ");
+        offered
+    });
+    let [first, second] = offered;
+    (bed, [alice, bob, desk], [invite, first, second])
+}
+
+/// RFC 3326: a phone is told why it stops ringing.
+#[test]
+fn a_cancel_says_why() {
+    let answered = "SIP;cause=200;text=\"Call completed elsewhere\"";
+    for (told, code, reason) in [
+        (true, 200, vec![answered]),
+        (true, 603, vec!["SIP;cause=603;text=\"Decline\""]),
+        (false, 200, vec![]),
+    ] {
+        let tm = Tm { local_cancel_reason: told, ..Tm::default() };
+        let (mut bed, [_, bob, desk], [_, offered, _]) = forked(tm);
+        let sdp = if code == 200 { legacy_sdp("bob") } else { String::new() };
+        bed.send(&bob.flow, &bob.reply(&offered, code, "Decline", &sdp));
+        assert_eq!(bed.expect(&desk.flow, "CANCEL ").headers("Reason"), reason);
+    }
+    for (e2e_cancel_reason, count) in [(true, 2), (false, 0)] {
+        let (mut bed, [alice, bob, desk], [invite, ..]) = forked(Tm { e2e_cancel_reason, ..Tm::default() });
+        let reasons = "Reason: SIP;cause=487\r\nReason: Q.850;cause=16\r\nCSeq:";
+        bed.send(&alice.flow, &cancel_of(&invite).replace("CSeq:", reasons));
+        for phone in [bob, desk] {
+            assert_eq!(bed.expect(&phone.flow, "CANCEL ").headers("Reason").len(), count);
+        }
+    }
+}
+
+/// RFC 3261 §16.7 step 5: a 6xx ends every branch; an operator may have it otherwise.
+#[test]
+fn a_6xx_ends_the_search_unless_disabled() {
+    for (disable_6xx_block, best) in [(false, 603), (true, 486)] {
+        let (mut bed, [alice, bob, desk], [_, first, second]) =
+            forked(Tm { disable_6xx_block, ..Tm::default() });
+        bed.send(&bob.flow, &bob.reply(&first, 603, "Decline", ""));
+        bed.expect(&bob.flow, "ACK ");
+        if !disable_6xx_block {
+            bed.expect(&desk.flow, "CANCEL ");
+        }
+        bed.expect_silence();
+        bed.send(&desk.flow, &desk.reply(&second, 486, "Busy Here", ""));
+        assert_eq!(bed.receive(&alice.flow).code(), best);
+        assert!(bed.media.is_clean());
+    }
+}
+
+/// RFC 3261 §16.7 steps 6 and 7.
+#[test]
+fn challenges_are_gathered_and_503_is_500() {
+    for (aggregate_challenges, count) in [(true, [1, 1]), (false, [1, 0])] {
+        let (mut bed, [alice, bob, desk], [_, first, second]) =
+            forked(Tm { aggregate_challenges, ..Tm::default() });
+        let www = bob
+            .reply(&first, 401, "Unauthorized", "")
+            .replace("CSeq:", "WWW-Authenticate: Digest realm=\"a\"\r\nCSeq:");
+        let proxy = desk
+            .reply(&second, 407, "Proxy", "")
+            .replace("CSeq:", "Proxy-Authenticate: Digest realm=\"b\"\r\nCSeq:");
+        bed.send(&bob.flow, &www);
+        bed.send(&desk.flow, &proxy);
+        let refused = bed.expect(&alice.flow, "SIP/2.0 401 ");
+        let found = ["WWW-Authenticate", "Proxy-Authenticate"].map(|name| refused.headers(name).len());
+        assert_eq!(found, count);
+    }
+    for (remap_503_500, code) in [(true, 500), (false, 503)] {
+        let (mut bed, [alice, bob, desk], [_, first, second]) = forked(Tm { remap_503_500, ..Tm::default() });
+        for (phone, offered) in [(bob, first), (desk, second)] {
+            bed.send(&phone.flow, &phone.reply(&offered, 503, "Service Unavailable", ""));
+        }
+        assert_eq!(bed.receive(&alice.flow).code(), code);
+    }
+}
+
+#[test]
+fn without_noisy_ctimer_a_silent_callee_leaves_the_caller_to_himself() {
+    let tm = Tm { noisy_ctimer: false, ..Tm::default() };
+    let mut bed = Bed::with(&["alice", "bob"], Settings { tm, ..settings() }, Vec::new());
+    let (mut alice, bob) = two(&mut bed);
+    alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    bed.advance(Duration::from_secs(60));
+    assert!(bed.try_receive(&alice.flow).is_none());
+    assert!(bed.media.is_clean());
+    assert_eq!((bed.proxy.calls(), bed.proxy.transaction_stats().current), (0, 0));
+    // One that has replied is worth telling of.
+    alice.invite(&mut bed, &bob.aor(), "call-2", &legacy_sdp("alice"));
+    let offered = std::iter::from_fn(|| bed.try_receive(&bob.flow)).last().expect("the call");
+    bed.send(&bob.flow, &bob.reply(&offered, 100, "Trying", ""));
+    bed.advance(Duration::from_secs(160));
+    bed.expect(&alice.flow, "SIP/2.0 408 ");
+}
+
+#[test]
+fn a_hundred_and_a_cancel_of_nothing_are_as_configured() {
+    let tm = Tm { auto_inv_100: false, drop_unmatched_cancel: true, ..Tm::default() };
+    let mut bed = Bed::with(&["alice", "bob"], Settings { tm, ..settings() }, Vec::new());
+    let (mut alice, bob) = two(&mut bed);
+    let invite =
+        alice.request("INVITE", &bob.aor(), "call-1", "Contact: <sip:alice@198.51.100.7:5060>\r\n", "");
+    let challenge = {
+        bed.send(&alice.flow, &invite);
+        bed.expect(&alice.flow, "SIP/2.0 407 ")
+    };
+    let again = alice.with_credentials(&invite, &challenge);
+    bed.send(&alice.flow, &ack_of(&invite, &challenge));
+    bed.send(&alice.flow, &again);
+    bed.expect(&bob.flow, "INVITE ");
+    let never = Sip { text: again.replace("z9hG4bK", "z9hG4bKother") };
+    bed.send(&alice.flow, &cancel_of(&never));
+    bed.advance(Duration::from_millis(400));
+    bed.expect_silence();
+    assert!(bed.try_receive(&alice.flow).is_none(), "neither 100 nor 481");
+
+    let tm = Tm { auto_inv_100_reason: "one moment".into(), ..Tm::default() };
+    let mut bed = Bed::with(&["alice", "bob"], Settings { tm, ..settings() }, Vec::new());
+    let (mut alice, bob) = two(&mut bed);
+    let request =
+        alice.request("INVITE", &bob.aor(), "call-1", "Contact: <sip:alice@198.51.100.7:5060>\r\n", "");
+    assert_eq!(alice.authorized(&mut bed, &request).start_line(), "SIP/2.0 100 one moment");
 }
