@@ -47,6 +47,7 @@ pub struct Config {
     pub timers: Timers,
     pub tm: Tm,
     pub limits: Limits,
+    pub dns: Dns,
     pub media: Media,
     pub log: Log,
     /// What a person should know about the file, though it is good.
@@ -67,6 +68,20 @@ pub struct Limits {
     pub message_size: usize,
     pub send_queue: usize,
     pub worker_queue: usize,
+}
+
+/// Section `[dns]`: with its prefix each key but `servers` is Kamailio's name.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Dns {
+    pub servers: Vec<SocketAddr>,
+    pub try_naptr: bool,
+    pub try_ipv6: bool,
+    pub retr_time: Duration,
+    pub retr_no: u32,
+    pub cache_size: u64,
+    pub cache_max_ttl: Duration,
+    pub cache_negative_ttl: Duration,
 }
 
 /// Section `[media]`.

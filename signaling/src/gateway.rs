@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::certs::Certificates;
 use crate::config::{Config, Listen};
 use crate::media_link::MediaLink;
-use crate::resolver::Dns;
+use crate::resolver::{Dns, Reach};
 use crate::store::{Database, unix_now};
 use crate::transport::{Bound, Listener, Origins, Ping, StreamListener, Transport, UdpListener, WebSettings};
 use crate::worker::{self, Inbox, Workers};
@@ -78,7 +78,14 @@ impl Gateway {
         let location = Arc::new(Location::new());
         location.load(database.registrations(unix_now()).await?);
 
-        let maker = WorkerMaker { settings, location, database: database.clone(), media: media.clone() };
+        let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
+        let maker = WorkerMaker {
+            settings,
+            location,
+            database: database.clone(),
+            media: media.clone(),
+            dns: Dns::new(&config.dns, reach),
+        };
         let threads = inboxes
             .into_iter()
             .map(|inbox| maker.start(inbox, Arc::clone(&transport)))
@@ -159,17 +166,18 @@ struct WorkerMaker {
     location: Arc<Location>,
     database: Database,
     media: MediaLink,
+    dns: Dns,
 }
 
 impl WorkerMaker {
     fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
-        let (database, media) = (self.database.clone(), self.media.clone());
+        let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         worker::start(inbox, transport, move |now| {
             let outside = Outside {
                 store: Box::new(database.clone()),
                 media: media.control(),
-                resolver: Box::new(Dns::system()),
+                resolver: Box::new(dns.clone()),
             };
             let seed: [u8; 32] = rand::rng().random();
             Ok(Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now()))

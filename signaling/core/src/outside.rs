@@ -94,15 +94,26 @@ pub struct StoredBinding {
     pub methods: u32,
 }
 
+/// What of a URI says where its server is (RFC 3263 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookup<'a> {
+    /// RFC 3263's TARGET: the `maddr` parameter, else the host. Lower case, never a literal address, never under `.invalid`.
+    pub target: &'a str,
+    /// The port that the URI names. With it, no SRV is asked for.
+    pub port: Option<u16>,
+    /// The transport that the URI names; a secure URI names TLS where it says TCP.
+    pub transport: Option<Protocol>,
+    /// Whether it is a `sips` URI: only TLS will do.
+    pub secure: bool,
+}
+
 /// Names to addresses (RFC 3263).
 pub trait Resolver {
-    /// The addresses of `host`, best first. `port` and `protocol` as the URI gives them; without them NAPTR and SRV
-    /// decide (RFC 3263 §4). Never called with a literal address, nor with a name under `.invalid`.
+    /// Where the server is, best first: the later ones are for when the earlier ones fail (RFC 3263 §4.3). Only transports
+    /// and address families that this process has listeners for.
     fn resolve<'a>(
         &'a self,
-        host: &'a str,
-        port: Option<u16>,
-        protocol: Option<Protocol>,
+        lookup: Lookup<'a>,
     ) -> LocalBoxFuture<'a, Result<Vec<(Protocol, SocketAddr)>, Unavailable>>;
 
     /// Our address on the way to `remote`, as the routing table has it: what Via, Record-Route and SDP say when a

@@ -1,5 +1,6 @@
 //! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
 
+mod dns;
 mod tm;
 
 use toml::de::DeValue;
@@ -54,7 +55,7 @@ const HOSTS: &str = "a list of host names and addresses";
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, tm::KEYS].into_iter().flatten()
+    [KEYS, tm::KEYS, dns::KEYS].into_iter().flatten()
 }
 
 /// Names that Kamailio knows and that say nothing here, with the reason. They are accepted, and a warning tells it.

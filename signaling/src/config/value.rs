@@ -1,6 +1,6 @@
 //! One TOML value, and how a key reads it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -133,6 +133,15 @@ impl Value {
     /// A list of addresses.
     pub(super) fn addresses(&self) -> Result<Vec<IpAddr>, String> {
         self.list()?.iter().map(|text| address(text)).collect()
+    }
+
+    /// A list of addresses, each with a port or with `default`.
+    pub(super) fn endpoints(&self, default: u16) -> Result<Vec<SocketAddr>, String> {
+        let endpoint = |text: &String| match text.parse() {
+            Ok(endpoint) => Ok(endpoint),
+            Err(_) => address(text).map(|ip| SocketAddr::new(ip, default)),
+        };
+        self.list()?.iter().map(endpoint).collect()
     }
 
     /// One of `words`; its place in them.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
 use signaling_core::flow::Protocol;
-use signaling_core::outside::{Account, Resolver, Store, StoredBinding, Unavailable};
+use signaling_core::outside::{Account, Lookup, Resolver, Store, StoredBinding, Unavailable};
 
 /// Accounts and bindings.
 #[derive(Debug, Default)]
@@ -55,10 +55,8 @@ pub struct NoNames;
 impl Resolver for NoNames {
     fn resolve<'a>(
         &'a self,
-        host: &'a str,
-        _: Option<u16>,
-        _: Option<Protocol>,
+        lookup: Lookup<'a>,
     ) -> LocalBoxFuture<'a, Result<Vec<(Protocol, SocketAddr)>, Unavailable>> {
-        ready(Err(Unavailable(format!("no such name: {host}")))).boxed_local()
+        ready(Err(Unavailable(format!("no such name: {}", lookup.target)))).boxed_local()
     }
 }

@@ -99,7 +99,7 @@ impl Proxy {
             (None, [first, ..]) => {
                 let first = NameAddr::parse("Route", first.as_bytes()).ok()?.uri().ok()?;
                 // Whoever is to be looked up by name first is not waited for.
-                futures_util::FutureExt::now_or_never(outbound::next_hop(&self.world, &first))??
+                *futures_util::FutureExt::now_or_never(outbound::next_hops(&self.world, &first))?.first()?
             }
             (None, []) => {
                 let aor = end.aor.as_deref()?;

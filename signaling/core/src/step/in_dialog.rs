@@ -151,8 +151,8 @@ async fn in_call(
         }
         uri.clone()
     };
-    let destination = outbound::next_hop(world, &hop).await.ok_or(GONE)?;
-    Ok(Target::new(world, uri, destination))
+    let hops = outbound::next_hops(world, &hop).await;
+    Target::by_way_of(world, uri, hops).ok_or(GONE)
 }
 
 /// Dialogs that are no calls (a SUBSCRIBE's, or what is left of one by REFER after the call, RFC 5057): to the contact that
@@ -187,10 +187,8 @@ async fn beside_calls(
     if incoming.user.is_none() {
         return Err(incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"));
     }
-    match outbound::next_hop(world, next.as_ref().unwrap_or(&uri)).await {
-        Some(destination) => Ok(Target::new(world, uri, destination)),
-        None => Err(incoming.refuse(world, GONE.0, GONE.1)),
-    }
+    let hops = outbound::next_hops(world, next.as_ref().unwrap_or(&uri)).await;
+    Target::by_way_of(world, uri, hops).ok_or_else(|| incoming.refuse(world, GONE.0, GONE.1))
 }
 
 /// The peer was there and is not now.

@@ -87,13 +87,15 @@ pub(super) async fn target(world: &World, binding: &Binding) -> Option<Target> {
             .map(|value| String::from_utf8_lossy(value).into_owned())
             .collect();
         let first = NameAddr::parse("Path", routes.first()?.as_bytes()).ok()?.uri().ok()?;
-        let destination = outbound::next_hop(world, &first).await?;
-        return Some(Target { routes, ..Target::new(world, uri, destination) });
+        let hops = outbound::next_hops(world, &first).await;
+        return Some(Target { routes, ..Target::by_way_of(world, uri, hops)? });
     }
-    let destination = match binding.destination() {
-        Some(destination) => destination,
-        None if binding.stored.protocol.is_websocket() => return None,
-        None => outbound::next_hop(world, &uri).await?,
-    };
-    Some(Target::new(world, uri, destination))
+    match binding.destination() {
+        Some(destination) => Some(Target::new(world, uri, destination)),
+        None if binding.stored.protocol.is_websocket() => None,
+        None => {
+            let hops = outbound::next_hops(world, &uri).await;
+            Target::by_way_of(world, uri, hops)
+        }
+    }
 }

@@ -51,6 +51,8 @@ pub struct Target {
     pub uri: Uri,
     /// The next hop.
     pub destination: Destination,
+    /// Other places that serve the same, best first, for when the next hop fails (RFC 3263 §4.3).
+    pub alternatives: Vec<Destination>,
     /// Our address towards it.
     pub local: SocketAddr,
     /// Route headers to put on top: the Path of a binding (RFC 3327).
@@ -63,7 +65,27 @@ impl Target {
     /// `uri` by way of `destination`.
     #[must_use]
     pub fn new(world: &World, uri: Uri, destination: Destination) -> Self {
-        Self { uri, destination, local: world.local_of(&destination), routes: Vec::new(), aor: None }
+        let local = world.local_of(&destination);
+        Self { uri, destination, alternatives: Vec::new(), local, routes: Vec::new(), aor: None }
+    }
+
+    /// `uri` by way of the first of `hops`, the others being its alternatives. `None` when there is none.
+    #[must_use]
+    pub fn by_way_of(world: &World, uri: Uri, hops: Vec<Destination>) -> Option<Self> {
+        let mut hops = hops.into_iter();
+        let first = hops.next()?;
+        Some(Self { alternatives: hops.collect(), ..Self::new(world, uri, first) })
+    }
+
+    /// Turns to the next alternative; `false` when there is none left. The message to it needs a Via, and where the side
+    /// differs a Record-Route, of its own (RFC 3263 §4.3).
+    pub fn advance(&mut self, world: &World) -> bool {
+        if self.alternatives.is_empty() {
+            return false;
+        }
+        self.destination = self.alternatives.remove(0);
+        self.local = world.local_of(&self.destination);
+        true
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Incoming, Target, Verdict};
 use crate::event::Event;
 use crate::flow::{Destination, Protocol};
 use crate::message::{Method, Name, StatusCode, Uri};
+use crate::outside::Lookup;
 use crate::settings::normal_host;
 use crate::step::nat::protocol_of;
 use crate::world::World;
@@ -29,15 +30,14 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     if incoming.user.is_none() || *incoming.method() == Method::Register {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"));
     }
-    match next_hop(world, &uri).await {
-        Some(destination) => ControlFlow::Break(Verdict::Relay(vec![Target::new(world, uri, destination)])),
+    let hops = next_hops(world, &uri).await;
+    ControlFlow::Break(match Target::by_way_of(world, uri, hops) {
+        Some(target) => Verdict::Relay(vec![target]),
         None => {
-            let what = format!("no way to {}", uri.host());
-            world.tell(Event::OutsideFailed { call_id: incoming.message.call_id().to_owned(), what });
             let status = StatusCode::new(478).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
-            ControlFlow::Break(incoming.refuse(world, status, "Unresolvable destination"))
+            incoming.refuse(world, status, "Unresolvable destination")
         }
-    }
+    })
 }
 
 /// Whether a URI is for us: a name of ours, and no port that is not.
@@ -46,33 +46,55 @@ fn is_local(world: &World, uri: &Uri) -> bool {
         && (uri.port().is_none() || world.settings.is_myself(uri.host(), uri.port()))
 }
 
-/// Where a URI leads. `None` when nobody can tell, and for a WebSocket client, which cannot be dialled. A name under
-/// `.invalid` is a browser's and never looked up (RFC 7118 §5, RFC 2606).
-pub async fn next_hop(world: &World, uri: &Uri) -> Option<Destination> {
-    let secure = uri.as_str().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
-    let protocol = match uri.transport() {
-        Some(token) => Some(protocol_of(token)?),
-        None => secure.then_some(Protocol::Tls),
-    };
-    let protocol = if secure && protocol == Some(Protocol::Tcp) { Some(Protocol::Tls) } else { protocol };
-    if protocol.is_some_and(Protocol::is_websocket) {
-        return None;
-    }
+/// Where a URI leads, best first: the later ones are for when the earlier ones fail (RFC 3263 §4.3). Empty when nobody can
+/// tell, and for a WebSocket client, which cannot be dialled. A name under `.invalid` is a browser's and never looked up
+/// (RFC 7118 §5, RFC 2606).
+pub async fn next_hops(world: &World, uri: &Uri) -> Vec<Destination> {
+    let Some((secure, protocol)) = transport_of(uri) else { return Vec::new() };
     let host = uri.param("maddr").unwrap_or(uri.host());
     if let Some(ip) = normal_host(host).parse().ok().or_else(|| uri.host_ip()) {
-        let protocol = protocol.unwrap_or(Protocol::Udp);
+        let protocol = protocol.unwrap_or(if secure { Protocol::Tls } else { Protocol::Udp });
         let port = uri.port().unwrap_or(if protocol == Protocol::Tls { 5061 } else { 5060 });
         let usable = port != 0 && world.settings.listener(protocol, ip).is_some();
-        return usable.then(|| Destination::Address { protocol, remote: SocketAddr::new(ip, port) });
+        let address = Destination::Address { protocol, remote: SocketAddr::new(ip, port) };
+        return usable.then_some(address).into_iter().collect();
     }
     let host = normal_host(host);
     if host == "invalid" || host.ends_with(".invalid") {
-        return None;
+        return Vec::new();
     }
-    let found = world.outside.resolver.resolve(&host, uri.port(), protocol).await.ok()?;
-    let reachable = |(protocol, remote): &(Protocol, SocketAddr)| {
-        !protocol.is_websocket() && world.settings.listener(*protocol, remote.ip()).is_some()
+    let lookup = Lookup { target: &host, port: uri.port(), transport: protocol, secure };
+    let found = match world.outside.resolver.resolve(lookup).await {
+        Ok(found) => found,
+        Err(error) => {
+            world.tell(Event::OutsideFailed { call_id: String::new(), what: error.to_string() });
+            return Vec::new();
+        }
     };
-    let (protocol, remote) = found.into_iter().find(reachable)?;
-    Some(Destination::Address { protocol, remote })
+    let reachable = |(protocol, remote): &(Protocol, SocketAddr)| {
+        !protocol.is_websocket()
+            && remote.port() != 0
+            && world.settings.listener(*protocol, remote.ip()).is_some()
+    };
+    found
+        .into_iter()
+        .filter(reachable)
+        .map(|(protocol, remote)| Destination::Address { protocol, remote })
+        .collect()
+}
+
+/// Whether a URI is secure, and the transport it names (RFC 3263 §4.1). `None` when it cannot be followed: by a WebSocket,
+/// which only its client opens, by a transport not spoken here, or securely over datagrams.
+fn transport_of(uri: &Uri) -> Option<(bool, Option<Protocol>)> {
+    let secure = uri.as_str().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+    let protocol = match uri.transport() {
+        Some(token) => Some(protocol_of(token)?),
+        None => None,
+    };
+    match protocol {
+        Some(protocol) if protocol.is_websocket() => None,
+        Some(Protocol::Udp) if secure => None,
+        Some(Protocol::Tcp) if secure => Some((secure, Some(Protocol::Tls))),
+        protocol => Some((secure, protocol)),
+    }
 }

@@ -18,7 +18,8 @@ use signaling_core::event::Event;
 use signaling_core::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol};
 use signaling_core::location::Location;
 use signaling_core::outside::{
-    Account, MediaControl, MediaError, MediaExchange, Outside, Resolver, Store, StoredBinding, Unavailable,
+    Account, Lookup, MediaControl, MediaError, MediaExchange, Outside, Resolver, Store, StoredBinding,
+    Unavailable,
 };
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Listener, Settings};
@@ -771,17 +772,15 @@ struct FakeResolver;
 impl Resolver for FakeResolver {
     fn resolve<'a>(
         &'a self,
-        host: &'a str,
-        port: Option<u16>,
-        protocol: Option<Protocol>,
+        lookup: Lookup<'a>,
     ) -> LocalBoxFuture<'a, Result<Vec<(Protocol, SocketAddr)>, Unavailable>> {
-        assert!(!host.ends_with(".invalid"), "a browser's host was looked up");
-        let found = match host {
+        assert!(!lookup.target.ends_with(".invalid"), "a browser's host was looked up");
+        let found = match lookup.target {
             "elsewhere.example" => {
-                let remote = SocketAddr::from(([203, 0, 113, 5], port.unwrap_or(5060)));
-                Ok(vec![(protocol.unwrap_or(Protocol::Udp), remote)])
+                let remote = SocketAddr::from(([203, 0, 113, 5], lookup.port.unwrap_or(5060)));
+                Ok(vec![(lookup.transport.unwrap_or(Protocol::Udp), remote)])
             }
-            _ => Err(Unavailable(format!("no such name: {host}"))),
+            other => Err(Unavailable(format!("no such name: {other}"))),
         };
         ready(found).boxed_local()
     }
