@@ -19,7 +19,7 @@ pub use cseq::CSeq;
 pub use from_to::{From, To};
 pub use name_addr::NameAddr;
 pub(crate) use number::decimal;
-pub use number::{Expires, MinExpires, RetryAfter};
+pub use number::{Expires, MinExpires, RAck, RSeq, RetryAfter};
 pub use reason::Reason;
 pub use route::{Path, RecordRoute, Route};
 pub use session_expires::{MinSe, Refresher, SessionExpires};
