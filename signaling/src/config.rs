@@ -32,6 +32,7 @@ pub struct Config {
     pub udp: Listen,
     pub tcp: Listen,
     pub tls: Listen,
+    pub min_se: u32,
     pub workers: usize,
     pub https: Listen,
     pub websocket: Listen,

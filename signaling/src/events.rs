@@ -35,6 +35,10 @@ pub(crate) fn log(event: &Event) {
         Event::CallAnswered { call_id, after } => {
             tracing::info!(call_id = call_id.as_str(), after_ms = milliseconds(*after), "call answered");
         }
+        Event::Unacknowledged { call_id, from, to, after, what } => {
+            let (call_id, from, to, what) = (call_id.as_str(), from.as_str(), to.as_str(), what.as_str());
+            tracing::warn!(call_id, from, to, after_ms = milliseconds(*after), what, "call without ACK");
+        }
         Event::CallEnded(record) => ended(record),
         Event::CallFailed { call_id, from, to, code, reason } => {
             let (call_id, from, to, reason) = (call_id.as_str(), from.as_str(), to.as_str(), reason.as_str());
@@ -130,7 +134,14 @@ mod tests {
         for event in [
             Event::CallRinging { call_id: call_id.clone(), code: 180 },
             Event::CallAnswered { call_id: call_id.clone(), after: std::time::Duration::from_millis(1500) },
-            Event::OutsideFailed { call_id, what: "relay".into() },
+            Event::OutsideFailed { call_id: call_id.clone(), what: "relay".into() },
+            Event::Unacknowledged {
+                call_id,
+                from: "a@b".into(),
+                to: "c@d".into(),
+                after: std::time::Duration::from_secs(32),
+                what: "no ACK came".into(),
+            },
         ] {
             assert!(line_of(&event).contains(r#"call_id="abc@host""#), "{event:?}");
         }

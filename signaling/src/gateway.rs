@@ -331,6 +331,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         timers: config.timers,
         tm: config.tm.clone(),
         registrar: config.registrar,
+        min_se: config.min_se,
         auth: settings::Auth { nonce_expire: config.nonce_expire },
         limits: settings::Limits { max_message_size: config.limits.message_size, ..defaults.limits },
         ..defaults

@@ -50,6 +50,8 @@ pub struct Call {
     pub offered_in_answer: Option<Option<String>>,
     /// The SDP of the ACK to it, as it came and as it went on: a repeated ACK is not a second answer.
     pub acked: Option<(Bytes, Bytes)>,
+    /// What is known of the ACK to the first 2xx.
+    pub ack: AckWatch,
 }
 
 /// One end of a call, as this proxy reaches it.
@@ -79,6 +81,40 @@ pub struct End {
     pub cseq: u32,
     /// The branch of the INVITE that led to it; empty for the caller.
     pub branch: String,
+    /// Whether it may know PRACK (RFC 3262).
+    pub prack: bool,
+    /// The SDP that it sent last, until the call is answered: what a browser would say again to an UPDATE that it cannot
+    /// take yet.
+    pub said: Option<Bytes>,
+    /// How far the offer of a reliable provisional response of it has come.
+    pub early_offer: EarlyOffer,
+    /// Whether PRACK or UPDATE has renewed what its responses had agreed: SDP in later ones is no answer any more.
+    pub renewed: bool,
+}
+
+/// An offer that a reliable provisional response has made because the INVITE had none (RFC 3262 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum EarlyOffer {
+    /// None.
+    #[default]
+    None,
+    /// The PRACK brings the answer.
+    Made,
+    /// It has.
+    Answered,
+}
+
+/// Whether the ACK of the answered INVITE has come, for whoever asks why a call ended after 32 seconds.
+#[derive(Debug, Clone, Default)]
+pub struct AckWatch {
+    /// When it went on to the callee first.
+    pub passed: Option<Instant>,
+    /// Why one could not go on.
+    pub stray: Option<String>,
+    /// How often the callee has repeated its 2xx since.
+    pub repeats: u32,
+    /// Whether it was told.
+    pub told: bool,
 }
 
 impl End {
@@ -127,7 +163,10 @@ impl Call {
     /// Remembers the dialog that a callee's response has made or renewed.
     pub fn note_callee(&mut self, callee: End) {
         if let Some(known) = self.callees.iter_mut().find(|end| end.tag == callee.tag) {
-            *known = callee;
+            let early_offer = known.early_offer.max(callee.early_offer);
+            let (said, renewed, cseq) =
+                (callee.said.clone().or(known.said.take()), known.renewed, known.cseq);
+            *known = End { early_offer, said, renewed, cseq, ..callee };
         } else if self.callees.len() < MAX_CALLEES {
             self.callees.push(callee);
         }
@@ -174,6 +213,11 @@ impl Calls {
             self.by_call_id.remove(call_id);
         }
         Some(call)
+    }
+
+    /// Visits every call.
+    pub fn each(&mut self, visit: impl FnMut(&mut Call)) {
+        self.by_call_id.values_mut().flatten().for_each(visit);
     }
 
     /// All calls, which are forgotten here.

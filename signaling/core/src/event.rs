@@ -100,6 +100,20 @@ pub enum Event {
         /// From the INVITE to the 200.
         after: Duration,
     },
+    /// The ACK of an answered call has not come, or not arrived: its callee hangs up 64·T1 after the 200, 32 s
+    /// (RFC 3261 §13.3.1.4).
+    Unacknowledged {
+        /// Call-ID of the dialog.
+        call_id: String,
+        /// The caller's address.
+        from: String,
+        /// The address called.
+        to: String,
+        /// Since the 200.
+        after: Duration,
+        /// What is known of the cause.
+        what: String,
+    },
     /// An answered call is over.
     CallEnded(CallRecord),
     /// A call was not answered.

@@ -4,7 +4,9 @@
 //! `is_idle` tells. After any of them the caller runs `poll_routes`, drains `poll_transmit` and `poll_event`, then waits
 //! until `poll_timeout`, the next message, or a wake-up of the context given to `poll_routes`.
 
+mod acks;
 mod calls;
+mod reliable;
 mod responses;
 mod shutdown;
 
@@ -54,6 +56,8 @@ pub struct Proxy {
     clients: HashMap<ClientId, (ServerId, usize)>,
     /// BYEs of our own that have no final response yet.
     byes: HashSet<ClientId>,
+    /// Provisional responses that wait for their PRACK.
+    reliable: reliable::Reliable,
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
     stopping: Option<Instant>,
     next_sweep: Instant,
@@ -110,6 +114,7 @@ impl Proxy {
             servers: HashMap::new(),
             clients: HashMap::new(),
             byes: HashSet::new(),
+            reliable: reliable::Reliable::default(),
             stopping: None,
             next_sweep: now + SWEEP,
         }
@@ -178,7 +183,9 @@ impl Proxy {
             let expired = self.world.location.expire(self.world.unix_now());
             self.forget(expired, Expiry::TimedOut);
             self.end_dead_calls();
+            self.watch_acks();
         }
+        self.repeat_reliable();
         self.table.handle_timeout(now);
         self.settle();
     }
@@ -215,7 +222,8 @@ impl Proxy {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stop = self.stopping.filter(|stop| *stop > self.world.now());
-        [self.table.poll_timeout(), Some(self.next_sweep), stop].into_iter().flatten().min()
+        let due = [self.table.poll_timeout(), self.reliable.poll_timeout(), Some(self.next_sweep), stop];
+        due.into_iter().flatten().min()
     }
 
     /// After [`Proxy::begin_shutdown`]: whether all has been said, or waited for long enough.
@@ -276,6 +284,11 @@ impl Proxy {
 
     /// Puts a request on the route.
     fn begin(&mut self, server: Option<ServerId>, flow: Flow, request: Request) {
+        if let Some(server) = server.filter(|_| *request.method() == Method::Prack)
+            && self.pracked(server, flow, &request)
+        {
+            return;
+        }
         let mut incoming = Incoming::new(&self.world, request, flow);
         let full = self.routes.len() >= self.world.settings.limits.max_pending;
         if full || (self.stopping.is_some() && server.is_some() && !incoming.is_in_dialog()) {
@@ -311,6 +324,7 @@ impl Proxy {
         let now = self.world.now();
         let Some(server) = server else {
             if let Outcome::Relay(branches) = outcome {
+                self.note_ack(&incoming);
                 for branch in branches {
                     self.table.send(branch.target.destination, branch.message.to_bytes());
                 }
@@ -434,6 +448,7 @@ impl Proxy {
     }
 
     fn server_gone(&mut self, id: ServerId) {
+        self.forget_pracks(id);
         let Some(server) = self.servers.remove(&id) else { return };
         if let Server::Relaying(fork) = server {
             for client in fork.legs.iter().filter_map(|leg| leg.client) {

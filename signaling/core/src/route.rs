@@ -9,7 +9,9 @@ use std::ops::ControlFlow;
 
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
-use crate::step::{Incoming, Verdict, auth, in_dialog, location, media, nat, outbound, registrar, sanity};
+use crate::step::{
+    Incoming, Verdict, auth, in_dialog, location, media, nat, outbound, registrar, sanity, session_timer,
+};
 use crate::world::World;
 
 /// Decides on a request.
@@ -33,6 +35,8 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     location::keepalive(world, incoming)?;
     // Whoever claims a local address proves it: 401, 407, 403.
     auth::authenticate(world, incoming).await?;
+    // A session that is too short: 422.
+    session_timer::check(world, incoming)?;
     // For another domain: there, or 403 "Not relaying".
     outbound::relay(world, incoming).await?;
     // REGISTER ends here.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub tm: Tm,
     /// The registrar's limits.
     pub registrar: Registrar,
+    /// The shortest session timer taken, in seconds (RFC 4028, Kamailio's `min_se`; default and least 90).
+    pub min_se: u32,
     /// Digest authentication.
     pub auth: Auth,
     /// What one peer may ask of us.
@@ -172,6 +174,7 @@ impl Default for Settings {
             timers: Timers::default(),
             tm: Tm::default(),
             registrar: Registrar::default(),
+            min_se: 90,
             auth: Auth { nonce_expire: Duration::from_secs(300) },
             limits: Limits {
                 max_message_size: 65_535,

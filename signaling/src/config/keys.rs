@@ -132,6 +132,13 @@ const KEYS: &[Key] = &[
         set: |c, v| v.listen().map(|listen| c.tls = listen),
     },
     Key {
+        name: "sip.min_se",
+        allowed: "90 to 86400 seconds",
+        default: "90",
+        about: "The shortest session timer (RFC 4028): a call that asks for less is answered 422 with this as Min-SE.",
+        set: |c, v| v.number(90, 86_400).map(|number| c.min_se = number),
+    },
+    Key {
         name: "sip.workers",
         allowed: "0 to 64 threads; 0 for one per processor",
         default: "0",

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::{Proxy, Server};
 use crate::alias;
-use crate::dialog::{Call, End};
+use crate::dialog::{AckWatch, Call, EarlyOffer, End};
 use crate::event::{EndCause, Event};
 use crate::flow::{Destination, Flow};
 use crate::message::header::{NameAddr, RecordRoute, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
 use crate::outside::LegKind;
 use crate::step::relay::{Branch, protocol_of};
-use crate::step::{Incoming, media, nat};
+use crate::step::{Incoming, in_dialog, media, nat};
 use crate::transaction::ServerId;
 
 /// The longest call without session timer: Kamailio's `default_timeout` of a dialog, 12 hours.
@@ -41,6 +41,10 @@ impl Proxy {
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
             cseq: message.cseq().map_or(0, |cseq| cseq.number),
             branch: String::new(),
+            prack: !websocket || message.has_token(Name::Supported, "100rel"),
+            said: media::sdp_of(message),
+            early_offer: EarlyOffer::None,
+            renewed: false,
         };
         let call = Call {
             call_id: message.call_id().to_owned(),
@@ -56,6 +60,7 @@ impl Proxy {
             rung: false,
             offered_in_answer: None,
             acked: None,
+            ack: AckWatch::default(),
         };
         self.world.stats.borrow_mut().calls += 1;
         let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
@@ -89,17 +94,27 @@ impl Proxy {
         let asks = fork.legs[leg].session.as_ref().filter(|session| !session.offered);
         let asks = asks.filter(|_| media::sdp_of(response).is_some()).map(|session| session.branch.clone());
         let callee = self.callee(server, leg, flow, response);
+        // What the sender of a re-INVITE or UPDATE says of its Contact counts from now on (RFC 6141 §4).
+        if fork.incoming.is_in_dialog() {
+            in_dialog::renew_target(&self.world, &fork.incoming.message);
+        }
         let (call_id, now) = (response.call_id(), self.world.now());
         let mut calls = self.world.calls.borrow_mut();
         let Some(call) = calls.find_mut(call_id, response.from_tag().unwrap_or_default()) else { return };
-        (call.offered_in_answer, call.acked) = (asks, None);
+        if *fork.incoming.method() == Method::Invite {
+            let early = response.to_tag().and_then(|tag| call.end(tag)).map(|end| end.early_offer);
+            let asks = asks.filter(|_| early != Some(EarlyOffer::Answered));
+            (call.offered_in_answer, call.acked) = (asks, None);
+        }
         let session = response.get::<SessionExpires>().ok().flatten();
         call.expires =
             now + session.map_or(LONGEST, |session| Duration::from_secs(session.seconds.into()) + GRACE);
         match callee {
             Some(callee) => {
+                let cseq = call.end(&callee.tag).map_or(0, |known| known.cseq);
                 call.callees.clear();
-                call.note_callee(callee);
+                call.note_callee(End { said: None, cseq, ..callee });
+                call.caller.said = None;
                 call.answered = Some(now);
                 call.answered_at = self.world.unix_now();
                 let after = now.saturating_duration_since(call.started);
@@ -120,8 +135,10 @@ impl Proxy {
         let Some(callee) = self.callee(server, leg, flow, response) else { return };
         let mut calls = self.world.calls.borrow_mut();
         let call = calls.find_mut(response.call_id(), response.from_tag().unwrap_or_default());
-        if let Some(call) = call.filter(|call| call.end(&callee.tag).is_none()) {
-            call.note_callee(callee);
+        match call {
+            Some(call) if call.is_answerer(&callee.tag) => call.ack.note_repeated_answer(),
+            Some(call) if call.end(&callee.tag).is_none() => call.note_callee(callee),
+            _ => {}
         }
     }
 
@@ -133,6 +150,7 @@ impl Proxy {
         }
         let leg = &fork.legs[leg];
         let websocket = flow.protocol.is_websocket();
+        let (reliable, described) = (response.contains(Name::RSeq), media::sdp_of(response).is_some());
         let kind = leg.session.as_ref().map(|session| session.to.kind);
         // Proxies behind us recorded themselves above our own entries; they are visited in reverse order.
         let mut routes: Vec<String> =
@@ -156,12 +174,20 @@ impl Proxy {
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
             cseq: 0,
             branch: leg.name.clone(),
+            prack: leg.target.prack,
+            said: leg.session.as_ref().and_then(|session| session.said_by(response.to_tag()?)),
+            early_offer: match &leg.session {
+                Some(session) if !session.offered && reliable && described => EarlyOffer::Made,
+                _ => EarlyOffer::None,
+            },
+            renewed: false,
         })
     }
 
     /// An answered call is over.
     pub(super) fn end_call(&mut self, call_id: &str, tag: &str, cause: EndCause) {
-        let Some(call) = self.world.calls.borrow_mut().remove(call_id, tag) else { return };
+        let Some(mut call) = self.world.calls.borrow_mut().remove(call_id, tag) else { return };
+        self.tell_of_ack(&mut call);
         media::delete(&self.world, call_id, &call.caller.tag, None);
         self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
     }

@@ -10,7 +10,7 @@ use crate::flow::Flow;
 use crate::fork::Arrival;
 use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
-use crate::step::{media, relay};
+use crate::step::{media, relay, session_timer};
 use crate::transaction::{Cancelled, ClientId, ServerId, Timer};
 
 /// Responses of one request that may wait for the relay; provisional ones beyond it are dropped.
@@ -97,7 +97,6 @@ impl Proxy {
     /// Sends a response back, or keeps it until the other branches have theirs.
     pub(super) fn treated(&mut self, treated: Treated) {
         let Treated { server, leg, flow, session, response, result } = treated;
-        let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.busy = false;
         let status = response.status();
@@ -110,12 +109,14 @@ impl Proxy {
             fork.legs[leg].session = session;
             if !fork.done && fork.answered.is_none() {
                 self.note_early(server, leg, &flow, &response);
-                self.table.respond(now, server, &response);
+                self.respond_early(server, leg, &response);
             }
         } else if status.is_success() {
             match result {
                 Ok(()) => {
                     fork.legs[leg].session = session;
+                    let mut response = response;
+                    session_timer::complete(&fork.incoming.message, &mut response);
                     self.succeeded(server, leg, &flow, &response);
                 }
                 Err((status, reason)) => {
@@ -123,6 +124,8 @@ impl Proxy {
                     self.leg_failed(server, leg, status, reason);
                 }
             }
+        } else if let Some(refreshed) = session_timer::stand_in(&self.world, &fork.incoming, &response) {
+            self.succeeded(server, leg, &flow, &refreshed);
         } else {
             self.refused(server, leg, response);
         }
@@ -130,13 +133,17 @@ impl Proxy {
     }
 
     /// 2xx: at once to the caller, and an end to the other branches (RFC 3261 §16.7 steps 5 and 10).
-    fn succeeded(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
+    pub(super) fn succeeded(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
         let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         let invite = *fork.incoming.method() == Method::Invite;
         if fork.done && !(invite && fork.answered.is_some()) {
             return;
         }
+        if self.waits_for_prack(server, leg, flow, response) {
+            return;
+        }
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.done = true;
         if fork.answered.is_none() {
             fork.answered = Some(leg);
@@ -263,6 +270,8 @@ impl Proxy {
         let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.done = true;
+        self.give_up_pracks(server);
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
         let message = &fork.incoming.message;
         if *message.method() == Method::Invite && message.to_tag().is_none() {
             let from_tag = message.from_tag().unwrap_or_default();

@@ -9,12 +9,14 @@
 use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
-use super::{Incoming, Target, Verdict, auth, local_aor, location, nat, outbound};
+use super::{
+    Incoming, Target, Verdict, auth, early_update, local_aor, location, nat, outbound, session_timer,
+};
 use crate::alias::{self, Alias};
 use crate::dialog::End;
 use crate::flow::Destination;
 use crate::message::header::{NameAddr, Route};
-use crate::message::{Method, Name, StatusCode, Uri};
+use crate::message::{Method, Name, Request, StatusCode, Uri};
 use crate::settings::normal_host;
 use crate::world::World;
 
@@ -34,6 +36,8 @@ pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
         return ControlFlow::Break(incoming.refuse(world, StatusCode::NOT_FOUND, "Not here"));
     }
     note_sender(world, incoming);
+    session_timer::check(world, incoming)?;
+    early_update::answer(world, incoming).await?;
     ControlFlow::Break(match target(world, incoming).await {
         Ok(target) => Verdict::Relay(vec![target]),
         Err(verdict) => verdict,
@@ -82,8 +86,8 @@ fn is_own(world: &World, incoming: &Incoming, uri: &Uri) -> bool {
 }
 
 /// A peer that speaks within a call is reached where it was heard last: a browser may have come back over another
-/// WebSocket. Its target and CSeq are renewed with it (RFC 3261 §12.2.2).
-fn note_sender(world: &World, incoming: &Incoming) {
+/// WebSocket. Its CSeq is renewed with it (RFC 3261 §12.2.2), its target by a request that succeeds ([`renew_target`]).
+pub fn note_sender(world: &World, incoming: &Incoming) {
     let (Some(tag), Some(to)) = (incoming.message.from_tag(), incoming.message.to_tag()) else { return };
     let mut calls = world.calls.borrow_mut();
     let Some(call) = calls.find_mut(incoming.message.call_id(), tag) else { return };
@@ -98,10 +102,27 @@ fn note_sender(world: &World, incoming: &Incoming) {
         end.lost = None;
         end.local = incoming.flow.local;
     }
-    let refreshes = matches!(incoming.method(), Method::Invite | Method::Update);
-    if let Some(target) = nat::contact_uri(&incoming.message).filter(|_| refreshes) {
+}
+
+/// A re-INVITE or UPDATE has succeeded: its sender is to be found at its Contact (RFC 3261 §12.2.2, RFC 6141 §4).
+pub fn renew_target(world: &World, request: &Request) {
+    let mut calls = world.calls.borrow_mut();
+    let from = request.from_tag().unwrap_or_default();
+    let end = calls.find_mut(request.call_id(), from).and_then(|call| call.end_mut(from));
+    if let Some((end, target)) = end.zip(nat::contact_uri(request)) {
         end.target = target;
     }
+}
+
+/// The Contact of an end as its own messages show it to the other one.
+#[must_use]
+pub fn contact_of(end: &End) -> Option<String> {
+    let alias = match end.destination? {
+        Destination::Flow(flow) if end.routes.is_empty() => Some(Alias::of(&flow)),
+        _ => None,
+    };
+    let uri = alias.map_or_else(|| end.target.clone(), |alias| alias::add(&end.target, alias));
+    Some(format!("<{uri}>"))
 }
 
 /// Where it goes, or what its sender hears.
@@ -141,7 +162,8 @@ async fn in_call(
         next
     } else {
         if let Some(destination) = destination_of(world, peer, &uri, alias) {
-            return Ok(Target { aor: peer.aor.clone(), ..Target::new(world, uri, destination) });
+            let target = Target::new(world, uri, destination);
+            return Ok(Target { aor: peer.aor.clone(), prack: peer.prack, ..target });
         }
         if alias.is_some_and(|alias| alias.protocol.is_websocket()) {
             return Err(GONE);

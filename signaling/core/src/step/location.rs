@@ -90,12 +90,19 @@ pub(super) async fn target(world: &World, binding: &Binding) -> Option<Target> {
         let hops = outbound::next_hops(world, &first).await;
         return Some(Target { routes, ..Target::by_way_of(world, uri, hops)? });
     }
-    match binding.destination() {
-        Some(destination) => Some(Target::new(world, uri, destination)),
-        None if binding.stored.protocol.is_websocket() => None,
+    let target = match binding.destination() {
+        Some(destination) => Target::new(world, uri, destination),
+        None if binding.stored.protocol.is_websocket() => return None,
         None => {
             let hops = outbound::next_hops(world, &uri).await;
-            Target::by_way_of(world, uri, hops)
+            Target::by_way_of(world, uri, hops)?
         }
-    }
+    };
+    let prack = target.prack || says_prack(binding.stored.methods);
+    Some(Target { prack, ..target })
+}
+
+/// Whether a contact has listed PRACK in its Allow; the mask of one without Allow is all ones.
+fn says_prack(methods: u32) -> bool {
+    methods != u32::MAX && super::registrar::method_bit("PRACK").is_some_and(|bit| methods & bit != 0)
 }

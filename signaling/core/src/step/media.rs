@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::relay::Branch;
 use super::{Incoming, Target};
+use crate::dialog::EarlyOffer;
 use crate::event::Event;
 use crate::flow::Destination;
 use crate::message::{Fields, Method, Name, Response, StatusCode};
@@ -14,7 +15,7 @@ use crate::outside::{LegKind, MediaError, MediaExchange, MediaLeg};
 use crate::world::World;
 
 /// The content type of session descriptions.
-const SDP: &str = "application/sdp";
+pub const SDP: &str = "application/sdp";
 
 /// One offer and answer exchange of a request, on one branch.
 #[derive(Debug, Clone)]
@@ -36,14 +37,15 @@ pub struct Session {
     translated: Option<(String, Bytes, Bytes)>,
 }
 
-/// Has the relay take the offer of a request (in an ACK, the answer) and puts its SDP in place.
+/// Has the relay take the offer of a request (the answer in an ACK, and in a PRACK whose response made the offer) and puts
+/// its SDP in place.
 pub async fn offer(
     world: &World,
     incoming: &Incoming,
     branch: &mut Branch,
 ) -> Result<(), (StatusCode, &'static str)> {
     let method = incoming.method().clone();
-    if !matches!(method, Method::Invite | Method::Update | Method::Ack) {
+    if !matches!(method, Method::Invite | Method::Update | Method::Prack | Method::Ack) {
         return Ok(());
     }
     let sdp = sdp_of(&branch.message);
@@ -51,10 +53,12 @@ pub async fn offer(
         return Ok(());
     }
     let Some(mut session) = session(world, incoming, branch, sdp.as_ref()) else { return Ok(()) };
+    let answers = answers(world, incoming);
     if let Some(sdp) = sdp {
-        let result = if method == Method::Ack {
+        let result = if answers {
             acknowledge(world, incoming, &session, sdp).await
         } else {
+            note_renewal(world, incoming);
             world.stats.borrow_mut().media_offers += 1;
             session.offered = true;
             world.outside.media.offer(session.exchange(session.to_tag(incoming), true, sdp)).await
@@ -64,11 +68,55 @@ pub async fn offer(
             Err(error) => return Err(refusal(world, &session.call_id, &error)),
         }
     }
-    branch.media = (method != Method::Ack).then_some(session);
+    branch.media = (!answers).then_some(session);
     Ok(())
 }
 
-/// The answer in an ACK, which comes again with every repeated 2xx.
+/// Whether the SDP of a request is the answer to an offer that a response has made.
+fn answers(world: &World, incoming: &Incoming) -> bool {
+    let made = || {
+        let calls = world.calls.borrow();
+        let to = incoming.message.to_tag()?;
+        Some(calls.find(incoming.message.call_id(), to)?.end(to)?.early_offer == EarlyOffer::Made)
+    };
+    match incoming.method() {
+        Method::Ack => true,
+        Method::Prack => made() == Some(true),
+        _ => false,
+    }
+}
+
+/// An offer in an early dialog (RFC 3311 §5.1, RFC 3262 §5): the responses to the INVITE have nothing more to agree on.
+fn note_renewal(world: &World, incoming: &Incoming) {
+    let tags = [incoming.message.from_tag(), incoming.message.to_tag()].map(Option::unwrap_or_default);
+    let mut calls = world.calls.borrow_mut();
+    let call = calls.find_mut(incoming.message.call_id(), tags[0]).filter(|call| call.answered.is_none());
+    let callees = call.into_iter().flat_map(|call| &mut call.callees);
+    callees.filter(|end| tags.contains(&end.tag.as_str())).for_each(|end| end.renewed = true);
+}
+
+/// Takes an offer for an end that cannot take it now, and has it answer as it has before: `said` is its last description.
+pub async fn answer_again(
+    world: &World,
+    incoming: &Incoming,
+    offer: Bytes,
+    said: Bytes,
+) -> Result<Bytes, (StatusCode, &'static str)> {
+    let Some(session) = session_of_dialog(world, incoming) else {
+        return Err((StatusCode::CALL_DOES_NOT_EXIST, ""));
+    };
+    note_renewal(world, incoming);
+    let to_tag = session.to_tag(incoming);
+    let media = &world.outside.media;
+    world.stats.borrow_mut().media_offers += 1;
+    let refuse = |error: MediaError| refusal(world, &session.call_id, &error);
+    media.offer(session.exchange(to_tag.clone(), true, offer)).await.map_err(refuse)?;
+    let mut exchange = session.exchange(to_tag, true, said);
+    (exchange.from, exchange.to) = (session.to, session.from);
+    media.answer(exchange).await.map_err(refuse)
+}
+
+/// The answer in a PRACK, or in an ACK, which comes again with every repeated 2xx.
 async fn acknowledge(
     world: &World,
     incoming: &Incoming,
@@ -80,10 +128,17 @@ async fn acknowledge(
     if let Some((_, translated)) = known.filter(|(raw, _)| *raw == sdp) {
         return Ok(translated);
     }
-    let exchange = session.exchange(session.to_tag(incoming), false, sdp.clone());
+    let to_tag = session.to_tag(incoming);
+    let exchange = session.exchange(to_tag.clone(), false, sdp.clone());
     let translated = world.outside.media.answer(exchange).await?;
-    if let Some(call) = world.calls.borrow_mut().find_mut(call_id, from_tag) {
+    let mut calls = world.calls.borrow_mut();
+    if let Some(call) = calls.find_mut(call_id, from_tag) {
         call.acked = Some((sdp, translated.clone()));
+        if let Some(end) = to_tag.as_deref().and_then(|tag| call.end_mut(tag))
+            && *incoming.method() == Method::Prack
+        {
+            end.early_offer = EarlyOffer::Answered;
+        }
     }
     Ok(translated)
 }
@@ -96,8 +151,9 @@ pub async fn answer(
 ) -> Result<(), (StatusCode, &'static str)> {
     let Some(sdp) = sdp_of(response) else { return Ok(()) };
     let tag = response.to_tag().unwrap_or_default().to_owned();
+    let settled = is_settled(world, &session.call_id, &tag);
     if let Some((_, _, translated)) =
-        session.translated.as_ref().filter(|(to, raw, _)| *to == tag && *raw == sdp)
+        session.translated.as_ref().filter(|(to, raw, _)| *to == tag && (settled || *raw == sdp))
     {
         response.set_body(SDP, translated.clone());
         return Ok(());
@@ -115,6 +171,14 @@ pub async fn answer(
     session.translated = Some((tag, sdp, translated.clone()));
     response.set_body(SDP, translated);
     Ok(())
+}
+
+/// Whether the dialog of a callee has agreed on its media by other means than the responses of the INVITE: their SDP is a
+/// repetition for whoever has missed it, and whatever it says is in force already.
+fn is_settled(world: &World, call_id: &str, tag: &str) -> bool {
+    let calls = world.calls.borrow();
+    let end = calls.find(call_id, tag).and_then(|call| call.end(tag));
+    end.is_some_and(|end| end.renewed || end.early_offer == EarlyOffer::Answered)
 }
 
 /// Frees a whole call, or one branch of it. `from_tag` is the caller's.
@@ -138,6 +202,12 @@ impl Session {
         self.from.kind == LegKind::Browser
     }
 
+    /// The SDP that the end with this tag has sent in a response.
+    #[must_use]
+    pub fn said_by(&self, tag: &str) -> Option<Bytes> {
+        self.translated.as_ref().filter(|(to, ..)| to == tag).map(|(_, raw, _)| raw.clone())
+    }
+
     /// The other end's tag, as far as the request knows it.
     fn to_tag(&self, incoming: &Incoming) -> Option<String> {
         incoming.message.to_tag().map(str::to_owned)
@@ -157,14 +227,21 @@ impl Session {
 
 /// Who exchanges what. `None` when the request belongs to no call of ours.
 fn session(world: &World, incoming: &Incoming, branch: &Branch, sdp: Option<&Bytes>) -> Option<Session> {
+    if incoming.is_in_dialog() {
+        return session_of_dialog(world, incoming);
+    }
     let call_id = incoming.message.call_id().to_owned();
     let from_tag = incoming.message.from_tag().unwrap_or_default().to_owned();
-    let translated = None;
-    let Some(to_tag) = incoming.message.to_tag() else {
-        let (from, to) = (caller_leg(incoming, sdp), callee_leg(&branch.target));
-        let branch = Some(branch.name.clone());
-        return Some(Session { call_id, from_tag, branch, from, to, offered: false, translated });
-    };
+    let (from, to) = (caller_leg(incoming, sdp), callee_leg(&branch.target));
+    let branch = Some(branch.name.clone());
+    Some(Session { call_id, from_tag, branch, from, to, offered: false, translated: None })
+}
+
+/// The same within a dialog.
+fn session_of_dialog(world: &World, incoming: &Incoming) -> Option<Session> {
+    let call_id = incoming.message.call_id().to_owned();
+    let from_tag = incoming.message.from_tag()?.to_owned();
+    let to_tag = incoming.message.to_tag()?;
     let calls = world.calls.borrow();
     let call = calls.find(&call_id, to_tag)?;
     let (sender, receiver) = (call.end(&from_tag)?, call.end(to_tag)?);
@@ -176,7 +253,7 @@ fn session(world: &World, incoming: &Incoming, branch: &Branch, sdp: Option<&Byt
         _ => None,
     };
     let (from, to) = (sender.media_leg(), receiver.media_leg());
-    Some(Session { call_id, from_tag, branch, from, to, offered: false, translated })
+    Some(Session { call_id, from_tag, branch, from, to, offered: false, translated: None })
 }
 
 /// The sender of a request that begins a call.

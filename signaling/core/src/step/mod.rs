@@ -2,6 +2,7 @@
 //! (`ControlFlow::Continue`); one that decides breaks off with a [`Verdict`], so that `?` reads as "stop here".
 
 pub mod auth;
+pub mod early_update;
 pub mod guard;
 pub mod in_dialog;
 pub mod location;
@@ -10,7 +11,9 @@ pub mod nat;
 pub mod outbound;
 pub mod registrar;
 pub mod relay;
+pub mod reliable;
 pub mod sanity;
+pub mod session_timer;
 
 use std::net::SocketAddr;
 
@@ -59,6 +62,8 @@ pub struct Target {
     pub routes: Vec<String>,
     /// The address of record behind it, when it is a user of ours.
     pub aor: Option<String>,
+    /// Whether its end may know PRACK (RFC 3262). A browser does only when its Allow has said so.
+    pub prack: bool,
 }
 
 impl Target {
@@ -66,7 +71,9 @@ impl Target {
     #[must_use]
     pub fn new(world: &World, uri: Uri, destination: Destination) -> Self {
         let local = world.local_of(&destination);
-        Self { uri, destination, alternatives: Vec::new(), local, routes: Vec::new(), aor: None }
+        let prack = !relay::protocol_of(&destination).is_websocket();
+        let (alternatives, routes) = (Vec::new(), Vec::new());
+        Self { uri, destination, alternatives, local, routes, aor: None, prack }
     }
 
     /// `uri` by way of the first of `hops`, the others being its alternatives. `None` when there is none.
@@ -142,6 +149,15 @@ impl Incoming {
         self.refuse_with(world, status, reason, &[])
     }
 
+    /// An ACK that leads nowhere is why its callee hangs up in half a minute.
+    fn note_stray_ack(&self, world: &World, status: StatusCode, reason: &str) {
+        let tag = self.message.from_tag().unwrap_or_default();
+        let reason = if reason.is_empty() { status.reason() } else { reason };
+        if let Some(call) = world.calls.borrow_mut().find_mut(self.message.call_id(), tag) {
+            call.ack.stray = Some(format!("{} from {}: {reason}", self.message.uri_text(), self.flow.remote));
+        }
+    }
+
     /// Refuses it with more headers. An ACK is never answered (RFC 3261 §17).
     #[must_use]
     pub fn refuse_with(
@@ -153,6 +169,7 @@ impl Incoming {
     ) -> Verdict {
         world.stats.borrow_mut().refused += 1;
         if *self.method() == Method::Ack {
+            self.note_stray_ack(world, status, reason);
             return Verdict::Absorb;
         }
         let response = self.answer(world, status, reason, headers);

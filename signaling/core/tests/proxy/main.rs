@@ -1,7 +1,9 @@
 //! The proxy as its neighbours see it: plain SIP in, plain SIP out, in virtual time.
 
 mod call;
+mod dialog;
 mod register;
+mod reliable;
 mod security;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;

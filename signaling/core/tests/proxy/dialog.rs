@@ -1,0 +1,350 @@
+//! UPDATE, session timers, refused offers and missing ACKs (RFC 3311, RFC 4028, RFC 6141, FEATURES.md 4.3).
+
+use std::time::Duration;
+
+use signaling_core::event::Event;
+use signaling_core::flow::Protocol;
+
+use crate::testbed::{Asked, Bed, Dialog, Phone, Sip, ack_of, browser_sdp, legacy_sdp};
+
+/// A registered phone `alice` and a registered browser `bob`.
+fn both(bed: &mut Bed) -> (Phone, Phone) {
+    let mut alice = Phone::legacy(bed, "alice", "198.51.100.7:5060");
+    let mut bob = Phone::browser(bed, "bob", "203.0.113.9:41000");
+    alice.register(bed);
+    bob.register(bed);
+    (alice, bob)
+}
+
+/// Calls with headers of its own; the INVITE as it went and as it arrived.
+fn call(bed: &mut Bed, from: &mut Phone, to: &Phone, more: &str, sdp: &str) -> (Sip, Sip) {
+    let more = format!("Contact: <{}>\r\n{more}", from.contact);
+    let request = from.request("INVITE", &to.aor(), "call-1", &more, sdp);
+    let (text, trying) = from.authorize(bed, &request);
+    assert_eq!(trying.code(), 100, "{}", trying.text);
+    (Sip { text }, bed.expect(&to.flow, "INVITE "))
+}
+
+/// A call that is answered and acknowledged; both ends' dialogs and the 200 as it arrived.
+fn answered(
+    bed: &mut Bed,
+    (caller, more): (&mut Phone, &str),
+    (callee, says): (&Phone, &str),
+    sdp: [&str; 2],
+) -> (Dialog, Dialog, Sip) {
+    let (invite, offered) = call(bed, caller, callee, more, sdp[0]);
+    let answer = with(&callee.reply(&offered, 200, "OK", sdp[1]), says);
+    bed.send(&callee.flow, &answer);
+    let ok = bed.expect(&caller.flow, "SIP/2.0 200 ");
+    let mut dialog = Dialog::of_caller(&invite, &ok);
+    let ack = dialog.request(caller, "ACK", "", "");
+    bed.send(&caller.flow, &ack);
+    bed.expect(&callee.flow, "ACK ");
+    (dialog, Dialog::of_callee(&offered, &Sip { text: answer }), ok)
+}
+
+fn with(response: &str, more: &str) -> String {
+    response.replacen("Contact:", &format!("{more}Contact:"), 1)
+}
+
+/// A phone changes its media while a browser that it calls, or that calls it, rings: JsSIP would say 403, so the answer is
+/// given here, from what the browser has said.
+#[test]
+fn an_early_update_is_answered_for_the_browser() {
+    for browser_calls in [false, true] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let (mut alice, mut bob) = both(&mut bed);
+        let (mut dialog, early) = if browser_calls {
+            let (_, offered) = call(&mut bed, &mut bob, &alice, "", &browser_sdp("b"));
+            let early = alice.reply(&offered, 183, "Progress", &legacy_sdp("a"));
+            bed.send(&alice.flow, &early);
+            let told = bed.expect(&bob.flow, "SIP/2.0 183 ");
+            (Dialog::of_callee(&offered, &Sip { text: early }), (offered, told))
+        } else {
+            let (invite, offered) = call(&mut bed, &mut alice, &bob, "", &legacy_sdp("a"));
+            bed.send(&bob.flow, &bob.reply(&offered, 183, "Progress", &browser_sdp("b")));
+            let told = bed.expect(&alice.flow, "SIP/2.0 183 ");
+            (Dialog::of_caller(&invite, &told), (offered, told))
+        };
+        let update = dialog.request(&mut alice, "UPDATE", "", &legacy_sdp("moved"));
+        bed.send(&alice.flow, &update);
+        let ok = bed.expect(&alice.flow, "SIP/2.0 200 ");
+        assert!(ok.body().contains("x-relay:answer Browser Legacy z9hG4bK"), "{}", ok.body());
+        assert!(ok.body().contains("o=b ") && ok.header("Contact").contains(";alias=203.0.113.9~41000~6"));
+        bed.expect_silence();
+        let log = bed.media.log.borrow().len();
+        // Without SDP it refreshes, which a browser that rings has no use for.
+        let update = dialog.request(&mut alice, "UPDATE", "", "");
+        bed.send(&alice.flow, &update);
+        assert_eq!(bed.expect(&alice.flow, "SIP/2.0 200 ").body(), "");
+        assert_eq!(bed.media.log.borrow().len(), log);
+        // The 200 to the INVITE brings nothing that is not agreed already, whatever it repeats.
+        let (callee, caller, sdp) = if browser_calls {
+            (&alice, &bob, legacy_sdp("moved"))
+        } else {
+            (&bob, &alice, browser_sdp("b"))
+        };
+        bed.send(&callee.flow, &callee.reply(&early.0, 200, "OK", &sdp));
+        assert_eq!(bed.expect(&caller.flow, "SIP/2.0 200 ").body(), early.1.body());
+        assert_eq!(bed.media.log.borrow().len(), log);
+    }
+}
+
+/// RFC 3311 §5.2: an offer on top of one without answer is 491 when the other end has made that one, else 500.
+#[test]
+fn an_early_update_before_the_answer_is_refused() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, mut bob) = both(&mut bed);
+    let (invite, offered) = call(&mut bed, &mut alice, &bob, "", &legacy_sdp("a"));
+    bed.send(&bob.flow, &bob.reply(&offered, 180, "Ringing", ""));
+    let ringing = bed.expect(&alice.flow, "SIP/2.0 180 ");
+    let mut dialog = Dialog::of_caller(&invite, &ringing);
+    let update = dialog.request(&mut alice, "UPDATE", "", &legacy_sdp("moved"));
+    bed.send(&alice.flow, &update);
+    let refused = bed.expect(&alice.flow, "SIP/2.0 500 ");
+    assert!(refused.header("Retry-After").parse::<u32>().is_ok_and(|seconds| seconds <= 10));
+    bed.send(&bob.flow, &bob.reply(&offered, 486, "Busy Here", ""));
+    bed.discard();
+
+    let request = bob.request(
+        "INVITE",
+        &alice.aor(),
+        "call-2",
+        &format!("Contact: <{}>\r\n", bob.contact),
+        &browser_sdp("b"),
+    );
+    bob.authorize(&mut bed, &request);
+    let offered = bed.expect(&alice.flow, "INVITE ");
+    let early = alice.reply(&offered, 180, "Ringing", "");
+    bed.send(&alice.flow, &early);
+    bed.expect(&bob.flow, "SIP/2.0 180 ");
+    let mut dialog = Dialog::of_callee(&offered, &Sip { text: early });
+    let update = dialog.request(&mut alice, "UPDATE", "", &legacy_sdp("moved"));
+    bed.send(&alice.flow, &update);
+    bed.expect(&alice.flow, "SIP/2.0 491 ");
+    bed.expect_silence();
+}
+
+/// Once the call is answered JsSIP takes UPDATE, and between phones it passes at any time.
+#[test]
+fn other_updates_pass() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, mut bob) = both(&mut bed);
+    let (mut a, mut b, _) =
+        answered(&mut bed, (&mut alice, ""), (&bob, ""), [&legacy_sdp("a"), &browser_sdp("b")]);
+    for sdp in [legacy_sdp("moved"), String::new()] {
+        let update = a.request(&mut alice, "UPDATE", "", &sdp);
+        bed.send(&alice.flow, &update);
+        let arrived = bed.expect(&bob.flow, "UPDATE ");
+        assert_eq!(arrived.body().contains("x-relay:offer Legacy Browser -"), !sdp.is_empty());
+        let answer = if sdp.is_empty() { String::new() } else { browser_sdp("b") };
+        bed.send(&bob.flow, &bob.reply(&arrived, 200, "OK", &answer));
+        let ok = bed.expect(&alice.flow, "SIP/2.0 200 ");
+        assert_eq!(ok.body().contains("x-relay:answer Browser Legacy -"), !sdp.is_empty());
+    }
+    let update = b.request(&mut bob, "UPDATE", "", &browser_sdp("b"));
+    bed.send(&bob.flow, &update);
+    assert!(bed.expect(&alice.flow, "UPDATE ").body().contains("x-relay:offer Browser Legacy -"));
+}
+
+/// A refused re-INVITE: the refusal passes with all that it says, no answer reaches the relay, and the old Contact stays.
+#[test]
+fn a_refused_offer_changes_nothing() {
+    for (code, more) in [(488, ""), (491, ""), (500, "Retry-After: 7\r\n")] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let (mut alice, mut bob) = both(&mut bed);
+        let (mut a, mut b, _) =
+            answered(&mut bed, (&mut alice, ""), (&bob, ""), [&legacy_sdp("a"), &browser_sdp("b")]);
+        let contact = std::mem::replace(&mut alice.contact, "sip:alice@198.51.100.7:5099".into());
+        let reinvite = a.request(&mut alice, "INVITE", "", &legacy_sdp("other"));
+        bed.send(&alice.flow, &reinvite);
+        bed.expect(&alice.flow, "SIP/2.0 100 ");
+        let arrived = bed.expect(&bob.flow, "INVITE ");
+        bed.send(&bob.flow, &with(&bob.reply(&arrived, code, "No", ""), more));
+        bed.expect(&bob.flow, "ACK ");
+        let refused = bed.receive(&alice.flow);
+        assert_eq!(refused.code(), code);
+        assert_eq!(refused.headers("Retry-After").len(), usize::from(!more.is_empty()));
+        bed.send(&alice.flow, &ack_of(&reinvite, &refused));
+        assert!(
+            matches!(bed.media.log.borrow().last(), Some(Asked::Offer(_))),
+            "nothing was agreed or freed"
+        );
+        alice.contact = contact;
+        let bye = b.request(&mut bob, "BYE", "", "");
+        bed.send(&bob.flow, &bye);
+        bed.expect(&alice.flow, "BYE sip:alice@198.51.100.7:5060 ");
+        assert!(bed.media.is_clean());
+    }
+}
+
+/// One that succeeds moves the Contact (RFC 3261 §12.2.2).
+#[test]
+fn an_accepted_offer_moves_the_contact() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, mut bob) = both(&mut bed);
+    let (mut a, mut b, _) =
+        answered(&mut bed, (&mut alice, ""), (&bob, ""), [&legacy_sdp("a"), &browser_sdp("b")]);
+    let mut moved = Phone::on(
+        bed.flow(Protocol::Udp, "198.51.100.7:5062"),
+        "alice",
+        "sip:alice@198.51.100.7:5062".into(),
+    );
+    moved.tag.clone_from(&alice.tag);
+    let reinvite = a.request(&mut moved, "INVITE", "", &legacy_sdp("a"));
+    bed.send(&moved.flow, &reinvite);
+    bed.expect(&moved.flow, "SIP/2.0 100 ");
+    let arrived = bed.expect(&bob.flow, "INVITE ");
+    bed.send(&bob.flow, &bob.reply(&arrived, 200, "OK", &browser_sdp("b")));
+    bed.expect(&moved.flow, "SIP/2.0 200 ");
+    b.target.clone_from(&moved.contact);
+    let bye = b.request(&mut bob, "BYE", "", "");
+    bed.send(&bob.flow, &bye);
+    bed.expect(&moved.flow, "BYE sip:alice@198.51.100.7:5062 ");
+}
+
+/// RFC 4028 §8.1: 422 where the client understands it, a longer session where it does not.
+#[test]
+fn a_session_that_is_too_short() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = both(&mut bed);
+    let contact = format!("Contact: <{}>\r\n", alice.contact);
+    let more = format!("{contact}Supported: timer\r\nSession-Expires: 89\r\n");
+    let request = alice.request("INVITE", &bob.aor(), "call-1", &more, &legacy_sdp("a"));
+    let (again, refused) = alice.authorize(&mut bed, &request);
+    assert_eq!((refused.code(), refused.header("Min-SE")), (422, "90"));
+    bed.send(&alice.flow, &ack_of(&again, &refused));
+    bed.expect_silence();
+    assert!(bed.media.log.borrow().is_empty());
+    for (headers, expires, least) in [
+        ("Session-Expires: 60;refresher=uas\r\n", "90;refresher=uas", "90"),
+        ("Session-Expires: 60\r\nMin-SE: 120\r\n", "120", "120"),
+    ] {
+        let (_, offered) = call(&mut bed, &mut alice, &bob, headers, &legacy_sdp("a"));
+        assert_eq!((offered.header("Session-Expires"), offered.header("Min-SE")), (expires, least));
+        bed.send(&bob.flow, &bob.reply(&offered, 486, "Busy Here", ""));
+        bed.discard();
+    }
+    // What is long enough passes as it is.
+    let headers = "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\nMin-SE: 90\r\n";
+    let (_, offered) = call(&mut bed, &mut alice, &bob, headers, &legacy_sdp("a"));
+    assert_eq!((offered.header("Session-Expires"), offered.header("Min-SE")), ("90;refresher=uac", "90"));
+}
+
+/// RFC 4028 §8.2: the callee says nothing of a timer, so the caller who knows it is to refresh.
+#[test]
+fn the_end_that_knows_the_timer_refreshes() {
+    let headers = "Supported: timer\r\nSession-Expires: 100\r\n";
+    for (more, says, expected) in [
+        (headers, "", Some("100;refresher=uac")),
+        (headers, "Session-Expires: 95;refresher=uas\r\n", Some("95;refresher=uas")),
+        ("Session-Expires: 100\r\n", "", None),
+        ("Supported: timer\r\n", "", None),
+    ] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let (mut alice, bob) = both(&mut bed);
+        let (_, _, ok) =
+            answered(&mut bed, (&mut alice, more), (&bob, says), [&legacy_sdp("a"), &browser_sdp("b")]);
+        assert_eq!(ok.headers("Session-Expires").first().copied(), expected);
+        assert_eq!(ok.values("Require").contains(&"timer"), expected.is_some() && says.is_empty());
+        // And when nobody does, both ends are hung up on.
+        bed.advance(Duration::from_secs(140));
+        assert_eq!(bed.proxy.calls(), usize::from(expected.is_none()), "{more:?} {says:?}");
+    }
+}
+
+/// JsSIP refreshes by UPDATE, and the phone has none: it is there all the same.
+#[test]
+fn a_phone_without_update_does_not_end_the_session() {
+    for code in [405, 501] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let (alice, mut bob) = both(&mut bed);
+        let headers = "Supported: timer\r\nSession-Expires: 90\r\n";
+        let (mut b, ..) =
+            answered(&mut bed, (&mut bob, headers), (&alice, ""), [&browser_sdp("b"), &legacy_sdp("a")]);
+        for _ in 0..4 {
+            bed.advance(Duration::from_secs(45));
+            let headers = "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n";
+            let update = b.request(&mut bob, "UPDATE", headers, "");
+            bed.send(&bob.flow, &update);
+            let arrived = bed.expect(&alice.flow, "UPDATE ");
+            bed.send(&alice.flow, &alice.reply(&arrived, code, "What?", ""));
+            let ok = bed.expect(&bob.flow, "SIP/2.0 200 ");
+            assert_eq!(ok.header("Session-Expires"), "90;refresher=uac");
+            assert_eq!(
+                (ok.header("Require"), ok.header("Contact")),
+                ("timer", "<sip:alice@198.51.100.7:5060;alias=198.51.100.7~5060~1>")
+            );
+        }
+        assert_eq!(bed.proxy.calls(), 1);
+        // An offer is another matter.
+        let update = b.request(&mut bob, "UPDATE", "Session-Expires: 90\r\n", &browser_sdp("b"));
+        bed.send(&bob.flow, &update);
+        let arrived = bed.expect(&alice.flow, "UPDATE ");
+        bed.send(&alice.flow, &alice.reply(&arrived, code, "What?", ""));
+        assert_eq!(bed.receive(&bob.flow).code(), code);
+        bed.advance(Duration::from_secs(130));
+        assert_eq!(bed.proxy.calls(), 0, "silence ends it");
+    }
+}
+
+/// 32 seconds after the 200 the callee hangs up; the log says what is known of the ACK.
+#[test]
+fn a_missing_ack_is_explained() {
+    let said = |bed: &Bed| -> Vec<String> {
+        let unacknowledged = |event: &Event| match event {
+            Event::Unacknowledged { what, .. } => Some(what.clone()),
+            _ => None,
+        };
+        bed.events.iter().filter_map(unacknowledged).collect()
+    };
+    for (case, expected) in [
+        ("none", "no ACK came from UDP 198.51.100.7:5060 (Contact sip:alice@198.51.100.7:5060)"),
+        (
+            "astray",
+            "the ACK of UDP 198.51.100.7:5060 (Contact sip:alice@198.51.100.7:5060) went astray: sip:bob@192.0.2.1 from",
+        ),
+        (
+            "deaf",
+            "the ACK was sent on to UDP 198.51.100.8:5060 (Contact sip:bob@198.51.100.8:5060), which repeats its 200",
+        ),
+        ("fine", ""),
+    ] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+        let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.8:5060");
+        alice.register(&mut bed);
+        bob.register(&mut bed);
+        let (invite, offered) = call(&mut bed, &mut alice, &bob, "", &legacy_sdp("a"));
+        let answer = bob.reply(&offered, 200, "OK", &legacy_sdp("b"));
+        bed.send(&bob.flow, &answer);
+        let ok = bed.expect(&alice.flow, "SIP/2.0 200 ");
+        let mut dialog = Dialog::of_caller(&invite, &ok);
+        if case == "astray" {
+            (dialog.target, dialog.routes) = ("sip:bob@192.0.2.1".into(), Vec::new());
+        }
+        let ack = dialog.request(&mut alice, "ACK", "", "");
+        for _ in 0..9 {
+            if case != "none" {
+                bed.send(&alice.flow, &ack);
+            }
+            bed.advance(Duration::from_secs(3));
+            if case != "fine" {
+                bed.send(&bob.flow, &answer);
+            }
+        }
+        assert!(said(&bed).is_empty());
+        let mut callee = Dialog::of_callee(&offered, &Sip { text: answer });
+        if case == "none" {
+            // It may hang up before the clock has struck.
+            let bye = callee.request(&mut bob, "BYE", "", "");
+            bed.send(&bob.flow, &bye);
+        }
+        bed.advance(Duration::from_secs(10));
+        let lines = said(&bed);
+        assert_eq!(lines.len(), usize::from(case != "fine"), "{case}: {lines:?}");
+        assert!(lines.iter().all(|line| line.starts_with(expected)), "{case}: {lines:?}");
+        bed.advance(Duration::from_secs(60));
+        assert_eq!(said(&bed).len(), lines.len(), "once");
+    }
+}
