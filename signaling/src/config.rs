@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use listen::Listen;
 pub use sample::sample;
-use signaling_core::settings::{Registrar, Timers, Tm};
+use signaling_core::settings::{Registrar, Timers, Tm, Udp};
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -30,6 +30,7 @@ pub struct Config {
     pub domain: Option<String>,
     pub aliases: Vec<String>,
     pub udp: Listen,
+    pub udp_settings: Udp,
     pub tcp: Listen,
     pub tls: Listen,
     pub min_se: u32,
@@ -69,6 +70,10 @@ pub struct Limits {
     pub message_size: usize,
     pub send_queue: usize,
     pub worker_queue: usize,
+    pub worker_queue_bytes: usize,
+    pub max_pending: usize,
+    pub max_delay: Duration,
+    pub retry_after: u32,
 }
 
 /// Section `[dns]`: with its prefix each key but `servers` is Kamailio's name.

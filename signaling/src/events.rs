@@ -8,7 +8,11 @@ use signaling_core::event::{CallRecord, Event, Expiry};
 /// Writes the line of `event`.
 pub(crate) fn log(event: &Event) {
     match event {
-        Event::AuthFailed { .. } | Event::Refused { .. } | Event::OutsideFailed { .. } => trouble(event),
+        Event::AuthFailed { .. }
+        | Event::Refused { .. }
+        | Event::OutsideFailed { .. }
+        | Event::Overloaded { .. }
+        | Event::OverloadEnded { .. } => trouble(event),
         Event::Registered { aor, contact, transport, source, expires } => {
             let (aor, contact) = (aor.as_str(), contact.as_str());
             tracing::info!(aor, contact, %transport, %source, expires, "registered");
@@ -58,6 +62,11 @@ fn trouble(event: &Event) {
             let (method, call_id, reason) = (method.as_str(), call_id.as_str(), reason.as_str());
             tracing::info!(%source, method, call_id, code, reason, "request refused");
         }
+        Event::Overloaded { waited } => {
+            let waited_ms = milliseconds(*waited);
+            tracing::warn!(waited_ms, "overload: new requests are refused with 503");
+        }
+        Event::OverloadEnded { refused } => tracing::warn!(refused, "overload is over"),
         Event::OutsideFailed { call_id, what } => {
             tracing::warn!(call_id = call_id.as_str(), what = what.as_str(), "request failed");
         }

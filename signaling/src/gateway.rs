@@ -68,7 +68,8 @@ impl Gateway {
 
         let media = MediaLink::start(&config.media, config.advertised)?;
         let count = threads(config.workers);
-        let (workers, inboxes) = Workers::new(count, config.limits.worker_queue);
+        let (workers, inboxes) =
+            Workers::new(count, config.limits.worker_queue, config.limits.worker_queue_bytes);
         media.watch(Arc::clone(&workers));
         let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
         let client = certificates.client_config()?;
@@ -333,7 +334,14 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         registrar: config.registrar,
         min_se: config.min_se,
         auth: settings::Auth { nonce_expire: config.nonce_expire },
-        limits: settings::Limits { max_message_size: config.limits.message_size, ..defaults.limits },
+        udp: config.udp_settings.clone(),
+        limits: settings::Limits {
+            max_message_size: config.limits.message_size,
+            max_pending: config.limits.max_pending,
+            max_delay: config.limits.max_delay,
+            retry_after: config.limits.retry_after,
+            ..defaults.limits
+        },
         ..defaults
     }
 }

@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use signaling_core::flow::{ConnectionId, Inbound, SendToken};
-use signaling_core::message::peek_call_id;
+use signaling_core::message::{peek_call_id, peek_continues};
 use signaling_core::proxy::Proxy;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 
 use crate::events;
@@ -22,6 +22,9 @@ use crate::transport::Transport;
 
 /// Messages handled before what they caused is sent.
 const BATCH: usize = 64;
+/// One message in so many is of those that begin something, even while there are always some of a call: nobody can shut the
+/// door for others with empty words.
+const TURN: usize = 4;
 /// Rest after a panic, so that one at every start does not spin.
 const RESTART: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -48,28 +51,59 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Mailbox {
-    inbound: mpsc::Sender<Inbound>,
+    /// What calls that have begun wait for.
+    calls: mpsc::Sender<Waiting>,
+    /// Everything else.
+    inbound: mpsc::Sender<Waiting>,
+    /// Bytes that may wait.
+    room: Arc<Semaphore>,
     notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// A message that waits for its worker.
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    inbound: Inbound,
+    /// Its room, given back with it.
+    _room: OwnedSemaphorePermit,
 }
 
 /// A worker's end of its mailbox.
 #[derive(Debug)]
 pub struct Inbox {
     id: WorkerId,
-    inbound: mpsc::Receiver<Inbound>,
+    calls: mpsc::Receiver<Waiting>,
+    inbound: mpsc::Receiver<Waiting>,
     notices: mpsc::UnboundedReceiver<Notice>,
 }
 
+impl Inbox {
+    /// The next message, one of calls for choice, and whether it is of them.
+    fn poll(&mut self, cx: &mut Context<'_>, turn: usize) -> Option<(bool, Waiting)> {
+        let of_calls = turn % TURN != TURN - 1;
+        [of_calls, !of_calls].into_iter().find_map(|of_calls| {
+            let queue = if of_calls { &mut self.calls } else { &mut self.inbound };
+            match queue.poll_recv(cx) {
+                Poll::Ready(waiting) => waiting.map(|waiting| (of_calls, waiting)),
+                Poll::Pending => None,
+            }
+        })
+    }
+}
+
 impl Workers {
-    /// Mailboxes for `count` workers, each of which holds `queue` messages.
+    /// Mailboxes for `count` workers, each of which holds `queue` messages of calls and as many others, of `bytes` in all.
     #[must_use]
-    pub fn new(count: usize, queue: usize) -> (Arc<Self>, Vec<Inbox>) {
+    pub fn new(count: usize, queue: usize, bytes: usize) -> (Arc<Self>, Vec<Inbox>) {
         let (mut mailboxes, mut inboxes) = (Vec::new(), Vec::new());
         for number in 0..count.max(1) {
+            let (calls, call_queue) = mpsc::channel(queue);
             let (inbound, inbound_queue) = mpsc::channel(queue);
             let (notices, notice_queue) = mpsc::unbounded_channel();
-            mailboxes.push(Mailbox { inbound, notices });
-            inboxes.push(Inbox { id: WorkerId(number), inbound: inbound_queue, notices: notice_queue });
+            mailboxes.push(Mailbox { calls, inbound, room: Arc::new(Semaphore::new(bytes)), notices });
+            let (calls, inbound, notices) = (call_queue, inbound_queue, notice_queue);
+            inboxes.push(Inbox { id: WorkerId(number), calls, inbound, notices });
         }
         let dropped = AtomicU64::new(0);
         let workers = Self { mailboxes: mailboxes.into(), hasher: std::hash::RandomState::new(), dropped };
@@ -84,7 +118,13 @@ impl Workers {
 
     /// Hands over a datagram; with a full mailbox it is dropped, as a network would, and the peer sends it again.
     pub(crate) fn deliver_datagram(&self, inbound: Inbound) {
-        if self.mailbox(&inbound.bytes).inbound.try_send(inbound).is_err() {
+        let mailbox = self.mailbox(&inbound.bytes);
+        let room = Arc::clone(&mailbox.room).try_acquire_many_owned(size(&inbound));
+        let queued = room.is_ok_and(|room| {
+            let queue = mailbox.queue(&inbound.bytes);
+            queue.try_send(Waiting { since: Instant::now(), inbound, _room: room }).is_ok()
+        });
+        if !queued {
             let before = self.dropped.fetch_add(1, Ordering::Relaxed);
             if before.is_power_of_two() || before == 0 {
                 tracing::warn!(dropped = before + 1, "datagrams dropped: signalling threads are busy");
@@ -94,8 +134,18 @@ impl Workers {
 
     /// Hands over a message of a stream, waiting for room: the peer is slowed down by its own window.
     pub(crate) async fn deliver(&self, inbound: Inbound) {
-        // Fails only when the worker has ended, which happens at the end of the process.
-        if self.mailbox(&inbound.bytes).inbound.send(inbound).await.is_err() {
+        let mailbox = self.mailbox(&inbound.bytes);
+        let since = Instant::now();
+        let room = Arc::clone(&mailbox.room).acquire_many_owned(size(&inbound)).await;
+        let queued = match room {
+            Ok(room) => {
+                let queue = mailbox.queue(&inbound.bytes);
+                queue.send(Waiting { since, inbound, _room: room }).await.is_ok()
+            }
+            Err(_) => false,
+        };
+        // Only when the worker has ended, which happens at the end of the process.
+        if !queued {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -141,6 +191,17 @@ impl Workers {
         let count = u64::try_from(self.mailboxes.len()).unwrap_or(1);
         &self.mailboxes[usize::try_from(hash % count).unwrap_or(0)]
     }
+}
+
+impl Mailbox {
+    fn queue(&self, message: &[u8]) -> &mpsc::Sender<Waiting> {
+        if peek_continues(message) { &self.calls } else { &self.inbound }
+    }
+}
+
+/// The room that a message takes.
+fn size(inbound: &Inbound) -> u32 {
+    u32::try_from(inbound.bytes.len()).unwrap_or(u32::MAX)
 }
 
 /// Starts a worker's thread. `proxy` is called there, for its futures never leave it.
@@ -200,8 +261,13 @@ impl Worker<'_> {
             self.handle_notice(now, notice);
         }
         for turn in 0..BATCH {
-            let Poll::Ready(Some(inbound)) = self.inbox.inbound.poll_recv(cx) else { break };
-            self.proxy.handle_inbound(now, inbound);
+            match self.inbox.poll(cx, turn) {
+                Some((true, Waiting { inbound, .. })) => self.proxy.handle_inbound(now, inbound),
+                Some((false, Waiting { since, inbound, .. })) => {
+                    self.proxy.handle_delayed(now, now.saturating_duration_since(since), inbound);
+                }
+                None => break,
+            }
             more = turn + 1 == BATCH;
         }
         if self.proxy.poll_timeout().is_some_and(|deadline| deadline <= now) {

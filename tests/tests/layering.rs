@@ -61,6 +61,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "stats",
     "flow",
     "settings",
+    "overload",
     "event",
     "message",
     "transaction",

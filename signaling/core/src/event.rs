@@ -129,6 +129,16 @@ pub enum Event {
         /// Its reason phrase.
         reason: String,
     },
+    /// Messages wait too long for this worker: from now on it refuses new requests with 503.
+    Overloaded {
+        /// How long the last one has waited.
+        waited: Duration,
+    },
+    /// It serves all requests again.
+    OverloadEnded {
+        /// Requests refused meanwhile.
+        refused: u64,
+    },
     /// A door of [`crate::outside`] did not open.
     OutsideFailed {
         /// Call-ID of the request that needed it.

@@ -12,6 +12,7 @@ mod fork;
 pub mod location;
 pub mod message;
 pub mod outside;
+pub mod overload;
 pub mod proxy;
 pub mod route;
 pub mod settings;

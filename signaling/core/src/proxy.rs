@@ -27,6 +27,7 @@ use crate::fork::{Fork, Leg};
 use crate::location::Location;
 use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
 use crate::outside::{Outside, StoredBinding};
+use crate::overload::{Load, Overload};
 use crate::route;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -61,6 +62,9 @@ pub struct Proxy {
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
     stopping: Option<Instant>,
     next_sweep: Instant,
+    overload: Overload,
+    /// Requests refused since [`Event::Overloaded`].
+    refused: u64,
 }
 
 /// What becomes of a server transaction.
@@ -105,8 +109,10 @@ impl Proxy {
             trying_reason: tm.auto_inv_100_reason,
             cancel_b_method: tm.cancel_b_method,
             ac_extra_hdrs: tm.ac_extra_hdrs,
+            retry_after: settings.limits.retry_after,
             ..Default::default()
         };
+        let max_delay = settings.limits.max_delay;
         Self {
             world: Rc::new(World::new(settings, location, outside, seed, now, unix_now)),
             table: Table::new(config),
@@ -117,17 +123,44 @@ impl Proxy {
             reliable: reliable::Reliable::default(),
             stopping: None,
             next_sweep: now + SWEEP,
+            overload: Overload::new(max_delay),
+            refused: 0,
         }
     }
 
     /// A message came.
     pub fn handle_inbound(&mut self, now: Instant, inbound: Inbound) {
         self.world.set_now(now);
+        self.take(inbound);
+    }
+
+    /// A message came that has waited for its turn behind all others. When such messages wait too long, new requests are
+    /// refused, so that what has begun goes on.
+    pub fn handle_delayed(&mut self, now: Instant, waited: Duration, inbound: Inbound) {
+        self.world.set_now(now);
+        match self.overload.note(now, waited) {
+            Load::Begins => {
+                self.refused = 0;
+                self.world.tell(Event::Overloaded { waited });
+            }
+            Load::Ends => self.world.tell(Event::OverloadEnded { refused: self.refused }),
+            Load::Normal | Load::Lasts => {}
+        }
+        self.take(inbound);
+    }
+
+    fn take(&mut self, inbound: Inbound) {
+        let now = self.world.now();
         if !guard::admit(&self.world, &inbound.bytes) {
             return;
         }
         let limits = Limits { message: self.world.settings.limits.max_message_size, ..Limits::default() };
         match Message::parse_with(inbound.bytes, &limits) {
+            Ok(Message::Request(request)) if self.has_no_room(&request) => {
+                self.refused += 1;
+                self.world.stats.borrow_mut().overload += 1;
+                self.table.refuse(&inbound.flow, request);
+            }
             Ok(message) => self.table.handle_message(now, inbound.flow, message),
             Err(error) => {
                 self.world.stats.borrow_mut().malformed += 1;
@@ -144,6 +177,17 @@ impl Proxy {
             }
         }
         self.settle();
+    }
+
+    /// Whether a request is refused before it takes a transaction: it begins something, and there is no time or no room for
+    /// that, or no future.
+    fn has_no_room(&self, request: &Request) -> bool {
+        let full = self.overload.is_refusing()
+            || self.stopping.is_some()
+            || self.routes.len() >= self.world.settings.limits.max_pending;
+        full && request.to_tag().is_none()
+            && !matches!(request.method(), Method::Ack | Method::Cancel | Method::Bye | Method::Prack)
+            && !self.table.serves(request)
     }
 
     /// An [`Outbound`] with this token could not be sent.
@@ -290,10 +334,11 @@ impl Proxy {
             return;
         }
         let mut incoming = Incoming::new(&self.world, request, flow);
-        let full = self.routes.len() >= self.world.settings.limits.max_pending;
-        if full || (self.stopping.is_some() && server.is_some() && !incoming.is_in_dialog()) {
+        // What begins something was refused before; what belongs to a call has as much room again.
+        let limits = &self.world.settings.limits;
+        if self.routes.len() >= 2 * limits.max_pending {
             let Some(server) = server else { return };
-            let headers = [(Name::RetryAfter, "5".to_owned())];
+            let headers = [(Name::RetryAfter, limits.retry_after.to_string())];
             let response = incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &headers);
             self.table.respond(self.world.now(), server, &response);
             return;

@@ -28,6 +28,8 @@ pub struct Settings {
     pub min_se: u32,
     /// Digest authentication.
     pub auth: Auth,
+    /// Requests too long for a datagram.
+    pub udp: Udp,
     /// What one peer may ask of us.
     pub limits: Limits,
 }
@@ -150,6 +152,18 @@ pub struct Auth {
     pub nonce_expire: Duration,
 }
 
+/// Requests too long for a datagram (RFC 3261 §18.1.1), under the names of Kamailio's core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Udp {
+    /// The longest request sent over UDP as it is, in bytes; 0 for any (default 1300).
+    pub mtu: usize,
+    /// Whether a longer one goes over TCP where the target's URI leaves the choice (Kamailio's `udp_mtu_try_proto`; default
+    /// yes). When TCP is refused it goes over UDP all the same.
+    pub mtu_try_tcp: bool,
+    /// Headers left out of a longer one that must go over UDP (default User-Agent, Organization, Date).
+    pub mtu_strip: Vec<String>,
+}
+
 /// What one peer may ask of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -160,8 +174,12 @@ pub struct Limits {
     /// Branches of one request (default 12).
     pub max_branches: usize,
     /// Requests of one worker that may wait for the store, the resolver or the relay at once; beyond it the answer
-    /// is 503 (default 10000).
+    /// is 503 (default 10000). Those within dialogs may be twice as many.
     pub max_pending: usize,
+    /// How long a message may wait for its worker before new requests are refused (default 1 s).
+    pub max_delay: Duration,
+    /// Seconds of Retry-After in a 503 of ours (default 10).
+    pub retry_after: u32,
 }
 
 impl Default for Settings {
@@ -176,11 +194,14 @@ impl Default for Settings {
             registrar: Registrar::default(),
             min_se: 90,
             auth: Auth { nonce_expire: Duration::from_secs(300) },
+            udp: Udp::default(),
             limits: Limits {
                 max_message_size: 65_535,
                 max_forwards: 70,
                 max_branches: 12,
                 max_pending: 10_000,
+                max_delay: Duration::from_secs(1),
+                retry_after: 10,
             },
         }
     }
@@ -218,6 +239,13 @@ impl Default for Tm {
             failure_reply_mode: FailureReplyMode::default(),
             ac_extra_hdrs: String::new(),
         }
+    }
+}
+
+impl Default for Udp {
+    fn default() -> Self {
+        let mtu_strip = ["User-Agent", "Organization", "Date"].map(str::to_owned).into();
+        Self { mtu: 1300, mtu_try_tcp: true, mtu_strip }
     }
 }
 

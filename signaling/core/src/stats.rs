@@ -15,6 +15,12 @@ pub struct Stats {
     pub strays: u64,
     /// Requests refused by a step.
     pub refused: u64,
+    /// Requests sent over TCP because they are too long for a datagram.
+    pub tcp_for_size: u64,
+    /// Requests too long for a datagram that were sent in one all the same: IP fragments, which many networks lose.
+    pub fragmented: u64,
+    /// New requests refused with 503 for want of time or room.
+    pub overload: u64,
     /// REGISTER requests answered with 200 (Kamailio's `accepted_regs`).
     pub accepted_regs: u64,
     /// REGISTER requests refused (Kamailio's `rejected_regs`).

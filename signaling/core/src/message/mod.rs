@@ -31,7 +31,7 @@ pub use fields::Fields;
 pub use method::Method;
 pub use name::Name;
 pub use params::{Param, Params};
-pub use parse::{Limits, peek_call_id};
+pub use parse::{Limits, peek_call_id, peek_continues};
 pub use scan::Values;
 pub use status::StatusCode;
 pub use uri::{Scheme, Uri, UriError};
@@ -160,6 +160,13 @@ impl Request {
             self.replace_value(Name::Via, 0, stamped);
         }
         Ok(())
+    }
+
+    /// How long [`Request::to_bytes`] is.
+    #[must_use]
+    pub fn sent_len(&self) -> usize {
+        let uri = self.uri.get(&self.fields.source);
+        self.method.as_str().len() + uri.len() + b"  SIP/2.0\r\n".len() + self.fields.written_len()
     }
 
     /// The bytes to send.

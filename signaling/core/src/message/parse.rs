@@ -59,6 +59,18 @@ pub fn peek_call_id(bytes: &[u8]) -> Option<&[u8]> {
     None
 }
 
+/// Whether a message, not parsed yet, surely belongs to something that has begun: a response, or a request that no dialog
+/// and no transaction begins with. CANCEL is not among them, for it must not overtake its INVITE.
+#[must_use]
+pub fn peek_continues(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let message = &bytes[start..];
+    let starts =
+        |text: &[u8]| message.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text));
+    let requests: [&[u8]; 5] = [b"ACK ", b"BYE ", b"PRACK ", b"UPDATE ", b"INFO "];
+    starts(b"SIP/2.0 ") || requests.into_iter().any(|method| message.starts_with(method))
+}
+
 /// Reads one whole message.
 pub(super) fn message(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
     let skip = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));

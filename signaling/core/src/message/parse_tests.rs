@@ -19,6 +19,24 @@ fn request(text: &str) -> Request {
 }
 
 #[test]
+fn what_continues_something_is_told_from_the_start_line() {
+    for (start, continues) in [
+        ("SIP/2.0 200 OK\r\n", true),
+        ("\r\nsip/2.0 200 OK\r\n", true),
+        ("ACK sip:a SIP/2.0\r\n", true),
+        ("BYE sip:a SIP/2.0\r\n", true),
+        ("CANCEL sip:a SIP/2.0\r\n", false),
+        ("INVITE sip:a SIP/2.0\r\n", false),
+        ("ACKNOWLEDGE sip:a SIP/2.0\r\n", false),
+        ("SIP/2.0", false),
+        ("", false),
+        ("\r\n", false),
+    ] {
+        assert_eq!(peek_continues(start.as_bytes()), continues, "{start:?}");
+    }
+}
+
+#[test]
 fn an_untouched_message_is_the_received_one() {
     let request = request(INVITE);
     assert_eq!(request.to_bytes(), INVITE);

@@ -1,6 +1,7 @@
 //! The transactions of one worker: matching, timers, sending.
 
 use std::collections::{BTreeSet, HashMap, VecDeque, hash_map};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use super::{Acked, Cancelled, ClientId, Config, Event, RequestError, ServerId, S
 use crate::flow::{ConnectionId, Destination, Flow, Outbound, Protocol, SendToken};
 use crate::message::build::Reply;
 use crate::message::{Message, Method, Name, Request, Response, StatusCode};
+
+/// What the To tags of responses without a transaction begin with.
+const STATELESS_TAG: &str = "cw503.";
 
 /// All transactions of one worker.
 #[derive(Debug)]
@@ -185,7 +189,7 @@ impl Table {
             return;
         }
         if self.is_full(request.written_len()) {
-            return self.refuse(&flow, &request);
+            return self.refuse(&flow, request);
         }
         let id = self.begin_server(now, &flow, &request, key);
         let (id, invite) = (ServerId(id.0), invite.map(ServerId));
@@ -264,7 +268,9 @@ impl Table {
         if let Some(id) = id {
             self.apply(now, id);
         }
-        if acked != Some(Acked::Absorb) {
+        // The ACK to a refusal of ours that had no transaction.
+        let stateless = request.to_tag().is_some_and(|tag| tag.starts_with(STATELESS_TAG));
+        if acked != Some(Acked::Absorb) && !(id.is_none() && stateless) {
             self.events.push_back(Event::Ack { invite: id.map(ServerId), flow, request });
         }
     }
@@ -310,17 +316,6 @@ impl Table {
             self.send_cancel(now, cancel, destination);
         }
     }
-
-    /// 503 without a transaction.
-    fn refuse(&mut self, flow: &Flow, request: &Request) {
-        self.stats.refused += 1;
-        self.stats.rpl_generated += 1;
-        let reply = Reply::new(request, StatusCode::SERVICE_UNAVAILABLE)
-            .header(Name::RetryAfter, self.config.retry_after.to_string())
-            .to_tag("refused")
-            .build();
-        self.send_response(flow, request, &reply);
-    }
 }
 
 /// What the user asks.
@@ -343,6 +338,32 @@ impl Table {
         }
         self.apply(now, id.0);
         sent
+    }
+
+    /// Answers a request with 503 and Retry-After, without a transaction: it costs little, whatever comes in numbers.
+    pub fn refuse(&mut self, flow: &Flow, mut request: Request) {
+        if *request.method() == Method::Ack
+            || request.stamp_source(flow.remote, self.config.force_rport).is_err()
+        {
+            return;
+        }
+        self.stats.refused += 1;
+        self.stats.rpl_generated += 1;
+        // The same for each retransmission (RFC 3261 §8.2.7).
+        let branch = request.top_via().ok().and_then(|via| via.branch()).unwrap_or_default();
+        let tag = format!("{STATELESS_TAG}{}", branch.get(..branch.len().min(64)).unwrap_or_default());
+        let reply = Reply::new(&request, StatusCode::SERVICE_UNAVAILABLE)
+            .header(Name::RetryAfter, self.config.retry_after.to_string())
+            .to_tag(&tag)
+            .build();
+        self.send_response(flow, &request, &reply);
+    }
+
+    /// Whether a transaction serves this request already: it is a retransmission.
+    #[must_use]
+    pub fn serves(&self, request: &Request) -> bool {
+        server_key(request, request.method(), request.to_tag())
+            .is_ok_and(|key| self.servers.contains_key(&key))
     }
 
     /// Sends the 100 that [`super::Trying::After`] holds back: from now on it will take time.
@@ -643,6 +664,12 @@ fn response_destination(flow: &Flow, request: &Request) -> (Destination, Option<
         Protocol::Udp => {
             // Without rport the answer goes to the port that sent-by names, from the socket the request came to.
             let remote = via.and_then(|via| via.response_address()).unwrap_or(flow.remote);
+            if let Some(maddr) = via.and_then(|via| via.maddr()).filter(|ip| ip.is_ipv4() == remote.is_ipv4())
+            {
+                let port = via.and_then(|via| via.port()).unwrap_or(5060);
+                let remote = SocketAddr::new(maddr, port);
+                return (Destination::Flow(Flow { remote, ..*flow }), None);
+            }
             let port = if remote.ip() == flow.remote.ip() { remote.port() } else { flow.remote.port() };
             let mut remote = flow.remote;
             remote.set_port(port);

@@ -1,0 +1,100 @@
+//! What is refused when there is no time or no room, and what is not.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use signaling_core::event::Event;
+use signaling_core::flow::{Flow, Inbound, Protocol};
+
+use crate::testbed::{Bed, Dialog, Phone, ack_of, legacy_sdp, settings};
+
+const LATE: Duration = Duration::from_secs(2);
+
+/// A message that has waited.
+fn send_late(bed: &mut Bed, flow: &Flow, text: &str, waited: Duration) {
+    let inbound = Inbound { flow: *flow, bytes: Bytes::copy_from_slice(text.as_bytes()) };
+    bed.proxy.handle_delayed(bed.now, waited, inbound);
+    bed.drain();
+}
+
+/// Two messages that come out late, some time apart: the worker does not keep up.
+fn overload(bed: &mut Bed) {
+    let mut noise = Phone::legacy(bed, "noise", "198.51.100.99:5060");
+    for _ in 0..2 {
+        let options = noise.request("OPTIONS", "sip:sip.example", "noise", "", "");
+        send_late(bed, &noise.flow, &options, LATE);
+        bed.advance(Duration::from_millis(200));
+    }
+    // The second one is refused already.
+    bed.discard();
+    assert!(bed.events.iter().any(|event| matches!(event, Event::Overloaded { .. })));
+}
+
+#[test]
+fn what_is_new_is_refused_and_what_has_begun_goes_on() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.1:5060");
+    let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.2:5060");
+    bob.register(&mut bed);
+    let invite = alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
+    let offered = bed.expect(&bob.flow, "INVITE ");
+    overload(&mut bed);
+
+    // The call that rings is answered, acknowledged and ended.
+    send_late(&mut bed, &alice.flow, &invite.text, LATE);
+    bed.expect(&alice.flow, "SIP/2.0 100 ");
+    let ok = bob.reply(&offered, 200, "OK", &legacy_sdp("bob"));
+    send_late(&mut bed, &bob.flow, &ok, LATE);
+    let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+    let mut dialog = Dialog::of_caller(&invite, &answered);
+    for (method, code) in [("ACK", 0), ("BYE", 200)] {
+        let request = dialog.request(&mut alice, method, "", "");
+        send_late(&mut bed, &alice.flow, &request, LATE);
+        let there = bed.expect(&bob.flow, method);
+        if code != 0 {
+            send_late(&mut bed, &bob.flow, &bob.reply(&there, code, "OK", ""), LATE);
+            bed.expect(&alice.flow, "SIP/2.0 200 ");
+        }
+    }
+
+    // A new one is not, however often it is asked for, and no transaction is spent on it.
+    let before = bed.proxy.transaction_stats();
+    let again = alice.request("INVITE", &bob.aor(), "call-2", "", &legacy_sdp("alice"));
+    let mut tags = Vec::new();
+    for _ in 0..3 {
+        send_late(&mut bed, &alice.flow, &again, LATE);
+        let refused = bed.expect(&alice.flow, "SIP/2.0 503 ");
+        assert_eq!(refused.header("Retry-After"), "10");
+        assert!(refused.header("Via").contains(";rport=5060"), "{}", refused.text);
+        tags.push(refused.tag("To").to_owned());
+        bed.send(&alice.flow, &ack_of(&again, &refused));
+    }
+    assert!(tags.windows(2).all(|two| two[0] == two[1] && !two[0].is_empty()), "{tags:?}");
+    let register = bob.register_text(600);
+    send_late(&mut bed, &bob.flow, &register, LATE);
+    bed.expect(&bob.flow, "SIP/2.0 503 ");
+    bed.expect_silence();
+    assert_eq!(bed.proxy.transaction_stats().total, before.total);
+    assert_eq!((bed.proxy.stats().overload, bed.proxy.stats().strays), (5, 0));
+
+    // When messages come in time, so does service.
+    let options = alice.request("OPTIONS", "sip:sip.example", "back", "", "");
+    send_late(&mut bed, &alice.flow, &options, Duration::from_millis(5));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    assert!(bed.events.iter().any(|event| matches!(event, Event::OverloadEnded { refused: 5 })));
+}
+
+#[test]
+fn a_full_worker_refuses_what_is_new() {
+    let mut settings = settings();
+    settings.limits.max_pending = 0;
+    let mut bed = Bed::with(&["alice"], settings, Vec::new());
+    let flow = bed.flow(Protocol::Udp, "198.51.100.1:5060");
+    let mut alice = Phone::on(flow, "alice", "sip:alice@198.51.100.1".into());
+    let options = alice.request("OPTIONS", "sip:sip.example", "full", "", "");
+    bed.send(&alice.flow, &options);
+    bed.expect(&alice.flow, "SIP/2.0 503 ");
+    let ack = alice.request("ACK", "sip:sip.example", "full", "", "");
+    bed.send(&alice.flow, &ack);
+    bed.expect_silence();
+}
