@@ -1,10 +1,10 @@
 //! What every step of a route may use: one worker's settings, doors, clock, randomness and calls.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,6 +23,10 @@ use crate::stats::Stats;
 /// Nonces whose use counts are remembered.
 const NONCES: usize = 65_536;
 
+/// Places without TCP that are remembered, and for how long.
+const REFUSALS: usize = 1024;
+const REFUSED_FOR: Duration = Duration::from_secs(600);
+
 /// See the module.
 #[allow(missing_debug_implementations)]
 pub struct World {
@@ -38,6 +42,8 @@ pub struct World {
     pub authenticator: RefCell<Authenticator>,
     /// Counters.
     pub stats: RefCell<Stats>,
+    /// Places that do not take TCP, and until when that is believed.
+    no_tcp: RefCell<HashMap<SocketAddr, Instant>>,
     events: RefCell<VecDeque<Event>>,
     rng: RefCell<StdRng>,
     /// Keys the hashes that others must not be able to make.
@@ -70,6 +76,7 @@ impl World {
             calls: RefCell::default(),
             authenticator: RefCell::new(authenticator),
             stats: RefCell::default(),
+            no_tcp: RefCell::default(),
             events: RefCell::default(),
             rng: RefCell::new(rng),
             secret,
@@ -94,6 +101,23 @@ impl World {
     #[must_use]
     pub fn unix_now(&self) -> u64 {
         self.unix_start + self.now.get().saturating_duration_since(self.start).as_secs()
+    }
+
+    /// Whether TCP was refused at `remote` lately.
+    #[must_use]
+    pub fn refuses_tcp(&self, remote: SocketAddr) -> bool {
+        self.no_tcp.borrow().get(&remote).is_some_and(|until| *until > self.now())
+    }
+
+    /// TCP was refused at `remote`: for a while long requests go there in datagrams at once.
+    pub fn note_tcp_refusal(&self, remote: SocketAddr) {
+        let (now, mut refusals) = (self.now(), self.no_tcp.borrow_mut());
+        if refusals.len() >= REFUSALS {
+            refusals.retain(|_, until| *until > now);
+        }
+        if refusals.len() < REFUSALS {
+            refusals.insert(remote, now + REFUSED_FOR);
+        }
     }
 
     /// Notes an event.

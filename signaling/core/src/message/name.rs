@@ -173,6 +173,16 @@ impl<'a> Name<'a> {
         lookup(text.as_bytes()).unwrap_or(Self::Other(text))
     }
 
+    /// The letter of the compact form, if there is one (RFC 3261 §7.3.3).
+    #[must_use]
+    pub fn compact(&self) -> Option<u8> {
+        TABLE
+            .iter()
+            .find(|entry| entry.0.is_same_known(self))
+            .map(|entry| entry.2)
+            .filter(|letter| *letter != 0)
+    }
+
     /// What is kept of a name beside its text: the known name, or `Other("")`.
     pub(crate) fn id(&self) -> Name<'static> {
         self.known().or_else(|| lookup(self.as_str().as_bytes())).unwrap_or(Name::Other(""))

@@ -14,6 +14,7 @@ pub mod relay;
 pub mod reliable;
 pub mod sanity;
 pub mod session_timer;
+pub mod size;
 
 use std::net::SocketAddr;
 
@@ -56,6 +57,8 @@ pub struct Target {
     pub destination: Destination,
     /// Other places that serve the same, best first, for when the next hop fails (RFC 3263 §4.3).
     pub alternatives: Vec<Destination>,
+    /// Whether the next hop is the first of the alternatives over TCP, for a request too long for a datagram.
+    pub tcp_for_size: bool,
     /// Our address towards it.
     pub local: SocketAddr,
     /// Route headers to put on top: the Path of a binding (RFC 3327).
@@ -73,7 +76,7 @@ impl Target {
         let local = world.local_of(&destination);
         let prack = !relay::protocol_of(&destination).is_websocket();
         let (alternatives, routes) = (Vec::new(), Vec::new());
-        Self { uri, destination, alternatives, local, routes, aor: None, prack }
+        Self { uri, destination, alternatives, tcp_for_size: false, local, routes, aor: None, prack }
     }
 
     /// `uri` by way of the first of `hops`, the others being its alternatives. `None` when there is none.
@@ -89,6 +92,9 @@ impl Target {
     pub fn advance(&mut self, world: &World) -> bool {
         if self.alternatives.is_empty() {
             return false;
+        }
+        if std::mem::take(&mut self.tcp_for_size) {
+            size::note_refusal(world, &self.destination);
         }
         self.destination = self.alternatives.remove(0);
         self.local = world.local_of(&self.destination);

@@ -1,6 +1,6 @@
 //! Request forwarding (RFC 3261 §16.6): from a target to the message that goes there.
 
-use super::{Incoming, Target, media, reliable};
+use super::{Incoming, Target, media, reliable, size};
 use crate::flow::{Destination, Protocol};
 use crate::message::{Method, Name, Request, StatusCode};
 use crate::world::World;
@@ -40,7 +40,10 @@ pub async fn prepare(
     for target in targets {
         let mut branch = branch(world, incoming, target);
         match media::offer(world, incoming, &mut branch).await {
-            Ok(()) => branches.push(branch),
+            Ok(()) => {
+                size::fit(world, incoming, &mut branch);
+                branches.push(branch);
+            }
             Err(error) => refusal = error,
         }
     }
@@ -55,19 +58,36 @@ fn branch(world: &World, incoming: &Incoming, target: Target) -> Branch {
     for route in target.routes.iter().rev() {
         message.prepend(Name::Route, route);
     }
+    let name = branch_name(world, incoming);
+    address(world, incoming, &target, &mut message, &name);
+    message.ensure_content_length();
+    Branch { message, target, name, media: None }
+}
+
+/// Puts our Record-Route and our Via with this branch on top, for the destination of `target`.
+fn address(world: &World, incoming: &Incoming, target: &Target, message: &mut Request, name: &str) {
     let method = message.method();
     let begins =
         matches!(method, Method::Invite | Method::Subscribe | Method::Refer) && !incoming.is_in_dialog();
     if begins || *method == Method::Notify {
-        record_route(world, incoming, &target, &mut message);
+        record_route(world, incoming, target, message);
     }
-    let name = branch_name(world, incoming);
     let protocol = protocol_of(&target.destination);
     let via = format!("SIP/2.0/{protocol} {};branch={name}", world.sent_by(protocol, target.local));
     let via = if protocol.is_reliable() { via } else { format!("{via};rport") };
     message.prepend(Name::Via, via);
-    message.ensure_content_length();
-    Branch { message, target, name, media: None }
+}
+
+/// Makes a message that was addressed to another destination one for the present destination of `target`: Via and
+/// Record-Route must say how it goes (RFC 3261 §18.1.1, RFC 3263 §4.3).
+pub fn readdress(world: &World, incoming: &Incoming, target: &Target, message: &mut Request, name: &str) {
+    message.remove_first_value(Name::Via);
+    let ours = message.values(Name::RecordRoute).count();
+    let theirs = incoming.message.values(Name::RecordRoute).count();
+    for _ in theirs..ours {
+        message.remove_first_value(Name::RecordRoute);
+    }
+    address(world, incoming, target, message, name);
 }
 
 /// An ACK has no transaction that would repeat it: each copy of it gets the same branch (RFC 3261 §16.11).

@@ -96,6 +96,13 @@ impl<'a> Via<'a> {
         host_ip(value).or_else(|| value.parse().ok())
     }
 
+    /// The `maddr` parameter as an address: where responses to a datagram go before anywhere else (RFC 3261 §18.2.2).
+    #[must_use]
+    pub fn maddr(&self) -> Option<IpAddr> {
+        let value = self.params.get("maddr")?;
+        host_ip(value).or_else(|| value.parse().ok())
+    }
+
     /// The `rport` parameter: `None` absent, `Some(None)` without value.
     #[must_use]
     pub fn rport(&self) -> Option<Option<u16>> {

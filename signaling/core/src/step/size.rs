@@ -1,0 +1,70 @@
+//! Requests too long for a datagram (RFC 3261 §18.1.1): IP fragments get lost in NATs and firewalls, and with one of them the
+//! whole request, each time it is sent again.
+//!
+//! What goes over UDP is first written in compact form. If that is not enough, and the URI leaves the choice, it goes over
+//! TCP to the same place, and back to UDP if that is refused, as the RFC has it for peers of old. A registered phone is only
+//! reached over its flow: there what it can do without is left out, and then it is sent as it is.
+
+use super::Incoming;
+use super::relay::{self, Branch};
+use crate::flow::{Destination, Protocol};
+use crate::message::header::Route;
+use crate::message::{Method, Name, Request};
+use crate::world::World;
+
+/// Makes the request fit, or its way.
+pub(super) fn fit(world: &World, incoming: &Incoming, branch: &mut Branch) {
+    let settings = &world.settings.udp;
+    let fits = |message: &Request| settings.mtu == 0 || message.sent_len() <= settings.mtu;
+    if relay::protocol_of(&branch.target.destination) != Protocol::Udp || fits(&branch.message) {
+        return;
+    }
+    let mut compact = branch.message.clone();
+    compact.compact();
+    if fits(&compact) {
+        branch.message = compact;
+        return;
+    }
+    if let Some(tcp) = over_tcp(world, branch) {
+        world.stats.borrow_mut().tcp_for_size += 1;
+        let udp = std::mem::replace(&mut branch.target.destination, tcp);
+        branch.target.alternatives.insert(0, udp);
+        branch.target.tcp_for_size = true;
+        branch.target.local = world.local_of(&tcp);
+        let Branch { message, target, name, .. } = branch;
+        relay::readdress(world, incoming, target, message, name);
+        return;
+    }
+    branch.message = compact;
+    for name in &settings.mtu_strip {
+        branch.message.remove(Name::of(name));
+    }
+    if !fits(&branch.message) {
+        let mut stats = world.stats.borrow_mut();
+        stats.fragmented += 1;
+        tracing::debug!(call_id = branch.message.call_id(), size = branch.message.sent_len(), "IP fragments");
+    }
+}
+
+/// The TCP side of the next hop, where it may have one: not when the URI demands UDP, nor when TCP was refused there
+/// lately. An ACK belongs to no transaction that could try again.
+fn over_tcp(world: &World, branch: &Branch) -> Option<Destination> {
+    let Destination::Address { protocol: Protocol::Udp, remote } = branch.target.destination else {
+        return None;
+    };
+    let route = branch.message.get::<Route<'_>>().ok().flatten().and_then(|route| route.uri().ok());
+    let uri = route.as_ref().unwrap_or(&branch.target.uri);
+    let usable = world.settings.udp.mtu_try_tcp
+        && uri.transport().is_none()
+        && *branch.message.method() != Method::Ack
+        && world.settings.listener(Protocol::Tcp, remote.ip()).is_some()
+        && !world.refuses_tcp(remote);
+    usable.then_some(Destination::Address { protocol: Protocol::Tcp, remote })
+}
+
+/// TCP was tried there for a long request, and failed.
+pub(super) fn note_refusal(world: &World, destination: &Destination) {
+    if let Destination::Address { remote, .. } = *destination {
+        world.note_tcp_refusal(remote);
+    }
+}
