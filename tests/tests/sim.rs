@@ -4,6 +4,8 @@
 mod audio;
 #[path = "sim/crowd.rs"]
 mod crowd;
+#[path = "sim/dialog.rs"]
+mod dialog;
 #[path = "sim/loss.rs"]
 mod loss;
 #[path = "sim/timers.rs"]

@@ -1,5 +1,7 @@
 //! A simulated phone: registers, calls, answers, holds and hangs up as RFC 3261 §8 to §13 say, and survives every loss.
 
+mod early;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use media_core::command::LegKind;
 use signaling_core::flow::{ConnectionId, Protocol};
 
+pub use self::early::Manners;
 use super::audio::Audio;
 use super::transaction::{Client, Server};
 use super::{DOMAIN, GATEWAY};
@@ -61,6 +64,12 @@ pub struct Call {
     /// Where it stands.
     pub phase: Phase,
     dialog: Option<Dialog>,
+    /// The dialog before the answer, of the callee who rang first (RFC 3261 §12.1).
+    early: Option<Dialog>,
+    /// The RSeq acknowledged last (RFC 3262).
+    rseq: Option<u32>,
+    /// The answer that an early response has given.
+    answer: Option<String>,
     /// The INVITE's branch: that of a client transaction at the caller, of a server transaction at the callee.
     branch: String,
     cancelled: bool,
@@ -107,6 +116,8 @@ pub struct Phone {
     pub contact: String,
     /// What it does when called.
     pub callee: Callee,
+    /// What it does otherwise than most.
+    pub manners: Manners,
     /// Hears nothing and does nothing of its own any more.
     pub deaf: bool,
     /// Messages to send.
@@ -153,6 +164,7 @@ impl Phone {
             connection,
             contact,
             callee: Callee::Answer(Duration::from_secs(1)),
+            manners: Manners::default(),
             deaf: false,
             out: Vec::new(),
             registration: Registration::default(),
@@ -188,13 +200,16 @@ impl Phone {
     /// Calls `user`, and hangs up `talk` after the answer.
     pub fn invite(&mut self, now: Instant, user: &str, call_id: &str, talk: Option<Duration>) {
         assert!(self.call.is_none(), "one call at a time");
-        let more = format!("Contact: <{}>\r\n", self.contact);
-        let sdp = self.audio.offer();
+        let more = format!("Contact: <{}>\r\n{}", self.contact, self.manners.headers());
+        let sdp = if self.manners.offerless { String::new() } else { self.audio.offer() };
         let text = self.request("INVITE", &format!("sip:{user}@{DOMAIN}"), call_id, &more, &sdp);
         self.call = Some(Call {
             id: call_id.to_owned(),
             phase: Phase::Calling,
             dialog: None,
+            early: None,
+            rseq: None,
+            answer: None,
             branch: String::new(),
             cancelled: false,
             answer_at: None,
@@ -242,7 +257,7 @@ impl Phone {
     /// Offers `direction` anew: `sendonly` holds the call, `sendrecv` resumes it.
     pub fn reinvite(&mut self, now: Instant, direction: &'static str) {
         self.audio.direction = direction;
-        let sdp = self.audio.offer();
+        let sdp = if self.manners.offerless { String::new() } else { self.audio.offer() };
         let Some(mut dialog) = self.call.as_mut().and_then(|call| call.dialog.take()) else { return };
         let text = self.within(&mut dialog, "INVITE", &sdp);
         self.call.iter_mut().for_each(|call| call.dialog = Some(dialog.clone()));
@@ -337,6 +352,8 @@ impl Phone {
             client.progress(now);
             if self.call.as_ref().is_some_and(|call| call.cancelled && call.branch == branch) {
                 self.cancel(now);
+            } else if client.is_invite() {
+                self.progressed(now, code, response);
             }
             return;
         }
@@ -373,7 +390,7 @@ impl Phone {
             return;
         }
         let mut dialog = Dialog::of_caller(response, number);
-        self.acknowledge(&mut dialog);
+        self.acknowledge(&mut dialog, "");
         let bye = self.within(&mut dialog, "BYE", "");
         self.start(now, bye);
     }
@@ -409,7 +426,12 @@ impl Phone {
                     self.over(End::Refused(code));
                 }
             }
-            method => self.answers.push((method.to_owned(), code)),
+            method => {
+                if method == "UPDATE" && code < 300 && !response.body.is_empty() {
+                    self.audio.answered(now, &response.body);
+                }
+                self.answers.push((method.to_owned(), code));
+            }
         }
     }
 
@@ -428,14 +450,16 @@ impl Phone {
         let ours = self.call.as_ref().is_some_and(|call| call.id == request.header("Call-ID"));
         if fresh {
             let mut dialog = Dialog::of_caller(response, request.cseq().0);
-            self.acknowledge(&mut dialog);
+            let answer = if ours { self.settle(now, request, response) } else { String::new() };
+            self.acknowledge(&mut dialog, &answer);
             if !ours {
                 let bye = self.within(&mut dialog, "BYE", "");
                 self.start(now, bye);
                 return;
             }
-            self.audio.answered(now, &response.body);
             let Some(call) = self.call.as_mut() else { return };
+            // PRACK and UPDATE have numbers of their own before the answer.
+            dialog.cseq = dialog.cseq.max(call.early.take().map_or(0, |early| early.cseq));
             (call.phase, call.dialog) = (Phase::Active, Some(dialog));
             if call.cancelled {
                 self.hang_up(now);
@@ -443,15 +467,15 @@ impl Phone {
         } else if ours {
             let Some(mut dialog) = self.call.as_mut().and_then(|call| call.dialog.take()) else { return };
             dialog.cseq = request.cseq().0;
-            self.acknowledge(&mut dialog);
+            let answer = self.settle(now, request, response);
+            self.acknowledge(&mut dialog, &answer);
             self.call.iter_mut().for_each(|call| call.dialog = Some(dialog.clone()));
-            self.audio.answered(now, &response.body);
             self.answers.push(("INVITE".to_owned(), 200));
         }
     }
 
-    fn acknowledge(&mut self, dialog: &mut Dialog) {
-        let ack = self.within(dialog, "ACK", "");
+    fn acknowledge(&mut self, dialog: &mut Dialog, answer: &str) {
+        let ack = self.within(dialog, "ACK", answer);
         self.acks.push((dialog.call_id.clone(), dialog.cseq, dialog.remote.clone(), ack.clone()));
         if self.acks.len() > 8 {
             self.acks.remove(0);
@@ -490,7 +514,11 @@ impl Phone {
                     && (s.code < 300 || s.branch() == branch)
             };
             if let Some(server) = self.servers.iter_mut().find(of) {
+                let first = !std::mem::replace(&mut server.acknowledged, true);
                 server.acknowledge();
+                if first && server.code < 300 && !request.body.is_empty() {
+                    self.audio.answered(now, &request.body);
+                }
             }
             return;
         }
@@ -514,7 +542,7 @@ impl Phone {
             }
             _ => {
                 self.requests.push(request);
-                self.respond(now, at, 200, "");
+                self.asked(now, at, &method);
             }
         }
     }
@@ -537,12 +565,15 @@ impl Phone {
             id: request.header("Call-ID").to_owned(),
             phase: Phase::Ringing,
             dialog: None,
+            early: Some(Dialog::of_callee(request, &self.tag)),
+            rseq: None,
+            answer: None,
             branch: self.servers[at].branch().to_owned(),
             cancelled: false,
             answer_at,
             hang_up_at: None,
         });
-        self.respond(now, at, 180, "");
+        self.ring(now, at);
     }
 
     fn decide(&mut self, now: Instant, code: u16) {
@@ -554,12 +585,13 @@ impl Phone {
             self.respond(now, at, code, "");
             return self.over(End::Refused(code));
         }
-        let offer = self.servers[at].request.body.clone();
-        let answer = self.audio.answer(now, &offer);
+        let answer = match self.call.as_mut().and_then(|call| call.answer.take()) {
+            Some(answer) => answer,
+            None => self.describe_in_response(now, at),
+        };
         self.respond(now, at, code, &answer);
-        let dialog = Dialog::of_callee(&self.servers[at].request, &self.tag);
         if let Some(call) = self.call.as_mut() {
-            (call.phase, call.dialog) = (Phase::Active, Some(dialog));
+            (call.phase, call.dialog) = (Phase::Active, call.early.take());
         }
     }
 
@@ -569,7 +601,10 @@ impl Phone {
         if !ours {
             return self.respond(now, at, 481, "");
         }
-        let answer = self.audio.answer(now, &request.body);
+        if self.manners.refuses > 0 {
+            return self.respond(now, at, self.manners.refuses, "");
+        }
+        let answer = self.describe_in_response(now, at);
         self.respond(now, at, 200, &answer);
     }
 
@@ -663,6 +698,10 @@ impl Phone {
     }
 
     fn within(&mut self, dialog: &mut Dialog, method: &str, body: &str) -> String {
+        self.within_with(dialog, method, "", body)
+    }
+
+    fn within_with(&mut self, dialog: &mut Dialog, method: &str, more: &str, body: &str) -> String {
         if method != "ACK" {
             dialog.cseq += 1;
         }
@@ -670,7 +709,7 @@ impl Phone {
         let routes: String = dialog.routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
         format!(
             "{method} {} SIP/2.0\r\nVia: {}\r\n{routes}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\n\
-             CSeq: {} {method}\r\nContact: <{}>\r\n{}",
+             CSeq: {} {method}\r\nContact: <{}>\r\n{more}{}",
             dialog.target,
             self.via(&branch),
             dialog.local,
