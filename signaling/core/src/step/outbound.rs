@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use super::{Incoming, Target, Verdict};
+use crate::alias::{self, Alias};
 use crate::event::Event;
 use crate::flow::{Destination, Protocol};
 use crate::message::{Method, Name, StatusCode, Uri};
@@ -30,7 +31,18 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     if incoming.user.is_none() || *incoming.method() == Method::Register {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"));
     }
-    let hops = next_hops(world, &uri).await;
+    let (uri, hops) = match alias::take(uri.as_str())
+        .map(|taken| taken.map(|(uri, at)| (Uri::parse(&uri), at)))
+    {
+        Ok(None) => {
+            let hops = next_hops(world, &uri).await;
+            (uri, hops)
+        }
+        Ok(Some((Ok(uri), at))) => (uri, aliased(world, at).into_iter().collect()),
+        Ok(Some((Err(_), _))) | Err(_) => {
+            return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI"));
+        }
+    };
     ControlFlow::Break(match Target::by_way_of(world, uri, hops) {
         Some(target) => Verdict::Relay(vec![target]),
         None => {
@@ -38,6 +50,15 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
             incoming.refuse(world, status, "Unresolvable destination")
         }
     })
+}
+
+/// Where the alias of a Contact leads outside of the dialog that showed it. Whoever is transferred is given the Contact of
+/// the other end of a call in Refer-To (RFC 3515), and in no other way does it lead to a browser, or behind a NAT. A proved
+/// user who makes an alias up gets no further than with an address in the Request-URI.
+fn aliased(world: &World, alias: Alias) -> Option<Destination> {
+    let Alias { protocol, remote } = alias;
+    let usable = remote.port() != 0 && world.settings.listener(protocol, remote.ip()).is_some();
+    usable.then_some(Destination::Address { protocol, remote })
 }
 
 /// Whether a URI is for us: a name of ours, and no port that is not.

@@ -10,4 +10,5 @@ mod sent_by;
 mod size;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;
+mod transfer;
 mod webrtc;
