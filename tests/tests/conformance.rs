@@ -1,4 +1,16 @@
 //! Conformance by RFC and section. `SUBJECT=kamailio cargo test -p e2e --test conformance` judges Kamailio by the same tests.
 
+#[path = "conformance/pair.rs"]
+mod pair;
 #[path = "conformance/rfc3261/mod.rs"]
 mod rfc3261;
+#[path = "conformance/rfc3262/mod.rs"]
+mod rfc3262;
+#[path = "conformance/rfc3311/mod.rs"]
+mod rfc3311;
+#[path = "conformance/rfc3891/mod.rs"]
+mod rfc3891;
+#[path = "conformance/rfc3911/mod.rs"]
+mod rfc3911;
+#[path = "conformance/rfc4028/mod.rs"]
+mod rfc4028;

@@ -1,0 +1,3 @@
+//! The SIP UPDATE Method.
+
+mod section_05;

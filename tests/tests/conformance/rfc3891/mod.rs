@@ -1,0 +1,3 @@
+//! The SIP "Replaces" Header.
+
+mod section_03;

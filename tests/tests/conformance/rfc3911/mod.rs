@@ -1,0 +1,3 @@
+//! The SIP "Join" Header.
+
+mod section_04;

@@ -1,0 +1,3 @@
+//! Session Timers in SIP.
+
+mod section_08;
