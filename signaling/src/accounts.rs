@@ -33,11 +33,7 @@ pub async fn set_password(
     if password.is_empty() || password.len() > 128 || password.chars().any(char::is_control) {
         bail!("a password has 1 to 128 characters and no control characters");
     }
-    let account = Account {
-        username: username.to_owned(),
-        domain: domain.to_owned(),
-        ha1: ha1(username, domain, password),
-    };
+    let account = Account::of_password(username, domain, password);
     // Kamailio's ha1b: the hash for phones that give user@domain as user name.
     let ha1b = ha1(&format!("{username}@{domain}"), domain, password);
     database.put_account(&account, &ha1b).await
@@ -104,7 +100,7 @@ fn eprint_prompt() {
 
 /// Kamailio's `ha1` column: lower-case hexadecimal MD5 of `username:realm:password` (RFC 7616 §3.4.2).
 fn ha1(username: &str, realm: &str, password: &str) -> String {
-    digest::ha1(digest::Algorithm::Md5, username, realm, password)
+    digest::ha1(digest::HashFunction::Md5, username, realm, password)
 }
 
 /// The user names that need no escaping in a SIP URI (`unreserved` of RFC 3261 §25.1, and `+` for telephone numbers).

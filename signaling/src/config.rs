@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use listen::Listen;
 pub use sample::sample;
-use signaling_core::settings::{Registrar, Timers, Tm, Udp};
+use signaling_core::settings::{Auth, Registrar, Timers, Tm, Udp};
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -45,7 +45,7 @@ pub struct Config {
     pub private_key: Option<PathBuf>,
     pub certificate_names: Vec<String>,
     pub registrar: Registrar,
-    pub nonce_expire: Duration,
+    pub auth: Auth,
     pub timers: Timers,
     pub tm: Tm,
     pub limits: Limits,

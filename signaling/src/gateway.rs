@@ -1,7 +1,9 @@
 //! The one place where concrete things meet: configuration, sockets, store, relay, and the workers that use them.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -75,7 +77,9 @@ impl Gateway {
         let client = certificates.client_config()?;
         let transport =
             Transport::new(config.limits.clone(), ping, udp, Arc::clone(&workers), client, Handle::current());
-        let settings = Arc::new(settings(&config, &domain, &bound, &host_addresses));
+        let mut settings = settings(&config, &domain, &bound, &host_addresses);
+        settings.auth.secret = Some(auth_secret(&config.data_directory.join("auth.secret"))?);
+        let settings = Arc::new(settings);
         let location = Arc::new(Location::new());
         location.load(database.registrations(unix_now()).await?);
 
@@ -300,6 +304,28 @@ fn log_listeners(bound: &[Bound]) {
     }
 }
 
+/// The key of the nonces, made at the first start: a phone that comes back after a restart with the nonce of before is told
+/// that it is stale, and does not bother its user.
+fn auth_secret(path: &Path) -> anyhow::Result<settings::Secret> {
+    let of = |text: &str| -> anyhow::Result<settings::Secret> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut key).context("64 hexadecimal digits are expected")?;
+        Ok(settings::Secret(key))
+    };
+    let secret = match std::fs::read_to_string(path) {
+        Ok(text) => of(&text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = hex::encode(rand::rng().random::<[u8; 32]>());
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            file.and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(Into::into)
+                .and_then(|()| of(&text))
+        }
+        Err(error) => Err(error.into()),
+    };
+    secret.with_context(|| format!("secret of the nonces, {}", path.display()))
+}
+
 fn threads(configured: usize) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64),
@@ -333,7 +359,6 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         tm: config.tm.clone(),
         registrar: config.registrar,
         min_se: config.min_se,
-        auth: settings::Auth { nonce_expire: config.nonce_expire },
         udp: config.udp_settings.clone(),
         limits: settings::Limits {
             max_message_size: config.limits.message_size,
@@ -342,6 +367,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
             retry_after: config.limits.retry_after,
             ..defaults.limits
         },
+        auth: config.auth.clone(),
         ..defaults
     }
 }
@@ -418,6 +444,19 @@ mod tests {
             assert_eq!(domain(&Config::parse(text, "test").unwrap(), &host), expected, "{text}");
         }
         assert_eq!(domain(&Config::defaults().unwrap(), &[]), "localhost");
+    }
+
+    #[test]
+    fn the_secret_of_the_nonces_is_kept_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.secret");
+        let made = auth_secret(&path).unwrap();
+        assert!(auth_secret(&path).unwrap() == made, "the same after a restart");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&path, "short").unwrap();
+        let error = format!("{:#}", auth_secret(&path).unwrap_err());
+        assert!(error.contains("auth.secret") && error.contains("64 hexadecimal digits"), "{error}");
     }
 
     #[test]

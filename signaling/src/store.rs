@@ -60,13 +60,17 @@ impl Database {
     /// The database does not answer.
     pub async fn put_account(&self, account: &Account, ha1b: &str) -> anyhow::Result<()> {
         sqlx::query(
-            "INSERT INTO subscriber (username, domain, password, ha1, ha1b) VALUES (?, ?, '', ?, ?)
-             ON CONFLICT (username, domain) DO UPDATE SET ha1 = excluded.ha1, ha1b = excluded.ha1b",
+            "INSERT INTO subscriber (username, domain, password, ha1, ha1b, ha1_sha256, ha1_sha512_256)
+             VALUES (?, ?, '', ?, ?, ?, ?)
+             ON CONFLICT (username, domain) DO UPDATE SET ha1 = excluded.ha1, ha1b = excluded.ha1b,
+                ha1_sha256 = excluded.ha1_sha256, ha1_sha512_256 = excluded.ha1_sha512_256",
         )
         .bind(&account.username)
         .bind(&account.domain)
         .bind(&account.ha1)
         .bind(ha1b)
+        .bind(&account.ha1_sha256)
+        .bind(&account.ha1_sha512_256)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -77,14 +81,21 @@ impl Database {
     /// # Errors
     /// The database does not answer.
     pub async fn get_account(&self, username: &str, domain: &str) -> Result<Option<Account>, sqlx::Error> {
-        let row =
-            sqlx::query("SELECT username, domain, ha1 FROM subscriber WHERE username = ? AND domain = ?")
-                .bind(username)
-                .bind(domain)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row = sqlx::query(
+            "SELECT username, domain, ha1, ha1_sha256, ha1_sha512_256 FROM subscriber WHERE username = ? AND domain = ?",
+        )
+        .bind(username)
+        .bind(domain)
+        .fetch_optional(&self.pool)
+        .await?;
         row.map(|row| {
-            Ok(Account { username: row.try_get(0)?, domain: row.try_get(1)?, ha1: row.try_get(2)? })
+            Ok(Account {
+                username: row.try_get(0)?,
+                domain: row.try_get(1)?,
+                ha1: row.try_get(2)?,
+                ha1_sha256: row.try_get(3)?,
+                ha1_sha512_256: row.try_get(4)?,
+            })
         })
         .transpose()
     }
@@ -272,8 +283,8 @@ mod tests {
         }
     }
 
-    fn account(username: &str, ha1: &str) -> Account {
-        Account { username: username.into(), domain: "example.com".into(), ha1: ha1.into() }
+    fn account(username: &str, password: &str) -> Account {
+        Account::of_password(username, "example.com", password)
     }
 
     #[tokio::test]
@@ -290,7 +301,11 @@ mod tests {
         }
         let database = Database::open(&path).await.unwrap();
         let alice = Store::account(&database, "alice", "example.com").await.unwrap().unwrap();
-        assert_eq!(alice.ha1, "new");
+        let new = account("alice", "new");
+        let hashes = |account: &Account| {
+            [account.ha1.clone(), account.ha1_sha256.clone(), account.ha1_sha512_256.clone()]
+        };
+        assert_eq!(hashes(&alice), hashes(&new));
         assert!(Store::account(&database, "alice", "example.org").await.unwrap().is_none());
         let loaded = database.registrations(1000).await.unwrap();
         assert_eq!(loaded, bindings.clone().map(|binding| ("alice@example.com".to_owned(), binding)));

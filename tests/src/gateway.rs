@@ -28,6 +28,7 @@ pub const DOMAIN: &str = "causeway.test";
 pub struct Gateway {
     process: Process,
     folder: TempDir,
+    domain: String,
     arguments: &'static [&'static str],
     /// The address by which peers reach it.
     pub address: IpAddr,
@@ -53,7 +54,14 @@ impl Gateway {
 
     /// The same with more lines of configuration (sections other than general, sip, https and media).
     pub async fn start_with(more: &str) -> Result<Self> {
-        Self::launch(&format!("[sip]\ndomain = \"{DOMAIN}\"\n"), more, &[]).await
+        Self::start_for(DOMAIN, more).await
+    }
+
+    /// The same for another SIP domain.
+    pub async fn start_for(domain: &str, more: &str) -> Result<Self> {
+        let mut gateway = Self::launch(&format!("[sip]\ndomain = \"{domain}\"\n"), more, &[]).await?;
+        gateway.domain = domain.to_owned();
+        Ok(gateway)
     }
 
     /// Starts a gateway whose media a relay elsewhere carries, which takes ng commands at `relay`.
@@ -84,8 +92,20 @@ impl Gateway {
         fs::write(folder.path().join("causeway.toml"), text)?;
         let process = run(&folder, arguments)?;
         let address = host_address();
-        let mut gateway =
-            Self { process, folder, arguments, address, sip, tls, https, websocket, ng, _ports: ports };
+        let domain = DOMAIN.to_owned();
+        let mut gateway = Self {
+            process,
+            folder,
+            domain,
+            arguments,
+            address,
+            sip,
+            tls,
+            https,
+            websocket,
+            ng,
+            _ports: ports,
+        };
         gateway.ready().await?;
         Ok(gateway)
     }
@@ -93,7 +113,7 @@ impl Gateway {
     /// Makes an account by the command line, as an operator does.
     pub fn account(&self, user: &str, password: &str) -> Result<Account> {
         self.command(&["user", "add", user], password)?;
-        Ok(Account { user: user.into(), password: password.into(), domain: DOMAIN.into() })
+        Ok(Account { user: user.into(), password: password.into(), domain: self.domain.clone() })
     }
 
     /// Runs another command of the binary with the same configuration, says `input` to it, and returns what it printed.

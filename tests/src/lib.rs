@@ -9,7 +9,7 @@
 //! | [`gateway`] | the real gateway with its own data directory and ports |
 //! | [`devtools`], [`chromium`], [`page`] | a real browser and the softphone page in it |
 //! | [`baresip`] | a real legacy phone |
-//! | [`sip`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
+//! | [`sip`], [`digest`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
 //! | [`scene`] | the three of them, registered and ready to call |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
 //! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
@@ -20,6 +20,7 @@
 pub mod baresip;
 pub mod chromium;
 pub mod devtools;
+pub mod digest;
 pub mod fuzz;
 pub mod gateway;
 pub mod page;

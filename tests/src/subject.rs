@@ -16,7 +16,22 @@ use crate::ports::Ports;
 use crate::process::Process;
 use crate::wait::{self, PATIENCE};
 
-/// A running proxy and registrar for [`DOMAIN`], reached over UDP.
+/// What the subject is to be, where a test wants something else than the usual.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The SIP domain served.
+    pub domain: &'a str,
+    /// The digest algorithms offered, the most preferred first. Kamailio offers the first one alone.
+    pub algorithms: &'a [&'a str],
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { domain: DOMAIN, algorithms: &["MD5"] }
+    }
+}
+
+/// A running proxy and registrar, reached over UDP.
 #[derive(Debug)]
 pub enum Subject {
     /// The gateway of this project.
@@ -28,11 +43,25 @@ pub enum Subject {
 impl Subject {
     /// Starts the subject that the environment variable `SUBJECT` names, ours without one.
     pub async fn start() -> Result<Self> {
+        Self::start_as(Setup::default()).await
+    }
+
+    /// The same with another domain or other algorithms.
+    pub async fn start_as(setup: Setup<'_>) -> Result<Self> {
         match std::env::var("SUBJECT").as_deref() {
-            Err(_) | Ok("causeway") => Ok(Self::Causeway(Box::new(Gateway::start().await?))),
-            Ok("kamailio") => Ok(Self::Kamailio(Kamailio::start().await?)),
+            Err(_) | Ok("causeway") => {
+                let auth = format!("[auth]\nalgorithms = {:?}\n", setup.algorithms);
+                Ok(Self::Causeway(Box::new(Gateway::start_for(setup.domain, &auth).await?)))
+            }
+            Ok("kamailio") => Ok(Self::Kamailio(Kamailio::start(setup).await?)),
             Ok(other) => bail!("SUBJECT={other}: known are causeway and kamailio"),
         }
+    }
+
+    /// Whether [`Subject::start`] starts Kamailio.
+    #[must_use]
+    pub fn is_kamailio_chosen() -> bool {
+        std::env::var("SUBJECT").is_ok_and(|subject| subject == "kamailio")
     }
 
     /// Where it listens.
@@ -54,8 +83,8 @@ impl Subject {
     pub async fn phone(&self, user: &str) -> Result<Phone> {
         let account = match self {
             Self::Causeway(gateway) => gateway.account(user, PASSWORD)?,
-            Self::Kamailio(_) => {
-                Account { user: user.into(), password: PASSWORD.into(), domain: DOMAIN.into() }
+            Self::Kamailio(kamailio) => {
+                Account { user: user.into(), password: PASSWORD.into(), domain: kamailio.domain.clone() }
             }
         };
         Phone::new(account, self.proxy()).await
@@ -78,6 +107,7 @@ const PASSWORD: &str = "one-for-all-9";
 /// A running Kamailio.
 #[derive(Debug)]
 pub struct Kamailio {
+    domain: String,
     port: u16,
     process: Process,
     _folder: TempDir,
@@ -85,7 +115,7 @@ pub struct Kamailio {
 }
 
 impl Kamailio {
-    async fn start() -> Result<Self> {
+    async fn start(setup: Setup<'_>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut ports = Ports::take().await?;
         let port = ports.listener()?;
@@ -94,13 +124,15 @@ impl Kamailio {
             .replace("@ADDRESS@", &host_address().to_string())
             .replace("@PORT@", &port.to_string())
             .replace("@FOLDER@", &folder.path().display().to_string())
-            .replace("@DOMAIN@", DOMAIN)
+            .replace("@DOMAIN@", setup.domain)
+            .replace("@ALGORITHM@", setup.algorithms.first().unwrap_or(&"MD5"))
             .replace("@PASSWORD@", PASSWORD);
         fs::write(&file, text)?;
         let (file, home) = (file.display().to_string(), folder.path().display().to_string());
         let arguments = ["-DD", "-E", "-f", &file, "-Y", &home, "-m", "64", "-M", "8"];
         let process = Process::start(&find(&["kamailio"])?, &arguments, &[], folder.path())?;
-        let kamailio = Self { port, process, _folder: folder, _ports: ports };
+        let domain = setup.domain.to_owned();
+        let kamailio = Self { domain, port, process, _folder: folder, _ports: ports };
         until_it_answers(&kamailio.process, SocketAddr::new(host_address(), port)).await?;
         Ok(kamailio)
     }
@@ -148,6 +180,8 @@ loadmodule "sanity.so"
 loadmodule "auth.so"
 loadmodule "kex.so"
 
+modparam("auth", "algorithm", "@ALGORITHM@")
+modparam("auth", "nonce_count", 1)
 modparam("usrloc", "db_mode", 0)
 modparam("usrloc", "use_domain", 1)
 modparam("registrar", "max_contacts", 10)

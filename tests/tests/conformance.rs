@@ -14,3 +14,7 @@ mod rfc3891;
 mod rfc3911;
 #[path = "conformance/rfc4028/mod.rs"]
 mod rfc4028;
+#[path = "conformance/rfc7616/mod.rs"]
+mod rfc7616;
+#[path = "conformance/rfc8760/mod.rs"]
+mod rfc8760;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 
+use crate::digest::{self, HashFunction};
 use crate::flow::Protocol;
 
 /// What the world offers to one worker.
@@ -52,6 +53,36 @@ pub struct Account {
     pub domain: String,
     /// Lower-case hexadecimal MD5 of `username:realm:password` (RFC 7616 §3.4.2), Kamailio's `ha1` column.
     pub ha1: String,
+    /// The same by SHA-256; empty for an account that another program made.
+    pub ha1_sha256: String,
+    /// The same by SHA-512/256; empty likewise.
+    pub ha1_sha512_256: String,
+}
+
+impl Account {
+    /// The account of whoever knows `password`.
+    #[must_use]
+    pub fn of_password(username: &str, domain: &str, password: &str) -> Self {
+        let ha1 = |hash| digest::ha1(hash, username, domain, password);
+        Self {
+            username: username.to_owned(),
+            domain: domain.to_owned(),
+            ha1: ha1(HashFunction::Md5),
+            ha1_sha256: ha1(HashFunction::Sha256),
+            ha1_sha512_256: ha1(HashFunction::Sha512_256),
+        }
+    }
+
+    /// The hash that proofs made with `hash` are checked by; `None` when it was never stored.
+    #[must_use]
+    pub fn ha1_by(&self, hash: HashFunction) -> Option<&str> {
+        let ha1 = match hash {
+            HashFunction::Md5 => &self.ha1,
+            HashFunction::Sha256 => &self.ha1_sha256,
+            HashFunction::Sha512_256 => &self.ha1_sha512_256,
+        };
+        (ha1.len() == hash.hex_len()).then_some(ha1.as_str())
+    }
 }
 
 impl std::fmt::Debug for Account {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::digest::Algorithm;
 use crate::flow::Protocol;
 
 /// Everything a worker needs to know before the first message. Names follow Kamailio where it has one.
@@ -145,11 +146,27 @@ pub struct Registrar {
     pub contact_max_size: usize,
 }
 
-/// Digest authentication (RFC 7616).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Digest authentication (RFC 7616, RFC 8760).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
     /// How long a nonce is good; afterwards the challenge says `stale=true` (default 300 s).
     pub nonce_expire: Duration,
+    /// The algorithms that are offered, the most preferred first, and taken (default MD5 alone: many phones fail at any
+    /// other, or at a second challenge).
+    pub algorithms: Vec<Algorithm>,
+    /// Signs the nonces of all workers and, if it is kept, over restarts (Kamailio's `secret`); `None` has each worker make
+    /// its own.
+    pub secret: Option<Secret>,
+}
+
+/// A key that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// Requests too long for a datagram (RFC 3261 §18.1.1), under the names of Kamailio's core.
@@ -193,7 +210,7 @@ impl Default for Settings {
             tm: Tm::default(),
             registrar: Registrar::default(),
             min_se: 90,
-            auth: Auth { nonce_expire: Duration::from_secs(300) },
+            auth: Auth::default(),
             udp: Udp::default(),
             limits: Limits {
                 max_message_size: 65_535,
@@ -204,6 +221,12 @@ impl Default for Settings {
                 retry_after: 10,
             },
         }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { nonce_expire: Duration::from_secs(300), algorithms: vec![Algorithm::MD5], secret: None }
     }
 }
 

@@ -68,7 +68,10 @@ impl World {
         let (mut secret, mut nonce_key) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut secret);
         rng.fill_bytes(&mut nonce_key);
-        let authenticator = Authenticator::new(nonce_key, settings.auth.nonce_expire, NONCES);
+        let nonce_key = settings.auth.secret.as_ref().map_or(nonce_key, |secret| secret.0);
+        let mut origin = [0; 4];
+        rng.fill_bytes(&mut origin);
+        let authenticator = Authenticator::new(nonce_key, origin, settings.auth.nonce_expire, NONCES);
         Self {
             settings,
             location,

@@ -4,6 +4,7 @@ mod dns;
 mod limits;
 mod tm;
 
+use signaling_core::digest::Algorithm;
 use toml::de::DeValue;
 
 use super::value::Value;
@@ -263,7 +264,14 @@ const KEYS: &[Key] = &[
         allowed: "10 to 86400 seconds",
         default: "300",
         about: "How long a phone can answer one challenge; afterwards it is given another, without asking its user again.",
-        set: |c, v| v.seconds(10, 86_400).map(|time| c.nonce_expire = time),
+        set: |c, v| v.seconds(10, 86_400).map(|time| c.auth.nonce_expire = time),
+    },
+    Key {
+        name: "auth.algorithms",
+        allowed: "a list of \"MD5\", \"MD5-sess\", \"SHA-256\", \"SHA-256-sess\", \"SHA-512-256\", \"SHA-512-256-sess\"",
+        default: "[\"MD5\"]",
+        about: "Digest algorithms offered, the most preferred first (RFC 8760). Browsers are offered MD5 alone where it is in the list: JsSIP knows no other. An account that another program made has no hash but that of MD5 until its password is set here.",
+        set: set_algorithms,
     },
     Key {
         name: "timers.fr_timer",
@@ -399,6 +407,23 @@ const KEYS: &[Key] = &[
         set: set_level,
     },
 ];
+
+fn set_algorithms(config: &mut Config, value: &Value) -> Result<(), String> {
+    let mut algorithms = Vec::new();
+    for name in value.list()? {
+        let algorithm = Algorithm::parse(Some(&name)).ok_or_else(|| format!("{name:?} is no algorithm"))?;
+        // RFC 8760 §2.3: each challenge of a response has another algorithm.
+        if algorithms.contains(&algorithm) {
+            return Err(format!("{name:?} stands twice"));
+        }
+        algorithms.push(algorithm);
+    }
+    if algorithms.is_empty() {
+        return Err("nobody could sign in without an algorithm".to_owned());
+    }
+    config.auth.algorithms = algorithms;
+    Ok(())
+}
 
 fn set_relay(config: &mut Config, value: &Value) -> Result<(), String> {
     let text = value.text()?;

@@ -5,7 +5,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqlitePool;
 
 /// One entry per step; the file remembers in `user_version` how many were taken. Entries are only ever appended.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE version (
         id INTEGER PRIMARY KEY NOT NULL,
         table_name VARCHAR(32) NOT NULL UNIQUE,
@@ -47,7 +48,12 @@ const STEPS: &[&str] = &["
     );
     CREATE INDEX location_account ON location (username, domain);
     INSERT INTO version (table_name, table_version) VALUES ('subscriber', 7), ('location', 9);
-"];
+",
+    "
+    ALTER TABLE subscriber ADD COLUMN ha1_sha256 VARCHAR(128) DEFAULT '' NOT NULL;
+    ALTER TABLE subscriber ADD COLUMN ha1_sha512_256 VARCHAR(128) DEFAULT '' NOT NULL;
+",
+];
 
 /// Takes the steps that are missing, each whole or not at all.
 pub(super) async fn migrate(pool: &SqlitePool) -> anyhow::Result<()> {
@@ -70,6 +76,26 @@ pub(super) async fn migrate(pool: &SqlitePool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::Database;
+
+    /// An account of the first version keeps its MD5 hash, by which alone it can be checked.
+    #[tokio::test]
+    async fn an_older_file_is_brought_up_to_date() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::raw_sql(super::STEPS[0]).execute(&pool).await.unwrap();
+        let row = "INSERT INTO subscriber (username, domain, ha1) VALUES ('alice', 'example.com', 'abc');
+                   PRAGMA user_version = 1";
+        sqlx::raw_sql(row).execute(&pool).await.unwrap();
+        pool.close().await;
+        let database = Database::open(&path).await.unwrap();
+        let alice = database.get_account("alice", "example.com").await.unwrap().unwrap();
+        assert_eq!(
+            (alice.ha1.as_str(), alice.ha1_sha256.as_str(), alice.ha1_sha512_256.as_str()),
+            ("abc", "", "")
+        );
+    }
 
     #[tokio::test]
     async fn a_newer_file_is_left_alone() {

@@ -4,9 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
-use signaling_core::digest::{Algorithm, Answer, Authenticator, ha1};
+use signaling_core::digest::{Algorithm, Answer, Authenticator, Proof, Refusal, ha1};
 use signaling_core::message::framing::{Frame, Framer};
 use signaling_core::message::header::{
     Authorization, CSeq, Contact, Expires, From, Header, MinExpires, MinSe, NameAddr, Path,
@@ -128,10 +126,12 @@ pub fn header(input: &[u8]) {
 
 /// Credentials prove nothing without the password, and any challenge can be answered or not, but not panicked about.
 pub fn digest(input: &[u8]) {
-    if let Ok(Authorization(credentials)) = Authorization::parse(input) {
-        let mut judge = Authenticator::new([7; 32], Duration::from_secs(300), 4);
-        let ha1 = ha1(Algorithm::Md5, "bob", "sip.test", "not in any corpus");
-        let verdict = judge.verify(1_700_000_000, &credentials, &Method::Register, "sip.test", &ha1);
+    let mut judge = Authenticator::new([7; 32], [0; 4], Duration::from_secs(300), 4);
+    if let Ok(Authorization(credentials)) = Authorization::parse(input)
+        && let Ok(proof) = Proof::of(&credentials)
+    {
+        let ha1 = ha1(proof.algorithm.hash, "bob", "sip.test", "not in any corpus");
+        let verdict = judge.verify(1_700_000_000, &proof, &Method::Register, "sip.test", &ha1);
         assert!(verdict.is_err(), "nobody knows the password");
     }
     if let Ok(WwwAuthenticate(challenge)) = WwwAuthenticate::parse(input) {
@@ -140,13 +140,15 @@ pub fn digest(input: &[u8]) {
             Answer { username: "bob", password: "secret", method, uri, cnonce: "0a4f113b", count: 1 };
         if let Some(value) = answer.to(&challenge) {
             assert!(value.len() <= 3 * input.len() + 1024);
+            let Authorization(credentials) = Authorization::parse(value.as_bytes()).expect("credentials");
+            // The challenge may have offered no qop.
+            let refusal = Proof::of(&credentials).err();
+            assert!(refusal.is_none_or(|refusal| refusal == Refusal::Malformed("no qop")), "{value}");
         }
     }
-    let judge = Authenticator::new([7; 32], Duration::from_secs(300), 4);
-    let mut rng = StdRng::seed_from_u64(1);
-    let made =
-        judge.challenge(&mut rng, 1_700_000_000, "sip.test", Algorithm::Md5, input.len().is_multiple_of(2));
-    assert!(WwwAuthenticate::parse(made.as_bytes()).is_ok());
+    for made in judge.challenges(1_700_000_000, "sip.test", &Algorithm::ALL, input.len().is_multiple_of(2)) {
+        assert!(WwwAuthenticate::parse(made.as_bytes()).is_ok());
+    }
 }
 
 /// A stream, in pieces of a size that the first octet says: the frames do not depend on it.

@@ -34,7 +34,7 @@ use self::network::{Flight, Network, SipFlight};
 use self::outside::{MemoryStore, NoNames, SharedStore};
 use self::phone::{Phone, proxy_address};
 use self::relay::{Door, Relay};
-use crate::sip::{Message, ha1};
+use crate::sip::Message;
 
 /// The SIP domain of the world.
 pub const DOMAIN: &str = "sim.test";
@@ -304,8 +304,7 @@ impl World {
         self.phones.push(Phone::new(user, kind, SocketAddr::new(ip, 5060), connection, number as u64 + 1));
         self.by_ip.insert(ip, number);
         self.woken_at.push(None);
-        let ha1 = ha1(user, DOMAIN, &format!("secret-{user}"));
-        let account = Account { username: user.to_owned(), domain: DOMAIN.to_owned(), ha1 };
+        let account = Account::of_password(user, DOMAIN, &format!("secret-{user}"));
         self.store.accounts.borrow_mut().insert(user.to_owned(), account);
         number
     }

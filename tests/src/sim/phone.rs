@@ -13,7 +13,8 @@ pub use self::early::Manners;
 use super::audio::Audio;
 use super::transaction::{Client, Server};
 use super::{DOMAIN, GATEWAY};
-use crate::sip::{Message, address, authorization};
+use crate::digest;
+use crate::sip::{Message, address};
 
 /// What a phone does with an incoming call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -402,7 +403,8 @@ impl Phone {
         };
         let (method, uri) = (request.method().unwrap_or_default(), request.uri().unwrap_or_default());
         let password = format!("secret-{}", self.user);
-        let value = authorization(challenge.header(asked), method, uri, &self.user, &password);
+        let client = digest::Client { user: &self.user, password: &password, method, uri, nc: 1 };
+        let value = client.answer(challenge.header(asked)).expect("a challenge that can be answered");
         let mut again = request.clone();
         let (number, branch) = (self.cseq, self.branch());
         self.cseq += 1;

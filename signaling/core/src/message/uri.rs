@@ -417,6 +417,11 @@ fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return text.into();
     }
+    String::from_utf8_lossy(&percent_decoded(text)).into_owned().into()
+}
+
+/// The bytes of `text` with each `%HH` taken apart; a percent sign that begins no escape stays.
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
     let (bytes, mut at) = (text.as_bytes(), 0);
     let mut plain = Vec::with_capacity(bytes.len());
     while let Some(&byte) = bytes.get(at) {
@@ -431,7 +436,7 @@ fn decode(text: &str) -> Cow<'_, str> {
             }
         }
     }
-    String::from_utf8_lossy(&plain).into_owned().into()
+    plain
 }
 
 /// Units for comparison: a character that need not be escaped equals its escape; a reserved one does not.

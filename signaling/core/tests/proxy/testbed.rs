@@ -63,10 +63,18 @@ impl Bed {
 
     /// A bed with other settings and bindings that the store kept.
     pub fn with(users: &[&str], settings: Settings, kept: Vec<(String, StoredBinding)>) -> Self {
+        Self::make(users, settings, kept, [7; 32])
+    }
+
+    /// A bed whose worker has other secrets.
+    pub fn with_seed(users: &[&str], settings: Settings, seed: [u8; 32]) -> Self {
+        Self::make(users, settings, Vec::new(), seed)
+    }
+
+    fn make(users: &[&str], settings: Settings, kept: Vec<(String, StoredBinding)>, seed: [u8; 32]) -> Self {
         let store = Rc::new(MemoryStore::default());
         for user in users {
-            let ha1 = md5_hex(&format!("{user}:{DOMAIN}:{}", password(user)));
-            let account = Account { username: (*user).to_owned(), domain: DOMAIN.to_owned(), ha1 };
+            let account = Account::of_password(user, DOMAIN, &password(user));
             store.accounts.borrow_mut().insert((*user).to_owned(), account);
         }
         let media = Rc::new(FakeMedia::default());
@@ -79,7 +87,7 @@ impl Bed {
         };
         #[allow(clippy::disallowed_methods)]
         let now = Instant::now();
-        let proxy = Proxy::new(Arc::new(settings), Arc::clone(&location), outside, [7; 32], now, UNIX_START);
+        let proxy = Proxy::new(Arc::new(settings), Arc::clone(&location), outside, seed, now, UNIX_START);
         Self {
             proxy,
             now,

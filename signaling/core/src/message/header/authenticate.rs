@@ -20,20 +20,26 @@ impl<'a> DigestParams<'a> {
         Ok(Self(params))
     }
 
-    fn get(&self, wanted: &str) -> Option<Cow<'a, str>> {
-        let mut rest = self.0;
-        loop {
-            let (one, more) = match find_outside(rest.as_bytes(), true, |byte| byte == b',') {
-                Some(at) => (&rest[..at], Some(&rest[at + 1..])),
-                None => (rest, None),
-            };
-            match one.split_once('=') {
-                Some((name, value)) if trim_str(name).eq_ignore_ascii_case(wanted) => {
-                    return Some(unquote(trim_str(value)));
+    /// Each parameter, in order, its value without quotes.
+    fn iter(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> + use<'a> {
+        let mut rest = Some(self.0);
+        std::iter::from_fn(move || {
+            loop {
+                let text = rest?;
+                let (one, more) = match find_outside(text.as_bytes(), true, |byte| byte == b',') {
+                    Some(at) => (&text[..at], Some(&text[at + 1..])),
+                    None => (text, None),
+                };
+                rest = more;
+                if let Some((name, value)) = one.split_once('=') {
+                    return Some((trim_str(name), unquote(trim_str(value))));
                 }
-                _ => rest = more?,
             }
-        }
+        })
+    }
+
+    fn get(&self, wanted: &str) -> Option<Cow<'a, str>> {
+        self.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
     }
 }
 
@@ -57,6 +63,13 @@ macro_rules! getters {
             }
         }
     };
+}
+
+impl<'a> Credentials<'a> {
+    /// Every parameter in order: its name as spelled, its value without quotes.
+    pub fn params(&self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> + use<'a> {
+        self.0.iter()
+    }
 }
 
 getters! { Credentials:
