@@ -1,11 +1,15 @@
 //! The scene of most interop tests: a gateway, a browser with the page, and a legacy phone, each with an account and a tone.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::baresip::{Account, Baresip};
 use crate::chromium::Chromium;
 use crate::gateway::{DOMAIN, Gateway};
 use crate::page::Page;
+use crate::phone::{Audio, Phone, hear_ulaw};
+use crate::sip::Sdp;
 
 /// What the browser's microphone plays, in Hz. No harmonic of it is near the phone's.
 pub const BROWSER_TONE: f64 = 440.0;
@@ -75,5 +79,57 @@ impl Scene {
     /// The same after a re-INVITE, when the phone's ears are closed: it goes on receiving, and the page hears it.
     pub async fn both_go_on(&self) -> Result<()> {
         tokio::try_join!(self.phone.goes_on_receiving(), self.page.hears(PHONE_TONE)).map(drop)
+    }
+}
+
+/// A page and a scripted phone, both registered.
+#[derive(Debug)]
+pub struct Ends {
+    /// The page (`alice`).
+    pub page: Page,
+    /// The phone (`carol`).
+    pub phone: Phone,
+    /// Its audio.
+    pub audio: Audio,
+    /// The gateway between them.
+    pub gateway: Gateway,
+    _browser: Chromium,
+}
+
+impl Ends {
+    /// Sets them up.
+    pub async fn new() -> Result<Self> {
+        let gateway = Gateway::start().await?;
+        let alice = gateway.account("alice", "page-of-alice-1")?;
+        let carol = gateway.account("carol", "phone-of-carol-3")?;
+        let phone = Phone::registered(carol, gateway.proxy()).await?;
+        let audio = Audio::open(phone.local().ip()).await?;
+        let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
+        let page = Page::registered(&browser, &gateway, &alice).await?;
+        Ok(Self { page, phone, audio, gateway, _browser: browser })
+    }
+
+    /// Tone in, same tone out, both ways; `ours` is what the phone was told last.
+    pub async fn both_hear(&mut self, ours: &Sdp) -> Result<()> {
+        let (packets, heard) = tokio::join!(
+            self.audio.speak(ours, PHONE_TONE, Duration::from_secs(6)),
+            self.page.hears(PHONE_TONE)
+        );
+        heard?;
+        let packets = packets?;
+        let heard = hear_ulaw(&packets[packets.len() / 2..]);
+        ensure!(heard.is(BROWSER_TONE), "{heard:?} in {} packets", packets.len());
+        Ok(())
+    }
+
+    /// The latest SDP the page got from the far end.
+    pub async fn page_got(&self, kind: &str) -> Result<(Sdp, Sdp)> {
+        let all = self.page.descriptions().await?;
+        let last = |side: &str, kind: &str| {
+            let found = all.iter().rev().find(|(k, t, _)| k == side && t == kind);
+            found.with_context(|| format!("no {side} {kind}")).and_then(|(.., sdp)| Sdp::parse(sdp))
+        };
+        let own = if kind == "answer" { "offer" } else { "answer" };
+        Ok((last("remote", kind)?, last("local", own)?))
     }
 }

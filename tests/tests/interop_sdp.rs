@@ -1,60 +1,10 @@
 //! The SDP each side gets, line by line against the rules of WebRTC and of old phones (FEATURES.md 4.1 of the design).
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use e2e::chromium::Chromium;
 use e2e::gateway::{DOMAIN, Gateway};
-use e2e::page::Page;
-use e2e::phone::{Audio, Dialog, Phone, hear_ulaw};
-use e2e::scene::{BROWSER_TONE, PHONE_TONE};
+use e2e::phone::Dialog;
+use e2e::scene::Ends;
 use e2e::sip::Sdp;
-
-/// A page and a scripted phone, both registered.
-struct Ends {
-    page: Page,
-    phone: Phone,
-    audio: Audio,
-    gateway: Gateway,
-    _browser: Chromium,
-}
-
-impl Ends {
-    async fn new() -> Result<Self> {
-        let gateway = Gateway::start().await?;
-        let alice = gateway.account("alice", "page-of-alice-1")?;
-        let carol = gateway.account("carol", "phone-of-carol-3")?;
-        let phone = Phone::registered(carol, gateway.proxy()).await?;
-        let audio = Audio::open(phone.local().ip()).await?;
-        let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
-        let page = Page::registered(&browser, &gateway, &alice).await?;
-        Ok(Self { page, phone, audio, gateway, _browser: browser })
-    }
-
-    /// Tone in, same tone out, both ways; `ours` is what the phone was told last.
-    async fn both_hear(&mut self, ours: &Sdp) -> Result<()> {
-        let (packets, heard) = tokio::join!(
-            self.audio.speak(ours, PHONE_TONE, Duration::from_secs(6)),
-            self.page.hears(PHONE_TONE)
-        );
-        heard?;
-        let packets = packets?;
-        let heard = hear_ulaw(&packets[packets.len() / 2..]);
-        ensure!(heard.is(BROWSER_TONE), "{heard:?} in {} packets", packets.len());
-        Ok(())
-    }
-
-    /// The latest SDP the page got from the far end.
-    async fn page_got(&self, kind: &str) -> Result<(Sdp, Sdp)> {
-        let all = self.page.descriptions().await?;
-        let last = |side: &str, kind: &str| {
-            let found = all.iter().rev().find(|(k, t, _)| k == side && t == kind);
-            found.with_context(|| format!("no {side} {kind}")).and_then(|(.., sdp)| Sdp::parse(sdp))
-        };
-        let own = if kind == "answer" { "offer" } else { "answer" };
-        Ok((last("remote", kind)?, last("local", own)?))
-    }
-}
 
 /// The page offers, the phone answers, and then both put the call on hold.
 #[tokio::test]
