@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use listen::Listen;
 pub use sample::sample;
-use signaling_core::settings::{Auth, Registrar, Timers, Tm, Udp};
+use signaling_core::settings::{Auth, Nathelper, Registrar, Timers, Tm, Udp, Usrloc};
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -45,6 +45,8 @@ pub struct Config {
     pub private_key: Option<PathBuf>,
     pub certificate_names: Vec<String>,
     pub registrar: Registrar,
+    pub usrloc: Usrloc,
+    pub nathelper: Nathelper,
     pub auth: Auth,
     pub timers: Timers,
     pub tm: Tm,

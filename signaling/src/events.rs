@@ -3,7 +3,7 @@
 //! The words "authentication failed" followed by `address=` stay as they are: fail2ban filters match them
 //! (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
 
-use signaling_core::event::{CallRecord, Event, Expiry};
+use signaling_core::event::{CallRecord, Event};
 
 /// Writes the line of `event`.
 pub(crate) fn log(event: &Event) {
@@ -21,12 +21,12 @@ pub(crate) fn log(event: &Event) {
             let (aor, contact) = (aor.as_str(), contact.as_str());
             tracing::info!(aor, contact, %transport, %source, "unregistered");
         }
-        Event::Expired { aor, contact, transport, source, cause } => {
+        Event::Held { aor, contact, transport, source } => {
             let (aor, contact) = (aor.as_str(), contact.as_str());
-            let cause = match cause {
-                Expiry::TimedOut => "not renewed in time",
-                Expiry::ConnectionLost => "connection lost",
-            };
+            tracing::info!(aor, contact, %transport, %source, "connection lost, registration held");
+        }
+        Event::Expired { aor, contact, transport, source, cause } => {
+            let (aor, contact, cause) = (aor.as_str(), contact.as_str(), cause.as_str());
             tracing::info!(aor, contact, %transport, %source, cause, "registration ended");
         }
         Event::CallInvited { call_id, from, to, source, branches } => {

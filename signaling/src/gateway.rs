@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use anyhow::Context as _;
 use rand::RngExt as _;
 use signaling_core::flow::Protocol;
 use signaling_core::location::Location;
-use signaling_core::outside::Outside;
+use signaling_core::outside::{Outside, StoredBinding};
 use signaling_core::proxy::Proxy;
+use signaling_core::secret::Secret;
 use signaling_core::settings::{self, Settings};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -77,11 +78,13 @@ impl Gateway {
         let client = certificates.client_config()?;
         let transport =
             Transport::new(config.limits.clone(), ping, udp, Arc::clone(&workers), client, Handle::current());
+        let secret = secret(&config.data_directory.join("auth.secret"))?;
         let mut settings = settings(&config, &domain, &bound, &host_addresses);
-        settings.auth.secret = Some(auth_secret(&config.data_directory.join("auth.secret"))?);
+        settings.secret = secret.derive("registrar");
+        settings.auth.secret = Some(secret);
         let settings = Arc::new(settings);
         let location = Arc::new(Location::new());
-        location.load(database.registrations(unix_now()).await?);
+        location.load(registrations(&database, &bound).await?);
 
         let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
         let maker = WorkerMaker {
@@ -218,6 +221,19 @@ pub fn domain(config: &Config, addresses: &[IpAddr]) -> String {
     address.map_or_else(|| "localhost".to_owned(), |address| address.to_string())
 }
 
+/// The registrations that were kept. A socket that is gone is forgotten: any other is as good.
+async fn registrations(database: &Database, bound: &[Bound]) -> anyhow::Result<Vec<(String, StoredBinding)>> {
+    let mut rows = database.registrations(unix_now()).await?;
+    for (_, row) in &mut rows {
+        let protocol = row.protocol;
+        let is_there = |local: &Arc<SocketAddr>| {
+            bound.iter().any(|bound| bound.protocol == protocol && bound.address == **local)
+        };
+        row.local = row.local.take().filter(is_there);
+    }
+    Ok(rows)
+}
+
 async fn warn_of_other_domains(database: &Database, domain: &str) -> anyhow::Result<()> {
     let mut others: Vec<String> = database.accounts().await?.into_iter().map(|(_, domain)| domain).collect();
     others.retain(|other| other != domain);
@@ -306,13 +322,13 @@ fn log_listeners(bound: &[Bound]) {
 
 /// The key of the nonces, made at the first start: a phone that comes back after a restart with the nonce of before is told
 /// that it is stale, and does not bother its user.
-fn auth_secret(path: &Path) -> anyhow::Result<settings::Secret> {
-    let of = |text: &str| -> anyhow::Result<settings::Secret> {
+fn secret(path: &Path) -> anyhow::Result<Secret> {
+    let of = |text: &str| -> anyhow::Result<Secret> {
         let mut key = [0; 32];
         hex::decode_to_slice(text.trim(), &mut key).context("64 hexadecimal digits are expected")?;
-        Ok(settings::Secret(key))
+        Ok(Secret(key))
     };
-    let secret = match std::fs::read_to_string(path) {
+    let kept = match std::fs::read_to_string(path) {
         Ok(text) => of(&text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text = hex::encode(rand::rng().random::<[u8; 32]>());
@@ -323,7 +339,7 @@ fn auth_secret(path: &Path) -> anyhow::Result<settings::Secret> {
         }
         Err(error) => Err(error.into()),
     };
-    secret.with_context(|| format!("secret of the nonces, {}", path.display()))
+    kept.with_context(|| format!("secret of nonces and GRUUs, {}", path.display()))
 }
 
 fn threads(configured: usize) -> usize {
@@ -357,7 +373,9 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         listeners: listeners.collect(),
         timers: config.timers,
         tm: config.tm.clone(),
-        registrar: config.registrar,
+        registrar: config.registrar.clone(),
+        usrloc: config.usrloc,
+        nathelper: config.nathelper.clone(),
         min_se: config.min_se,
         udp: config.udp_settings.clone(),
         limits: settings::Limits {
@@ -451,11 +469,11 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("auth.secret");
-        let made = auth_secret(&path).unwrap();
-        assert!(auth_secret(&path).unwrap() == made, "the same after a restart");
+        let made = secret(&path).unwrap();
+        assert!(secret(&path).unwrap() == made, "the same after a restart");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "short").unwrap();
-        let error = format!("{:#}", auth_secret(&path).unwrap_err());
+        let error = format!("{:#}", secret(&path).unwrap_err());
         assert!(error.contains("auth.secret") && error.contains("64 hexadecimal digits"), "{error}");
     }
 

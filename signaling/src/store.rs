@@ -5,6 +5,7 @@ mod schema;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -15,6 +16,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
+
+/// The bit of a contact behind a NAT in `cflags`: flag 6, which Kamailio's own configuration calls FLB_NATB.
+const NATED: i64 = 1 << 6;
 
 /// The open database; clones share it.
 #[derive(Debug, Clone)]
@@ -119,7 +123,8 @@ impl Database {
         let mut removed = 0;
         for table in ["location", "subscriber"] {
             let statement = match table {
-                "location" => "DELETE FROM location WHERE username = ? AND domain = ?",
+                // Registrations may be kept in lower case (`registrar.case_sensitive`).
+                "location" => "DELETE FROM location WHERE username = ? COLLATE NOCASE AND domain = ?",
                 _ => "DELETE FROM subscriber WHERE username = ? AND domain = ?",
             };
             let done = sqlx::query(statement).bind(username).bind(domain).execute(&mut *transaction).await?;
@@ -136,8 +141,9 @@ impl Database {
     pub async fn registrations(&self, unix_now: u64) -> anyhow::Result<Vec<(String, StoredBinding)>> {
         let rows = sqlx::query(
             "SELECT username, domain, ruid, contact, received, socket, path, CAST(strftime('%s', expires) AS INTEGER),
-                    q, callid, cseq, user_agent, instance, reg_id, methods
-             FROM location WHERE expires > datetime(?, 'unixepoch')",
+                    q, callid, cseq, user_agent, instance, reg_id, methods,
+                    CAST(strftime('%s', last_modified) AS INTEGER)
+             FROM location WHERE expires > datetime(?, 'unixepoch') ORDER BY last_modified, id",
         )
         .bind(i64::try_from(unix_now)?)
         .fetch_all(&self.pool)
@@ -145,7 +151,7 @@ impl Database {
         Ok(rows.iter().filter_map(read_binding).collect())
     }
 
-    async fn write_bindings(&self, aor: &str, bindings: &[StoredBinding]) -> Result<(), sqlx::Error> {
+    async fn write_bindings(&self, aor: &str, bindings: &[Arc<StoredBinding>]) -> Result<(), sqlx::Error> {
         let (username, domain) = aor.rsplit_once('@').unwrap_or(("", aor));
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("DELETE FROM location WHERE username = ? AND domain = ?")
@@ -156,24 +162,27 @@ impl Database {
         for binding in bindings {
             sqlx::query(
                 "INSERT OR REPLACE INTO location (username, domain, ruid, contact, received, socket, path, expires, q,
-                    callid, cseq, user_agent, instance, reg_id, methods, last_modified)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, datetime(?, 'unixepoch'), ?, ?, ?, ?, ?, ?, ?, datetime('now'))",
+                    callid, cseq, user_agent, instance, reg_id, methods, cflags, last_modified)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, datetime(?, 'unixepoch'), ?, ?, ?, ?, ?, ?, ?, ?,
+                    datetime(?, 'unixepoch'))",
             )
             .bind(username)
             .bind(domain)
-            .bind(&binding.ruid)
-            .bind(&binding.contact)
-            .bind(received_uri(binding))
-            .bind(binding.protocol.via_token().to_ascii_lowercase())
-            .bind(Some(&binding.path).filter(|path| !path.is_empty()))
+            .bind(&*binding.ruid)
+            .bind(&*binding.contact)
+            .bind(binding.received_uri())
+            .bind(socket(binding))
+            .bind(Some(&*binding.path).filter(|path| !path.is_empty()))
             .bind(i64::try_from(binding.expires_at).unwrap_or(i64::MAX))
             .bind(f64::from(binding.q) / 1000.0)
-            .bind(&binding.call_id)
+            .bind(&*binding.call_id)
             .bind(i64::from(binding.cseq))
-            .bind(&binding.user_agent)
-            .bind(Some(&binding.instance).filter(|instance| !instance.is_empty()))
+            .bind(&*binding.user_agent)
+            .bind(Some(&*binding.instance).filter(|instance| !instance.is_empty()))
             .bind(i64::from(binding.reg_id))
             .bind(i64::from(binding.methods))
+            .bind(if binding.is_nated() { NATED } else { 0 })
+            .bind(i64::try_from(binding.last_modified).unwrap_or(i64::MAX))
             .execute(&mut *transaction)
             .await?;
         }
@@ -187,14 +196,10 @@ pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Kamailio's `received` column: a SIP URI of where the REGISTER came from.
-fn received_uri(binding: &StoredBinding) -> String {
-    match binding.protocol {
-        Protocol::Udp => format!("sip:{}", binding.received),
-        protocol => {
-            format!("sip:{};transport={}", binding.received, protocol.via_token().to_ascii_lowercase())
-        }
-    }
+/// Kamailio's `socket` column: the transport, and our address in it if it is known.
+fn socket(binding: &StoredBinding) -> String {
+    let protocol = binding.protocol.via_token().to_ascii_lowercase();
+    binding.local.as_ref().map_or_else(|| protocol.clone(), |local| format!("{protocol}:{local}"))
 }
 
 /// A row that another program wrote in a way that is not understood here is left where it is, and out.
@@ -211,7 +216,9 @@ fn try_read_binding(row: &SqliteRow) -> anyhow::Result<(String, StoredBinding)> 
     let number = |index: usize| row.try_get::<i64, _>(index);
     let received = text(4)?;
     let address = received.trim_start_matches("sip:").split(';').next().unwrap_or_default();
-    let protocol = match text(5)?.split(':').next().unwrap_or_default() {
+    let socket = text(5)?;
+    let (protocol, local) = socket.split_once(':').unwrap_or((&socket, ""));
+    let protocol = match protocol {
         "udp" => Protocol::Udp,
         "tcp" => Protocol::Tcp,
         "tls" => Protocol::Tls,
@@ -222,17 +229,19 @@ fn try_read_binding(row: &SqliteRow) -> anyhow::Result<(String, StoredBinding)> 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range first")]
     let q = (row.try_get::<f64, _>(8)?.clamp(0.0, 1.0) * 1000.0).round() as u16;
     let binding = StoredBinding {
-        ruid: text(2)?,
-        contact: text(3)?,
+        ruid: text(2)?.into(),
+        contact: text(3)?.into(),
         received: address.parse::<SocketAddr>().with_context(|| received.clone())?,
         protocol,
-        path: text(6)?,
+        local: local.parse().ok().map(Arc::new),
+        path: text(6)?.into(),
         expires_at: number(7)?.try_into()?,
+        last_modified: number(15)?.try_into()?,
         q,
-        call_id: text(9)?,
+        call_id: text(9)?.into(),
         cseq: number(10)?.try_into()?,
-        user_agent: text(11)?,
-        instance: text(12)?,
+        user_agent: text(11)?.into(),
+        instance: text(12)?.into(),
         reg_id: number(13)?.try_into()?,
         methods: number(14)?.try_into()?,
     };
@@ -251,7 +260,7 @@ impl Store for Database {
     fn save_bindings<'a>(
         &'a self,
         aor: &'a str,
-        bindings: &'a [StoredBinding],
+        bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(async move { self.write_bindings(aor, bindings).await.map_err(|error| unavailable(&error)) })
     }
@@ -268,11 +277,13 @@ mod tests {
     fn binding(ruid: &str, protocol: Protocol, expires_at: u64) -> StoredBinding {
         StoredBinding {
             ruid: ruid.into(),
-            contact: format!("sip:{ruid}@abc.invalid;transport=ws"),
+            contact: format!("sip:{ruid}@abc.invalid;transport=ws").into(),
             received: "[2001:db8::7]:40000".parse().unwrap(),
             protocol,
-            path: String::new(),
+            local: Some(Arc::new("[2001:db8::1]:5060".parse().unwrap())),
+            path: "<sip:edge.example;lr>,<sip:a@edge.example;lr;ob>".into(),
             expires_at,
+            last_modified: 500,
             q: 700,
             call_id: "c@x".into(),
             cseq: u32::MAX,
@@ -291,7 +302,7 @@ mod tests {
     async fn accounts_and_registrations_survive_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sqlite");
-        let bindings = [binding("a", Protocol::Wss, 2000), binding("b", Protocol::Udp, 3000)];
+        let bindings = [binding("a", Protocol::Wss, 2000), binding("b", Protocol::Udp, 3000)].map(Arc::new);
         {
             let database = Database::open(&path).await.unwrap();
             database.put_account(&account("alice", "old"), "b").await.unwrap();
@@ -308,7 +319,8 @@ mod tests {
         assert_eq!(hashes(&alice), hashes(&new));
         assert!(Store::account(&database, "alice", "example.org").await.unwrap().is_none());
         let loaded = database.registrations(1000).await.unwrap();
-        assert_eq!(loaded, bindings.clone().map(|binding| ("alice@example.com".to_owned(), binding)));
+        let expected = bindings.map(|binding| ("alice@example.com".to_owned(), (*binding).clone()));
+        assert_eq!(loaded, expected, "every column comes back");
         assert_eq!(database.registrations(2000).await.unwrap().len(), 1, "those that ran out are not loaded");
     }
 
@@ -316,8 +328,10 @@ mod tests {
     async fn saving_replaces_and_removing_forgets() {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("x.sqlite")).await.unwrap();
-        let save =
-            async |list: &[StoredBinding]| database.save_bindings("bob@example.com", list).await.unwrap();
+        let save = async |list: &[StoredBinding]| {
+            let list: Vec<_> = list.iter().cloned().map(Arc::new).collect();
+            database.save_bindings("bob@example.com", &list).await.unwrap();
+        };
         save(&[binding("a", Protocol::Tcp, 2000), binding("b", Protocol::Tls, 2000)]).await;
         save(&[binding("b", Protocol::Ws, 2000)]).await;
         assert_eq!(database.registrations(0).await.unwrap().len(), 1);

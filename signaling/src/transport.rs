@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use signaling_core::flow::{Destination, Outbound, Protocol};
+use signaling_core::flow::{ConnectionId, Destination, Outbound, Protocol};
 use tokio::runtime::Handle;
 
 use self::admission::Admission;
@@ -98,6 +98,11 @@ impl Transport {
         if let Some(queued) = unsent {
             self.fail(&queued);
         }
+    }
+
+    /// Closes one connection, if it is still open.
+    pub fn close_connection(&self, connection: ConnectionId) {
+        self.flows.close(connection);
     }
 
     /// Closes every connection.

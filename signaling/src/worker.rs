@@ -304,6 +304,9 @@ impl Worker<'_> {
         while let Some(outbound) = self.proxy.poll_transmit() {
             self.transport.send(self.inbox.id, outbound);
         }
+        while let Some(connection) = self.proxy.poll_close() {
+            self.transport.close_connection(connection);
+        }
         while let Some(event) = self.proxy.poll_event() {
             events::log(&event);
         }

@@ -60,6 +60,7 @@ const OUTSIDE_WORLD: &[&str] = &[
 const SIGNALING_LAYERS: &[&str] = &[
     "stats",
     "flow",
+    "secret",
     "message",
     "digest",
     "settings",
@@ -67,6 +68,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "event",
     "transaction",
     "alias",
+    "gruu",
     "outside",
     "dialog",
     "location",

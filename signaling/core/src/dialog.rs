@@ -75,6 +75,9 @@ pub struct End {
     pub protocol: Protocol,
     /// Its address of record, when it is a user of ours.
     pub aor: Option<String>,
+    /// The instance of that user (RFC 5626 §4.1): what tells it apart from the user's other phones. Empty when it is not
+    /// known.
+    pub instance: Box<str>,
     /// Browser or legacy phone.
     pub kind: LegKind,
     /// The highest CSeq number it has used in the dialog.
@@ -128,12 +131,14 @@ impl End {
         MediaLeg { kind: self.kind, local: self.local.ip(), signalling_source }
     }
 
-    fn is_lost_since(&mut self, since: Instant, comes_back: impl Fn(&Self) -> Option<Flow>) -> bool {
-        if let Some(flow) = comes_back(self) {
-            (self.local, self.lost) = (flow.local, None);
-            self.destination = Some(Destination::Flow(flow));
-            return false;
-        }
+    /// From now on it is reached over `flow`.
+    pub fn move_to(&mut self, flow: Flow) {
+        (self.destination, self.lost) = (Some(Destination::Flow(flow)), None);
+        (self.local, self.protocol) = (flow.local, flow.protocol);
+    }
+
+    fn is_lost_since(&mut self, since: Instant, follow: impl Fn(&mut Self)) -> bool {
+        follow(self);
         self.lost.is_some_and(|lost| lost <= since)
     }
 
@@ -245,15 +250,15 @@ impl Calls {
         expired
     }
 
-    /// The answered calls with a browser that was lost before `since` and that `comes_back` does not find again; they
-    /// are forgotten here. One that is found is reached over its new flow from now on.
-    pub fn take_lost(&mut self, since: Instant, comes_back: impl Fn(&End) -> Option<Flow>) -> Vec<Call> {
+    /// The answered calls with a browser that was lost before `since` and that `follow` does not find again; they are
+    /// forgotten here.
+    pub fn take_lost(&mut self, since: Instant, follow: impl Fn(&mut End)) -> Vec<Call> {
         let mut lost = Vec::new();
         self.by_call_id.retain(|_, calls| {
             lost.extend(calls.extract_if(.., |call| {
                 let ends = std::iter::once(&mut call.caller).chain(call.callees.first_mut());
                 let mut waiting = ends.filter(|end| end.protocol.is_websocket() && end.destination.is_none());
-                call.answered.is_some() && waiting.any(|end| end.is_lost_since(since, &comes_back))
+                call.answered.is_some() && waiting.any(|end| end.is_lost_since(since, &follow))
             }));
             !calls.is_empty()
         });

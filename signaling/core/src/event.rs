@@ -32,7 +32,7 @@ pub enum Event {
         /// Where it came from.
         source: SocketAddr,
     },
-    /// A binding ran out, or its connection was lost.
+    /// A binding has ended without being removed by its owner (Kamailio's `usrloc:contact-expired`).
     Expired {
         /// `user@domain`.
         aor: String,
@@ -42,8 +42,19 @@ pub enum Event {
         transport: Protocol,
         /// Where it came from.
         source: SocketAddr,
-        /// Which of the two it was.
+        /// Why.
         cause: Expiry,
+    },
+    /// A contact cannot be reached, for its connection was lost; its binding is held for a while.
+    Held {
+        /// `user@domain`.
+        aor: String,
+        /// The Contact URI as registered.
+        contact: String,
+        /// The transport of the REGISTER.
+        transport: Protocol,
+        /// Where it came from.
+        source: SocketAddr,
     },
     /// Credentials were wrong, or those of somebody else.
     AuthFailed {
@@ -155,6 +166,23 @@ pub enum Expiry {
     TimedOut,
     /// The connection that was the only way to it closed.
     ConnectionLost,
+    /// The same instance has registered another Contact in its place.
+    Replaced,
+    /// It has answered no keep-alive for too long.
+    Unanswered,
+}
+
+impl Expiry {
+    /// Words for a log line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "not renewed in time",
+            Self::ConnectionLost => "connection lost",
+            Self::Replaced => "replaced",
+            Self::Unanswered => "keep-alive not answered",
+        }
+    }
 }
 
 /// What was wrong with the credentials.

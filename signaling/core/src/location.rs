@@ -1,13 +1,20 @@
 //! Who is where: the bindings of all addresses of record (RFC 3261 §10), shared by all workers.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod binding;
+mod shared;
+mod update;
 
-use crate::flow::{ConnectionId, Destination, Flow, Protocol};
-use crate::message::Uri;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::binding::{Binding, Peer};
+pub use self::update::{Changes, Outcome, Registration, Rejected, Rules, Updated};
+use crate::event::Expiry;
+use crate::flow::{ConnectionId, Flow};
 use crate::outside::StoredBinding;
+use crate::settings::Usrloc;
 
 /// A shard is locked for a look-up or an update and never across a wait, so a few of them keep workers apart.
 const SHARDS: usize = 64;
@@ -15,77 +22,45 @@ const SHARDS: usize = 64;
 /// The binding table. Keys are addresses of record as `user@domain`.
 #[derive(Debug)]
 pub struct Location {
-    shards: Vec<Mutex<HashMap<String, Record>>>,
+    shards: Vec<Mutex<Shard>>,
     /// Which addresses of record live on a connection, so that its end touches only them.
-    connections: Mutex<HashMap<ConnectionId, HashSet<String>>>,
+    connections: Mutex<HashMap<ConnectionId, Vec<Arc<str>>>>,
+    shared: shared::Shared,
+    /// The second of the last [`Location::expire`].
+    swept: AtomicU64,
     hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Shard {
+    records: HashMap<Arc<str>, Record>,
+    /// No binding here ends before this second.
+    earliest: u64,
 }
 
 /// The bindings of one address of record.
 #[derive(Debug, Default)]
 struct Record {
+    /// In the order in which they were registered last.
     bindings: Vec<Binding>,
     /// Counts the changes, so that a writer to the store sees when it was overtaken.
     version: u64,
 }
 
-/// One contact of an address of record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Binding {
-    /// What is kept over a restart.
-    pub stored: StoredBinding,
-    /// Our end of the flow of the REGISTER; `None` for one loaded from the store.
-    pub local: Option<SocketAddr>,
-    /// The connection of the REGISTER; `None` for datagrams, and for one loaded from the store.
+/// A binding that is no more, or cannot be reached any more.
+#[derive(Debug, Clone)]
+pub struct Gone {
+    /// Its address of record.
+    pub aor: Arc<str>,
+    /// What it was.
+    pub stored: Arc<StoredBinding>,
+    /// Why.
+    pub cause: Expiry,
+    /// Whether it is still there, for its owner to come back to.
+    pub held: bool,
+    /// The connection over which it was registered, when that is still open and carries nobody else: see
+    /// [`Usrloc::close_expired_tcp`].
     pub connection: Option<ConnectionId>,
-}
-
-/// A REGISTER, as far as the table is concerned.
-#[derive(Debug, Clone)]
-pub struct Registration {
-    /// `user@domain`.
-    pub aor: String,
-    /// Its Call-ID and CSeq number order the updates (RFC 3261 §10.3 step 7).
-    pub call_id: String,
-    /// See there.
-    pub cseq: u32,
-    /// Where it came from.
-    pub flow: Flow,
-    /// Its contacts.
-    pub changes: Changes,
-    /// Contacts an address of record may have.
-    pub max_contacts: usize,
-}
-
-/// What a REGISTER wants done.
-#[derive(Debug, Clone)]
-pub enum Changes {
-    /// `Contact: *` with `Expires: 0`: everything goes.
-    RemoveAll,
-    /// One entry per Contact; one whose `expires_at` is not after now is removed.
-    Each(Vec<StoredBinding>),
-}
-
-/// Why a REGISTER changed nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
-    /// An update with a higher CSeq of the same Call-ID has come before.
-    OutOfOrder,
-    /// There would be more contacts than allowed.
-    TooManyContacts,
-}
-
-/// What a REGISTER did.
-#[derive(Debug, Clone)]
-pub struct Updated {
-    /// All bindings after it.
-    pub bindings: Vec<Binding>,
-    /// For [`Location::is_current`].
-    pub version: u64,
-    /// Those that it added or renewed.
-    pub registered: Vec<StoredBinding>,
-    /// Those that it removed, or replaced because the same instance has come over another flow.
-    pub removed: Vec<StoredBinding>,
 }
 
 impl Default for Location {
@@ -98,9 +73,12 @@ impl Location {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
+        let shard = || Mutex::new(Shard { records: HashMap::new(), earliest: u64::MAX });
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| shard()).collect(),
             connections: Mutex::default(),
+            shared: shared::Shared::default(),
+            swept: AtomicU64::new(0),
             hasher: RandomState::new(),
         }
     }
@@ -108,149 +86,160 @@ impl Location {
     /// Takes what was kept by the store, at start. UDP contacts are reachable again at once; those of a WebSocket
     /// are not until their owner comes back, for nobody can dial a browser.
     pub fn load(&self, rows: Vec<(String, StoredBinding)>) {
-        for (aor, stored) in rows {
+        for (aor, mut stored) in rows {
+            stored.user_agent = self.shared.text(&stored.user_agent);
+            stored.local = stored.local.map(|local| self.shared.address(*local));
             let mut shard = self.shard(&aor);
-            let record = shard.entry(aor).or_default();
-            record.bindings.retain(|binding| !binding.stored.names_same_contact(&stored));
-            record.bindings.push(Binding { stored, local: None, connection: None });
-            record.version += 1;
+            shard.earliest = shard.earliest.min(stored.expires_at);
+            let record = shard.record(&aor);
+            record.bindings.retain(|binding| binding.stored.ruid != stored.ruid);
+            let binding = Binding { stored: Arc::new(stored), connection: None, held_until: None };
+            record.put(record.bindings.iter().cloned().chain([binding]).collect());
         }
+    }
+
+    /// One copy of a text that many bindings share.
+    #[must_use]
+    pub fn share_text(&self, text: &str) -> Arc<str> {
+        self.shared.text(text)
     }
 
     /// Applies a REGISTER whole or not at all (RFC 3261 §10.3 steps 6 and 7).
-    pub fn update(&self, registration: Registration, unix_now: u64) -> Result<Updated, Rejected> {
-        let Registration { aor, call_id, cseq, flow, changes, max_contacts } = registration;
-        let mut shard = self.shard(&aor);
-        let record = shard.entry(aor.clone()).or_default();
-        let mut bindings: Vec<Binding> = record.alive(unix_now).cloned().collect();
-        let overtaken = |old: &Binding| old.stored.call_id == call_id && old.stored.cseq >= cseq;
-        let (mut registered, mut removed) = (Vec::new(), Vec::new());
-        match changes {
-            Changes::RemoveAll => {
-                if bindings.iter().any(overtaken) {
-                    return Err(Rejected::OutOfOrder);
-                }
-                removed.extend(bindings.drain(..).map(|binding| binding.stored));
-            }
-            Changes::Each(contacts) => {
-                for stored in contacts {
-                    let known =
-                        bindings.iter().position(|binding| binding.stored.names_same_contact(&stored));
-                    let old = match known {
-                        Some(at) if overtaken(&bindings[at]) => return Err(Rejected::OutOfOrder),
-                        Some(at) => Some(bindings.remove(at).stored),
-                        None => None,
-                    };
-                    if stored.expires_at <= unix_now {
-                        removed.extend(old);
-                        continue;
-                    }
-                    removed.extend(old.filter(|old| old.contact != stored.contact));
-                    registered.push(stored.clone());
-                    bindings.push(Binding { stored, local: Some(flow.local), connection: flow.connection });
-                }
-            }
-        }
-        if bindings.len() > max_contacts && !registered.is_empty() {
-            return Err(Rejected::TooManyContacts);
-        }
+    ///
+    /// # Errors
+    /// When it changes nothing.
+    pub fn update(&self, registration: Registration<'_>, unix_now: u64) -> Result<Updated, Rejected> {
+        let aor = registration.aor;
+        let mut shard = self.shard(aor);
+        let before = shard.records.get(aor).map(|record| record.bindings.clone()).unwrap_or_default();
+        let local = self.shared.address(registration.flow.local);
+        let (after, outcome) = update::apply(&registration, &before, &local, unix_now)?;
         // An emptied record keeps its version until the next sweep of `expire`: a writer may still hold it.
-        record.version += 1;
-        record.bindings.clone_from(&bindings);
+        let record = shard.record(aor);
+        record.put(after);
         let version = record.version;
+        let bindings = record.stored(unix_now);
+        let ends = outcome.registered.iter().map(|stored| stored.expires_at).min();
+        shard.earliest = shard.earliest.min(ends.unwrap_or(u64::MAX));
+        let key = shard.records.get_key_value(aor).map(|(key, _)| Arc::clone(key));
         drop(shard);
-        if let Some(connection) = flow.connection.filter(|_| !registered.is_empty()) {
-            self.lock_connections().entry(connection).or_default().insert(aor);
+        let connection = registration.flow.connection.filter(|_| !outcome.registered.is_empty());
+        if let Some((connection, key)) = connection.zip(key) {
+            let mut connections = self.lock_connections();
+            let aors = connections.entry(connection).or_default();
+            if !aors.contains(&key) {
+                aors.push(key);
+            }
         }
-        Ok(Updated { bindings, version, registered, removed })
+        Ok(Updated { bindings, version, before, outcome })
     }
 
-    /// The bindings of `aor` that have not run out, most wanted first (RFC 3261 §16.6: descending `q`).
+    /// Undoes an update whose bindings could not be kept, unless something has changed since (RFC 3261 §10.3 step 7: all
+    /// or none).
+    pub fn restore(&self, aor: &str, before: Vec<Binding>, version: u64) {
+        let mut shard = self.shard(aor);
+        if let Some(record) = shard.records.get_mut(aor).filter(|record| record.version == version) {
+            record.put(before);
+        }
+    }
+
+    /// The bindings of `aor` that have not run out, in the order in which they were registered last.
     #[must_use]
     pub fn bindings(&self, aor: &str, unix_now: u64) -> Vec<Binding> {
         let shard = self.shard(aor);
-        let mut bindings: Vec<Binding> =
-            shard.get(aor).map(|record| record.alive(unix_now).cloned().collect()).unwrap_or_default();
-        bindings.sort_by_key(|binding| std::cmp::Reverse(binding.stored.q));
-        bindings
+        shard.records.get(aor).map(|record| record.alive(unix_now).cloned().collect()).unwrap_or_default()
     }
 
     /// The present bindings and their version, for a writer to the store.
     #[must_use]
-    pub fn snapshot(&self, aor: &str, unix_now: u64) -> (Vec<StoredBinding>, u64) {
+    pub fn snapshot(&self, aor: &str, unix_now: u64) -> (Vec<Arc<StoredBinding>>, u64) {
         let shard = self.shard(aor);
-        shard.get(aor).map_or_else(Default::default, |record| {
-            (record.alive(unix_now).map(|binding| binding.stored.clone()).collect(), record.version)
-        })
+        let record = shard.records.get(aor);
+        record.map_or_else(Default::default, |record| (record.stored(unix_now), record.version))
     }
 
     /// Whether nothing has changed since `version`.
     #[must_use]
     pub fn is_current(&self, aor: &str, version: u64) -> bool {
-        self.shard(aor).get(aor).is_none_or(|record| record.version == version)
+        self.shard(aor).records.get(aor).is_none_or(|record| record.version == version)
     }
 
-    /// Removes the bindings that only `connection` led to, and returns them with their addresses of record. TCP and TLS
-    /// phones can be dialled at their Contact, so theirs stay.
-    pub fn connection_lost(&self, connection: ConnectionId) -> Vec<(String, StoredBinding)> {
+    /// A connection is gone. Returns the bindings that only it led to: they are removed, or held as
+    /// [`Usrloc::lost_tcp_grace`] says. Those that can be dialled at their Contact stay.
+    pub fn connection_lost(&self, connection: ConnectionId, usrloc: &Usrloc, unix_now: u64) -> Vec<Gone> {
         let aors = self.lock_connections().remove(&connection).unwrap_or_default();
-        let mut lost = Vec::new();
+        let (mut lost, grace) = (Vec::new(), usrloc.lost_tcp_grace.as_secs());
         for aor in aors {
             let mut shard = self.shard(&aor);
-            let Some(record) = shard.get_mut(&aor) else { continue };
+            let Some(record) = shard.records.get_mut(&aor) else { continue };
             let before = lost.len();
-            for mut binding in std::mem::take(&mut record.bindings) {
+            let mut left = record.bindings.clone();
+            left.retain_mut(|binding| {
                 if binding.connection != Some(connection) {
-                    record.bindings.push(binding);
-                } else if binding.stored.protocol.is_websocket() {
-                    lost.push((aor.clone(), binding.stored));
-                } else {
-                    binding.connection = None;
-                    record.bindings.push(binding);
+                    return true;
                 }
-            }
+                binding.connection = None;
+                if binding.stored.can_be_dialled() || !usrloc.handle_lost_tcp {
+                    return true;
+                }
+                binding.held_until = Some(unix_now + grace);
+                let (cause, held) = (Expiry::ConnectionLost, grace > 0);
+                let (aor, stored) = (Arc::clone(&aor), Arc::clone(&binding.stored));
+                lost.push(Gone { aor, stored, cause, held, connection: None });
+                held
+            });
             if lost.len() > before {
-                record.version += 1;
+                record.put(left);
+                shard.earliest = shard.earliest.min(unix_now + grace);
+            } else {
+                record.bindings = left;
             }
         }
         lost
     }
 
     /// Removes and returns the bindings that have run out. Each is returned once, to whichever worker asks first.
-    pub fn expire(&self, unix_now: u64) -> Vec<(String, StoredBinding)> {
+    pub fn expire(&self, unix_now: u64) -> Vec<Gone> {
         let mut expired = Vec::new();
+        if self.swept.swap(unix_now, Ordering::Relaxed) >= unix_now {
+            return expired;
+        }
         for shard in &self.shards {
             let mut shard = lock(shard);
-            for (aor, record) in shard.iter_mut() {
-                let before = expired.len();
-                for binding in record.bindings.extract_if(.., |binding| binding.stored.expires_at <= unix_now)
-                {
-                    expired.push((aor.clone(), binding.stored));
-                }
-                record.version += u64::from(expired.len() > before);
+            if shard.earliest <= unix_now {
+                shard.expire(unix_now, &mut expired);
             }
-            shard.retain(|_, record| !record.bindings.is_empty());
+        }
+        self.shared.tidy();
+        for gone in &mut expired {
+            gone.connection = gone.connection.filter(|connection| !self.carries_somebody(*connection));
         }
         expired
     }
 
-    /// Where the instance that registered the Contact URI `contact` is now: a browser that lost its WebSocket comes
-    /// back with the same Contact over another one, and its dialogs go on there.
+    /// Where `peer` is now: a browser that lost its WebSocket comes back over another one, and its dialogs go on there.
+    /// The flow over which it was known is kept while it is one of its flows. `None` when there is none.
     #[must_use]
-    pub fn flow_of(&self, aor: &str, contact: &str, unix_now: u64) -> Option<Flow> {
+    pub fn flow_of(&self, aor: &str, peer: &Peer<'_>, unix_now: u64) -> Option<Flow> {
         let shard = self.shard(aor);
-        let record = shard.get(aor)?;
-        record
-            .alive(unix_now)
-            .find(|binding| same_contact(&binding.stored.contact, contact))
-            .and_then(Binding::flow)
+        let flows = shard.records.get(aor)?.alive(unix_now).filter(|binding| peer.owns(&binding.stored));
+        let flows: Vec<Flow> = flows.filter_map(Binding::flow).collect();
+        flows.iter().copied().find(|flow| Some(*flow) == peer.flow).or(flows.last().copied())
+    }
+
+    /// The instance of a user that has registered over `flow`; empty when it has said none.
+    #[must_use]
+    pub fn instance_on(&self, aor: &str, flow: &Flow, unix_now: u64) -> Option<Box<str>> {
+        let shard = self.shard(aor);
+        let mut bindings = shard.records.get(aor)?.alive(unix_now);
+        bindings.rfind(|binding| binding.flow() == Some(*flow)).map(|binding| binding.stored.instance.clone())
     }
 
     /// Addresses of record with a binding, and bindings, for the statistics.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
         self.shards.iter().map(lock).fold((0, 0), |(users, contacts), shard| {
-            let registered = shard.values().filter(|record| !record.bindings.is_empty());
+            let registered = shard.records.values().filter(|record| !record.bindings.is_empty());
             (
                 users + registered.clone().count(),
                 contacts + registered.map(|record| record.bindings.len()).sum::<usize>(),
@@ -258,65 +247,69 @@ impl Location {
         })
     }
 
-    fn shard(&self, aor: &str) -> MutexGuard<'_, HashMap<String, Record>> {
+    /// Whether a binding is registered over `connection`.
+    fn carries_somebody(&self, connection: ConnectionId) -> bool {
+        let aors = self.lock_connections().get(&connection).cloned().unwrap_or_default();
+        aors.iter().any(|aor| {
+            let shard = self.shard(aor);
+            let mut bindings = shard.records.get(aor).into_iter().flat_map(|record| &record.bindings);
+            bindings.any(|binding| binding.connection == Some(connection))
+        })
+    }
+
+    fn shard(&self, aor: &str) -> MutexGuard<'_, Shard> {
         #[allow(clippy::cast_possible_truncation)]
         let index = self.hasher.hash_one(aor) as usize % SHARDS;
         lock(&self.shards[index])
     }
 
-    fn lock_connections(&self) -> MutexGuard<'_, HashMap<ConnectionId, HashSet<String>>> {
+    fn lock_connections(&self) -> MutexGuard<'_, HashMap<ConnectionId, Vec<Arc<str>>>> {
         lock(&self.connections)
     }
 }
 
+impl Shard {
+    fn record(&mut self, aor: &str) -> &mut Record {
+        if !self.records.contains_key(aor) {
+            self.records.insert(aor.into(), Record::default());
+        }
+        self.records.entry(aor.into()).or_default()
+    }
+
+    fn expire(&mut self, unix_now: u64, expired: &mut Vec<Gone>) {
+        self.earliest = u64::MAX;
+        for (aor, record) in &mut self.records {
+            if record.bindings.iter().any(|binding| binding.ends_at() <= unix_now) {
+                let (ended, left) =
+                    record.bindings.drain(..).partition(|b: &Binding| b.ends_at() <= unix_now);
+                record.put(left);
+                expired.extend(Vec::into_iter(ended).map(|binding| binding.gone(aor, unix_now)));
+            }
+            let ends = record.bindings.iter().map(Binding::ends_at).min();
+            self.earliest = self.earliest.min(ends.unwrap_or(u64::MAX));
+        }
+        self.records.retain(|_, record| !record.bindings.is_empty());
+        if self.records.len() < self.records.capacity() / 4 {
+            self.records.shrink_to_fit();
+        }
+    }
+}
+
 impl Record {
-    fn alive(&self, unix_now: u64) -> impl Iterator<Item = &Binding> {
-        self.bindings.iter().filter(move |binding| binding.stored.expires_at > unix_now)
-    }
-}
-
-impl Binding {
-    /// The flow of the REGISTER while it can still be used.
-    #[must_use]
-    pub fn flow(&self) -> Option<Flow> {
-        let local = self.local?;
-        let flow = Flow {
-            protocol: self.stored.protocol,
-            local,
-            remote: self.stored.received,
-            connection: self.connection,
-        };
-        (flow.protocol == Protocol::Udp || flow.connection.is_some()).then_some(flow)
+    fn alive(&self, unix_now: u64) -> impl DoubleEndedIterator<Item = &Binding> {
+        self.bindings.iter().filter(move |binding| binding.ends_at() > unix_now)
     }
 
-    /// Where to send: over the flow of the REGISTER, else for a phone to the address it came from. `None` when only a
-    /// connection that is gone led there, and when the Contact has to be dialled (TCP, TLS).
-    #[must_use]
-    pub fn destination(&self) -> Option<Destination> {
-        if let Some(flow) = self.flow() {
-            return Some(Destination::Flow(flow));
-        }
-        (self.stored.protocol == Protocol::Udp)
-            .then_some(Destination::Address { protocol: Protocol::Udp, remote: self.stored.received })
+    fn stored(&self, unix_now: u64) -> Vec<Arc<StoredBinding>> {
+        self.alive(unix_now).map(|binding| Arc::clone(&binding.stored)).collect()
     }
-}
 
-impl StoredBinding {
-    /// Whether a REGISTER with `other` renews this binding: the same instance and reg-id (RFC 5626 §6), else the
-    /// same URI (RFC 3261 §10.3 step 7).
-    #[must_use]
-    pub fn names_same_contact(&self, other: &Self) -> bool {
-        if self.reg_id != 0 && other.reg_id != 0 && !self.instance.is_empty() {
-            return self.instance == other.instance && self.reg_id == other.reg_id;
-        }
-        same_contact(&self.contact, &other.contact)
+    /// Most have one contact, and a vector that grows by itself begins with room for four.
+    fn put(&mut self, bindings: Vec<Binding>) {
+        self.bindings = bindings;
+        self.bindings.shrink_to_fit();
+        self.version += 1;
     }
-}
-
-/// Whether two Contact URIs are one (RFC 3261 §10.3 step 7, §19.1.4). A parameter that only one of them has does not part
-/// them: JsSIP says `;ob` in the Contact of a call and not in that of its REGISTER.
-fn same_contact(a: &str, b: &str) -> bool {
-    a == b || Uri::parse(a).is_ok_and(|a| Uri::parse(b).is_ok_and(|b| a.is_equivalent(&b)))
 }
 
 /// A poisoned shard is one whose holder panicked between two whole assignments: its contents are good.
@@ -325,159 +318,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: u64 = 1_000_000;
-    const AOR: &str = "alice@sip.example";
-
-    fn flow(protocol: Protocol, port: u16, connection: u64) -> Flow {
-        Flow {
-            protocol,
-            local: "192.0.2.1:5060".parse().expect("address"),
-            remote: SocketAddr::from(([198, 51, 100, 7], port)),
-            connection: protocol.is_reliable().then_some(ConnectionId(connection)),
-        }
-    }
-
-    fn contact(uri: &str, flow: Flow, expires: u64) -> StoredBinding {
-        StoredBinding {
-            ruid: format!("ruid-{uri}"),
-            contact: uri.to_owned(),
-            received: flow.remote,
-            protocol: flow.protocol,
-            path: String::new(),
-            expires_at: NOW + expires,
-            q: 1000,
-            call_id: "c1".into(),
-            cseq: 1,
-            user_agent: String::new(),
-            instance: String::new(),
-            reg_id: 0,
-            methods: u32::MAX,
-        }
-    }
-
-    fn register(location: &Location, flow: Flow, contacts: Vec<StoredBinding>) -> Result<Updated, Rejected> {
-        let (call_id, cseq) = contacts.first().map_or(("c1".into(), 1), |c| (c.call_id.clone(), c.cseq));
-        let changes = Changes::Each(contacts);
-        location.update(Registration { aor: AOR.into(), call_id, cseq, flow, changes, max_contacts: 3 }, NOW)
-    }
-
-    fn uris(location: &Location, at: u64) -> Vec<String> {
-        location.bindings(AOR, at).into_iter().map(|binding| binding.stored.contact).collect()
-    }
-
-    #[test]
-    fn several_contacts_are_kept_in_order_of_preference() {
-        let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
-        let low = StoredBinding { q: 100, ..contact("sip:a@198.51.100.7", udp, 60) };
-        let high = StoredBinding { q: 900, ..contact("sip:a@198.51.100.8", udp, 120) };
-        register(&location, udp, vec![low, high]).expect("two contacts");
-        assert_eq!(uris(&location, NOW), ["sip:a@198.51.100.8", "sip:a@198.51.100.7"]);
-        assert_eq!(uris(&location, NOW + 60), ["sip:a@198.51.100.8"]);
-        assert_eq!(location.count(), (1, 2));
-        let expired = location.expire(NOW + 60);
-        assert_eq!(expired.len(), 1);
-        assert_eq!(location.expire(NOW + 60).len(), 0, "each is returned once");
-        assert_eq!(location.expire(NOW + 120).len(), 1);
-        assert_eq!(location.count(), (0, 0));
-    }
-
-    #[test]
-    fn an_update_is_applied_whole_or_not_at_all() {
-        let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
-        let first = StoredBinding { cseq: 5, ..contact("sip:a@198.51.100.7", udp, 60) };
-        register(&location, udp, vec![first.clone()]).expect("first");
-        let late = StoredBinding { cseq: 4, expires_at: NOW + 900, ..contact("sip:b@198.51.100.9", udp, 60) };
-        let stale = StoredBinding { cseq: 4, ..first.clone() };
-        assert_eq!(register(&location, udp, vec![late, stale]).err(), Some(Rejected::OutOfOrder));
-        assert_eq!(uris(&location, NOW), ["sip:a@198.51.100.7"]);
-        let many = (0..3).map(|n| contact(&format!("sip:x{n}@198.51.100.7"), udp, 60)).collect();
-        assert_eq!(register(&location, udp, many).err(), Some(Rejected::TooManyContacts));
-        assert_eq!(uris(&location, NOW), ["sip:a@198.51.100.7"]);
-    }
-
-    #[test]
-    fn a_contact_leaves_by_expires_0_or_by_the_star() {
-        let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
-        let a = contact("sip:a@198.51.100.7", udp, 60);
-        let b = contact("sip:b@198.51.100.7", udp, 60);
-        register(&location, udp, vec![a.clone(), b]).expect("registered");
-        let gone = StoredBinding { expires_at: NOW, cseq: 2, ..a };
-        let updated = register(&location, udp, vec![gone]).expect("unregistered");
-        assert_eq!((updated.registered.len(), updated.removed.len(), updated.bindings.len()), (0, 1, 1));
-        let everything = Registration {
-            aor: AOR.into(),
-            call_id: "c1".into(),
-            cseq: 3,
-            flow: udp,
-            changes: Changes::RemoveAll,
-            max_contacts: 3,
-        };
-        assert_eq!(location.update(everything, NOW).expect("star").removed.len(), 1);
-        assert!(uris(&location, NOW).is_empty());
-    }
-
-    #[test]
-    fn the_same_instance_replaces_its_binding() {
-        let location = Location::new();
-        let (old, new) = (flow(Protocol::Wss, 40001, 1), flow(Protocol::Wss, 40002, 2));
-        let browser = |uri, flow, call_id: &str| StoredBinding {
-            instance: "<urn:uuid:1>".into(),
-            reg_id: 1,
-            call_id: call_id.into(),
-            ..contact(uri, flow, 600)
-        };
-        register(&location, old, vec![browser("sip:x@a.invalid;transport=ws", old, "c1")])
-            .expect("first page");
-        let updated = register(&location, new, vec![browser("sip:y@b.invalid;transport=ws", new, "c2")])
-            .expect("again");
-        assert_eq!((updated.bindings.len(), updated.removed.len()), (1, 1));
-        assert!(location.connection_lost(ConnectionId(1)).is_empty(), "the old flow holds nothing any more");
-        assert_eq!(location.flow_of(AOR, "sip:y@b.invalid;transport=ws", NOW), Some(new));
-        assert_eq!(location.connection_lost(ConnectionId(2)).len(), 1);
-        assert!(uris(&location, NOW).is_empty());
-    }
-
-    #[test]
-    fn a_lost_connection_leaves_phones_that_can_be_dialled() {
-        let location = Location::new();
-        let (wss, tcp, udp) =
-            (flow(Protocol::Wss, 1, 1), flow(Protocol::Tcp, 2, 2), flow(Protocol::Udp, 3, 0));
-        for (uri, flow) in
-            [("sip:w@a.invalid", wss), ("sip:t@198.51.100.7;transport=tcp", tcp), ("sip:u@1.2.3.4", udp)]
-        {
-            register(&location, flow, vec![contact(uri, flow, 60)]).expect("registered");
-        }
-        assert_eq!(location.connection_lost(ConnectionId(1)).len(), 1);
-        assert!(location.connection_lost(ConnectionId(2)).is_empty());
-        let left = location.bindings(AOR, NOW);
-        assert_eq!(left.len(), 2);
-        assert_eq!(left[0].destination(), None, "its connection is gone: dial the Contact");
-        assert_eq!(left[1].destination(), Some(Destination::Flow(udp)));
-    }
-
-    #[test]
-    fn after_a_restart_phones_are_reachable_and_browsers_are_not() {
-        let location = Location::new();
-        let (wss, udp) = (flow(Protocol::Wss, 1, 1), flow(Protocol::Udp, 3, 0));
-        location.load(vec![
-            (AOR.into(), contact("sip:w@a.invalid;transport=ws", wss, 60)),
-            (AOR.into(), contact("sip:u@198.51.100.7", udp, 60)),
-        ]);
-        let reachable: Vec<_> = location.bindings(AOR, NOW).iter().map(Binding::destination).collect();
-        let phone = Destination::Address { protocol: Protocol::Udp, remote: udp.remote };
-        assert_eq!(reachable, [None, Some(phone)]);
-    }
-
-    #[test]
-    fn a_writer_sees_that_it_was_overtaken() {
-        let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
-        let first = register(&location, udp, vec![contact("sip:a@1.2.3.4", udp, 60)]).expect("first");
-        assert!(location.is_current(AOR, first.version));
-        register(&location, udp, vec![contact("sip:b@1.2.3.4", udp, 60)]).expect("second");
-        assert!(!location.is_current(AOR, first.version));
-        assert_eq!(location.snapshot(AOR, NOW).0.len(), 2);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 //! Futures are `?Send`: a signaling worker is one thread, and a request's route is a local task there.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -40,7 +41,7 @@ pub trait Store {
     fn save_bindings<'a>(
         &'a self,
         aor: &'a str,
-        bindings: &'a [StoredBinding],
+        bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>>;
 }
 
@@ -94,32 +95,37 @@ impl std::fmt::Debug for Account {
     }
 }
 
-/// One row of Kamailio's `location` table, in this crate's words.
+/// One row of Kamailio's `location` table, in this crate's words. There may be hundreds of thousands: texts have no room to
+/// grow, and those that many share are kept once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredBinding {
     /// Unique name of the row (Kamailio's `ruid`).
-    pub ruid: String,
+    pub ruid: Box<str>,
     /// The Contact URI as registered.
-    pub contact: String,
+    pub contact: Box<str>,
     /// Where the REGISTER came from and over what: the address to send to.
     pub received: SocketAddr,
     /// The transport of that flow.
     pub protocol: Protocol,
+    /// Our end of it; `None` when it is not known or not ours any more (Kamailio's `socket`).
+    pub local: Option<Arc<SocketAddr>>,
     /// Path header field values, joined by commas (RFC 3327); empty when there are none.
-    pub path: String,
+    pub path: Box<str>,
     /// End of the binding, seconds since 1970.
     pub expires_at: u64,
+    /// When it was registered last, seconds since 1970.
+    pub last_modified: u64,
     /// Preference, 0 to 1000 thousandths (RFC 3261 §10.2.1.2).
     pub q: u16,
     /// Call-ID of the REGISTER (RFC 3261 §10.3 step 7).
-    pub call_id: String,
+    pub call_id: Box<str>,
     /// Its CSeq number.
     pub cseq: u32,
     /// Its User-Agent.
-    pub user_agent: String,
+    pub user_agent: Arc<str>,
     /// `+sip.instance` without the angle brackets' quotes (RFC 5626 §4.1); empty when absent.
-    pub instance: String,
-    /// `reg-id`; 0 when absent (RFC 5626 §4.2).
+    pub instance: Box<str>,
+    /// `reg-id`; 0 when absent or not heeded (RFC 5626 §4.2).
     pub reg_id: u32,
     /// The methods of the Allow header as Kamailio's bit mask; all ones when there was none.
     pub methods: u32,

@@ -10,7 +10,7 @@ mod reliable;
 mod responses;
 mod shutdown;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,18 +21,18 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 
 use crate::dialog::End;
-use crate::event::{EndCause, Event, Expiry};
+use crate::event::{EndCause, Event};
 use crate::flow::{ConnectionId, Flow, Inbound, Outbound, SendToken};
 use crate::fork::{Fork, Leg};
-use crate::location::Location;
+use crate::location::{Gone, Location};
 use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
-use crate::outside::{Outside, StoredBinding};
+use crate::outside::Outside;
 use crate::overload::{Load, Overload};
 use crate::route;
 use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
-use crate::step::{Incoming, Verdict, guard, media};
+use crate::step::{Incoming, Verdict, guard, in_dialog, media};
 use crate::transaction::{self, Cancelled, ClientId, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
@@ -59,6 +59,8 @@ pub struct Proxy {
     byes: HashSet<ClientId>,
     /// Provisional responses that wait for their PRACK.
     reliable: reliable::Reliable,
+    /// Connections that nobody needs any more.
+    closing: VecDeque<ConnectionId>,
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
     stopping: Option<Instant>,
     next_sweep: Instant,
@@ -121,6 +123,7 @@ impl Proxy {
             clients: HashMap::new(),
             byes: HashSet::new(),
             reliable: reliable::Reliable::default(),
+            closing: VecDeque::new(),
             stopping: None,
             next_sweep: now + SWEEP,
             overload: Overload::new(max_delay),
@@ -202,8 +205,9 @@ impl Proxy {
         self.world.set_now(now);
         self.world.calls.borrow_mut().connection_lost(connection, now);
         self.caller_lost(connection);
-        let lost = self.world.location.connection_lost(connection);
-        self.forget(lost, Expiry::ConnectionLost);
+        let (usrloc, unix_now) = (&self.world.settings.usrloc, self.world.unix_now());
+        let lost = self.world.location.connection_lost(connection, usrloc, unix_now);
+        self.forget(lost);
         self.table.handle_flow_closed(connection);
         self.settle();
     }
@@ -225,7 +229,7 @@ impl Proxy {
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP;
             let expired = self.world.location.expire(self.world.unix_now());
-            self.forget(expired, Expiry::TimedOut);
+            self.forget(expired);
             self.end_dead_calls();
             self.watch_acks();
         }
@@ -260,6 +264,11 @@ impl Proxy {
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.world.next_event()
+    }
+
+    /// The next connection to close: the last binding over it has run out (Kamailio's `close_expired_tcp`).
+    pub fn poll_close(&mut self) -> Option<ConnectionId> {
+        self.closing.pop_front()
     }
 
     /// When to call [`Proxy::handle_timeout`].
@@ -509,16 +518,18 @@ impl Proxy {
     }
 
     /// Tells of bindings that are gone, and has the store forget them.
-    fn forget(&mut self, gone: Vec<(String, StoredBinding)>, cause: Expiry) {
-        for (aor, binding) in gone {
-            let (transport, source) = (binding.protocol, binding.received);
-            self.world.tell(Event::Expired {
-                aor: aor.clone(),
-                contact: binding.contact,
-                transport,
-                source,
-                cause,
-            });
+    fn forget(&mut self, gone: Vec<Gone>) {
+        for Gone { aor, stored, cause, held, connection } in gone {
+            let (transport, source) = (stored.protocol, stored.received);
+            let (aor, contact) = (aor.to_string(), stored.contact.to_string());
+            if held {
+                self.world.tell(Event::Held { aor, contact, transport, source });
+                continue;
+            }
+            self.world.tell(Event::Expired { aor: aor.clone(), contact, transport, source, cause });
+            if self.world.settings.usrloc.close_expired_tcp {
+                self.closing.extend(connection);
+            }
             let world = Rc::clone(&self.world);
             let write = async move {
                 let (bindings, _) = world.location.snapshot(&aor, world.unix_now());
@@ -551,10 +562,10 @@ impl Proxy {
     fn end_dead_calls(&mut self) {
         let now = self.world.now();
         let world = Rc::clone(&self.world);
-        let flow_of = |end: &End| world.location.flow_of(end.aor.as_deref()?, &end.target, world.unix_now());
+        let follow = |end: &mut End| in_dialog::follow(&world, end);
         let expired = self.world.calls.borrow_mut().take_expired(now);
         let lost = match now.checked_sub(RETURN) {
-            Some(since) => self.world.calls.borrow_mut().take_lost(since, flow_of),
+            Some(since) => self.world.calls.borrow_mut().take_lost(since, follow),
             None => Vec::new(),
         };
         let expired = expired.into_iter().map(|call| (call, EndCause::SessionExpired));

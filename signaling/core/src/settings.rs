@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::digest::Algorithm;
 use crate::flow::Protocol;
+use crate::secret::Secret;
 
 /// Everything a worker needs to know before the first message. Names follow Kamailio where it has one.
 #[derive(Debug, Clone)]
@@ -23,16 +24,22 @@ pub struct Settings {
     pub timers: Timers,
     /// How requests are forwarded.
     pub tm: Tm,
-    /// The registrar's limits.
+    /// The registrar.
     pub registrar: Registrar,
     /// The shortest session timer taken, in seconds (RFC 4028, Kamailio's `min_se`; default and least 90).
     pub min_se: u32,
+    /// The table of bindings.
+    pub usrloc: Usrloc,
+    /// What keeps phones behind a NAT reachable.
+    pub nathelper: Nathelper,
     /// Digest authentication.
     pub auth: Auth,
     /// Requests too long for a datagram.
     pub udp: Udp,
     /// What one peer may ask of us.
     pub limits: Limits,
+    /// The key of what others carry for us: GRUUs and flow tokens. The shell makes it once and keeps it.
+    pub secret: Secret,
 }
 
 /// One socket (Kamailio's `listen`).
@@ -129,21 +136,116 @@ pub enum FailureReplyMode {
     DropAll,
 }
 
-/// The registrar's limits, under the names of Kamailio's `registrar` module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The registrar, under the names of Kamailio's `registrar` module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a parameter of its own that operators know")]
 pub struct Registrar {
     /// Given to a contact that asks for no lifetime, in seconds (default 3600).
     pub default_expires: u32,
+    /// Such a lifetime is chosen at random within so many percent around `default_expires`, so that phones which
+    /// registered together do not come back together (default 0).
+    pub default_expires_range: u8,
+    /// A lifetime that was asked for is shortened at random by up to so many percent (default 0).
+    pub expires_range: u8,
     /// Below it a REGISTER is refused with 423, in seconds (default 60).
     pub min_expires: u32,
     /// Longer wishes are shortened to it, in seconds (default 3600).
     pub max_expires: u32,
-    /// Contacts per address of record (default 10).
+    /// Contacts per address of record (default 10); one more is answered with 503.
     pub max_contacts: usize,
-    /// Preference of a contact without `q`, in thousandths (default 1000, RFC 3261 §16.6 treats it as 1.0).
+    /// Retry-After of that 503, in seconds; 0 sends none (default 0).
+    pub retry_after: u32,
+    /// Preference of a contact without `q`, in thousandths (default 0: after all that have one).
     pub default_q: u16,
     /// Longest Contact URI taken, in bytes (default 512).
     pub contact_max_size: usize,
+    /// Whether `Alice` and `alice` are two addresses of record (default false).
+    pub case_sensitive: bool,
+    /// Whether a request goes only to contacts that allow its method (default true).
+    pub method_filtering: bool,
+    /// Whether a request goes to all contacts of an address, not only to the most wanted one (default true).
+    pub append_branches: bool,
+    /// Whether Path is heeded at all (RFC 3327; default true).
+    pub use_path: bool,
+    /// What becomes of a Path whose user agent does not say that it knows of it (default [`PathMode::Strict`]).
+    pub path_mode: PathMode,
+    /// Whether the `received` parameter of the first Path says where the contact is (default false).
+    pub path_use_received: bool,
+    /// The Contact parameter of a 200 that says where a contact was seen when that is not what its URI says; empty for
+    /// none (default `received`).
+    pub received_param: String,
+    /// Registrations over several flows (RFC 5626; default [`OutboundMode::Supported`]).
+    pub outbound_mode: OutboundMode,
+    /// Whether `reg-id` counts for a user agent that does not say `Supported: outbound` (default false).
+    pub regid_mode: bool,
+    /// Flow-Timer of a 200 to such a registration, in seconds; 0 sends none (RFC 5626 §6; default 0).
+    pub flow_timer: u32,
+    /// Whether user agents are given GRUUs (RFC 5627; default true).
+    pub gruu_enabled: bool,
+}
+
+/// What becomes of a Path in a REGISTER without `Supported: path` (RFC 3327 §5.3), numbered as Kamailio does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathMode {
+    /// It is kept, and never shown to the user agent.
+    Off,
+    /// It is kept, and shown to those that know of it.
+    Lazy,
+    /// 420: a user agent that does not know of Path would not see who has put himself in between.
+    Strict,
+}
+
+/// Whether user agents may register over several flows (RFC 5626), numbered as Kamailio does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboundMode {
+    /// `outbound` is not known.
+    Off,
+    /// Those that want to.
+    Supported,
+    /// Others are refused with 421.
+    Required,
+}
+
+/// The table of bindings, under the names of Kamailio's `usrloc` module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usrloc {
+    /// What makes two registrations of one address the same contact (default [`MatchingMode::Contact`]).
+    pub matching_mode: MatchingMode,
+    /// A REGISTER with the Call-ID and CSeq of the one before counts as a repetition within this time, and as a mistake
+    /// after it (default 20 s).
+    pub cseq_delay: Duration,
+    /// Whether bindings end with the connection that was the only way to them (default true).
+    pub handle_lost_tcp: bool,
+    /// How long such a binding is held for its owner to come back (default 0).
+    pub lost_tcp_grace: Duration,
+    /// Whether the connection of a binding that has run out is closed when it carries no other (default false).
+    pub close_expired_tcp: bool,
+}
+
+/// What makes a contact the same one when it has no instance (RFC 5626 §6), numbered as Kamailio does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatchingMode {
+    /// Its URI (RFC 3261 §10.3).
+    Contact,
+    /// Its URI and the Call-ID.
+    ContactCallId,
+    /// Its URI and the Path.
+    ContactPath,
+    /// The Call-ID.
+    CallId,
+}
+
+/// Keep-alive of UDP phones, under the names of Kamailio's `nathelper` module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nathelper {
+    /// Each contact is asked with OPTIONS once in this time; zero for never (default 30 s).
+    pub natping_interval: Duration,
+    /// Whether only contacts behind a NAT are asked (default true).
+    pub ping_nated_only: bool,
+    /// The From URI of those requests; `None` is `sip:pinger@` with the home domain.
+    pub sipping_from: Option<String>,
+    /// A contact that has answered nothing for this long is removed; zero for never (default zero).
+    pub keepalive_timeout: Duration,
 }
 
 /// Digest authentication (RFC 7616, RFC 8760).
@@ -157,16 +259,6 @@ pub struct Auth {
     /// Signs the nonces of all workers and, if it is kept, over restarts (Kamailio's `secret`); `None` has each worker make
     /// its own.
     pub secret: Option<Secret>,
-}
-
-/// A key that no log shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub [u8; 32]);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
-    }
 }
 
 /// Requests too long for a datagram (RFC 3261 §18.1.1), under the names of Kamailio's core.
@@ -210,6 +302,8 @@ impl Default for Settings {
             tm: Tm::default(),
             registrar: Registrar::default(),
             min_se: 90,
+            usrloc: Usrloc::default(),
+            nathelper: Nathelper::default(),
             auth: Auth::default(),
             udp: Udp::default(),
             limits: Limits {
@@ -220,6 +314,7 @@ impl Default for Settings {
                 max_delay: Duration::from_secs(1),
                 retry_after: 10,
             },
+            secret: Secret::default(),
         }
     }
 }
@@ -276,11 +371,48 @@ impl Default for Registrar {
     fn default() -> Self {
         Self {
             default_expires: 3600,
+            default_expires_range: 0,
+            expires_range: 0,
             min_expires: 60,
             max_expires: 3600,
             max_contacts: 10,
-            default_q: 1000,
+            retry_after: 0,
+            default_q: 0,
             contact_max_size: 512,
+            case_sensitive: false,
+            method_filtering: true,
+            append_branches: true,
+            use_path: true,
+            path_mode: PathMode::Strict,
+            path_use_received: false,
+            received_param: "received".into(),
+            outbound_mode: OutboundMode::Supported,
+            regid_mode: false,
+            flow_timer: 0,
+            gruu_enabled: true,
+        }
+    }
+}
+
+impl Default for Usrloc {
+    fn default() -> Self {
+        Self {
+            matching_mode: MatchingMode::Contact,
+            cseq_delay: Duration::from_secs(20),
+            handle_lost_tcp: true,
+            lost_tcp_grace: Duration::ZERO,
+            close_expired_tcp: false,
+        }
+    }
+}
+
+impl Default for Nathelper {
+    fn default() -> Self {
+        Self {
+            natping_interval: Duration::from_secs(30),
+            ping_nated_only: true,
+            sipping_from: None,
+            keepalive_timeout: Duration::ZERO,
         }
     }
 }

@@ -157,6 +157,12 @@ impl World {
         hex::encode(&hash.finalize()[..8])
     }
 
+    /// An address of record as [`Location`] knows it (Kamailio's `case_sensitive`).
+    #[must_use]
+    pub fn location_key(&self, aor: &str) -> String {
+        if self.settings.registrar.case_sensitive { aor.to_owned() } else { aor.to_lowercase() }
+    }
+
     /// The address by which we reach `destination`, and by which its answers reach us.
     #[must_use]
     pub fn local_of(&self, destination: &Destination) -> SocketAddr {

@@ -2,6 +2,7 @@
 
 mod dns;
 mod limits;
+mod registrar;
 mod tm;
 
 use signaling_core::digest::Algorithm;
@@ -57,7 +58,7 @@ const HOSTS: &str = "a list of host names and addresses";
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, tm::KEYS, limits::KEYS, dns::KEYS].into_iter().flatten()
+    [KEYS, registrar::KEYS, tm::KEYS, limits::KEYS, dns::KEYS].into_iter().flatten()
 }
 
 /// Names that Kamailio knows and that say nothing here, with the reason. They are accepted, and a warning tells it.
@@ -230,34 +231,6 @@ const KEYS: &[Key] = &[
         default: "[]",
         about: "More names in the certificate made here. It always has the domain and every name and address of the host.",
         set: |c, v| v.hosts().map(|list| c.certificate_names = list),
-    },
-    Key {
-        name: "registrar.default_expires",
-        allowed: "60 to 86400 seconds",
-        default: "3600",
-        about: "Life of a registration that asks for none (RFC 3261 section 10.3).",
-        set: |c, v| v.number(60, 86_400).map(|number| c.registrar.default_expires = number),
-    },
-    Key {
-        name: "registrar.min_expires",
-        allowed: "1 to 3600 seconds",
-        default: "60",
-        about: "The shortest registration; one that asks for less gets 423 Interval Too Brief.",
-        set: |c, v| v.number(1, 3600).map(|number| c.registrar.min_expires = number),
-    },
-    Key {
-        name: "registrar.max_expires",
-        allowed: "60 to 86400 seconds",
-        default: "3600",
-        about: "The longest registration; one that asks for more gets this.",
-        set: |c, v| v.number(60, 86_400).map(|number| c.registrar.max_expires = number),
-    },
-    Key {
-        name: "registrar.max_contacts",
-        allowed: "1 to 100",
-        default: "10",
-        about: "Contacts that one account can have at a time.",
-        set: |c, v| v.number(1, 100).map(|number| c.registrar.max_contacts = number),
     },
     Key {
         name: "auth.nonce_expire",

@@ -62,6 +62,13 @@ impl Value {
         }
     }
 
+    /// A token (RFC 3261 §25.1), or nothing.
+    pub(super) fn token(&self) -> Result<String, String> {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+        let text = self.text()?;
+        if text.bytes().all(token) { Ok(text) } else { Err(format!("{text:?} is not a name")) }
+    }
+
     /// Text, where empty means "not set".
     pub(super) fn optional(&self) -> Result<Option<String>, String> {
         Ok(Some(self.text()?).filter(|text| !text.is_empty()))

@@ -82,6 +82,12 @@ impl Flows {
         self.read().peers.get(&(protocol, remote)).copied()
     }
 
+    pub(super) fn close(&self, connection: ConnectionId) {
+        if let Some(connection) = self.read().connections.get(&connection) {
+            connection.close.notify_one();
+        }
+    }
+
     pub(super) fn close_all(&self) {
         for connection in self.read().connections.values() {
             connection.close.notify_one();
@@ -165,6 +171,8 @@ mod tests {
         let open = flows.open(Protocol::Wss, "192.0.2.1:1".parse().unwrap(), 1);
         flows.send(open.id(), queued(1)).unwrap();
         assert!(flows.send(open.id(), queued(2)).is_err());
+        open.close.notified().await;
+        flows.close(open.id());
         open.close.notified().await;
     }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
 use signaling_core::flow::Protocol;
@@ -15,7 +16,7 @@ pub struct MemoryStore {
     /// By user name.
     pub accounts: RefCell<HashMap<String, Account>>,
     /// By address of record; only those that have any.
-    pub bindings: RefCell<BTreeMap<String, Vec<StoredBinding>>>,
+    pub bindings: RefCell<BTreeMap<String, Vec<Arc<StoredBinding>>>>,
 }
 
 /// The store as the proxy holds it.
@@ -36,7 +37,7 @@ impl Store for SharedStore {
     fn save_bindings<'a>(
         &'a self,
         aor: &'a str,
-        bindings: &'a [StoredBinding],
+        bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
         let mut kept = self.0.bindings.borrow_mut();
         if bindings.is_empty() {

@@ -37,6 +37,7 @@ impl Proxy {
             lost: None,
             local: incoming.flow.local,
             protocol: incoming.flow.protocol,
+            instance: self.instance_of(incoming),
             aor: incoming.user.clone(),
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
             cseq: message.cseq().map_or(0, |cseq| cseq.number),
@@ -67,6 +68,13 @@ impl Proxy {
         let (source, branches) = (incoming.flow.remote, branches.len());
         self.world.tell(Event::CallInvited { call_id, from, to, source, branches });
         self.world.calls.borrow_mut().insert(call);
+    }
+
+    /// The instance of the caller, if it has registered over the flow on which it calls.
+    fn instance_of(&self, incoming: &Incoming) -> Box<str> {
+        let key = incoming.user.as_deref().map(|user| self.world.location_key(user));
+        key.and_then(|key| self.world.location.instance_on(&key, &incoming.flow, self.world.unix_now()))
+            .unwrap_or_default()
     }
 
     /// A provisional response: perhaps an early dialog, perhaps the first ringing.
@@ -171,6 +179,7 @@ impl Proxy {
             local: leg.target.local,
             protocol: flow.protocol,
             aor: leg.target.aor.clone(),
+            instance: leg.target.instance.clone(),
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
             cseq: 0,
             branch: leg.name.clone(),

@@ -9,7 +9,7 @@ use crate::flow::Destination;
 use crate::message::build::{self, NewRequest};
 use crate::message::header::NameAddr;
 use crate::message::{Method, Name, Request, StatusCode, Uri};
-use crate::step::{media, outbound, relay};
+use crate::step::{in_dialog, location, media, outbound, relay};
 use crate::transaction::ServerId;
 
 /// How long answers to our BYEs are waited for.
@@ -93,7 +93,10 @@ impl Proxy {
         end: &End,
         cseq: u32,
     ) -> Option<(Request, Destination)> {
+        let mut end = end.clone();
+        in_dialog::follow(&self.world, &mut end);
         let uri = Uri::parse(&end.target).ok()?;
+        let uri = location::contact_of_gruu(&self.world, &uri).unwrap_or(uri);
         let destination = match (end.destination, &end.routes[..]) {
             (Some(destination), _) => destination,
             (None, [first, ..]) => {
@@ -101,10 +104,7 @@ impl Proxy {
                 // Whoever is to be looked up by name first is not waited for.
                 *futures_util::FutureExt::now_or_never(outbound::next_hops(&self.world, &first))?.first()?
             }
-            (None, []) => {
-                let aor = end.aor.as_deref()?;
-                Destination::Flow(self.world.location.flow_of(aor, &end.target, self.world.unix_now())?)
-            }
+            (None, []) => return None,
         };
         let protocol = relay::protocol_of(&destination);
         let branch = self.world.with_rng(build::random_branch);

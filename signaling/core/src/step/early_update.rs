@@ -36,7 +36,7 @@ pub async fn reply(
     }
     if *incoming.method() == Method::Update {
         in_dialog::renew_target(world, &incoming.message);
-        if let Some(contact) = in_dialog::contact_of(browser) {
+        if let Some(contact) = in_dialog::contact_of(world, browser) {
             response.push(Name::Contact, contact);
         }
         session_timer::complete(&incoming.message, &mut response);

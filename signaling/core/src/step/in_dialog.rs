@@ -9,12 +9,11 @@
 use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
-use super::{
-    Incoming, Target, Verdict, auth, early_update, local_aor, location, nat, outbound, session_timer,
-};
+use super::{Incoming, Target, Verdict, auth, early_update, location, nat, outbound, session_timer};
 use crate::alias::{self, Alias};
 use crate::dialog::End;
-use crate::flow::Destination;
+use crate::flow::{Destination, Flow};
+use crate::location::Peer;
 use crate::message::header::{NameAddr, Route};
 use crate::message::{Method, Name, Request, StatusCode, Uri};
 use crate::settings::normal_host;
@@ -97,10 +96,10 @@ pub fn note_sender(world: &World, incoming: &Incoming) {
     }
     let Some(end) = call.end_mut(tag) else { return };
     end.cseq = end.cseq.max(incoming.message.cseq().map_or(0, |cseq| cseq.number));
-    if end.routes.is_empty() && end.protocol == incoming.flow.protocol {
-        end.destination = Some(Destination::Flow(incoming.flow));
-        end.lost = None;
-        end.local = incoming.flow.local;
+    let alike = end.protocol == incoming.flow.protocol
+        || (end.protocol.is_websocket() && incoming.flow.protocol.is_websocket());
+    if end.routes.is_empty() && alike && !is_of_another(world, end, &incoming.flow) {
+        end.move_to(incoming.flow);
     }
 }
 
@@ -116,13 +115,42 @@ pub fn renew_target(world: &World, request: &Request) {
 
 /// The Contact of an end as its own messages show it to the other one.
 #[must_use]
-pub fn contact_of(end: &End) -> Option<String> {
+pub fn contact_of(world: &World, end: &End) -> Option<String> {
+    let is_gruu = Uri::parse(&end.target).is_ok_and(|uri| nat::is_own_gruu(&world.settings, &uri));
     let alias = match end.destination? {
-        Destination::Flow(flow) if end.routes.is_empty() => Some(Alias::of(&flow)),
+        Destination::Flow(flow) if end.routes.is_empty() && !is_gruu => Some(Alias::of(&flow)),
         _ => None,
     };
     let uri = alias.map_or_else(|| end.target.clone(), |alias| alias::add(&end.target, alias));
     Some(format!("<{uri}>"))
+}
+
+/// Whether another instance of the same user has registered over `flow`: it may know of the dialog, for a forked INVITE came
+/// to it too, and is not the one that is talking.
+fn is_of_another(world: &World, end: &End, flow: &Flow) -> bool {
+    let Some(aor) = end.aor.as_deref().filter(|_| !end.instance.is_empty()) else { return false };
+    if end.destination == Some(Destination::Flow(*flow)) {
+        return false;
+    }
+    let instance = world.location.instance_on(&world.location_key(aor), flow, world.unix_now());
+    instance.is_some_and(|instance| !instance.eq_ignore_ascii_case(&end.instance))
+}
+
+/// A user agent that has come back over another flow is reached there from now on, be the old one closed or only silent: its
+/// instance has registered again (FEATURES.md 4.3). Without an instance the Contact tells a browser.
+pub fn follow(world: &World, end: &mut End) {
+    let flow = match end.destination {
+        Some(Destination::Flow(flow)) => Some(flow),
+        None => None,
+        Some(Destination::Address { .. }) => return,
+    };
+    let known = !end.instance.is_empty() || end.protocol.is_websocket();
+    let Some(aor) = end.aor.as_deref().filter(|_| known && end.routes.is_empty()) else { return };
+    let peer = Peer { instance: &end.instance, contact: &end.target, flow };
+    let now = world.location.flow_of(&world.location_key(aor), &peer, world.unix_now());
+    if let Some(now) = now.filter(|now| Some(*now) != flow) {
+        end.move_to(now);
+    }
 }
 
 /// Where it goes, or what its sender hears.
@@ -161,9 +189,11 @@ async fn in_call(
         }
         next
     } else {
-        if let Some(destination) = destination_of(world, peer, &uri, alias) {
-            let target = Target::new(world, uri, destination);
-            return Ok(Target { aor: peer.aor.clone(), prack: peer.prack, ..target });
+        if let Some(destination) = destination_of(peer, &uri, alias) {
+            // The user agent has to find itself in the Request-URI (RFC 5627 §5.4).
+            let uri = location::contact_of_gruu(world, &uri).unwrap_or(uri);
+            let (aor, instance, prack) = (peer.aor.clone(), peer.instance.clone(), peer.prack);
+            return Ok(Target { aor, instance, prack, ..Target::new(world, uri, destination) });
         }
         if alias.is_some_and(|alias| alias.protocol.is_websocket()) {
             return Err(GONE);
@@ -193,15 +223,8 @@ async fn beside_calls(
     if of_calls || world.calls.borrow().find(call_id, tag).is_some() {
         return Err(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""));
     }
-    let to = incoming.message.to_header().ok().and_then(|to| to.uri().ok());
-    if let Some(aor) = to.and_then(|to| local_aor(world, &to)).filter(|_| next.is_none()) {
-        let bindings = world.location.bindings(&aor, world.unix_now());
-        let registered = |contact: &str| Uri::parse(contact).is_ok_and(|contact| contact.is_equivalent(&uri));
-        if let Some(binding) = bindings.iter().find(|binding| registered(&binding.stored.contact))
-            && let Some(target) = location::target(world, binding).await
-        {
-            return Ok(Target { uri, aor: Some(aor), ..target });
-        }
+    if let Some(target) = registered_target(world, incoming, &uri).await.filter(|_| next.is_none()) {
+        return Ok(target);
     }
     if let ControlFlow::Break(verdict) = auth::authenticate(world, incoming).await {
         return Err(verdict);
@@ -211,6 +234,24 @@ async fn beside_calls(
     }
     let hops = outbound::next_hops(world, next.as_ref().unwrap_or(&uri)).await;
     Target::by_way_of(world, uri, hops).ok_or_else(|| incoming.refuse(world, GONE.0, GONE.1))
+}
+
+/// The contact that the user in To has registered and that the request is for, by its URI or its GRUU.
+async fn registered_target(world: &World, incoming: &Incoming, uri: &Uri) -> Option<Target> {
+    let is_gruu = uri.params().contains("gr");
+    let (aor, bindings) = if is_gruu {
+        location::find(world, uri)?
+    } else {
+        let to = incoming.message.to_header().ok()?.uri().ok()?;
+        let (aor, mut bindings) = location::find(world, &to)?;
+        let named = |contact: &str| Uri::parse(contact).is_ok_and(|contact| contact.is_equivalent(uri));
+        bindings.retain(|binding| named(&binding.stored.contact));
+        (aor, bindings)
+    };
+    let target = location::target(world, bindings.last()?).await?;
+    // It has to find itself in the Request-URI: as it wrote its Contact in the dialog, or in place of its GRUU.
+    let uri = if is_gruu { target.uri.clone() } else { uri.clone() };
+    Some(Target { uri, aor: Some(aor), ..target })
 }
 
 /// The peer was there and is not now.
@@ -226,30 +267,26 @@ fn same_place(a: &Uri, b: &Uri) -> bool {
         && a.param("maddr") == b.param("maddr")
 }
 
-/// The end of the call that the request is for.
+/// The end of the call that the request is for, where it is now.
 fn peer(world: &World, incoming: &Incoming) -> Option<End> {
-    let calls = world.calls.borrow();
+    let mut calls = world.calls.borrow_mut();
     let to = incoming.message.to_tag()?;
-    calls.find(incoming.message.call_id(), to)?.end(to).cloned()
+    let end = calls.find_mut(incoming.message.call_id(), to)?.end_mut(to)?;
+    follow(world, end);
+    Some(end.clone())
 }
 
-/// The flow of a peer, if the request is for its Contact; the flow over which the same Contact has registered since when
-/// that is gone (FEATURES: a browser that comes back keeps its dialogs).
-fn destination_of(world: &World, peer: &End, uri: &Uri, alias: Option<Alias>) -> Option<Destination> {
-    if !peer.routes.is_empty() {
-        return None;
-    }
-    if let Some(destination) = peer.destination {
-        let fits = match destination {
-            Destination::Flow(flow) => {
-                alias.is_none_or(|alias| alias.fits(&flow) || alias.protocol == flow.protocol)
-            }
-            Destination::Address { .. } => alias.is_none(),
-        };
-        // Without an alias the URI says the truth, and may say a new one since the last target refresh.
-        let named = alias.is_some() || uri.host_ip().is_none() || peer.target == uri.as_str();
-        return (fits && named).then_some(destination);
-    }
-    let aor = peer.aor.as_deref()?;
-    world.location.flow_of(aor, &peer.target, world.unix_now()).map(Destination::Flow)
+/// The flow of a peer, if the request is for its Contact. An alias of the flow over which the peer was before is as good as
+/// that of the present one: it stands in Contacts that others keep.
+fn destination_of(peer: &End, uri: &Uri, alias: Option<Alias>) -> Option<Destination> {
+    let destination = peer.destination.filter(|_| peer.routes.is_empty())?;
+    let fits = match destination {
+        Destination::Flow(flow) => alias.is_none_or(|alias| {
+            alias.protocol == flow.protocol || (alias.protocol.is_websocket() && flow.protocol.is_websocket())
+        }),
+        Destination::Address { .. } => alias.is_none(),
+    };
+    // Without an alias the URI says the truth, and may say a new one since the last target refresh.
+    let named = alias.is_some() || uri.host_ip().is_none() || peer.target == uri.as_str();
+    (fits && named).then_some(destination)
 }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Incoming, Target, Verdict, local_aor, outbound};
 use crate::event::Event;
+use crate::gruu::{self, Gruu};
 use crate::location::Binding;
 use crate::message::header::NameAddr;
 use crate::message::{Method, Name, StatusCode, Uri};
@@ -33,32 +34,27 @@ pub fn require_user(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
     ControlFlow::Break(incoming.refuse(world, StatusCode::ADDRESS_INCOMPLETE, "Address Incomplete"))
 }
 
-/// Sends the request to every contact of its address of record (RFC 3261 §16.5).
+/// Sends the request to every contact of its address of record (RFC 3261 §16.5), or to the one instance that its GRUU names
+/// (RFC 5627 §5.4).
 ///
 /// Kamailio answers 404 to whatever has no binding. A caller is better served by knowing whether to try again: 404
 /// is for a user who does not exist, 480 for one who is not there now (RFC 3261 §21.4.5, §21.4.18).
 pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     let refuse = |status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
-    let Some(aor) = incoming.message.uri().ok().and_then(|uri| local_aor(world, &uri)) else {
+    let Some((aor, bindings)) = incoming.message.uri().ok().and_then(|uri| find(world, &uri)) else {
         return refuse(StatusCode::NOT_FOUND, "Not Found");
     };
     // There is no presence server to take it, and a phone is none (FEATURES F4).
     if *incoming.method() == Method::Publish {
         return refuse(StatusCode::NOT_FOUND, "Not here");
     }
-    let bindings = world.location.bindings(&aor, world.unix_now());
-    let supporting: Vec<&Binding> =
-        bindings.iter().filter(|binding| supports(binding, incoming.method())).collect();
+    let filtering = world.settings.registrar.method_filtering;
+    let supporting = bindings.iter().filter(|binding| !filtering || supports(binding, incoming.method()));
+    let supporting: Vec<Binding> = supporting.cloned().collect();
     if supporting.is_empty() && !bindings.is_empty() {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     }
-    let mut targets = Vec::with_capacity(supporting.len());
-    for binding in supporting.into_iter().take(world.settings.limits.max_branches) {
-        if let Some(mut target) = target(world, binding).await {
-            target.aor = Some(aor.clone());
-            targets.push(target);
-        }
-    }
+    let targets = targets(world, &aor, supporting).await;
     if !targets.is_empty() {
         return ControlFlow::Break(Verdict::Relay(targets));
     }
@@ -74,6 +70,64 @@ pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
     }
 }
 
+/// The address of record that a URI of ours means, and those of its bindings that it means, the one registered last at the
+/// end. `None` when it means nobody: a foreign one, or a temporary GRUU whose registration has ended.
+pub(super) fn find(world: &World, uri: &Uri) -> Option<(String, Vec<Binding>)> {
+    let bindings = |aor: &str| world.location.bindings(&world.location_key(aor), world.unix_now());
+    let secret = &world.settings.secret;
+    match gruu::read(secret, uri) {
+        None => {
+            let aor = local_aor(world, uri)?;
+            let bindings = bindings(&aor);
+            Some((aor, bindings))
+        }
+        Some(Gruu::Public { instance }) => {
+            let aor = local_aor(world, uri)?;
+            let mut bindings = bindings(&aor);
+            bindings.retain(|binding| binding.stored.instance.eq_ignore_ascii_case(&instance));
+            Some((aor, bindings))
+        }
+        Some(Gruu::Temporary { aor, mark }) => {
+            let mut bindings = bindings(&aor);
+            bindings.retain(|Binding { stored, .. }| {
+                !stored.instance.is_empty() && gruu::mark(secret, &stored.instance, &stored.call_id) == mark
+            });
+            (!bindings.is_empty()).then_some((aor, bindings))
+        }
+        Some(Gruu::Unknown) => None,
+    }
+}
+
+/// The Contact that stands behind a GRUU of ours, for the Request-URI of what goes there. `None` for other URIs, and when
+/// nobody has registered it now.
+#[must_use]
+pub fn contact_of_gruu(world: &World, uri: &Uri) -> Option<Uri> {
+    gruu::read(&world.settings.secret, uri)?;
+    let (_, bindings) = find(world, uri)?;
+    Some(Uri::parse(&bindings.last()?.stored.contact).ok()?.as_request_uri())
+}
+
+/// Where to send what is for all of `bindings`: one target for each user agent, most wanted first (RFC 3261 §16.6: descending
+/// `q`). The flows of one instance are one user agent: the newest that is open is tried, then the others (RFC 5626 §7).
+async fn targets(world: &World, aor: &str, bindings: Vec<Binding>) -> Vec<Target> {
+    let mut targets: Vec<(u16, Target)> = Vec::with_capacity(bindings.len());
+    for binding in bindings.into_iter().rev() {
+        let Some(mut target) = target(world, &binding).await else { continue };
+        target.aor = Some(aor.to_owned());
+        let same = |known: &&mut (u16, Target)| {
+            !target.instance.is_empty() && known.1.instance.eq_ignore_ascii_case(&target.instance)
+        };
+        match targets.iter_mut().find(same) {
+            Some((_, first)) => first.other_flows.push(target),
+            None => targets.push((binding.stored.q, target)),
+        }
+    }
+    targets.reverse();
+    targets.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
+    let most = if world.settings.registrar.append_branches { world.settings.limits.max_branches } else { 1 };
+    targets.into_iter().map(|(_, target)| target).take(most).collect()
+}
+
 /// Whether the contact takes this method. One that the mask does not know is tried.
 fn supports(binding: &Binding, method: &Method) -> bool {
     super::registrar::method_bit(method.as_str()).is_none_or(|bit| binding.stored.methods & bit != 0)
@@ -81,25 +135,23 @@ fn supports(binding: &Binding, method: &Method) -> bool {
 
 /// How to reach a binding: by its Path, over its flow, or by dialling its Contact. `None` when it is gone.
 pub(super) async fn target(world: &World, binding: &Binding) -> Option<Target> {
-    let uri = Uri::parse(&binding.stored.contact).ok()?.as_request_uri();
-    if !binding.stored.path.is_empty() {
-        let routes: Vec<String> = crate::message::Values::new(binding.stored.path.as_bytes(), true)
-            .map(|value| String::from_utf8_lossy(value).into_owned())
-            .collect();
-        let first = NameAddr::parse("Path", routes.first()?.as_bytes()).ok()?.uri().ok()?;
-        let hops = outbound::next_hops(world, &first).await;
-        return Some(Target { routes, ..Target::by_way_of(world, uri, hops)? });
-    }
-    let target = match binding.destination() {
-        Some(destination) => Target::new(world, uri, destination),
-        None if binding.stored.protocol.is_websocket() => return None,
-        None => {
-            let hops = outbound::next_hops(world, &uri).await;
-            Target::by_way_of(world, uri, hops)?
+    let stored = &binding.stored;
+    let uri = Uri::parse(&stored.contact).ok()?.as_request_uri();
+    let routes = stored.routes();
+    let hops = match routes.first() {
+        Some(first) => {
+            let first = NameAddr::parse("Path", first.as_bytes()).ok()?.uri().ok()?;
+            outbound::next_hops(world, &first).await
         }
+        None => match binding.destination() {
+            Some(destination) => vec![destination],
+            None if binding.is_lost() => return None,
+            None => outbound::next_hops(world, &uri).await,
+        },
     };
-    let prack = target.prack || says_prack(binding.stored.methods);
-    Some(Target { prack, ..target })
+    let target = Target::by_way_of(world, uri, hops)?;
+    let prack = target.prack || says_prack(stored.methods);
+    Some(Target { routes, prack, instance: stored.instance.clone(), ..target })
 }
 
 /// Whether a contact has listed PRACK in its Allow; the mask of one without Allow is all ones.

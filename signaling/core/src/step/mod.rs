@@ -67,16 +67,28 @@ pub struct Target {
     pub aor: Option<String>,
     /// Whether its end may know PRACK (RFC 3262). A browser does only when its Allow has said so.
     pub prack: bool,
+    /// The instance of that user (RFC 5626 §4.1); empty when it is not known.
+    pub instance: Box<str>,
+    /// The other flows of that instance, to be tried one after the other when this one fails (RFC 5626 §7).
+    pub other_flows: Vec<Target>,
 }
 
 impl Target {
     /// `uri` by way of `destination`.
     #[must_use]
     pub fn new(world: &World, uri: Uri, destination: Destination) -> Self {
-        let local = world.local_of(&destination);
-        let prack = !relay::protocol_of(&destination).is_websocket();
-        let (alternatives, routes) = (Vec::new(), Vec::new());
-        Self { uri, destination, alternatives, tcp_for_size: false, local, routes, aor: None, prack }
+        Self {
+            uri,
+            destination,
+            alternatives: Vec::new(),
+            tcp_for_size: false,
+            local: world.local_of(&destination),
+            routes: Vec::new(),
+            aor: None,
+            prack: !relay::protocol_of(&destination).is_websocket(),
+            instance: Box::default(),
+            other_flows: Vec::new(),
+        }
     }
 
     /// `uri` by way of the first of `hops`, the others being its alternatives. `None` when there is none.

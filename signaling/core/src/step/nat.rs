@@ -8,6 +8,7 @@ use crate::alias::{self, Alias};
 use crate::flow::{Flow, Protocol};
 use crate::message::header::{Contact, NameAddr};
 use crate::message::{Fields, Name, StatusCode, Uri};
+use crate::settings::Settings;
 use crate::world::World;
 
 /// A Contact that is no address.
@@ -25,14 +26,14 @@ pub fn detect(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         return ControlFlow::Continue(());
     }
     let flow = incoming.flow;
-    match add_contact_alias(&mut incoming.message, &flow) {
+    match add_contact_alias(&world.settings, &mut incoming.message, &flow) {
         Ok(()) => ControlFlow::Continue(()),
         Err(BadContact) => ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Contact")),
     }
 }
 
 /// Puts the alias on every Contact that does not name the peer's end of `flow`.
-pub fn add_contact_alias(message: &mut Fields, flow: &Flow) -> Result<(), BadContact> {
+pub fn add_contact_alias(settings: &Settings, message: &mut Fields, flow: &Flow) -> Result<(), BadContact> {
     let values: Vec<Vec<u8>> = message.values(Name::Contact).map(<[u8]>::to_vec).collect();
     for (index, value) in values.iter().enumerate() {
         if value.trim_ascii() == b"*" {
@@ -40,7 +41,8 @@ pub fn add_contact_alias(message: &mut Fields, flow: &Flow) -> Result<(), BadCon
         }
         let address = NameAddr::parse("Contact", value).map_err(|_| BadContact)?;
         let uri = address.uri().map_err(|_| BadContact)?;
-        if !uri.is_sip() || names_peer(&uri, flow) {
+        // A GRUU of ours leads back by itself, for as long as its instance is registered (RFC 5627 §3.1).
+        if !uri.is_sip() || names_peer(&uri, flow) || is_own_gruu(settings, &uri) {
             continue;
         }
         let aliased = alias::add(uri.as_str(), Alias::of(flow));
@@ -61,6 +63,12 @@ pub fn is_next_hop(response: &Fields) -> bool {
 pub fn contact_uri(message: &Fields) -> Option<String> {
     let contact = message.get::<Contact<'_>>().ok().flatten()?;
     Some(alias::strip(contact.address()?.uri_text()))
+}
+
+/// Whether a URI is a GRUU that was given out here.
+#[must_use]
+pub fn is_own_gruu(settings: &Settings, uri: &Uri) -> bool {
+    uri.params().contains("gr") && settings.local_domain(uri.host()).is_some()
 }
 
 /// Whether a URI names the peer's end of a flow, so that it can be reached without an alias.
@@ -113,7 +121,7 @@ mod tests {
             remote: "198.51.100.7:5062".parse().expect("address"),
             connection: protocol.is_reliable().then_some(ConnectionId(1)),
         };
-        add_contact_alias(&mut request, &flow).expect("a contact");
+        add_contact_alias(&Settings::default(), &mut request, &flow).expect("a contact");
         request.text(Name::Contact).expect("Contact").to_owned()
     }
 
@@ -131,6 +139,12 @@ mod tests {
                 "<sip:a@198.51.100.7:5062;transport=tcp>",
             ),
             ("*", Protocol::Wss, "*"),
+            ("<sip:a@localhost;gr=urn:uuid:1>", Protocol::Wss, "<sip:a@localhost;gr=urn:uuid:1>"),
+            (
+                "<sip:a@elsewhere.example;gr>",
+                Protocol::Tcp,
+                "<sip:a@elsewhere.example;gr;alias=198.51.100.7~5062~2>",
+            ),
         ] {
             assert_eq!(aliased(contact, protocol), expected);
         }

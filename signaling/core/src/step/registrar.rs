@@ -1,13 +1,18 @@
 //! REGISTER (RFC 3261 §10): binds contacts, keeps them over restarts, answers with all of them.
 
+mod contacts;
+
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{Incoming, Verdict};
-use crate::event::Event;
-use crate::location::{Changes, Registration, Rejected, Updated};
-use crate::message::header::{Contact, Expires};
+use crate::event::{Event, Expiry};
+use crate::gruu;
+use crate::location::{Registration, Rejected, Rules, Updated};
+use crate::message::header::{NameAddr, Via};
 use crate::message::{Method, Name, StatusCode};
 use crate::outside::StoredBinding;
+use crate::settings::{OutboundMode, PathMode};
 use crate::world::World;
 
 /// The methods of Kamailio's bit mask, from bit 0.
@@ -38,7 +43,7 @@ pub async fn save(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     }
     // `auth` lets no REGISTER pass without a proved user, except one for a foreign domain.
     let verdict = match incoming.user.as_deref() {
-        Some(aor) => register(world, incoming, aor).await,
+        Some(user) => register(world, incoming, &world.location_key(user)).await,
         None => incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"),
     };
     let mut stats = world.stats.borrow_mut();
@@ -55,46 +60,107 @@ pub fn method_bit(method: &str) -> Option<u32> {
     METHODS.iter().position(|known| *known == method).map(|bit| 1 << bit)
 }
 
+/// What the headers of a REGISTER say about the way back to its sender.
+struct Way {
+    /// The Path to keep; empty for none.
+    path: String,
+    /// Whether the registration is one of RFC 5626.
+    outbound: bool,
+    /// Whether `reg-id` counts.
+    reg_ids: bool,
+}
+
 async fn register(world: &World, incoming: &Incoming, aor: &str) -> Verdict {
     let now = world.unix_now();
-    let changes = match changes(world, incoming, now) {
-        Ok(Some(changes)) => changes,
-        // No Contact: a question (RFC 3261 §10.2.3).
-        Ok(None) => return accept(world, incoming, &world.location.snapshot(aor, now).0),
+    let way = match way(world, incoming) {
+        Ok(way) => way,
         Err(verdict) => return verdict,
     };
+    let changes = match contacts::changes(world, incoming, &way, now) {
+        Ok(Some(changes)) => changes,
+        // No Contact: a question (RFC 3261 §10.2.3).
+        Ok(None) => return accept(world, incoming, aor, &way),
+        Err(verdict) => return verdict,
+    };
+    let settings = &world.settings;
     let registration = Registration {
-        aor: aor.to_owned(),
-        call_id: incoming.message.call_id().to_owned(),
+        aor,
+        call_id: incoming.message.call_id(),
         cseq: incoming.message.cseq().map_or(0, |cseq| cseq.number),
         flow: incoming.flow,
         changes,
-        max_contacts: world.settings.registrar.max_contacts,
+        rules: Rules {
+            max_contacts: settings.registrar.max_contacts,
+            matching_mode: settings.usrloc.matching_mode,
+            cseq_delay: settings.usrloc.cseq_delay.as_secs(),
+        },
     };
     let updated = match world.location.update(registration, now) {
         Ok(updated) => updated,
-        Err(Rejected::OutOfOrder) => {
-            return incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, "CSeq out of order");
-        }
-        Err(Rejected::TooManyContacts) => {
-            return incoming.refuse(world, StatusCode::SERVICE_UNAVAILABLE, "Too many registered contacts");
-        }
+        Err(rejected) => return reject(world, incoming, rejected),
     };
     if let Err(error) = write(world, aor, &updated).await {
         let what = format!("bindings of {aor}: {error}");
         world.tell(Event::OutsideFailed { call_id: incoming.message.call_id().to_owned(), what });
+        world.location.restore(aor, updated.before, updated.version);
         return incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, "");
     }
     tell(world, incoming, aor, &updated, now);
-    accept(world, incoming, &world.location.snapshot(aor, now).0)
+    accept(world, incoming, aor, &way)
+}
+
+/// Path (RFC 3327 §5.3) and outbound (RFC 5626 §6).
+fn way(world: &World, incoming: &Incoming) -> Result<Way, Verdict> {
+    let settings = &world.settings.registrar;
+    let message = &incoming.message;
+    let supports = |option| message.has_token(Name::Supported, option);
+    let path: Vec<_> = message.values(Name::Path).map(String::from_utf8_lossy).collect();
+    if settings.use_path && !path.is_empty() && settings.path_mode == PathMode::Strict && !supports("path") {
+        let mut headers = vec![(Name::Unsupported, "path".to_owned())];
+        headers.extend(path.iter().map(|path| (Name::Path, path.to_string())));
+        return Err(incoming.refuse_with(world, StatusCode::BAD_EXTENSION, "", &headers));
+    }
+    let wanted = supports("outbound") && settings.outbound_mode != OutboundMode::Off;
+    if settings.outbound_mode == OutboundMode::Required && !wanted {
+        let headers = [(Name::Require, "outbound".to_owned())];
+        return Err(incoming.refuse_with(world, StatusCode::EXTENSION_REQUIRED, "", &headers));
+    }
+    let with_reg_id = || contacts::has_reg_id(incoming);
+    // Whoever stands next to the user agent has put his Path at the bottom and says `ob` if he keeps the flow.
+    let first_hop = message.all::<Via<'_>>().count() == 1;
+    let edge = path.last().and_then(|edge| NameAddr::parse("Path", edge.as_bytes()).ok()?.uri().ok());
+    let flows_are_kept =
+        first_hop || (settings.use_path && edge.is_some_and(|edge| edge.params().contains("ob")));
+    if wanted && !flows_are_kept && with_reg_id() {
+        return Err(incoming.refuse(world, StatusCode::FIRST_HOP_LACKS_OUTBOUND_SUPPORT, ""));
+    }
+    let outbound = wanted && flows_are_kept;
+    Ok(Way {
+        path: if settings.use_path { path.join(",") } else { String::new() },
+        outbound,
+        reg_ids: outbound || settings.regid_mode,
+    })
+}
+
+fn reject(world: &World, incoming: &Incoming, rejected: Rejected) -> Verdict {
+    match rejected {
+        Rejected::OutOfOrder => {
+            incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, "CSeq out of order")
+        }
+        Rejected::TooManyContacts => {
+            let after = world.settings.registrar.retry_after;
+            let headers = (after > 0).then(|| (Name::RetryAfter, after.to_string()));
+            let reason = "Too many registered contacts";
+            incoming.refuse_with(world, StatusCode::SERVICE_UNAVAILABLE, reason, headers.as_slice())
+        }
+    }
 }
 
 /// Makes the bindings durable. Writes of two workers may overtake each other: whoever sees that his were not the last
 /// writes again what is there now.
 async fn write(world: &World, aor: &str, updated: &Updated) -> Result<(), crate::outside::Unavailable> {
     let mut version = updated.version;
-    let mut bindings: Vec<StoredBinding> =
-        updated.bindings.iter().map(|binding| binding.stored.clone()).collect();
+    let mut bindings = updated.bindings.clone();
     for _ in 0..WRITES {
         world.outside.store.save_bindings(aor, &bindings).await?;
         if world.location.is_current(aor, version) {
@@ -107,117 +173,69 @@ async fn write(world: &World, aor: &str, updated: &Updated) -> Result<(), crate:
 
 fn tell(world: &World, incoming: &Incoming, aor: &str, updated: &Updated, now: u64) {
     let (transport, source) = (incoming.flow.protocol, incoming.flow.remote);
-    for binding in &updated.removed {
-        let (aor, contact) = (aor.to_owned(), binding.contact.clone());
+    let outcome = &updated.outcome;
+    for binding in &outcome.removed {
+        let (aor, contact) = (aor.to_owned(), binding.contact.to_string());
         world.tell(Event::Unregistered { aor, contact, transport, source });
     }
-    for binding in &updated.registered {
+    for binding in &outcome.replaced {
+        let (aor, contact) = (aor.to_owned(), binding.contact.to_string());
+        let (transport, source) = (binding.protocol, binding.received);
+        world.tell(Event::Expired { aor, contact, transport, source, cause: Expiry::Replaced });
+    }
+    for binding in &outcome.registered {
         let expires = u32::try_from(binding.expires_at.saturating_sub(now)).unwrap_or(u32::MAX);
-        let (aor, contact) = (aor.to_owned(), binding.contact.clone());
+        let (aor, contact) = (aor.to_owned(), binding.contact.to_string());
         world.tell(Event::Registered { aor, contact, transport, source, expires });
     }
 }
 
 /// 200 with every binding and what is left of its time (RFC 3261 §10.3 step 8).
-fn accept(world: &World, incoming: &Incoming, bindings: &[StoredBinding]) -> Verdict {
-    let now = world.unix_now();
-    let mut headers = Vec::with_capacity(bindings.len() + 1);
-    for binding in bindings {
-        let mut value = format!("<{}>;expires={}", binding.contact, binding.expires_at.saturating_sub(now));
-        if binding.q != world.settings.registrar.default_q {
-            value.push_str(&format!(";q={}.{:03}", binding.q / 1000, binding.q % 1000));
+fn accept(world: &World, incoming: &Incoming, aor: &str, way: &Way) -> Verdict {
+    let settings = &world.settings.registrar;
+    let message = &incoming.message;
+    let bindings = world.location.snapshot(aor, world.unix_now()).0;
+    let gruus = settings.gruu_enabled && message.has_token(Name::Supported, "gruu");
+    let mut headers = Vec::with_capacity(bindings.len() + 3);
+    headers.extend(bindings.iter().map(|binding| (Name::Contact, contact(world, aor, binding, gruus))));
+    if way.outbound {
+        headers.push((Name::Require, "outbound".to_owned()));
+        if settings.flow_timer > 0 {
+            headers.push((Name::FlowTimer, settings.flow_timer.to_string()));
         }
-        if !binding.instance.is_empty() {
-            value.push_str(&format!(";+sip.instance=\"<{}>\"", binding.instance));
-        }
-        if binding.reg_id != 0 {
-            value.push_str(&format!(";reg-id={}", binding.reg_id));
-        }
-        headers.push((Name::Contact, value));
     }
     // RFC 3327 §5.3: the Path that was used is shown to a client that knows of it.
-    if incoming.message.has_token(Name::Supported, "path") {
-        headers.extend(path(incoming).map(|path| (Name::Path, path)));
+    let shown = settings.path_mode != PathMode::Off && message.has_token(Name::Supported, "path");
+    if shown && !way.path.is_empty() {
+        headers.push((Name::Path, way.path.clone()));
     }
     Verdict::Reply(Box::new(incoming.answer(world, StatusCode::OK, "", &headers)))
 }
 
-fn path(incoming: &Incoming) -> Option<String> {
-    let values: Vec<_> = incoming.message.values(Name::Path).map(String::from_utf8_lossy).collect();
-    (!values.is_empty()).then(|| values.join(","))
-}
-
-/// What the REGISTER asks for (RFC 3261 §10.3 steps 6 and 7); `None` when it only asks.
-fn changes(world: &World, incoming: &Incoming, now: u64) -> Result<Option<Changes>, Verdict> {
-    let bad = |reason| incoming.refuse(world, StatusCode::BAD_REQUEST, reason);
-    let default_expires = match incoming.message.get::<Expires>() {
-        Ok(expires) => expires.map(|expires| expires.0),
-        // A malformed value counts as the default (RFC 3261 §20.19).
-        Err(_) => None,
-    };
-    let contacts: Result<Vec<Contact<'_>>, _> = incoming.message.all::<Contact<'_>>().collect();
-    let contacts = contacts.map_err(|_| bad("Bad Contact"))?;
-    if contacts.is_empty() {
-        return Ok(None);
+/// A binding as its owner reads it.
+fn contact(world: &World, aor: &str, binding: &Arc<StoredBinding>, gruus: bool) -> String {
+    use std::fmt::Write as _;
+    let settings = &world.settings.registrar;
+    let left = binding.expires_at.saturating_sub(world.unix_now());
+    let mut value = format!("<{}>;expires={left}", binding.contact);
+    if binding.q != settings.default_q {
+        let _ = write!(value, ";q={}.{:03}", binding.q / 1000, binding.q % 1000);
     }
-    if contacts.contains(&Contact::Star) {
-        if contacts.len() > 1 || default_expires != Some(0) {
-            return Err(bad("Contact * needs Expires 0 and no other Contact"));
-        }
-        return Ok(Some(Changes::RemoveAll));
+    if !settings.received_param.is_empty() && binding.is_nated() {
+        let _ = write!(value, ";{}=\"{}\"", settings.received_param, binding.received_uri());
     }
-    let mut bindings = Vec::with_capacity(contacts.len());
-    for contact in contacts {
-        bindings.push(binding(world, incoming, &contact, default_expires, now)?);
+    if binding.instance.is_empty() {
+        return value;
     }
-    Ok(Some(Changes::Each(bindings)))
-}
-
-fn binding(
-    world: &World,
-    incoming: &Incoming,
-    contact: &Contact<'_>,
-    default_expires: Option<u32>,
-    now: u64,
-) -> Result<StoredBinding, Verdict> {
-    let limits = &world.settings.registrar;
-    let bad = |reason| incoming.refuse(world, StatusCode::BAD_REQUEST, reason);
-    let uri = contact.address().and_then(|address| address.uri().ok()).filter(|uri| uri.is_sip());
-    let uri = uri.ok_or_else(|| bad("Bad Contact"))?;
-    if uri.as_str().len() > limits.contact_max_size {
-        return Err(bad("Contact too long"));
+    if gruus && let Ok(public) = gruu::public(aor, &binding.instance) {
+        let random = world.with_rng(rand::Rng::next_u64);
+        let secret = &world.settings.secret;
+        let temporary = gruu::temporary(secret, random, aor, &binding.instance, &binding.call_id);
+        let _ = write!(value, ";pub-gruu=\"{public}\";temp-gruu=\"{temporary}\"");
     }
-    let wanted = contact.expires().or(default_expires).unwrap_or(limits.default_expires);
-    if wanted != 0 && wanted < limits.min_expires {
-        let headers = [(Name::MinExpires, limits.min_expires.to_string())];
-        return Err(incoming.refuse_with(world, StatusCode::INTERVAL_TOO_BRIEF, "", &headers));
+    let _ = write!(value, ";+sip.instance=\"<{}>\"", binding.instance);
+    if binding.reg_id != 0 {
+        let _ = write!(value, ";reg-id={}", binding.reg_id);
     }
-    let text = |name| incoming.message.raw(name).map(|value| String::from_utf8_lossy(value).into_owned());
-    Ok(StoredBinding {
-        ruid: format!("uloc-{}", world.tag()),
-        contact: crate::alias::strip(uri.as_str()),
-        received: incoming.flow.remote,
-        protocol: incoming.flow.protocol,
-        path: path(incoming).unwrap_or_default(),
-        expires_at: now + u64::from(wanted.min(limits.max_expires)),
-        q: contact.q().unwrap_or(limits.default_q),
-        call_id: incoming.message.call_id().to_owned(),
-        cseq: incoming.message.cseq().map_or(0, |cseq| cseq.number),
-        user_agent: text(Name::UserAgent).unwrap_or_default(),
-        instance: contact.instance().map(|instance| instance.into_owned()).unwrap_or_default(),
-        reg_id: contact.reg_id().unwrap_or(0),
-        methods: methods(incoming),
-    })
-}
-
-/// The Allow header as a mask; all ones without one.
-fn methods(incoming: &Incoming) -> u32 {
-    if !incoming.message.contains(Name::Allow) {
-        return u32::MAX;
-    }
-    let bits = incoming
-        .message
-        .values(Name::Allow)
-        .filter_map(|method| method_bit(std::str::from_utf8(method).ok()?));
-    bits.fold(0, |mask, bit| mask | bit)
+    value
 }

@@ -6,7 +6,8 @@ use signaling_core::flow::{Flow, Protocol};
 use signaling_core::message::Method;
 use signaling_core::message::header::{Header as _, WwwAuthenticate};
 use signaling_core::outside::Account;
-use signaling_core::settings::{Auth, Secret, Settings};
+use signaling_core::secret::Secret;
+use signaling_core::settings::{Auth, Settings};
 
 use crate::testbed::{Bed, DOMAIN, Phone, Sip, password, quoted, settings};
 

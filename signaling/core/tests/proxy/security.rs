@@ -147,7 +147,9 @@ fn bindings_survive_a_restart_and_browsers_come_back() {
         .bindings
         .borrow()
         .iter()
-        .flat_map(|(aor, bindings)| bindings.iter().map(|binding| (aor.clone(), binding.clone())))
+        .flat_map(|(aor, bindings)| {
+            bindings.iter().map(|binding| (aor.clone(), StoredBinding::clone(binding)))
+        })
         .collect();
     assert_eq!(kept.len(), 2);
 

@@ -447,7 +447,9 @@ impl Phone {
 
     /// The REGISTER of this phone.
     pub fn register_text(&mut self, expires: u32) -> String {
-        let more = format!("Contact: <{}>{};expires={expires}\r\n", self.contact, self.contact_params);
+        let supported = if self.contact_params.is_empty() { "" } else { "Supported: path,gruu,outbound\r\n" };
+        let (contact, params) = (&self.contact, &self.contact_params);
+        let more = format!("Contact: <{contact}>{params};expires={expires}\r\n{supported}");
         let call_id = format!("reg-{}-{}", self.user, self.flow.remote.port());
         self.request("REGISTER", &format!("sip:{DOMAIN}"), &call_id, &more, "")
     }
@@ -654,7 +656,7 @@ pub struct MemoryStore {
     /// By user name.
     pub accounts: RefCell<BTreeMap<String, Account>>,
     /// By address of record.
-    pub bindings: RefCell<BTreeMap<String, Vec<StoredBinding>>>,
+    pub bindings: RefCell<BTreeMap<String, Vec<Arc<StoredBinding>>>>,
     /// While set, nothing can be read or saved.
     pub broken: RefCell<bool>,
 }
@@ -680,7 +682,7 @@ impl Store for Shared<MemoryStore> {
     fn save_bindings<'a>(
         &'a self,
         aor: &'a str,
-        bindings: &'a [StoredBinding],
+        bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
         if *self.0.broken.borrow() {
             return ready(Err(Unavailable("the disk is on fire".into()))).boxed_local();
