@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::codecs;
 use super::end::End;
 use super::lines::{base_line, direction, passed};
-use super::offer_answer::{Pair, PairLine, Session};
+use super::offer_answer::Session;
+use super::parties::{Pair, PairLine};
 use super::plan::{
     DtlsRole, Feedback, FlowPlan, LegPlan, LineEnd, LinePlan, MediaPlan, RemoteAddress, RemoteDtls, RemoteIce,
 };

@@ -10,6 +10,7 @@ mod compose;
 mod end;
 mod lines;
 pub mod offer_answer;
+mod parties;
 pub mod plan;
 
 mod agree;
