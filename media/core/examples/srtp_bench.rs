@@ -23,7 +23,7 @@ const PACKETS: usize = 2000;
 fn main() {
     println!("| profile, payload | ours protect | rtc-srtp | ours unprotect | rtc-srtp |");
     println!("|---|---|---|---|---|");
-    for profile in Profile::ALL {
+    for profile in Profile::DTLS {
         for payload in [80, 160, 1100] {
             let [a, b, c, d] = measure(profile, payload);
             println!("| {} {payload} | {a} | {b} | {c} | {d} |", profile.sdes_name());
@@ -95,5 +95,6 @@ fn number(profile: Profile) -> ProtectionProfile {
         Profile::Aes128CmHmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
         Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+        other => unreachable!("{other:?} is no profile of DTLS"),
     }
 }

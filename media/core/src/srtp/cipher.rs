@@ -1,4 +1,4 @@
-//! The two transforms, counter mode with HMAC-SHA1 (RFC 3711 §4) and AEAD (RFC 7714), on one packet in place.
+//! The two transforms, a stream cipher with HMAC-SHA1 (RFC 3711 §4) and AEAD (RFC 7714), on one packet in place.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::EncryptingKey;
@@ -19,10 +19,20 @@ const RTCP_INDEX: usize = 4;
 /// The E flag: the packet is encrypted (RFC 3711 §3.4).
 const ENCRYPTED: u32 = 0x8000_0000;
 
+/// What encrypts under HMAC-SHA1.
+pub(super) enum Cipher {
+    /// Counter mode (RFC 3711 §4.1.1, RFC 6188).
+    Counter(Box<EncryptingKey>),
+    /// f8 mode (RFC 3711 §4.1.2): the key, and the key masked with the salt.
+    F8 { key: Box<EncryptingKey>, masked: Box<EncryptingKey> },
+    /// None (RFC 3711 §4.1.3).
+    Null,
+}
+
 /// The session keys of one direction for RTP, or those for RTCP.
 pub(super) enum Transform {
-    /// Counter mode and HMAC-SHA1.
-    Cm { key: Box<EncryptingKey>, salt: [u8; 14], mac: HmacSha1, tag_len: usize },
+    /// A stream cipher and HMAC-SHA1.
+    Cm { cipher: Cipher, salt: [u8; 14], mac: HmacSha1, tag_len: usize },
     /// Galois/Counter mode.
     Gcm { key: LessSafeKey, salt: [u8; 12] },
 }
@@ -31,11 +41,10 @@ impl Transform {
     /// The session keys for RTP.
     pub(super) fn for_rtp(master: &MasterKey) -> Self {
         let labels = [Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt];
-        let tag_len = if master.profile() == Profile::Aes128CmHmacSha1_32 { 4 } else { 10 };
-        Self::derive(master, labels, tag_len)
+        Self::derive(master, labels, master.profile().rtp_overhead())
     }
 
-    /// The session keys for RTCP; its tag has 80 bits in both counter mode profiles.
+    /// The session keys for RTCP; with HMAC-SHA1 its tag always has 80 bits.
     pub(super) fn for_rtcp(master: &MasterKey) -> Self {
         Self::derive(master, [Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt], 10)
     }
@@ -45,15 +54,6 @@ impl Transform {
         let key = &mut key[..master.profile().key_len()];
         master.derive(encryption, key);
         let transform = match master.profile() {
-            Profile::Aes128CmHmacSha1_80 | Profile::Aes128CmHmacSha1_32 => {
-                let mut salt = [0; 14];
-                master.derive(salting, &mut salt);
-                let mut mac_key = [0; DIGEST_LEN];
-                master.derive(authentication, &mut mac_key);
-                let mac = HmacSha1::new(&mac_key);
-                mac_key.zeroize();
-                Self::Cm { key: Box::new(counter_mode(key)), salt, mac, tag_len }
-            }
             Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
                 let mut salt = [0; 12];
                 master.derive(salting, &mut salt);
@@ -61,6 +61,15 @@ impl Transform {
                 let unbound =
                     UnboundKey::new(algorithm, key).expect("the length of an AES key comes from its profile");
                 Self::Gcm { key: LessSafeKey::new(unbound), salt }
+            }
+            profile => {
+                let mut salt = [0; 14];
+                master.derive(salting, &mut salt);
+                let mut mac_key = [0; DIGEST_LEN];
+                master.derive(authentication, &mut mac_key);
+                let mac = HmacSha1::new(&mac_key);
+                mac_key.zeroize();
+                Self::Cm { cipher: Cipher::new(profile, key, &salt), salt, mac, tag_len }
             }
         };
         key.zeroize();
@@ -87,8 +96,8 @@ impl Transform {
         packet.grow(self.tag_len())?;
         let (data, tag) = packet.as_mut_slice().split_at_mut(plain_len);
         match self {
-            Self::Cm { key, salt, mac, .. } => {
-                apply_counter_mode(key, counter(salt, ssrc, index), &mut data[header_len..]);
+            Self::Cm { cipher, salt, mac, .. } => {
+                cipher.apply_rtp(data, header_len, salt, ssrc, index);
                 copy_cut(&mac.digest(data, &rollover_counter(index)), tag);
             }
             Self::Gcm { key, salt } => {
@@ -111,9 +120,9 @@ impl Transform {
         let plain_len = plain_len.ok_or(Error::Malformed)?;
         let (data, tag) = packet.as_mut_slice().split_at_mut(plain_len);
         match self {
-            Self::Cm { key, salt, mac, .. } => {
+            Self::Cm { cipher, salt, mac, .. } => {
                 check_cut(&mac.digest(data, &rollover_counter(index)), tag)?;
-                apply_counter_mode(key, counter(salt, ssrc, index), &mut data[header_len..]);
+                cipher.apply_rtp(data, header_len, salt, ssrc, index);
             }
             Self::Gcm { key, salt } => {
                 let (header, payload) = data.split_at_mut(header_len);
@@ -131,8 +140,8 @@ impl Transform {
         packet.grow(self.tag_len() + RTCP_INDEX)?;
         let (data, trailer) = packet.as_mut_slice().split_at_mut(plain_len);
         match self {
-            Self::Cm { key, salt, mac, .. } => {
-                apply_counter_mode(key, counter(salt, ssrc, u64::from(index)), &mut data[RTCP_CLEAR..]);
+            Self::Cm { cipher, salt, mac, .. } => {
+                cipher.apply_rtcp(data, salt, ssrc, index, word);
                 let (index, tag) = trailer.split_at_mut(RTCP_INDEX);
                 index.copy_from_slice(&word);
                 copy_cut(&mac.digest(data, &word), tag);
@@ -149,7 +158,7 @@ impl Transform {
 
     /// The SRTCP index that `packet` carries.
     ///
-    /// A packet without the E flag is refused: no profile spoken here turns encryption off.
+    /// A packet without the E flag is refused: no session parameter spoken here turns encryption off.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Result<u32, Error> {
         let trailer = self.tag_len() + RTCP_INDEX;
         let trailer =
@@ -173,9 +182,9 @@ impl Transform {
         let word = (ENCRYPTED | index).to_be_bytes();
         let (data, trailer) = packet.as_mut_slice().split_at_mut(plain_len);
         match self {
-            Self::Cm { key, salt, mac, .. } => {
+            Self::Cm { cipher, salt, mac, .. } => {
                 check_cut(&mac.digest(data, &word), &trailer[RTCP_INDEX..])?;
-                apply_counter_mode(key, counter(salt, ssrc, u64::from(index)), &mut data[RTCP_CLEAR..]);
+                cipher.apply_rtcp(data, salt, ssrc, index, word);
             }
             Self::Gcm { key, salt } => {
                 let (header, payload) = data.split_at_mut(RTCP_CLEAR);
@@ -195,6 +204,75 @@ impl Drop for Transform {
             Self::Cm { salt, .. } => salt.zeroize(),
             Self::Gcm { salt, .. } => salt.zeroize(),
         }
+    }
+}
+
+impl Cipher {
+    fn new(profile: Profile, key: &[u8], salt: &[u8; 14]) -> Self {
+        match profile {
+            Profile::NullHmacSha1_80 | Profile::NullHmacSha1_32 => Self::Null,
+            Profile::F8HmacSha1_80 | Profile::F8HmacSha1_32 => {
+                // RFC 3711 §4.1.2.1: the salt, filled up with 0x55.
+                let mut masked = [0x55; 16];
+                masked[..salt.len()].copy_from_slice(salt);
+                masked.iter_mut().zip(key).for_each(|(mask, key)| *mask ^= key);
+                let it =
+                    Self::F8 { key: Box::new(counter_mode(key)), masked: Box::new(counter_mode(&masked)) };
+                masked.zeroize();
+                it
+            }
+            _ => Self::Counter(Box::new(counter_mode(key))),
+        }
+    }
+
+    /// Encrypts or decrypts an RTP packet behind its header; `index` is rollover counter and sequence number.
+    fn apply_rtp(&self, packet: &mut [u8], header_len: usize, salt: &[u8; 14], ssrc: u32, index: u64) {
+        let Some((header, payload)) = packet.split_at_mut_checked(header_len) else { return };
+        match self {
+            Self::Counter(key) => apply_counter_mode(key, counter(salt, ssrc, index), payload),
+            Self::F8 { key, masked } => {
+                // RFC 3711 §4.1.2.2: the fixed header without its first octet, and the rollover counter.
+                let mut iv = [0; 16];
+                iv[1..12].copy_from_slice(&header[1..12]);
+                iv[12..].copy_from_slice(&rollover_counter(index));
+                apply_f8(key, masked, iv, payload);
+            }
+            Self::Null => {}
+        }
+    }
+
+    /// Encrypts or decrypts an RTCP packet behind its first 8 octets; `word` is E flag and index.
+    fn apply_rtcp(&self, packet: &mut [u8], salt: &[u8; 14], ssrc: u32, index: u32, word: [u8; 4]) {
+        let Some((header, payload)) = packet.split_at_mut_checked(RTCP_CLEAR) else { return };
+        match self {
+            Self::Counter(key) => apply_counter_mode(key, counter(salt, ssrc, u64::from(index)), payload),
+            Self::F8 { key, masked } => {
+                // RFC 3711 §4.1.2.3.
+                let mut iv = [0; 16];
+                iv[4..8].copy_from_slice(&word);
+                iv[8..].copy_from_slice(header);
+                apply_f8(key, masked, iv, payload);
+            }
+            Self::Null => {}
+        }
+    }
+}
+
+/// One block through AES: the first block of the key stream that begins at it.
+fn encrypt_block(key: &EncryptingKey, block: [u8; 16]) -> [u8; 16] {
+    let mut out = [0; 16];
+    apply_counter_mode(key, block, &mut out);
+    out
+}
+
+/// Adds the f8 key stream of RFC 3711 §4.1.2.1 to `data`.
+fn apply_f8(key: &EncryptingKey, masked: &EncryptingKey, iv: [u8; 16], data: &mut [u8]) {
+    let iv = u128::from_be_bytes(encrypt_block(masked, iv));
+    let mut stream = 0;
+    for (number, block) in (0..).zip(data.chunks_mut(16)) {
+        let next = encrypt_block(key, (iv ^ number ^ stream).to_be_bytes());
+        block.iter_mut().zip(next).for_each(|(octet, key)| *octet ^= key);
+        stream = u128::from_be_bytes(next);
     }
 }
 
@@ -248,4 +326,28 @@ fn open(key: &LessSafeKey, nonce: Nonce, aad: &[u8], payload: &mut [u8], tag: &[
     key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, payload)
         .map(|_plain| ())
         .map_err(|_| Error::Authentication)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 3711 appendix B.1, whose salt of 32 bits is filled up as the mask is.
+    #[test]
+    fn f8_mode_of_rfc_3711() {
+        let key = hex::decode("234829008467be186c3de14aae72d62c").unwrap();
+        let mut salt = [0x55; 14];
+        salt[..4].copy_from_slice(&hex::decode("32f2870d").unwrap());
+        let cipher = Cipher::new(Profile::F8HmacSha1_80, &key, &salt);
+        let mut packet = hex::decode("806e5cba50681de55c621599").unwrap();
+        packet.extend_from_slice(b"pseudorandomness is the next best thing");
+        let plain = packet.clone();
+        cipher.apply_rtp(&mut packet, 12, &salt, 0x5c62_1599, 0xd462_564a << 16 | 0x5cba);
+        assert_eq!(
+            hex::encode(&packet[12..]),
+            "019ce7a26e7854014a6366aa95d4eefd1ad4172a14f9faf455b7f1d4b62bd08f562c0eef7c4802"
+        );
+        cipher.apply_rtp(&mut packet, 12, &salt, 0x5c62_1599, 0xd462_564a << 16 | 0x5cba);
+        assert_eq!(packet, plain);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::cipher::{AES_128, AES_192, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 use base64::Engine as _;
 use base64::alphabet;
@@ -157,6 +157,12 @@ impl MasterKey {
     }
 }
 
+impl PartialEq for MasterKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other)
+    }
+}
+
 impl Drop for MasterKey {
     fn drop(&mut self) {
         self.key.zeroize();
@@ -182,9 +188,13 @@ pub(super) enum Label {
     RtcpSalt = 5,
 }
 
-/// AES in counter mode, with the key schedule made once. `key` is 16 or 32 octets, by construction of the callers.
+/// AES in counter mode, with the key schedule made once. `key` is 16, 24 or 32 octets, by construction of the callers.
 pub(super) fn counter_mode(key: &[u8]) -> EncryptingKey {
-    let algorithm = if key.len() == 32 { &AES_256 } else { &AES_128 };
+    let algorithm = match key.len() {
+        32 => &AES_256,
+        24 => &AES_192,
+        _ => &AES_128,
+    };
     UnboundCipherKey::new(algorithm, key)
         .and_then(EncryptingKey::ctr)
         .expect("the length of an AES key comes from its profile")

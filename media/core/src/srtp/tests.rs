@@ -15,7 +15,7 @@ pub(super) fn rng(seed: u64) -> StdRng {
 
 /// Two ends of one leg.
 fn pair(profile: Profile) -> (SrtpContext, SrtpContext) {
-    let mut rng = rng(profile.dtls_number().into());
+    let mut rng = rng(profile as u64);
     let (a, b) = (MasterKey::generate(profile, &mut rng), MasterKey::generate(profile, &mut rng));
     (SrtpContext::new(&a, &b), SrtpContext::new(&b, &a))
 }
@@ -102,6 +102,7 @@ fn oracle(key: &MasterKey) -> Context {
         Profile::Aes128CmHmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
         Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+        other => unreachable!("{other:?} is unknown to the oracle"),
     };
     let (key, salt) = key.parts();
     Context::new(key, salt, profile, None, None, &RingCrypto).expect("a usable profile")
@@ -110,7 +111,7 @@ fn oracle(key: &MasterKey) -> Context {
 /// Lengths around the block sizes of AES and SHA-1, CSRCs and extensions, sequence numbers across two wraps.
 #[test]
 fn agrees_with_rtc_srtp_in_both_directions() {
-    for profile in Profile::ALL {
+    for profile in Profile::DTLS {
         let mut rng = rng(41);
         let key = MasterKey::generate(profile, &mut rng);
         let mut ours = SrtpContext::new(&key, &key);
@@ -142,7 +143,7 @@ fn agrees_with_rtc_srtp_in_both_directions() {
 
 #[test]
 fn agrees_with_rtc_srtp_on_rtcp() {
-    for profile in Profile::ALL {
+    for profile in Profile::DTLS {
         let mut rng = rng(42);
         let key = MasterKey::generate(profile, &mut rng);
         let mut ours = SrtpContext::new(&key, &key);
