@@ -7,6 +7,10 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+mod wishes;
+
+pub use wishes::{CodecEdits, IceLite, Osrtp, Sdes};
+
 /// What is asked of the relay.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -70,6 +74,22 @@ pub struct Exchange {
     pub ice: Option<Ice>,
     /// ng `DTLS`: the role the relay takes where it may choose.
     pub dtls: Option<Dtls>,
+    /// ng `DTLS-reverse`: the role the relay will take towards the sender of an offer.
+    pub dtls_reverse: Option<Dtls>,
+    /// ng `DTLS-fingerprint`: the hash function of `a=fingerprint` (RFC 8122 §5) in lower case, as `sha-1`.
+    pub dtls_fingerprint: Option<String>,
+    /// ng `ICE-lite`.
+    pub ice_lite: Option<IceLite>,
+    /// ng `SDES`.
+    pub sdes: Sdes,
+    /// ng `OSRTP`.
+    pub osrtp: Osrtp,
+    /// ng `codec`.
+    pub codec: CodecEdits,
+    /// ng `ptime`: milliseconds of audio per packet announced to the receiver.
+    pub ptime: Option<u16>,
+    /// ng `ptime-reverse`: the same to the sender, in the answer.
+    pub ptime_reverse: Option<u16>,
     /// ng `rtcp-mux`, towards a legacy receiver; browsers always multiplex (RFC 8834 §4.5).
     pub rtcp_mux: Vec<RtcpMux>,
     /// ng `flags`.
@@ -82,6 +102,10 @@ pub struct Exchange {
     pub received_from: Option<IpAddr>,
     /// Keys and flags of the message that had no effect, to be returned as `warning`.
     pub warnings: Vec<String>,
+    /// The relay has as many calls as it may: no further one begins.
+    pub no_new_call: bool,
+    /// How many values of lists the message had so far; bounded while it is read.
+    pub values: usize,
 }
 
 /// One end of an exchange as the controller knows it. What is `None` follows from the SDP and the command.
@@ -107,7 +131,7 @@ pub enum LegKind {
 }
 
 /// ng `transport-protocol`: the `proto` field of an m= line (RFC 8866 §5.14).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransportProtocol {
     /// RFC 3551.
     RtpAvp,
@@ -123,6 +147,33 @@ pub enum TransportProtocol {
     UdpTlsRtpSavpf,
     /// As the offer had it.
     Accept,
+}
+
+impl TransportProtocol {
+    /// The protocols of RTP with their names.
+    const NAMES: [(Self, &str); 6] = [
+        (Self::RtpAvp, "RTP/AVP"),
+        (Self::RtpAvpf, "RTP/AVPF"),
+        (Self::RtpSavp, "RTP/SAVP"),
+        (Self::RtpSavpf, "RTP/SAVPF"),
+        (Self::UdpTlsRtpSavp, "UDP/TLS/RTP/SAVP"),
+        (Self::UdpTlsRtpSavpf, "UDP/TLS/RTP/SAVPF"),
+    ];
+
+    /// From the m= line; `None` for what is no RTP.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(protocol, _)| *protocol)
+    }
+
+    /// As in the m= line; empty for [`TransportProtocol::Accept`].
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.iter().find(|(protocol, _)| *protocol == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether media is encrypted (RFC 3711).
+    pub fn is_srtp(self) -> bool {
+        !matches!(self, Self::RtpAvp | Self::RtpAvpf | Self::Accept)
+    }
 }
 
 /// ng `ICE`.
@@ -188,6 +239,16 @@ pub struct Flags {
     pub full_rtcp_attribute: bool,
     /// Announce `trickle` in `a=ice-options`.
     pub trickle_ice: bool,
+    /// No `a=extmap` towards the receiver.
+    pub strip_extmap: bool,
+    /// Directions stand where the sender wrote them.
+    pub original_sendrecv: bool,
+    /// Answer with the first format alone.
+    pub single_codec: bool,
+    /// Open other ports when the sender's port changes.
+    pub no_port_latching: bool,
+    /// Reports of our own instead of those of the ends.
+    pub generate_rtcp: bool,
 }
 
 /// ng `replace`. Connection addresses are always replaced; without `origin` the address in `o=` stays the sender's.
@@ -205,6 +266,10 @@ pub struct Replace {
     pub sdp_version: bool,
     /// Raise the version with every SDP sent.
     pub force_increment_sdp_version: bool,
+    /// `c=` also where it is all zeros (the hold of RFC 2543).
+    pub zero_address: bool,
+    /// The session's `c=` also where every m= section has its own.
+    pub session_connection: bool,
 }
 
 impl Replace {
@@ -216,6 +281,8 @@ impl Replace {
         session_name: false,
         sdp_version: true,
         force_increment_sdp_version: false,
+        zero_address: true,
+        session_connection: true,
     };
 }
 
@@ -232,6 +299,8 @@ pub struct Delete {
     pub via_branch: Option<String>,
     /// Leave the report out of the reply (ng flag `fast`).
     pub fast: bool,
+    /// ng `delete delay`: it ends after so long, if nothing is heard of it meanwhile.
+    pub delay: std::time::Duration,
     /// Keys and flags of the message that had no effect.
     pub warnings: Vec<String>,
 }

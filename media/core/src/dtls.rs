@@ -46,6 +46,19 @@ impl Certificate {
         &self.digest
     }
 
+    /// The digest of the certificate by a hash function of RFC 8122 §5, named in any case; `None` for others.
+    pub fn digest_by(&self, hash: &str) -> Option<Vec<u8>> {
+        let algorithm = match hash.to_ascii_lowercase().as_str() {
+            "sha-1" => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            "sha-224" => &digest::SHA224,
+            "sha-256" => &digest::SHA256,
+            "sha-384" => &digest::SHA384,
+            "sha-512" => &digest::SHA512,
+            _ => return None,
+        };
+        Some(digest::digest(algorithm, &self.der).as_ref().to_vec())
+    }
+
     /// The SHA-256 fingerprint as `a=fingerprint:sha-256` shows it: upper-case hexadecimal with colons (RFC 8122 §5).
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint

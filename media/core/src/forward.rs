@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::call::leg::{Leg, LegKey};
+use crate::call::leg::{Leg, LegKey, Port};
 use crate::call::plan::{MediaKind, Payload, PayloadMap};
 use crate::call::sink::{Sink, Source};
 use crate::codec::g711;
@@ -103,6 +103,45 @@ impl Paths {
         heard
     }
 
+    /// Takes a datagram of a line that carries no RTP, from the right address: it passes untouched. The call of the leg.
+    pub fn datagram_received(
+        &mut self,
+        now: Instant,
+        from: LegKey,
+        line: usize,
+        packet: Packet,
+    ) -> Option<usize> {
+        let leg = self.legs.get_mut(from)?;
+        let call = leg.call;
+        let source = leg.line_mut(line)?;
+        source.received.packets += 1;
+        source.received.bytes += packet.len() as u64;
+        source.last_rtp = Some(now);
+        self.stats.received += 1;
+        let open = |route: &crate::call::leg::Route| route.open.then_some((route.leg, route.line));
+        let routes = source.routes.len();
+        for at in 0..routes {
+            let route = self.legs.get(from).and_then(|leg| leg.line(line)?.routes.get(at)).and_then(open);
+            let Some((leg, line)) = route.and_then(|(to, line)| Some((self.legs.get_mut(to)?, line))) else {
+                continue;
+            };
+            let mut copy = self.pool.take();
+            copy.copy_from(&packet);
+            match send(now, leg, line, copy) {
+                Ok(transmit) => {
+                    self.stats.forwarded += 1;
+                    self.out.push_back(transmit);
+                }
+                Err(packet) => {
+                    self.stats.unsendable += 1;
+                    self.pool.put(packet);
+                }
+            }
+        }
+        self.pool.put(packet);
+        Some(call)
+    }
+
     /// Sends one packet along one route: choose, strip, convert, renumber, protect, send. True when a picture (re)starts
     /// there with it.
     fn pass_on(
@@ -167,7 +206,9 @@ impl Paths {
             self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
             return None;
         }
-        cut_extensions(packet, header, &route.extensions);
+        if !route.transparent {
+            cut_extensions(packet, header, &route.extensions);
+        }
         let target = self.legs.get_mut(to)?.line_mut(line)?;
         target.floor.admits(now, from.0).then_some((to, line, map))
     }
@@ -242,7 +283,8 @@ fn rewrite(
     header: &mut Header,
     map: &PayloadMap,
 ) -> Option<usize> {
-    if map.payload == Payload::Dtmf {
+    let untouched = sink.is_transparent() && map.from_clock == map.to_clock;
+    if map.payload == Payload::Dtmf && !untouched {
         sink.renumber_event(now, source, packet, header, map).ok()?;
     } else {
         if matches!(map.payload, Payload::UlawToAlaw | Payload::AlawToUlaw) {
@@ -276,11 +318,14 @@ fn send(now: Instant, leg: &mut Leg, line: usize, mut packet: Packet) -> Result<
             Err(_) => Err(packet),
         };
     }
-    let port = leg.line(line).and_then(|line| line.rtp.as_ref());
-    match port.and_then(|port| Some((port.socket, port.latch.target()?))) {
-        Some((socket, to)) => Ok(Transmit { socket, to, packet }),
-        None => Err(packet),
+    let Some(line) = leg.line_mut(line) else { return Err(packet) };
+    let Some((socket, to)) = line.rtp.as_ref().and_then(Port::way) else { return Err(packet) };
+    if let Some(own) = line.own.as_mut().filter(|own| own.required)
+        && own.srtp.as_mut().is_none_or(|srtp| srtp.protect(&mut packet).is_err())
+    {
+        return Err(packet);
     }
+    Ok(Transmit { socket, to, packet })
 }
 
 /// Leaves of a header extension only the elements in `pass` (RFC 8285); others are overwritten by padding, and with none

@@ -1,6 +1,6 @@
 //! One end of ICE (RFC 8445) for one transport: the crate `is` behind a type of our own, so that it can be replaced.
 //!
-//! Always one component and one local candidate: the announced address of the shared port. Peer-reflexive candidates
+//! Always one component, and one local candidate per address family: the announced address of the port. Peer-reflexive candidates
 //! are the normal case, since browsers hide their addresses behind `.local` names (which are passed over here).
 
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
-use rand::Rng;
+use rand::{Rng, RngExt};
 
 /// How many remote addresses one generation of credentials may bring. A peer that owns the password could otherwise
 /// grow the check list without end.
@@ -36,9 +36,9 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Fresh credentials: 48 bits of ufrag, 142 of password (RFC 8445 §5.3 asks for 24 and 128).
+    /// Fresh credentials: 47 bits of ufrag, 154 of password (RFC 8445 §5.3 asks for 24 and 128).
     pub fn random(rng: &mut impl Rng) -> Credentials {
-        Credentials { ufrag: random_ice_chars(rng, 8), pwd: random_ice_chars(rng, 24) }
+        Credentials { ufrag: random_ice_chars(rng, 8), pwd: random_ice_chars(rng, 26) }
     }
 
     fn as_is(&self) -> IceCreds {
@@ -72,6 +72,8 @@ pub struct IceAgent {
     inner: is::IceAgent,
     /// The announced address; the peer's checks are treated as sent to it, whatever address mapping lies between.
     local: SocketAddr,
+    /// Further addresses of ours.
+    locals: Vec<SocketAddr>,
     sources: Vec<SocketAddr>,
     remote: Option<Credentials>,
     state: IceState,
@@ -94,7 +96,22 @@ impl IceAgent {
         inner.set_control_tie_breaker(tie_breaker);
         inner.set_max_candidate_pairs(MAX_PAIRS);
         inner.add_local_candidate(candidate)?;
-        Some(IceAgent { inner, local, sources: Vec::new(), remote: None, state: IceState::Checking })
+        Some(IceAgent {
+            inner,
+            local,
+            locals: Vec::new(),
+            sources: Vec::new(),
+            remote: None,
+            state: IceState::Checking,
+        })
+    }
+
+    /// Adds a further address of ours, of less priority than the first.
+    pub fn add_local(&mut self, local: SocketAddr) {
+        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
+            let _ = self.inner.add_local_candidate(candidate);
+            self.locals.push(local);
+        }
     }
 
     /// Tells the peer's credentials and starts the checks. Credentials that differ from those before restart ICE towards
@@ -149,7 +166,10 @@ impl IceAgent {
             }
             self.sources.push(source);
         }
-        let packet = StunPacket { proto: Protocol::Udp, source, destination: self.local, message };
+        let same = |local: &&SocketAddr| local.is_ipv6() == source.is_ipv6();
+        let destination =
+            *Some(&self.local).filter(same).or(self.locals.iter().find(same)).unwrap_or(&self.local);
+        let packet = StunPacket { proto: Protocol::Udp, source, destination, message };
         self.inner.handle_packet(now, packet)
     }
 
@@ -207,10 +227,8 @@ fn summary(state: IceConnectionState) -> IceState {
     }
 }
 
-/// `len` random characters of the `ice-char` alphabet (RFC 8839 §5.4): six bits each.
+/// `len` random letters and digits, of the `ice-char` alphabet (RFC 8839 §5.4).
 fn random_ice_chars(rng: &mut impl Rng, len: usize) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut octets = vec![0u8; len];
-    rng.fill_bytes(&mut octets);
-    octets.iter().map(|octet| char::from(ALPHABET[usize::from(octet & 63)])).collect()
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    (0..len).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
 }

@@ -109,6 +109,8 @@ impl Relay {
             dtls_12_only: false,
             ice_lite: false,
             media_timeout: Duration::from_secs(60),
+            offer_timeout: Duration::from_secs(3600),
+            final_timeout: Duration::ZERO,
             silent_timeout: Duration::from_secs(3600),
         };
         let sockets = FakeSockets::default();

@@ -8,7 +8,8 @@ use super::lines::{base_line, direction, passed};
 use super::offer_answer::Session;
 use super::parties::{Pair, PairLine};
 use super::plan::{
-    DtlsRole, Feedback, FlowPlan, LegPlan, LineEnd, LinePlan, MediaPlan, RemoteAddress, RemoteDtls, RemoteIce,
+    DtlsRole, Feedback, FlowPlan, LegPlan, LineEnd, LinePlan, MediaPlan, Protection, RemoteAddress,
+    RemoteDtls, RemoteIce,
 };
 use crate::command::{Cause, Failure, LegKind};
 use crate::sdp::{Candidate, Codec, Description, Media};
@@ -19,6 +20,9 @@ impl Session {
         let lost =
             || Failure { cause: Cause::Internal, reason: "the session lost track of a pair".to_owned() };
         let pair = self.pairs.get(pair).ok_or_else(lost)?;
+        if pair.mirrored {
+            return super::mirror::plan(self, pair).ok_or_else(lost);
+        }
         let first = pair.pending.as_ref().map_or(0, |pending| pending.side);
         let sides = [first, 1 - first];
         let ends = [
@@ -61,7 +65,7 @@ fn leg(end: &End, said: Option<&Description>) -> LegPlan {
 }
 
 /// Component 1 over UDP to an address that can be one host's.
-fn is_target(candidate: &Candidate) -> bool {
+pub(super) fn is_target(candidate: &Candidate) -> bool {
     candidate.component == 1 && candidate.udp && candidate.port != 0 && is_host(candidate.address)
 }
 
@@ -82,10 +86,10 @@ fn line_plan(pair: &Pair, line: &PairLine, sides: [usize; 2], ends: [&End; 2]) -
         let payloads = codecs::payloads(&agreed[from], told[from], &agreed[to]);
         let open =
             pair.answered && sides_of_line[from].sends && sides_of_line[to].wants && !payloads.is_empty();
-        FlowPlan { open, payloads, extensions: extensions(media[from], media[to], ends) }
+        FlowPlan { open, payloads, extensions: extensions(media[from], media[to], ends), transparent: false }
     };
     let flows = [flow(0, 1), flow(1, 0)];
-    LinePlan { kind: line.kind, ends: sides_of_line, flows }
+    LinePlan { kind: line.kind, rtcp_passes: false, ends: sides_of_line, flows }
 }
 
 fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) -> LineEnd {
@@ -104,6 +108,8 @@ fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) ->
         ptime: media.and_then(|media| media.ptime),
         learn: legacy && !end.asymmetric,
         strict_source: true,
+        protection: Protection::None,
+        ice: None,
     }
 }
 
@@ -136,7 +142,7 @@ fn extensions(from: Option<&Media>, to: Option<&Media>, ends: [&End; 2]) -> Vec<
 
 /// Where a legacy end wants its packets. A phone behind NAT writes its private address; packets then go to where its
 /// signalling comes from until its own packets teach better.
-fn remote_address(media: &Media, source: Option<IpAddr>) -> Option<RemoteAddress> {
+pub(super) fn remote_address(media: &Media, source: Option<IpAddr>) -> Option<RemoteAddress> {
     let written = media.address.filter(|address| is_host(*address))?;
     let address = match source {
         Some(source) if is_private(written) && !is_private(source) && !source.is_loopback() => source,

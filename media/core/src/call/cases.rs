@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::offer_answer::{Outcome, Session};
 use super::plan::{
-    LegId, LegRequest, LineEnd, LocalLeg, LocalMedia, LocalSecure, MediaKind, MediaPlan, PayloadMap,
-    Transports,
+    LegId, LegRequest, LineEnd, LocalIce, LocalLeg, LocalMedia, LocalSecure, MediaKind, MediaPlan,
+    PayloadMap, Protection, Transports,
 };
-use crate::command::{Exchange, Failure, LegKind, Replace, Side};
+use crate::command::{Dtls, Exchange, Failure, Ice, LegKind, Replace, RtcpMux, Side, TransportProtocol};
 use crate::sdp::{Candidate, CandidateKind, Codec, Description, Fingerprint, Setup};
+use crate::srtp::{MasterKey, Profile};
 
 const CASES: [(&str, &str); 11] = [
     ("browser_to_legacy", include_str!("cases/browser_to_legacy.txt")),
@@ -26,9 +27,17 @@ const CASES: [(&str, &str); 11] = [
     ("refused", include_str!("cases/refused.txt")),
 ];
 
+/// Calls whose controller speaks ng: `@ offer a ng > ng` and its wishes.
+const MIRRORED: [(&str, &str); 4] = [
+    ("mirror_plain", include_str!("cases/mirror_plain.txt")),
+    ("mirror_keys", include_str!("cases/mirror_keys.txt")),
+    ("mirror_ice", include_str!("cases/mirror_ice.txt")),
+    ("mirror_codecs", include_str!("cases/mirror_codecs.txt")),
+];
+
 #[test]
 fn cases() {
-    for (name, text) in CASES {
+    for (name, text) in CASES.into_iter().chain(MIRRORED) {
         let actual = run(text);
         if std::env::var_os("UPDATE_CASES").is_some() {
             let path = format!("{}/src/call/cases/{name}.txt", env!("CARGO_MANIFEST_DIR"));
@@ -46,7 +55,7 @@ fn cases() {
 #[test]
 fn broken_descriptions() {
     let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(7);
-    for (_, text) in CASES {
+    for (_, text) in CASES.into_iter().chain(MIRRORED) {
         let steps = text.split("@ ").filter(|step| step.starts_with("offer") || step.starts_with("answer"));
         let steps: Vec<(Vec<&str>, &str)> = steps
             .filter_map(|step| step.split_once('\n'))
@@ -138,7 +147,10 @@ fn rules_for_browser(written: &Description, text: &str, offer: bool) {
     let active = || written.media.iter().filter(|media| !media.is_refused());
     for media in active() {
         assert_eq!(media.protocol, "UDP/TLS/RTP/SAVPF", "{text}");
-        assert!(media.mid.is_some() && media.rtcp_mux && media.rtcp.is_none() && !media.crypto, "{text}");
+        assert!(
+            media.mid.is_some() && media.rtcp_mux && media.rtcp.is_none() && media.crypto.is_empty(),
+            "{text}"
+        );
         let ice = media.ice.as_ref().unwrap();
         assert!(
             ice.candidates.iter().all(|candidate| candidate.component == 1) && ice.end_of_candidates,
@@ -230,9 +242,13 @@ fn exchange(words: &[&str], body: &str) -> Exchange {
     let value = |name: &str| {
         words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
     };
-    let kind = |word: &str| Some(if word == "browser" { LegKind::Browser } else { LegKind::Legacy });
+    let kind = |word: &str| match word {
+        "browser" => Some(LegKind::Browser),
+        "ng" => None,
+        _ => Some(LegKind::Legacy),
+    };
     let side = |word: &str| Side { kind: kind(word), ..Side::default() };
-    Exchange {
+    let mut exchange = Exchange {
         call_id: "call".to_owned(),
         from_tag: words[2].to_owned(),
         to_tag: (arrow == 5).then(|| words[3].to_owned()),
@@ -241,8 +257,33 @@ fn exchange(words: &[&str], body: &str) -> Exchange {
         sender: side(words[arrow - 1]),
         receiver: side(words[arrow + 1]),
         received_from: value("source").map(|address| address.parse().unwrap()),
-        replace: Replace::ALL,
+        replace: if words.contains(&"ng") { Replace::default() } else { Replace::ALL },
         ..Exchange::default()
+    };
+    words.iter().for_each(|word| wish(&mut exchange, word));
+    exchange
+}
+
+/// What a controller may wish, in the words of the cases.
+fn wish(exchange: &mut Exchange, word: &str) {
+    let list = |text: &str| text.split(',').map(str::to_owned).collect();
+    match word.split_once('=').unwrap_or((word, "")) {
+        ("ice", "force") => exchange.ice = Some(Ice::Force),
+        ("ice", "remove") => exchange.ice = Some(Ice::Remove),
+        ("mux", "demux") => exchange.rtcp_mux.push(RtcpMux::Demux),
+        ("mux", "offer") => exchange.rtcp_mux.push(RtcpMux::Offer),
+        ("mux", "require") => exchange.rtcp_mux.push(RtcpMux::Require),
+        ("dtls", "off") => exchange.dtls = Some(Dtls::Off),
+        ("protocol", name) => exchange.transport_protocol = TransportProtocol::parse(name),
+        ("strip", names) => exchange.codec.strip = list(names),
+        ("mask", names) => exchange.codec.mask = list(names),
+        ("accept", names) => exchange.codec.accept = list(names),
+        ("transcode", names) => exchange.codec.transcode = list(names),
+        ("only", names) => exchange.sdes.only = list(names),
+        ("replace", "origin") => exchange.replace.origin = true,
+        ("replace", "zero-address") => exchange.replace.zero_address = true,
+        ("osrtp", "accept") => exchange.osrtp.accept = true,
+        _ => {}
     }
 }
 
@@ -290,7 +331,18 @@ fn show_plan(plan: &MediaPlan) -> String {
 fn show_end(end: &LineEnd) -> String {
     let remote = end.remote.map(|remote| format!(" {} rtcp {}", remote.rtp, remote.rtcp.port()));
     let mid = end.mid.as_ref().map(|mid| format!(" mid={mid}"));
-    format!("#{}{}{} {:?}", end.index, remote.unwrap_or_default(), mid.unwrap_or_default(), end.feedback)
+    let protection = match &end.protection {
+        Protection::None => String::new(),
+        Protection::Awaited => " awaited".to_owned(),
+        Protection::Sdes { local, remote } => {
+            format!(" out={} in={}", local.profile().sdes_name(), remote.profile().sdes_name())
+        }
+        Protection::Dtls(remote) => format!(" dtls={:?}", remote.role),
+    };
+    let ice = end.ice.as_ref().map(|ice| format!(" ice={}", ice.ufrag)).unwrap_or_default();
+    let mux = if end.rtcp_mux && remote.is_some() { " mux" } else { "" };
+    let (remote, mid) = (remote.unwrap_or_default(), mid.unwrap_or_default());
+    format!("#{}{remote}{mux}{protection}{ice}{mid} {:?}", end.index, end.feedback)
 }
 
 fn show_payload(map: &PayloadMap) -> String {
@@ -341,5 +393,23 @@ impl Transports for Ports {
         let port = 30100 + leg * 100 + index * 2;
         let ssrc = u32::from(leg) * 1000 + u32::from(index);
         Ok(LocalMedia { port, rtcp_port: Some(port + 1), ssrc })
+    }
+
+    fn line_ice(&mut self, leg: LegId, index: usize, _: bool, restart: bool) -> Result<LocalIce, Failure> {
+        let restarts = self.restarts.entry(leg).or_default();
+        *restarts += u32::from(restart);
+        Ok(LocalIce {
+            ufrag: format!("leg{}x{index}x{restarts}", leg.0),
+            pwd: format!("password-of-line-{index}-number-{restarts}"),
+            candidates: Vec::new(),
+        })
+    }
+
+    fn fingerprint(&self, hash: &str) -> Fingerprint {
+        Fingerprint { algorithm: hash.to_owned(), digest: vec![0xca; 32] }
+    }
+
+    fn fresh_key(&mut self, profile: Profile) -> MasterKey {
+        MasterKey::new(profile, &vec![7; profile.key_len()], &vec![8; profile.salt_len()]).unwrap()
     }
 }

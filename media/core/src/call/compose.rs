@@ -248,25 +248,27 @@ fn passes(line: &Line<'_>) -> bool {
 }
 
 /// `IP4 192.0.2.1`.
-fn address_words(address: IpAddr) -> String {
+pub(super) fn address_words(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => format!("IP4 {address}"),
         IpAddr::V6(address) => format!("IP6 {address}"),
     }
 }
 
-fn text(out: &mut Vec<u8>, line: &str) {
+pub(super) fn text(out: &mut Vec<u8>, line: &str) {
     out.extend_from_slice(line.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
-fn keep(out: &mut Vec<u8>, line: Line<'_>) {
-    out.extend_from_slice(&[line.kind, b'=']);
+pub(super) fn keep(out: &mut Vec<u8>, line: Line<'_>) {
+    if line.kind != 0 {
+        out.extend_from_slice(&[line.kind, b'=']);
+    }
     out.extend_from_slice(line.value);
     out.extend_from_slice(b"\r\n");
 }
 
-fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
+pub(super) fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = out.write_fmt(arguments);
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::codecs::Numbers;
 use super::compose::Section;
 use super::lines::base_line;
+use super::mirror::Mirror;
 use super::plan::{DtlsRole, LegId};
 use crate::command::{Dtls, Exchange, LegKind, Side, TransportProtocol};
 use crate::sdp::{Codec, Description, Fingerprint, Media, Setup};
@@ -25,6 +26,8 @@ pub(super) struct End {
     pub(super) role: Option<(Vec<Fingerprint>, DtlsRole)>,
     /// ng `asymmetric`, `trust-address`, `received from`: of its latest SDP.
     pub(super) asymmetric: bool,
+    /// ng `generate RTCP`.
+    pub(super) generates_rtcp: bool,
     pub(super) source: Option<std::net::IpAddr>,
     /// The m= lines of its SDP; never fewer (RFC 3264 §8).
     pub(super) lines: Vec<EndLine>,
@@ -39,6 +42,8 @@ pub(super) struct End {
     pub(super) answer: Option<StableAnswer>,
     /// ICE of its latest agreed SDP.
     pub(super) ufrag: Option<(String, String)>,
+    /// What a mirrored pair keeps of it.
+    pub(super) mirror: Mirror,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +70,7 @@ impl End {
     pub(super) fn note(&mut self, side: &Side, exchange: &Exchange) {
         self.label = side.label.clone().or(self.label.take());
         self.asymmetric = exchange.flags.asymmetric;
+        self.generates_rtcp = exchange.flags.generate_rtcp;
         self.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
         self.interface = side.interface.clone().or(self.interface.take());
         if self.announce.is_none() {
@@ -108,7 +114,7 @@ impl EndLine {
         Self {
             word: media.media_word.clone(),
             protocol: media.protocol.clone(),
-            format: media.formats.first().cloned().unwrap_or_default(),
+            format: media.formats.first().cloned().unwrap_or_else(|| "0".to_owned()),
             mid: media.mid.clone(),
         }
     }

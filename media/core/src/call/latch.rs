@@ -64,7 +64,7 @@ impl Latch {
     /// Whether a packet from `source` belongs to the end; learns when it is time to.
     pub fn accept(&mut self, now: Instant, source: SocketAddr) -> bool {
         if !self.learn && self.phase != Phase::Closed {
-            return !self.strict || self.announced == Some(source);
+            return !self.strict || self.announced == Some(source) || self.learnt == Some(source);
         }
         match self.phase {
             Phase::Closed => return false,
@@ -83,6 +83,12 @@ impl Latch {
             self.phase = Phase::Fixed;
         }
         self.learnt == Some(source) || (self.phase == Phase::Fixed && !self.strict)
+    }
+
+    /// ICE or DTLS proved that the end is at `address`.
+    pub fn fix(&mut self, address: SocketAddr) {
+        self.learnt = Some(address);
+        self.phase = Phase::Fixed;
     }
 
     /// Where to send to: what was learnt, else what the SDP says.

@@ -131,6 +131,10 @@ pub struct Line {
     pub rtcp: Option<Port>,
     /// RTP and RTCP share a port.
     pub rtcp_mux: bool,
+    /// RTCP of the end passes to those that hear it, and it gets none of ours.
+    pub rtcp_passes: bool,
+    /// ICE, DTLS and SRTP on the line's own ports.
+    pub own: Option<Box<Own>>,
     /// Loss and jitter of what the end sends.
     pub reception: ReceiverStats,
     /// The end's last sender report.
@@ -170,8 +174,51 @@ pub struct Port {
     pub socket: SocketId,
     /// Its number.
     pub port: u16,
+    /// The family of the socket's address.
+    pub is_ipv6: bool,
     /// Where the end sends from.
     pub latch: Latch,
+    /// The socket of the same number on an address of the other family, for ICE.
+    pub other: Option<SocketId>,
+}
+
+impl Port {
+    /// Where to send from and to; nowhere as long as the end's address is not known.
+    pub fn way(&self) -> Option<(SocketId, SocketAddr)> {
+        let to = self.latch.target()?;
+        let other = self.other.filter(|_| to.is_ipv6() != self.is_ipv6);
+        Some((other.unwrap_or(self.socket), to))
+    }
+}
+
+/// ICE, DTLS and SRTP of one line on ports of its own.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// Nothing may pass unprotected.
+    pub required: bool,
+    /// Protects what is sent and opens what comes, once there are keys.
+    pub srtp: Option<SrtpContext>,
+    /// The DTLS association.
+    pub dtls: Option<Dtls>,
+    /// It failed or was closed.
+    pub dtls_failed: bool,
+    /// Where its last record came from.
+    pub dtls_source: Option<SocketAddr>,
+    /// ICE.
+    pub ice: Option<OwnIce>,
+}
+
+/// ICE on the ports of one line: an agent for RTP and one for RTCP, with the same credentials.
+#[derive(Debug)]
+pub struct OwnIce {
+    /// Ours.
+    pub credentials: Credentials,
+    /// By component.
+    pub agents: [IceAgent; 2],
+    /// What each of them selected.
+    pub selected: [Option<SocketAddr>; 2],
+    /// Our addresses, that of the leg first.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The way to another leg.
@@ -183,6 +230,8 @@ pub struct Route {
     pub line: usize,
     /// Whether RTP passes now.
     pub open: bool,
+    /// Packets keep what they came with, and payload types that are not listed pass.
+    pub transparent: bool,
     /// Header extension ids that pass.
     pub extensions: Vec<u8>,
     payloads: Vec<PayloadMap>,
@@ -203,6 +252,7 @@ impl Route {
             leg,
             line,
             open: flow.open,
+            transparent: flow.transparent,
             extensions: flow.extensions.clone(),
             payloads: flow.payloads.clone(),
             table,
@@ -212,7 +262,8 @@ impl Route {
     /// What becomes of a payload type.
     pub fn payload(&self, payload_type: u8) -> Option<PayloadMap> {
         let at = *self.table.get(usize::from(payload_type))?;
-        self.payloads.get(usize::from(at)).copied()
+        let found = self.payloads.get(usize::from(at)).copied();
+        found.or_else(|| self.transparent.then(|| PayloadMap::same(payload_type)))
     }
 }
 
@@ -276,6 +327,8 @@ impl Line {
             rtp: None,
             rtcp: None,
             rtcp_mux: false,
+            rtcp_passes: false,
+            own: None,
             reception: ReceiverStats::new(0),
             sender_report: LastSenderReport::default(),
             asked_for_picture: None,

@@ -9,6 +9,7 @@ mod codecs;
 mod compose;
 mod end;
 mod lines;
+mod mirror;
 pub mod offer_answer;
 mod parties;
 pub mod plan;

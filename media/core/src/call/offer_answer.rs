@@ -81,6 +81,9 @@ impl Session {
         let (pair, to) = self.answerer(exchange, from, kind)?;
         let side = side_of(&self.pairs, pair, from)?;
         let to_kind = self.end(to).map_or(LegKind::Legacy, |end| end.kind);
+        if super::mirror::is_wanted(exchange, [kind, to_kind]) {
+            return self.mirror_offer(exchange, description, pair, side, transports);
+        }
         warn_of_mux(exchange, to_kind, &mut warnings);
 
         self.note_offer(from, exchange, &description)?;
@@ -107,6 +110,9 @@ impl Session {
         let description = read(exchange)?;
         let (pair, from) = self.answered_pair(exchange)?;
         let pending = self.pairs.get(pair).and_then(|pair| pair.pending.clone()).ok_or_else(no_offer)?;
+        if self.pairs.get(pair).is_some_and(|pair| pair.mirrored) {
+            return self.mirror_answer(exchange, description, pair, pending, transports);
+        }
         let to = *self.pairs.get(pair).and_then(|it| it.ends.get(pending.side)).ok_or_else(lost)?;
         self.end_mut(from)?.note(&exchange.sender, exchange);
         self.end_mut(to)?.note_announce(&exchange.receiver);

@@ -32,6 +32,10 @@ pub(super) struct Pair {
     /// The latest offer: kept after its answer too, since more answers may follow (183, then 200).
     pub(super) pending: Option<Pending>,
     pub(super) answered: bool,
+    /// Whether each is shown the other's description in the manner of rtpengine.
+    pub(super) mirrored: bool,
+    /// ng `codec` of the latest offer.
+    pub(super) edits: crate::command::CodecEdits,
 }
 
 /// An offer that waits for its answer.
@@ -124,7 +128,12 @@ impl Session {
         ends.iter().any(|id| self.end(*id).is_some_and(|end| end.has_tag(tag)))
     }
 
-    pub(super) fn add_end(&mut self, kind: LegKind, tag: Option<&String>, controlling: bool) -> Result<LegId, Failure> {
+    pub(super) fn add_end(
+        &mut self,
+        kind: LegKind,
+        tag: Option<&String>,
+        controlling: bool,
+    ) -> Result<LegId, Failure> {
         if self.ends.len() >= MAX_ENDS {
             return Err(Failure {
                 cause: Cause::Full,
@@ -143,6 +152,7 @@ impl Session {
             controlling,
             role: None,
             asymmetric: false,
+            generates_rtcp: false,
             source: None,
             lines: Vec::new(),
             numbers: Numbers::default(),
@@ -151,12 +161,17 @@ impl Session {
             offer: None,
             answer: None,
             ufrag: None,
+            mirror: Default::default(),
         });
         Ok(id)
     }
 
     /// The end that makes the offer.
-    pub(super) fn offerer(&mut self, exchange: &Exchange, description: &Description) -> Result<LegId, Failure> {
+    pub(super) fn offerer(
+        &mut self,
+        exchange: &Exchange,
+        description: &Description,
+    ) -> Result<LegId, Failure> {
         let known = self.ends.iter().find(|end| end.has_tag(&exchange.from_tag)).map(|end| end.id);
         match known {
             Some(id) => Ok(id),
@@ -192,12 +207,21 @@ impl Session {
             None => {
                 let kind = match exchange.receiver.kind {
                     Some(kind) => kind,
-                    None => kind_wanted(exchange, from_kind)?,
+                    None => kind_wanted(exchange, from_kind),
                 };
                 let to = self.add_end(kind, exchange.to_tag.as_ref(), true)?;
                 let branch = exchange.via_branch.clone();
                 let (lines, remote, pending) = (Vec::new(), [None, None], None);
-                self.pairs.push(Pair { ends: [from, to], branch, lines, remote, pending, answered: false });
+                self.pairs.push(Pair {
+                    ends: [from, to],
+                    branch,
+                    lines,
+                    remote,
+                    pending,
+                    answered: false,
+                    mirrored: false,
+                    edits: Default::default(),
+                });
                 (self.pairs.len() - 1, to)
             }
         };
@@ -233,25 +257,22 @@ impl Session {
     }
 }
 
-/// What kind of end writes such a description.
+/// What kind of end writes such a description. DTLS without ICE is no browser.
 fn kind_of(description: &Description) -> LegKind {
-    let secure = |media: &Media| media.is_dtls() && !media.is_refused();
+    let secure = |media: &Media| media.is_dtls() && !media.is_refused() && media.ice.is_some();
     if description.media.iter().any(secure) { LegKind::Browser } else { LegKind::Legacy }
 }
 
 /// What kind of end the controller asks for.
-fn kind_wanted(exchange: &Exchange, from: LegKind) -> Result<LegKind, Failure> {
-    use TransportProtocol::{RtpAvp, RtpAvpf, RtpSavp, RtpSavpf, UdpTlsRtpSavp, UdpTlsRtpSavpf};
+fn kind_wanted(exchange: &Exchange, from: LegKind) -> LegKind {
+    use TransportProtocol::{RtpSavpf, UdpTlsRtpSavp, UdpTlsRtpSavpf};
     match (exchange.transport_protocol, exchange.ice, exchange.dtls) {
-        (Some(UdpTlsRtpSavp | UdpTlsRtpSavpf), ..) => Ok(LegKind::Browser),
-        (Some(RtpSavpf), Some(Ice::Force), dtls) if dtls != Some(Dtls::Off) => Ok(LegKind::Browser),
-        (Some(RtpAvp | RtpAvpf), ..) => Ok(LegKind::Legacy),
-        (Some(RtpSavp | RtpSavpf), ..) => Err(Failure {
-            cause: Cause::NotImplemented,
-            reason: "SDES towards the receiver is not implemented".into(),
-        }),
-        (_, Some(Ice::Remove), _) => Ok(LegKind::Legacy),
-        _ => Ok(from),
+        (_, Some(Ice::Remove), _) | (_, _, Some(Dtls::Off)) => LegKind::Legacy,
+        (Some(UdpTlsRtpSavp | UdpTlsRtpSavpf), ..) | (Some(RtpSavpf), Some(Ice::Force), _) => {
+            LegKind::Browser
+        }
+        (Some(TransportProtocol::Accept) | None, ..) => from,
+        _ => LegKind::Legacy,
     }
 }
 
@@ -281,6 +302,8 @@ mod tests {
                 remote,
                 pending,
                 answered: tag == "c",
+                mirrored: false,
+                edits: Default::default(),
             });
         }
         session

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::command::{AddressFamily, Failure, LegKind};
 use crate::sdp::{Candidate, Fingerprint};
+use crate::srtp::{MasterKey, Profile};
 
 /// Names a leg within its call; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +22,27 @@ pub trait Transports {
     /// Our ports for one m= line of a leg. `index` is the place of the line in the SDP of *that* leg (0 is the first);
     /// the same `(leg, index)` gets the same ports and SSRC every time. On a browser leg all lines share one port.
     fn media(&mut self, leg: LegId, index: usize, kind: MediaKind) -> Result<LocalMedia, Failure>;
+
+    /// Our ICE on the ports of one m= line of a legacy leg, opened before. The first call makes it; later calls return the
+    /// same, with fresh credentials when `restart` is set. `lite`: only answer checks (RFC 8445 §2.5), whatever the setting.
+    fn line_ice(&mut self, leg: LegId, index: usize, lite: bool, restart: bool) -> Result<LocalIce, Failure>;
+
+    /// The fingerprint of our certificate by a hash function (RFC 8122 §5), SHA-256 where it is not known.
+    fn fingerprint(&self, hash: &str) -> Fingerprint;
+
+    /// A fresh key for `a=crypto`.
+    fn fresh_key(&mut self, profile: Profile) -> MasterKey;
+}
+
+/// Our ICE on the ports of one m= line.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LocalIce {
+    /// `a=ice-ufrag`
+    pub ufrag: String,
+    /// `a=ice-pwd`
+    pub pwd: String,
+    /// Of both components, the address of `c=` first.
+    pub candidates: Vec<Candidate>,
 }
 
 /// What is wanted of a leg.
@@ -65,6 +87,12 @@ pub struct LocalSecure {
     pub candidates: Vec<Candidate>,
     /// Of our certificate.
     pub fingerprint: Fingerprint,
+}
+
+impl std::fmt::Debug for LocalIce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalIce").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for LocalSecure {
@@ -158,8 +186,10 @@ pub enum DtlsRole {
 /// One media line that both ends know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinePlan {
-    /// Audio or video.
+    /// What it carries.
     pub kind: MediaKind,
+    /// Whether reports of the ends pass to the other instead of ours.
+    pub rtcp_passes: bool,
     /// This line at both ends, in the order of [`MediaPlan::legs`].
     pub ends: [LineEnd; 2],
     /// `flows[0]`: what comes from `ends[0]` and goes to `ends[1]`; `flows[1]` the other way. Empty before the answer.
@@ -173,6 +203,27 @@ pub enum MediaKind {
     Audio,
     /// `m=video`
     Video,
+    /// Anything over UDP that is not RTP, as T.38: datagrams pass untouched.
+    Other,
+}
+
+/// How a line with ports of its own is protected.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Protection {
+    /// Plain RTP.
+    #[default]
+    None,
+    /// SRTP, with keys that are not known yet: nothing passes.
+    Awaited,
+    /// SRTP with the keys of `a=crypto`.
+    Sdes {
+        /// We send with it.
+        local: MasterKey,
+        /// The end sends with it.
+        remote: MasterKey,
+    },
+    /// SRTP with keys of DTLS.
+    Dtls(RemoteDtls),
 }
 
 /// A line at one end.
@@ -202,6 +253,10 @@ pub struct LineEnd {
     pub learn: bool,
     /// Whether, once learnt, packets from elsewhere are dropped.
     pub strict_source: bool,
+    /// How a legacy leg's line is protected.
+    pub protection: Protection,
+    /// The other side of ICE on a legacy leg's own ports.
+    pub ice: Option<RemoteIce>,
 }
 
 /// Where a legacy end wants its packets.
@@ -236,6 +291,8 @@ pub struct FlowPlan {
     /// Header extension ids that pass (same id at both ends); all others are stripped. Empty: strip the whole header
     /// extension.
     pub extensions: Vec<u8>,
+    /// Packets keep their SSRC, numbers, times and extensions, and payload types that are not listed pass as they are.
+    pub transparent: bool,
 }
 
 impl FlowPlan {
@@ -259,6 +316,19 @@ pub struct PayloadMap {
     pub to_clock: u32,
     /// What it is.
     pub payload: Payload,
+}
+
+impl PayloadMap {
+    /// What passes as it is.
+    pub fn same(payload_type: u8) -> Self {
+        Self {
+            from: payload_type,
+            to: payload_type,
+            from_clock: 8000,
+            to_clock: 8000,
+            payload: Payload::Media,
+        }
+    }
 }
 
 /// What a payload type carries.

@@ -39,6 +39,8 @@ pub struct Sink {
     running: bool,
     /// Whether packets of the source were kept from the end since the last one that was not.
     interrupted: bool,
+    /// Packets keep the names and numbers of their source.
+    transparent: bool,
 }
 
 /// The newest packet sent.
@@ -96,7 +98,19 @@ impl Sink {
             event_clock: None,
             running: false,
             interrupted: false,
+            transparent: false,
         }
+    }
+
+    /// Leaves packets their SSRC, numbers and times from now on, or not: a controller of the ng protocol expects the
+    /// one, whose ends send their own RTCP to each other.
+    pub fn set_transparent(&mut self, transparent: bool) {
+        self.transparent = transparent;
+    }
+
+    /// Whether packets keep what they came with.
+    pub fn is_transparent(&self) -> bool {
+        self.transparent
     }
 
     /// Whether `source` is the one whose packets were sent last.
@@ -107,6 +121,11 @@ impl Sink {
     /// Gives `header` of a packet from `source` its place in the outgoing stream. Reordered packets keep their order
     /// relative to each other.
     pub fn renumber(&mut self, now: Instant, source: Source, header: &mut Header, map: &PayloadMap) {
+        if self.transparent {
+            self.source = Some(source);
+            header.payload_type = map.to;
+            return self.note(now, header, map.to_clock, map.payload == Payload::Dtmf);
+        }
         self.follow(now, source, header, map);
         header.ssrc = self.ssrc;
         header.payload_type = map.to;

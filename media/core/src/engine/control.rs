@@ -1,18 +1,21 @@
 //! Commands, and putting a plan into effect.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::transports::Provider;
 use super::{Call, Engine, MAX_CALLS};
 use crate::call::history::History;
 use crate::call::leg::{LegKey, Route};
 use crate::call::offer_answer::{Outcome, Session};
-use crate::call::plan::{self, Feedback, LegPlan, LineEnd, LinePlan, MediaKind, MediaPlan};
+use crate::call::plan::{self, Feedback, LegPlan, LinePlan, MediaKind, MediaPlan};
 use crate::command::{Cause, Command, Delete, Exchange, Reply};
 use crate::dtls::{Dtls, Fingerprint};
 use crate::ice::Credentials;
 use crate::sockets::Sockets;
 use crate::srtp::DtlsRole;
+
+/// Deletes of one call that wait; a further one is done at once.
+const MAX_ENDING: usize = 32;
 
 impl<S: Sockets> Engine<S> {
     /// Executes one command.
@@ -38,7 +41,9 @@ impl<S: Sockets> Engine<S> {
         let key = match self.by_id.get(exchange.call_id.as_str()) {
             Some(key) => *key,
             None if !offer => return Reply::error(Cause::UnknownCall, "unknown call-id"),
-            None if self.calls.len() >= MAX_CALLS => return Reply::error(Cause::Full, "too many calls"),
+            None if exchange.no_new_call || self.calls.len() >= MAX_CALLS => {
+                return Reply::error(Cause::Full, "too many calls");
+            }
             None => self.new_call(now, &exchange.call_id),
         };
         let unix = self.unix(now).as_secs();
@@ -47,6 +52,9 @@ impl<S: Sockets> Engine<S> {
         };
         call.last_signal = unix;
         call.last_rtp = now;
+        // Whoever speaks again is not to be deleted, but a branch that is gone stays gone.
+        call.ending
+            .retain(|(_, delete)| delete.via_branch.is_some() && delete.via_branch != exchange.via_branch);
         // The session asks the engine for ports while it thinks, so it cannot be inside the engine meanwhile.
         let mut session = std::mem::take(&mut call.session);
         let mut provider = Provider { engine: self, call: key, now };
@@ -81,6 +89,9 @@ impl<S: Sockets> Engine<S> {
             last_signal: created,
             last_rtp: now,
             flowing: false,
+            answered: false,
+            begun: now,
+            ending: Vec::new(),
         });
         self.by_id.insert(id, key);
         self.paths.stats.calls_created += 1;
@@ -101,7 +112,7 @@ impl<S: Sockets> Engine<S> {
         }
     }
 
-    fn delete(&mut self, now: Instant, delete: &Delete) -> Reply {
+    pub(super) fn delete(&mut self, now: Instant, delete: &Delete) -> Reply {
         let Some(&key) = self.by_id.get(delete.call_id.as_str()) else {
             let mut warnings = delete.warnings.clone();
             warnings.push("Call-ID not found or tags didn't match".to_owned());
@@ -111,6 +122,13 @@ impl<S: Sockets> Engine<S> {
         let Some(call) = self.calls.get_mut(key) else {
             return Reply::error(Cause::Internal, "the call is gone");
         };
+        if !delete.delay.is_zero() && call.ending.len() < MAX_ENDING {
+            call.ending.push((now + delete.delay, Delete { delay: Duration::ZERO, ..delete.clone() }));
+            if let Some((_, leg)) = call.legs.first().copied() {
+                self.schedule(now, leg);
+            }
+            return Reply::Call { report, warnings: delete.warnings.clone() };
+        }
         let gone = call.session.remove(delete);
         let over = call.session.is_empty();
         let keys: Vec<LegKey> =
@@ -141,6 +159,9 @@ impl<S: Sockets> Engine<S> {
     /// Makes the legs be what `plan` says. `sender` is the place in it of the end whose SDP has just come.
     pub(super) fn apply(&mut self, now: Instant, call: usize, plan: &MediaPlan, sender: usize) {
         let Some(keys) = self.plan_keys(call, plan) else { return };
+        if let Some(entry) = self.calls.get_mut(call) {
+            entry.answered |= plan.answered;
+        }
         for (side, leg) in plan.legs.iter().enumerate() {
             self.apply_leg(now, keys[side], leg);
         }
@@ -149,7 +170,8 @@ impl<S: Sockets> Engine<S> {
         }
         for line in &plan.lines {
             for side in 0..2 {
-                self.apply_end(keys[side], &line.ends[side], side == sender);
+                self.apply_end(keys[side], line, side, side == sender);
+                self.apply_own(now, keys[side], &line.ends[side], plan.legs[side].controlling);
                 self.apply_flow(keys, side, line);
             }
             if plan.answered
@@ -225,7 +247,8 @@ impl<S: Sockets> Engine<S> {
         }
     }
 
-    fn apply_end(&mut self, key: LegKey, end: &LineEnd, signalled: bool) {
+    fn apply_end(&mut self, key: LegKey, planned: &LinePlan, side: usize, signalled: bool) {
+        let end = &planned.ends[side];
         let Some(leg) = self.paths.legs.get_mut(key) else { return };
         let secure = leg.secure.is_some();
         let Some(line) = leg.line_mut(end.index) else { return };
@@ -236,6 +259,8 @@ impl<S: Sockets> Engine<S> {
         line.payload_types.clone_from(&end.payload_types);
         line.feedback.clone_from(&end.feedback);
         line.rtcp_mux = end.rtcp_mux;
+        line.rtcp_passes = planned.rtcp_passes;
+        line.sink.set_transparent(planned.flows[1 - side].transparent);
         let Some(remote) = end.remote else { return };
         for (port, address) in [(line.rtp.as_mut(), remote.rtp), (line.rtcp.as_mut(), remote.rtcp)] {
             let Some(port) = port else { continue };

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Engine, EventKind, MAX_CHECKS, Owner};
 use crate::call::history::History;
 use crate::call::leg::LegKey;
+use crate::call::plan::MediaKind;
 use crate::demux::{Kind, classify, classify_separate};
 use crate::dtls::DtlsEvent;
 use crate::forward::{Paths, Transmit};
@@ -130,15 +131,26 @@ impl<S: Sockets> Engine<S> {
         index: usize,
         is_rtcp: bool,
         source: SocketAddr,
-        packet: Packet,
+        mut packet: Packet,
     ) {
         let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else {
             return self.drop_packet(packet);
         };
+        if line.kind == MediaKind::Other {
+            return self.other_datagram(now, key, index, is_rtcp, source, packet);
+        }
         let kind = match (is_rtcp, line.rtcp_mux) {
             (true, _) | (false, true) => classify(packet.as_slice()),
             (false, false) => classify_separate(packet.as_slice()),
         };
+        if matches!(kind, Kind::Stun | Kind::Dtls) && line.own.is_some() {
+            return self.own_datagram(now, key, index, is_rtcp, source, kind, packet);
+        }
+        if let Some(own) = line.own.as_mut().filter(|own| own.required)
+            && !own.srtp.as_mut().is_some_and(|srtp| open_srtp(srtp, kind, &mut packet))
+        {
+            return self.drop_at(key, packet);
+        }
         // Garbage must not teach an address, so the latch is asked last.
         let header = match kind {
             Kind::Rtp if !is_rtcp => rtp::Header::parse(packet.as_slice()).ok(),
@@ -151,6 +163,26 @@ impl<S: Sockets> Engine<S> {
         match header {
             Some(mut header) => self.rtp_received(now, key, index, packet, &mut header),
             None => self.rtcp_received(now, key, Some(index), packet),
+        }
+    }
+
+    /// A datagram of a line that carries no RTP.
+    fn other_datagram(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        index: usize,
+        second: bool,
+        source: SocketAddr,
+        packet: Packet,
+    ) {
+        let line = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index));
+        if second || !line.is_some_and(|line| line.accepts(now, false, source)) {
+            return self.drop_at(key, packet);
+        }
+        let call = self.paths.datagram_received(now, key, index, packet);
+        if let Some(call) = call.and_then(|call| self.calls.get_mut(call)) {
+            call.last_rtp = now;
         }
     }
 
@@ -184,6 +216,8 @@ impl<S: Sockets> Engine<S> {
     pub(super) fn drive(&mut self, now: Instant, key: LegKey) {
         self.drive_ice(now, key);
         self.drive_dtls(now, key, None);
+        let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
+        (0..lines).for_each(|index| self.drive_own(now, key, index, None));
         self.schedule(now, key);
     }
 
@@ -310,5 +344,14 @@ impl<S: Sockets> Engine<S> {
                 out.push_back(Transmit { socket, to, packet });
             }
         })
+    }
+}
+
+/// Authenticates and decrypts a packet on a line's own ports.
+fn open_srtp(srtp: &mut SrtpContext, kind: Kind, packet: &mut Packet) -> bool {
+    match kind {
+        Kind::Rtp => srtp.unprotect(packet).is_ok(),
+        Kind::Rtcp => srtp.unprotect_rtcp(packet).is_ok(),
+        Kind::Stun | Kind::Dtls | Kind::Unknown => false,
     }
 }

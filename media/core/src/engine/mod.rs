@@ -7,6 +7,7 @@
 mod address_hash;
 mod control;
 mod datagram;
+mod own;
 mod report;
 mod rtcp;
 mod timer;
@@ -30,6 +31,7 @@ use crate::call::leg::LegKey;
 use crate::call::offer_answer::Session;
 use crate::call::plan::LegId;
 use crate::call::port_pool::PortPool;
+use crate::command::Delete;
 use crate::dtls::{Certificate, DtlsConfig, DtlsFailure};
 use crate::forward::Paths;
 pub use crate::forward::Transmit;
@@ -70,6 +72,10 @@ pub struct Settings {
     pub media_timeout: Duration,
     /// The same for a call where no media is to flow.
     pub silent_timeout: Duration,
+    /// The same for a call whose offer nobody has answered.
+    pub offer_timeout: Duration,
+    /// A call that is so old ends; zero for never.
+    pub final_timeout: Duration,
 }
 
 /// A local address and what is announced for it.
@@ -127,6 +133,12 @@ pub(crate) struct Call {
     last_rtp: Instant,
     /// Whether any route is open: else it is on hold.
     flowing: bool,
+    /// Whether any offer was answered.
+    answered: bool,
+    /// When it began.
+    begun: Instant,
+    /// What was deleted and ends later (ng `delete delay`).
+    ending: Vec<(Instant, Delete)>,
 }
 
 /// Whose socket it is.
@@ -233,6 +245,11 @@ impl<S: Sockets> Engine<S> {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// How many calls there are.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
     }
 
     /// When [`Engine::handle_timeout`] has something to do.

@@ -59,6 +59,7 @@ impl<S: Sockets> Engine<S> {
                 media_type: match line.kind {
                     MediaKind::Audio => "audio".to_owned(),
                     MediaKind::Video => "video".to_owned(),
+                    MediaKind::Other => "image".to_owned(),
                 },
                 protocol: match leg.kind {
                     LegKind::Browser => "UDP/TLS/RTP/SAVPF".to_owned(),

@@ -25,12 +25,27 @@ impl<S: Sockets> Engine<S> {
         match self.read_compound(now, key, line, packet.as_slice()) {
             Ok(asks) => {
                 self.paths.stats.rtcp_received += 1;
-                if asks {
+                let passes = self.paths.legs.get(key).and_then(|leg| leg.line(line?));
+                if let Some((line, _)) = line.zip(passes).filter(|(_, passes)| passes.rtcp_passes) {
+                    self.pass_compound(now, key, line, &packet);
+                } else if asks {
                     self.pass_feedback(now, key, packet.as_slice());
                 }
                 self.paths.pool.put(packet);
             }
             Err(_) => self.drop_at(key, packet),
+        }
+    }
+
+    /// Passes a compound packet to those that hear the line, as it is.
+    fn pass_compound(&mut self, now: Instant, key: LegKey, index: usize, packet: &Packet) {
+        let line = |paths: &Paths| paths.legs.get(key)?.line(index).map(|line| line.routes.len());
+        for at in 0..line(&self.paths).unwrap_or(0) {
+            let route = self.paths.legs.get(key).and_then(|leg| leg.line(index)?.routes.get(at));
+            let Some((leg, line)) = route.map(|route| (route.leg, route.line)) else { return };
+            let mut copy = self.paths.pool.take();
+            copy.copy_from(packet);
+            self.send_rtcp(now, leg, line, copy);
         }
     }
 
@@ -219,7 +234,9 @@ impl<S: Sockets> Engine<S> {
         let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
         for index in 0..lines {
             let line = self.paths.legs.get(key).and_then(|leg| leg.line(index));
-            if !line.is_some_and(|line| line.sink.packets > 0 || line.reception.packets() > 0) {
+            if !line.is_some_and(|line| {
+                !line.rtcp_passes && (line.sink.packets > 0 || line.reception.packets() > 0)
+            }) {
                 continue;
             }
             let mut packet = self.paths.pool.take();
@@ -266,9 +283,13 @@ impl<S: Sockets> Engine<S> {
                     secure.srtp.as_mut().is_some_and(|srtp| srtp.protect_rtcp(&mut packet).is_ok());
                 secure.target(now).filter(|_| protected).map(|to| (secure.socket, to))
             }
-            None => leg.line(index).and_then(|line| {
+            None => leg.line_mut(index).and_then(|line| {
                 let port = if line.rtcp_mux { line.rtp.as_ref()? } else { line.rtcp.as_ref()? };
-                Some((port.socket, port.latch.target()?))
+                let way = port.way()?;
+                if let Some(own) = line.own.as_mut().filter(|own| own.required) {
+                    own.srtp.as_mut()?.protect_rtcp(&mut packet).ok()?;
+                }
+                Some(way)
             }),
         };
         match way {

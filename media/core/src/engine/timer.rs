@@ -65,6 +65,7 @@ impl<S: Sockets> Engine<S> {
             self.send_reports(now, key);
         }
         self.tell_unended_keys(now, key);
+        self.own_timeouts(now, key);
         self.drive(now, key);
     }
 
@@ -85,8 +86,8 @@ impl<S: Sockets> Engine<S> {
     fn end_if_silent(&mut self, now: Instant, key: LegKey) -> bool {
         let Some(call_key) = self.paths.legs.get(key).map(|leg| leg.call) else { return false };
         let Some(call) = self.calls.get(call_key) else { return false };
-        if now.saturating_duration_since(call.last_rtp) < self.silence_limit(call) {
-            return false;
+        if self.end_of(call).is_none_or(|end| now < end) {
+            return self.end_deleted(now, call_key, key);
         }
         self.paths.stats.calls_timed_out += 1;
         self.tell(key, EventKind::MediaTimeout);
@@ -94,8 +95,31 @@ impl<S: Sockets> Engine<S> {
         true
     }
 
+    /// Ends what was deleted some time ago; whether the leg is gone with it.
+    fn end_deleted(&mut self, now: Instant, call: usize, key: LegKey) -> bool {
+        let serial = self.paths.legs.get(key).map(|leg| leg.serial);
+        loop {
+            let Some(entry) = self.calls.get_mut(call) else { return true };
+            let Some(at) = entry.ending.iter().position(|(at, _)| *at <= now) else { break };
+            let (_, delete) = entry.ending.remove(at);
+            self.delete(now, &delete);
+        }
+        self.paths.legs.get(key).map(|leg| leg.serial) != serial
+    }
+
     fn silence_limit(&self, call: &Call) -> Duration {
-        if call.flowing { self.settings.media_timeout } else { self.settings.silent_timeout }
+        match (call.answered, call.flowing) {
+            (false, _) => self.settings.offer_timeout,
+            (true, true) => self.settings.media_timeout,
+            (true, false) => self.settings.silent_timeout,
+        }
+    }
+
+    /// When a call ends if nothing happens.
+    fn end_of(&self, call: &Call) -> Option<Instant> {
+        let oldest = Some(self.settings.final_timeout).filter(|limit| !limit.is_zero());
+        let oldest = oldest.and_then(|limit| call.begun.checked_add(limit));
+        call.last_rtp.checked_add(self.silence_limit(call)).into_iter().chain(oldest).min()
     }
 
     /// Sets the timer of a leg to the first thing that is due.
@@ -104,8 +128,10 @@ impl<S: Sockets> Engine<S> {
         let keys = leg.lines().filter_map(|(_, line)| line.keys.as_ref()?.1.poll_timeout());
         let mut at = keys.fold(leg.next_report, Instant::min);
         if let Some(call) = self.calls.get(leg.call) {
-            at = call.last_rtp.checked_add(self.silence_limit(call)).map_or(at, |end| at.min(end));
+            let deleted = call.ending.iter().map(|(at, _)| *at);
+            at = self.end_of(call).into_iter().chain(deleted).fold(at, Instant::min);
         }
+        at = self.own_poll_timeout(key).map_or(at, |own| at.min(own));
         let Some(leg) = self.paths.legs.get_mut(key) else { return };
         if let Some(secure) = leg.secure.as_mut() {
             let ice = secure.ice.poll_timeout();

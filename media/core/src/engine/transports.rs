@@ -8,13 +8,16 @@ use rand::RngExt;
 use super::{Engine, Owner, Settings, Shared};
 use crate::call::latch::Latch;
 use crate::call::leg::{Leg, LegKey, Line, Port, Secure};
-use crate::call::plan::{LegId, LegRequest, LocalLeg, LocalMedia, LocalSecure, MediaKind, Transports};
+use crate::call::plan::{
+    LegId, LegRequest, LocalIce, LocalLeg, LocalMedia, LocalSecure, MediaKind, Transports,
+};
 use crate::call::sink::Sink;
 use crate::command::{AddressFamily, Cause, Failure, LegKind};
 use crate::ice::{Credentials, IceAgent, IceState};
 use crate::rtcp::ntp::PeerClock;
 use crate::sdp::{Candidate, CandidateKind, Fingerprint};
-use crate::sockets::{OpenError, SocketUse, Sockets};
+use crate::sockets::{OpenError, SocketId, SocketUse, Sockets};
+use crate::srtp::{MasterKey, Profile};
 
 /// Lines of one leg; browsers send two or three, and each costs two sockets.
 const MAX_LINES: usize = 32;
@@ -47,6 +50,23 @@ impl<S: Sockets> Transports for Provider<'_, S> {
     fn media(&mut self, leg: LegId, index: usize, kind: MediaKind) -> Result<LocalMedia, Failure> {
         let key = self.key(leg).ok_or_else(unknown)?;
         self.engine.open_line(self.now, key, index, kind)
+    }
+
+    fn line_ice(&mut self, leg: LegId, index: usize, lite: bool, restart: bool) -> Result<LocalIce, Failure> {
+        let key = self.key(leg).ok_or_else(unknown)?;
+        self.engine.open_own_ice(key, index, lite, restart)
+    }
+
+    fn fingerprint(&self, hash: &str) -> Fingerprint {
+        let certificate = &self.engine.settings.certificate;
+        match certificate.digest_by(hash) {
+            Some(digest) => Fingerprint { algorithm: hash.to_ascii_lowercase(), digest },
+            None => Fingerprint { algorithm: "sha-256".to_owned(), digest: certificate.digest().to_vec() },
+        }
+    }
+
+    fn fresh_key(&mut self, profile: Profile) -> MasterKey {
+        MasterKey::generate(profile, &mut self.engine.rng)
     }
 }
 
@@ -260,10 +280,16 @@ impl<S: Sockets> Engine<S> {
     fn open_both(&mut self, bind: IpAddr, even: u16) -> Result<(Port, Port), OpenError> {
         let (rtp, _) = self.sockets.open(SocketAddr::new(bind, even), SocketUse::Leg)?;
         match self.sockets.open(SocketAddr::new(bind, even + 1), SocketUse::Leg) {
-            Ok((rtcp, _)) => Ok((
-                Port { socket: rtp, port: even, latch: Latch::default() },
-                Port { socket: rtcp, port: even + 1, latch: Latch::default() },
-            )),
+            Ok((rtcp, _)) => {
+                let port = |socket: SocketId, port: u16| Port {
+                    socket,
+                    port,
+                    is_ipv6: bind.is_ipv6(),
+                    latch: Latch::default(),
+                    other: None,
+                };
+                Ok((port(rtp, even), port(rtcp, even + 1)))
+            }
             Err(error) => {
                 self.sockets.close(rtp);
                 Err(error)
@@ -277,8 +303,10 @@ impl<S: Sockets> Engine<S> {
         let Some(leg) = self.paths.legs.try_remove(key) else { return };
         for line in leg.lines.into_iter().flatten() {
             for port in [line.rtp.as_ref(), line.rtcp.as_ref()].into_iter().flatten() {
-                self.set_owner(port.socket, Owner::Nobody);
-                self.sockets.close(port.socket);
+                for socket in std::iter::once(port.socket).chain(port.other) {
+                    self.set_owner(socket, Owner::Nobody);
+                    self.sockets.close(socket);
+                }
             }
             if let Some(rtp) = line.rtp {
                 self.ports.give_back(now, rtp.port);

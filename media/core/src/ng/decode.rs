@@ -1,5 +1,7 @@
 //! Bytes → [`Command`].
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::flags::{apply_key, normal};
@@ -7,8 +9,24 @@ use super::node::Node;
 use super::{DecodeError, Encoding, MAX_COOKIE, MAX_MESSAGE, Message, bencode};
 use crate::command::{Cause, Command, Delete, Exchange, Failure, Query};
 
+/// What a message means where it does not say: settings of the whole relay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// The signalling's address goes before a private one in the SDP (`sip-source`).
+    pub sip_source: bool,
+    /// We are the DTLS server where we may choose (`dtls-passive`).
+    pub dtls_passive: bool,
+    /// `delete-delay`
+    pub delete_delay: Duration,
+}
+
 /// Reads a request. A message that cannot be understood is an error that says how to answer it.
 pub fn decode(message: &[u8]) -> Result<Message, DecodeError> {
+    decode_with(message, &Defaults::default())
+}
+
+/// As [`decode`], with defaults of one's own.
+pub fn decode_with(message: &[u8], defaults: &Defaults) -> Result<Message, DecodeError> {
     let end = memchr::memchr(b' ', message.get(..=MAX_COOKIE).unwrap_or(message));
     let (cookie, rest) = match end {
         Some(end) if end > 0 => {
@@ -20,7 +38,7 @@ pub fn decode(message: &[u8]) -> Result<Message, DecodeError> {
         Some(b'{') => Encoding::Json,
         _ => Encoding::Bencode,
     };
-    let command = read(rest, encoding).and_then(|dictionary| command(&dictionary));
+    let command = read(rest, encoding).and_then(|dictionary| command(&dictionary, defaults));
     let cookie = cookie.to_vec();
     match command {
         Ok(command) => Ok(Message { cookie, command, encoding }),
@@ -48,19 +66,19 @@ fn read(bytes: &[u8], encoding: Encoding) -> Result<Node<'_>, String> {
     }
 }
 
-fn command(dictionary: &Node<'_>) -> Result<Command, String> {
+fn command(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Command, String> {
     let name = text(dictionary, "command")?.ok_or_else(|| missing("command"))?;
     Ok(match normal(&name).as_str() {
         "ping" => Command::Ping,
-        "offer" => Command::Offer(Box::new(exchange(dictionary)?)),
+        "offer" => Command::Offer(Box::new(exchange(dictionary, defaults)?)),
         "answer" => {
-            let exchange = exchange(dictionary)?;
+            let exchange = exchange(dictionary, defaults)?;
             if exchange.to_tag.is_none() {
                 return Err(missing("to-tag"));
             }
             Command::Answer(Box::new(exchange))
         }
-        "delete" => Command::Delete(delete(dictionary)?),
+        "delete" => Command::Delete(delete(dictionary, defaults)?),
         "query" => Command::Query(Query {
             call_id: required(dictionary, "call-id")?,
             from_tag: text(dictionary, "from-tag")?,
@@ -75,7 +93,7 @@ fn command(dictionary: &Node<'_>) -> Result<Command, String> {
     })
 }
 
-fn exchange(dictionary: &Node<'_>) -> Result<Exchange, String> {
+fn exchange(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Exchange, String> {
     let sdp = match find(dictionary, "sdp") {
         Some(Node::Text(sdp)) => Bytes::copy_from_slice(sdp),
         _ => return Err(missing("sdp")),
@@ -89,19 +107,22 @@ fn exchange(dictionary: &Node<'_>) -> Result<Exchange, String> {
         ..Exchange::default()
     };
     // rtpengine's default; SIP-source-address takes it back.
-    exchange.flags.trust_address = true;
+    exchange.flags.trust_address = !defaults.sip_source;
+    exchange.dtls = defaults.dtls_passive.then_some(crate::command::Dtls::Passive);
     for (key, value) in dictionary.entries() {
         apply_key(&mut exchange, &String::from_utf8_lossy(key), value);
     }
     Ok(exchange)
 }
 
-fn delete(dictionary: &Node<'_>) -> Result<Delete, String> {
+fn delete(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Delete, String> {
+    let delay = text(dictionary, "delete-delay")?.and_then(|seconds| seconds.parse::<u32>().ok());
     let mut delete = Delete {
         call_id: required(dictionary, "call-id")?,
         from_tag: text(dictionary, "from-tag")?,
         to_tag: text(dictionary, "to-tag")?,
         via_branch: text(dictionary, "via-branch")?,
+        delay: delay.map_or(defaults.delete_delay, |seconds| Duration::from_secs(seconds.into())),
         ..Delete::default()
     };
     for word in find(dictionary, "flags").map(Node::words).unwrap_or_default().iter().take(16) {

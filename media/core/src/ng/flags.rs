@@ -3,7 +3,7 @@
 //! Spaces and hyphens are the same in both; case counts.
 
 use super::node::Node;
-use crate::command::{AddressFamily, Dtls, Exchange, Ice, RtcpMux, TransportProtocol};
+use crate::command::{AddressFamily, Dtls, Exchange, Ice, IceLite, RtcpMux, TransportProtocol};
 
 /// One flag.
 pub(super) struct Flag {
@@ -39,17 +39,37 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("generate-mid", "a=mid towards browsers: always so", |_| {}),
     flag("no-rtcp-attribute", "no a=rtcp line", |it| it.flags.no_rtcp_attribute = true),
     flag("full-rtcp-attribute", "a=rtcp with its address", |it| it.flags.full_rtcp_attribute = true),
-    flag("original-sendrecv", "directions as the sender wrote them: always so", |_| {}),
+    flag("original-sendrecv", "directions stand where the sender wrote them", |it| {
+        it.flags.original_sendrecv = true;
+    }),
     flag("allow-asymmetric-codecs", "map payload types between two numberings: always so", |_| {}),
     flag("no-tls-id", "no a=tls-id: always so", |_| {}),
-    flag("strip-extmap", "no header extensions towards plain RTP: always so", |_| {}),
-    flag("generate-RTCP", "reports of our own on every leg: always so", |_| {}),
+    flag("strip-extmap", "no a=extmap towards the receiver", |it| it.flags.strip_extmap = true),
+    flag("generate-RTCP", "reports of our own in place of those of the ends", |it| {
+        it.flags.generate_rtcp = true
+    }),
     flag("force", "rtpproxy's word; nothing to force here", |_| {}),
-    flag("SDES-off", "no SDES towards the receiver: always so", |_| {}),
+    flag("SDES-off", "no keys in the SDP", |it| it.sdes.off = true),
+    flag("SDES-no", "the same", |it| it.sdes.off = true),
+    flag("SDES-disable", "the same", |it| it.sdes.off = true),
+    flag("SDES-pad", "keys with the padding of base64", |it| it.sdes.pad = true),
+    flag("pad-crypto", "the same", |it| it.sdes.pad = true),
+    flag("SDES-lifetime", "keys with |2^31", |it| it.sdes.lifetime = true),
+    flag("SDES-nonew", "no suites besides those of the sender", |it| it.sdes.no_new = true),
+    flag("SDES-static", "what was agreed with the offerer stays", |it| it.sdes.fixed = true),
+    flag("OSRTP-offer", "SRTP under the name of plain RTP towards the receiver", |it| it.osrtp.offer = true),
+    flag("OSRTP-accept", "accept it from the sender", |it| it.osrtp.accept = true),
+    flag("single-codec", "answer with the first format alone", |it| it.flags.single_codec = true),
+    flag("allow-transcoding", "convert between formats where both are known: always so", |_| {}),
+    flag("all", "both directions, where it matters", |_| {}),
+    flag("debug", "rtpengine logs more; here the log level decides", |_| {}),
+    flag("early-media", "media passes before the answer as soon as its SDP is known: always so", |_| {}),
     flag("replace-origin", "our address in o=", |it| it.replace.origin = true),
     flag("replace-origin-full", "the whole o= line is ours", |it| it.replace.origin_full = true),
-    flag("replace-username", "the user name in o= is -", |it| it.replace.username = true),
-    flag("replace-session-name", "s=-", |it| it.replace.session_name = true),
+    flag("replace-username", "the user name in o= as the receiver had it first", |it| {
+        it.replace.username = true
+    }),
+    flag("replace-session-name", "s= as the receiver had it first", |it| it.replace.session_name = true),
     flag("replace-SDP-version", "the version in o= rises when the body changes", |it| {
         it.replace.sdp_version = true
     }),
@@ -57,8 +77,10 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("replace-force-increment-sdp-ver", "the version in o= rises every time", |it| {
         (it.replace.sdp_version, it.replace.force_increment_sdp_version) = (true, true);
     }),
-    flag("replace-zero-address", "our address in place of 0.0.0.0: always so", |_| {}),
-    flag("replace-session-connection", "our address in the session's c=: always so", |_| {}),
+    flag("replace-zero-address", "our address in place of 0.0.0.0", |it| it.replace.zero_address = true),
+    flag("replace-session-connection", "our address in the session's c=", |it| {
+        it.replace.session_connection = true;
+    }),
     flag("rtcp-mux-offer", "offer rtcp-mux", |it| it.rtcp_mux.push(RtcpMux::Offer)),
     flag("rtcp-mux-require", "offer rtcp-mux with no fallback", |it| it.rtcp_mux.push(RtcpMux::Require)),
     flag("rtcp-mux-demux", "two ports towards the receiver", |it| it.rtcp_mux.push(RtcpMux::Demux)),
@@ -77,6 +99,38 @@ pub(super) const FLAGS: &[Flag] = &[
         it.transport_protocol = Some(TransportProtocol::UdpTlsRtpSavpf)
     }),
 ];
+
+/// What a flag with a value behind its prefix means.
+struct Prefix {
+    prefix: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the table documents itself; a test reads it"))]
+    meaning: &'static str,
+    effect: fn(&mut Exchange, String),
+}
+
+const fn prefix(prefix: &'static str, meaning: &'static str, effect: fn(&mut Exchange, String)) -> Prefix {
+    Prefix { prefix, meaning, effect }
+}
+
+/// The lists of ng's dictionaries, as flags with prefixes. Longer prefixes come before those they begin with.
+const PREFIXES: &[Prefix] = &[
+    prefix("codec-strip-", "not offered to the receiver", |it, value| it.codec.strip.push(value)),
+    prefix("codec-except-", "kept by strip or mask of all", |it, value| it.codec.except.push(value)),
+    prefix("codec-offer-", "offered again after strip", |it, value| it.codec.offer.push(value)),
+    prefix("codec-mask-", "not offered, but answered", |it, value| it.codec.mask.push(value)),
+    prefix("codec-consume-", "not offered, and answered always", |it, value| it.codec.consume.push(value)),
+    prefix("codec-accept-", "answered always", |it, value| it.codec.accept.push(value)),
+    prefix("codec-transcode-", "offered by conversion", |it, value| it.codec.transcode.push(value)),
+    prefix("transcode-", "the same", |it, value| it.codec.transcode.push(value)),
+    prefix("SDES-no-", "this suite is not offered", |it, value| it.sdes.not.push(value)),
+    prefix("SDES-only-", "no other suite is offered", |it, value| it.sdes.only.push(value)),
+    prefix("DTLS-fingerprint-", "the hash function of a=fingerprint", |it, value| {
+        it.dtls_fingerprint = Some(value.to_ascii_lowercase());
+    }),
+];
+
+/// Values of one prefix kept of a message.
+const MAX_VALUES: usize = 64;
 
 /// Keys whose value is read elsewhere or says nothing to this relay.
 const OTHER_KEYS: [&str; 11] = [
@@ -102,6 +156,26 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
         "replace" => apply_prefixed(exchange, "replace", value),
         "rtcp-mux" | "RTCP-mux" => apply_prefixed(exchange, "rtcp-mux", value),
         "SDES" => apply_prefixed(exchange, "SDES", value),
+        "OSRTP" => apply_prefixed(exchange, "OSRTP", value),
+        "codec" => {
+            for (list, words) in value.entries() {
+                apply_prefixed(exchange, &format!("codec-{}", normal(&String::from_utf8_lossy(list))), words);
+            }
+        }
+        "ptime" => exchange.ptime = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
+        "ptime-reverse" => exchange.ptime_reverse = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
+        "DTLS-fingerprint" => apply_flag(exchange, &format!("DTLS-fingerprint-{}", text())),
+        "DTLS-reverse" => match role(&text()) {
+            Some(role) => exchange.dtls_reverse = Some(role),
+            None => warn(exchange, "DTLS-reverse", &text()),
+        },
+        "ICE-lite" => match text().as_str() {
+            "off" | "no" => exchange.ice_lite = Some(IceLite::Off),
+            "forward" | "offer" => exchange.ice_lite = Some(IceLite::Forward),
+            "backward" | "backwards" | "reverse" => exchange.ice_lite = Some(IceLite::Backward),
+            "both" => exchange.ice_lite = Some(IceLite::Both),
+            other => warn(exchange, "ICE-lite", other),
+        },
         "transport-protocol" => apply_transport(exchange, &text()),
         "ICE" => match ice(&text()) {
             // The kind of the leg decides between the whole of ICE and none of it.
@@ -112,11 +186,9 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
             Some(ice) => exchange.ice = Some(ice),
             None => warn(exchange, "ICE", &text()),
         },
-        "DTLS" => match text().as_str() {
-            "off" | "no" | "disable" => exchange.dtls = Some(Dtls::Off),
-            "passive" => exchange.dtls = Some(Dtls::Passive),
-            "active" => exchange.dtls = Some(Dtls::Active),
-            other => warn(exchange, "DTLS", other),
+        "DTLS" => match role(&text()) {
+            Some(role) => exchange.dtls = Some(role),
+            None => warn(exchange, "DTLS", &text()),
         },
         _ => apply_address(exchange, key, value),
     }
@@ -156,10 +228,27 @@ fn apply_address(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
 /// Applies one word of `flags`; a warning for one that is not known.
 pub(super) fn apply_flag(exchange: &mut Exchange, word: &str) {
     let name = normal(word);
-    match FLAGS.iter().find(|flag| flag.name == name) {
-        Some(flag) => (flag.effect)(exchange),
-        None => warn(exchange, "flag", word),
+    if let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) {
+        return (flag.effect)(exchange);
     }
+    let valued = PREFIXES.iter().find_map(|it| Some((it, name.strip_prefix(it.prefix)?)));
+    match valued {
+        // The name of a format or suite is the word's own spelling.
+        Some((it, value)) if value.len() <= 64 && exchange.values < MAX_VALUES => {
+            exchange.values += 1;
+            (it.effect)(exchange, value.to_owned());
+        }
+        _ => warn(exchange, "flag", word),
+    }
+}
+
+fn role(text: &str) -> Option<Dtls> {
+    Some(match text {
+        "off" | "no" | "disable" => Dtls::Off,
+        "passive" => Dtls::Passive,
+        "active" => Dtls::Active,
+        _ => return None,
+    })
 }
 
 /// `replace: [origin]` is the flag `replace-origin`.
@@ -195,13 +284,30 @@ fn apply_string(exchange: &mut Exchange, text: &str) {
         let (word, after) = cut_word(rest);
         match word.split_once('=') {
             Some((key, value)) => {
-                let value = value.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or(value);
-                apply_key(exchange, key, &Node::Text(value.as_bytes().into()));
+                apply_key(exchange, key, &list(value, 0));
             }
             None => apply_flag(exchange, word),
         }
         rest = after.trim_start();
     }
+}
+
+/// A value of a flag string: `[several words]`, `[key=[words] key=word]`, or a word.
+fn list(value: &str, depth: usize) -> Node<'_> {
+    let inner = value.strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+    let Some(mut rest) = inner.map(str::trim_start).filter(|_| depth < 4) else {
+        return Node::Text(value.as_bytes().into());
+    };
+    let (mut entries, mut words) = (Vec::new(), Vec::new());
+    while !rest.is_empty() {
+        let (word, after) = cut_word(rest);
+        match word.split_once('=') {
+            Some((key, value)) => entries.push((key.as_bytes().into(), list(value, depth + 1))),
+            None => words.push(Node::Text(word.as_bytes().into())),
+        }
+        rest = after.trim_start();
+    }
+    if entries.is_empty() { Node::List(words) } else { Node::Dictionary(entries) }
 }
 
 /// The next word; white space inside brackets does not end it.
@@ -248,6 +354,20 @@ mod tests {
     }
 
     #[test]
+    fn every_prefix_takes_its_value() {
+        for it in PREFIXES {
+            assert!(!it.meaning.is_empty());
+            let (mut exchange, untouched) =
+                (Exchange::default(), Exchange { values: 1, ..Exchange::default() });
+            apply_flag(&mut exchange, &format!("{}X", it.prefix));
+            assert!(exchange != untouched && exchange.warnings.is_empty(), "{}", it.prefix);
+        }
+        let mut exchange = Exchange::default();
+        (0..10_000).for_each(|n| apply_flag(&mut exchange, &format!("codec-strip-{n}")));
+        assert!(exchange.codec.strip.len() <= MAX_VALUES && exchange.warnings.len() <= 16);
+    }
+
+    #[test]
     fn the_flag_string_of_a_config_from_the_field() {
         let mut exchange = Exchange::default();
         let text = "force trust-address symmetric replace-origin replace-session-connection ICE=force RTP/SAVPF \
@@ -258,6 +378,11 @@ mod tests {
         assert_eq!((exchange.ice, exchange.sender.label.as_deref()), (Some(Ice::Force), Some("callee")));
         assert_eq!(exchange.rtcp_mux, [RtcpMux::Offer, RtcpMux::Require]);
         assert_eq!(exchange.receiver.interface.as_deref(), Some("out"));
-        assert_eq!(exchange.warnings, ["no effect here: codec", "no effect here: OSRTP"]);
+        assert_eq!(
+            (exchange.codec.transcode.as_slice(), exchange.codec.strip.as_slice()),
+            (["PCMA".to_owned(), "PCMU".to_owned()].as_slice(), ["EVS".to_owned()].as_slice())
+        );
+        assert!(exchange.osrtp.accept);
+        assert_eq!(exchange.warnings, [""; 0]);
     }
 }

@@ -9,7 +9,7 @@ mod encode;
 mod flags;
 mod node;
 
-pub use decode::decode;
+pub use decode::{Defaults, decode, decode_with};
 pub use encode::{encode, encode_plain};
 
 use crate::command::{Command, Failure};

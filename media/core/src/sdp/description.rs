@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{Candidate, Codec, Fingerprint, Line, Sdp, SdpError, Setup};
+use super::{Candidate, Codec, Crypto, Fingerprint, Line, Sdp, SdpError, Setup};
 
 /// Most candidates kept of one m= section; a peer that lists more has enough with these.
 const MAX_CANDIDATES: usize = 32;
 /// Most `a=ssrc` sources kept of one m= section.
 const MAX_SSRCS: usize = 16;
+/// Most `a=crypto` lines kept of one m= section.
+const MAX_CRYPTO: usize = 24;
 /// Most fingerprints kept of one m= section.
 const MAX_FINGERPRINTS: usize = 8;
 
@@ -166,8 +168,8 @@ pub struct Media {
     pub fingerprints: Vec<Fingerprint>,
     /// `a=setup`
     pub setup: Option<Setup>,
-    /// Whether there are SDES keys (RFC 4568).
-    pub crypto: bool,
+    /// SDES keys (RFC 4568).
+    pub crypto: Vec<Crypto>,
     /// Sources of `a=ssrc`.
     pub ssrcs: Vec<u32>,
     /// `a=extmap`
@@ -275,7 +277,8 @@ impl MLine {
         let port = port.split_once('/').map_or(port, |(port, _)| port).parse().ok()?;
         let protocol = words.next()?.to_owned();
         let formats: Vec<String> = words.take(256).map(str::to_owned).collect();
-        (!formats.is_empty()).then_some(Self { word, port, protocol, formats })
+        // What is refused may be written in any way.
+        (!formats.is_empty() || port == 0).then_some(Self { word, port, protocol, formats })
     }
 }
 
@@ -299,7 +302,7 @@ struct Section {
     fingerprints: Vec<Fingerprint>,
     own_fingerprints: bool,
     setup: Option<Setup>,
-    crypto: bool,
+    crypto: Vec<Crypto>,
     ssrcs: Vec<u32>,
     extensions: Vec<ExtMap>,
     ptime: Option<u16>,
@@ -341,7 +344,7 @@ impl Section {
             "extmap" => self.extensions.extend(parse_extmap(value).filter(|_| self.extensions.len() < 64)),
             "ptime" => self.ptime = parse_milliseconds(value),
             "maxptime" => self.max_ptime = parse_milliseconds(value),
-            "crypto" => self.crypto = true,
+            "crypto" => self.crypto.extend(Crypto::parse(value).filter(|_| self.crypto.len() < MAX_CRYPTO)),
             _ => self.read_transport(name, value),
         }
     }
@@ -349,7 +352,9 @@ impl Section {
     fn read_transport(&mut self, name: &str, value: &str) {
         match name {
             "ice-ufrag" => self.ufrag = Some(value).filter(|text| is_ice_text(text, 4)).map(str::to_owned),
-            "ice-pwd" => self.pwd = Some(value).filter(|text| is_ice_text(text, 22)).map(str::to_owned),
+            "ice-pwd" => {
+                self.pwd = Some(value).filter(|text| is_ice_text(text, LEAST_PWD)).map(str::to_owned)
+            }
             "ice-options" => self.trickle = value.split_ascii_whitespace().any(|option| option == "trickle"),
             "candidate" if self.candidates.len() < MAX_CANDIDATES => {
                 self.candidates.extend(Candidate::parse(value));
@@ -482,7 +487,10 @@ fn is_token(text: &str) -> bool {
     (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// RFC 8839 §5.4: ice-char, 4 or 22 to 256 of them.
+/// RFC 8839 §5.4 wants 22 characters of a password; some gateways write 16.
+const LEAST_PWD: usize = 16;
+
+/// RFC 8839 §5.4: ice-char, at least 4 or 22 and at most 256 of them.
 fn is_ice_text(text: &str, least: usize) -> bool {
     (least..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

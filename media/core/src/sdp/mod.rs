@@ -6,12 +6,14 @@
 
 mod attribute;
 mod codec;
+mod crypto;
 mod description;
 
 use bytes::Bytes;
 
 pub use attribute::{Candidate, CandidateKind, Fingerprint, Setup};
 pub use codec::Codec;
+pub use crypto::Crypto;
 pub use description::{Description, Direction, ExtMap, Ice, Media, MediaType, Origin};
 
 /// Longest session description, octets.

@@ -176,6 +176,8 @@ pub(super) fn settings() -> Settings {
         dtls_12_only: false,
         ice_lite: false,
         media_timeout: Duration::from_secs(60),
+        offer_timeout: Duration::from_secs(3600),
+        final_timeout: Duration::ZERO,
         silent_timeout: Duration::from_secs(3600),
     }
 }
@@ -184,6 +186,7 @@ pub(super) fn settings() -> Settings {
 pub(super) fn voice() -> FlowPlan {
     let map = |from, to, payload| PayloadMap { from, to, from_clock: 8000, to_clock: 8000, payload };
     FlowPlan {
+        transparent: false,
         open: true,
         payloads: vec![map(0, 0, Payload::Media), map(101, 101, Payload::Dtmf)],
         extensions: vec![],
@@ -309,6 +312,8 @@ impl Bed {
             let phone = &self.phones[side];
             let rtcp = SocketAddr::new(phone.announced.ip(), phone.announced.port() + 1);
             LineEnd {
+                protection: Protection::None,
+                ice: None,
                 index: 0,
                 remote: (phone.kind == LegKind::Legacy)
                     .then_some(RemoteAddress { rtp: phone.announced, rtcp }),
@@ -324,7 +329,11 @@ impl Bed {
                 strict_source: true,
             }
         });
-        MediaPlan { legs, lines: vec![LinePlan { kind: self.media, ends, flows }], answered: true }
+        MediaPlan {
+            legs,
+            lines: vec![LinePlan { kind: self.media, rtcp_passes: false, ends, flows }],
+            answered: true,
+        }
     }
 
     pub(super) fn apply(&mut self, flows: [FlowPlan; 2], signalled_by_b: bool) {

@@ -376,8 +376,18 @@ fn telephone_events_pass_and_are_told_once() {
 fn pcmu_becomes_pcma_where_the_ends_differ() {
     let mut bed = Bed::new(Legacy, Legacy, 8);
     let map = |from, to, payload| PayloadMap { from, to, from_clock: 8000, to_clock: 8000, payload };
-    let there = FlowPlan { open: true, payloads: vec![map(0, 8, Payload::UlawToAlaw)], extensions: vec![] };
-    let back = FlowPlan { open: true, payloads: vec![map(8, 0, Payload::AlawToUlaw)], extensions: vec![] };
+    let there = FlowPlan {
+        open: true,
+        payloads: vec![map(0, 8, Payload::UlawToAlaw)],
+        extensions: vec![],
+        transparent: false,
+    };
+    let back = FlowPlan {
+        open: true,
+        payloads: vec![map(8, 0, Payload::AlawToUlaw)],
+        extensions: vec![],
+        transparent: false,
+    };
     bed.connect_with([there, back], true);
     bed.say(0, 0, &[0xff, 0x80, 0x00]);
     bed.say(0, 99, b"not negotiated");

@@ -1,0 +1,381 @@
+//! Offer and answer in the manner of rtpengine, for controllers that speak its protocol: each end is shown the other's
+//! description line by line, with transports of ours in place of the far ones.
+//!
+//! It is the way of pairs of plain, SDES or DTLS-SRTP ends on ports of their own. A pair with a browser in it goes the way
+//! of [`super::offer_answer`], which writes descriptions anew.
+
+mod codecs;
+mod line;
+mod sdes;
+mod write;
+
+use bytes::Bytes;
+
+use self::line::MirrorLine;
+use self::write::{Section, Writer};
+use super::agree::remote_address;
+use super::end::End;
+use super::lines::{answer_direction, direction};
+use super::offer_answer::{Outcome, Session, lost};
+use super::parties::{Pair, Pending};
+use super::plan::{
+    FlowPlan, LegId, LegPlan, LegRequest, LineEnd, LinePlan, LocalLeg, MediaKind, MediaPlan, Transports,
+};
+use crate::command::{AddressFamily, Cause, Exchange, Failure, LegKind};
+use crate::sdp::{Codec, Description, Direction, Media, MediaType};
+
+/// What a mirrored pair keeps of an end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mirror {
+    lines: Vec<MirrorLine>,
+    /// User name and session name of the first description the end got.
+    username: Option<String>,
+    session_name: Option<Vec<u8>>,
+    /// The version in its `o=` line.
+    version: Option<u64>,
+    /// The description it got last, but for that version.
+    body: Vec<u8>,
+}
+
+/// Whether a pair of ends of these kinds is mirrored: the controller leaves it to the SDP what they are, and it is plain.
+pub(super) fn is_wanted(exchange: &Exchange, kinds: [LegKind; 2]) -> bool {
+    let told = exchange.sender.kind.is_some() || exchange.receiver.kind.is_some();
+    !told && kinds == [LegKind::Legacy; 2]
+}
+
+/// What an m= line carries; `None` for what is not over UDP, which passes as it is.
+fn media_kind(media: &Media) -> Option<MediaKind> {
+    let rtp = crate::command::TransportProtocol::parse(&media.protocol).is_some();
+    match media.media_type {
+        _ if media.media_word == "message" => None,
+        _ if !rtp && !media.protocol.to_ascii_lowercase().contains("udp") => None,
+        _ if !rtp => Some(MediaKind::Other),
+        MediaType::Video => Some(MediaKind::Video),
+        MediaType::Audio | MediaType::Other => Some(MediaKind::Audio),
+    }
+}
+
+/// The direction an end means; zeros in `c=` are a hold where there is no ICE.
+fn meant(media: &Media) -> Direction {
+    direction(media, if media.ice.is_some() { LegKind::Browser } else { LegKind::Legacy })
+}
+
+/// What an end said, and where it stands in its pair.
+struct Said<'a> {
+    id: LegId,
+    description: &'a Description,
+}
+
+impl Session {
+    /// An offer within a mirrored pair, whose side `side` makes it.
+    pub(super) fn mirror_offer(
+        &mut self,
+        exchange: &Exchange,
+        description: Description,
+        pair: usize,
+        side: usize,
+        transports: &mut dyn Transports,
+    ) -> Result<Outcome, Failure> {
+        let mut warnings = exchange.warnings.clone();
+        let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
+        entry.mirrored = true;
+        entry.edits.clone_from(&exchange.codec);
+        let (from, to) = (entry.ends[side], entry.ends[1 - side]);
+        self.end_mut(from)?.note(&exchange.sender, exchange);
+        let local = self.mirror_legs(exchange, [from, to], &description, transports)?;
+
+        let mut told = Vec::with_capacity(description.media.len());
+        let mut sections = Vec::with_capacity(description.media.len());
+        for (index, media) in description.media.iter().enumerate() {
+            self.mirror_line(from, index)?.hear_offer(media, exchange);
+            let sender = self.mirror_line(from, index)?.clone();
+            self.mirror_line(to, index)?.prepare_offer(&sender, media, exchange);
+            let Some(kind) = media_kind(media) else {
+                sections.push(Section::untouched());
+                told.push(Vec::new());
+                continue;
+            };
+            let line = self.mirror_line(to, index)?;
+            if media.port == 0 {
+                sections.push(Section::refused(line.mid.clone()));
+                told.push(Vec::new());
+                continue;
+            }
+            let edited = codecs::offered(&media.codecs, kind, &exchange.codec);
+            for warning in edited.warnings {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            line.told.clone_from(&edited.offered);
+            let offers_keys = line.offers_keys(&sender, exchange);
+            line.keys.told.retain(|_| offers_keys);
+            let crypto = match offers_keys {
+                true => line.keys.offer(&sender.keys.heard, &exchange.sdes, transports),
+                false => Vec::new(),
+            };
+            transports.media(from, index, kind)?;
+            let mut section = self.mirror_section(to, index, media, kind, true, false, transports)?;
+            section.direction = meant(media);
+            section.crypto = crypto;
+            section.codecs.clone_from(&edited.offered);
+            sections.push(section);
+            told.push(edited.offered);
+        }
+        let said = Said { id: to, description: &description };
+        let sdp = self.mirror_write(&said, exchange, &local, &sections)?;
+        let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
+        entry.pending = Some(Pending { side, description, told });
+        Ok(Outcome { sdp, plan: self.plan(pair)?, warnings })
+    }
+
+    /// An answer within a mirrored pair.
+    pub(super) fn mirror_answer(
+        &mut self,
+        exchange: &Exchange,
+        description: Description,
+        pair: usize,
+        pending: Pending,
+        transports: &mut dyn Transports,
+    ) -> Result<Outcome, Failure> {
+        let warnings = exchange.warnings.clone();
+        let entry = self.pairs.get(pair).ok_or_else(lost)?;
+        let (to, from) = (entry.ends[pending.side], entry.ends[1 - pending.side]);
+        let edits = entry.edits.clone();
+        self.end_mut(from)?.note(&exchange.sender, exchange);
+        self.end_mut(to)?.note_announce(&exchange.receiver);
+        let local = self.mirror_leg(to, None, &pending.description, transports)?;
+
+        let mut sections = Vec::with_capacity(pending.description.media.len());
+        let (mut live, mut offered) = (0, 0);
+        for (index, media) in description.media.iter().enumerate().take(pending.description.media.len()) {
+            let offer = pending.description.media.get(index).ok_or_else(lost)?;
+            let Some(kind) = media_kind(offer).filter(|_| media_kind(media).is_some()) else {
+                sections.push(Section::untouched());
+                continue;
+            };
+            let told = pending.told.get(index).map(Vec::as_slice).unwrap_or_default();
+            let mid = self.mirror_line(to, index)?.mid.clone();
+            let codecs =
+                codecs::answered(&offer.codecs, told, &media.codecs, &edits, exchange.flags.single_codec);
+            let common = kind == MediaKind::Other || codecs.iter().any(Codec::is_media);
+            if media.port == 0 || offer.port == 0 {
+                let format =
+                    codecs.first().or(offer.codecs.first()).map(|codec| codec.payload_type.to_string());
+                sections.push(Section { format, ..Section::refused(mid) });
+                continue;
+            }
+            offered += 1;
+            let secured = self.mirror_line(from, index)?.hear_answer(media);
+            self.mirror_line(from, index)?.settle_ice(media);
+            if !common || !secured {
+                sections.push(Section { is_lost: true, ..Section::refused(mid) });
+                continue;
+            }
+            live += 1;
+            let answerer = self.mirror_line(from, index)?.clone();
+            let line = self.mirror_line(to, index)?;
+            line.prepare_answer(&answerer, offer, exchange);
+            line.told.clone_from(&codecs);
+            let crypto = match line.dtls.told || !line.answers_keys(&answerer, exchange) {
+                true => None,
+                false => {
+                    let other = answerer.keys.agreed.as_ref().map(|(_, theirs)| theirs);
+                    line.keys.answer(other, &exchange.sdes, transports)
+                }
+            };
+            if crypto.is_none() {
+                line.keys.agreed = None;
+            }
+            let restart = line.settle_ice(offer);
+            transports.media(from, index, kind)?;
+            let mut section = self.mirror_section(to, index, media, kind, false, restart, transports)?;
+            section.protocol = offer.protocol.clone();
+            section.direction = answer_direction(meant(offer), meant(media));
+            section.crypto = crypto.into_iter().collect();
+            section.codecs = codecs;
+            sections.push(section);
+        }
+        if offered > 0 && live == 0 {
+            let reason =
+                "the answer has no line that can be relayed, or no format that was offered".to_owned();
+            return Err(Failure { cause: Cause::NotAcceptable, reason });
+        }
+        let said = Said { id: to, description: &description };
+        let sdp = self.mirror_write(&said, exchange, &local, &sections)?;
+        let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
+        let side = pending.side;
+        entry.remote[1 - side] = Some(description);
+        entry.remote[side] = Some(pending.description);
+        entry.answered = true;
+        Ok(Outcome { sdp, plan: self.plan(pair)?, warnings })
+    }
+
+    fn mirror_line(&mut self, end: LegId, index: usize) -> Result<&mut MirrorLine, Failure> {
+        let lines = &mut self.end_mut(end)?.mirror.lines;
+        if lines.len() <= index {
+            lines.resize_with(index + 1, MirrorLine::default);
+        }
+        lines.get_mut(index).ok_or_else(lost)
+    }
+
+    /// Our ends of both legs; the one towards the receiver.
+    fn mirror_legs(
+        &self,
+        exchange: &Exchange,
+        [from, to]: [LegId; 2],
+        description: &Description,
+        transports: &mut dyn Transports,
+    ) -> Result<LocalLeg, Failure> {
+        self.mirror_leg(from, None, description, transports)?;
+        self.mirror_leg(to, exchange.address_family, description, transports)
+    }
+
+    /// Our end of a leg, of the address family of the description where none is asked for.
+    fn mirror_leg(
+        &self,
+        leg: LegId,
+        family: Option<AddressFamily>,
+        description: &Description,
+        transports: &mut dyn Transports,
+    ) -> Result<LocalLeg, Failure> {
+        let end = self.end(leg).ok_or_else(lost)?;
+        let written = description.media.iter().find_map(|media| media.address);
+        let written = written.map(|it| if it.is_ipv6() { AddressFamily::Ip6 } else { AddressFamily::Ip4 });
+        let request = LegRequest {
+            kind: end.kind,
+            announce: end.announce,
+            interface: end.interface.as_deref(),
+            family: family.or(written),
+            restart_ice: false,
+        };
+        transports.leg(leg, &request)
+    }
+
+    /// The transport lines of a section towards `to`.
+    fn mirror_section(
+        &mut self,
+        to: LegId,
+        index: usize,
+        media: &Media,
+        kind: MediaKind,
+        offer: bool,
+        restart: bool,
+        transports: &mut dyn Transports,
+    ) -> Result<Section, Failure> {
+        let local = transports.media(to, index, kind)?;
+        let line = self.mirror_line(to, index)?;
+        let mux = line.tells_mux(offer);
+        // An offer may be answered without: both ports stay until then.
+        let one_port = mux && (!offer || line.mux.required);
+        let ice = match line.ice.told {
+            true => Some(transports.line_ice(to, index, line.ice.lite, restart)?),
+            false => None,
+        };
+        let dtls = line.dtls.told.then(|| {
+            let setup = if offer { crate::sdp::Setup::ActPass } else { line.setup() };
+            let print = transports.fingerprint(line.dtls.hash.as_deref().unwrap_or("sha-256"));
+            (setup, print)
+        });
+        Ok(Section {
+            is_untouched: false,
+            is_active: true,
+            is_rtp: kind != MediaKind::Other,
+            protocol: line.protocol.map_or_else(|| media.protocol.clone(), |it| it.as_str().to_owned()),
+            port: local.port,
+            rtcp_port: if one_port { Some(local.port) } else { local.rtcp_port },
+            mux,
+            one_port,
+            mid: line.mid.clone(),
+            ptime: line.ptime,
+            ice,
+            dtls,
+            ..Section::untouched()
+        })
+    }
+
+    fn mirror_write(
+        &mut self,
+        said: &Said<'_>,
+        exchange: &Exchange,
+        local: &LocalLeg,
+        sections: &[Section],
+    ) -> Result<Bytes, Failure> {
+        let end = self.end_mut(said.id)?;
+        let lite = end.mirror.lines.iter().any(|line| line.ice.told && line.ice.lite);
+        let writer = Writer { source: said.description, exchange, local, sections, lite };
+        Ok(writer.write(&mut end.mirror).into())
+    }
+}
+
+/// The wanted state of a mirrored pair.
+pub(super) fn plan(session: &Session, pair: &Pair) -> Option<MediaPlan> {
+    let first = pair.pending.as_ref().map_or(0, |pending| pending.side);
+    let sides = [first, 1 - first];
+    let ends = [session.end(pair.ends[sides[0]])?, session.end(pair.ends[sides[1]])?];
+    let count = sides.iter().filter_map(|side| pair.said(*side)).map(|said| said.media.len()).max()?;
+    let lines = (0..count).filter_map(|index| line_plan(pair, index, sides, ends)).collect();
+    let legs = ends.map(|end| LegPlan {
+        id: end.id,
+        kind: LegKind::Legacy,
+        ice: None,
+        dtls: None,
+        controlling: end.controlling,
+    });
+    Some(MediaPlan { legs, lines, answered: pair.answered })
+}
+
+fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> Option<LinePlan> {
+    let said = sides.map(|side| pair.said(side));
+    let media = said.map(|said| said.and_then(|said| said.media.get(index)));
+    let known = media.iter().flatten().next()?;
+    let kind = media_kind(known)?;
+    let live = |media: &Media| media.port != 0;
+    if media.iter().flatten().any(|media| !live(media)) {
+        return None;
+    }
+    let end = |at: usize| {
+        let line = ends[at].mirror.lines.get(index)?;
+        let remote = media[at].and_then(|media| remote_address(media, ends[at].source));
+        let direction = media[at].map(meant);
+        Some(LineEnd {
+            index,
+            remote: remote.map(|mut remote| {
+                if line.mux.agreed {
+                    remote.rtcp = remote.rtp;
+                }
+                remote
+            }),
+            wants: direction.is_some_and(Direction::receives),
+            sends: direction.is_some_and(Direction::sends),
+            mid: None,
+            ssrcs: Vec::new(),
+            payload_types: Vec::new(),
+            feedback: Vec::new(),
+            rtcp_mux: line.mux.agreed,
+            ptime: line.ptime,
+            learn: !ends[at].asymmetric,
+            strict_source: true,
+            protection: media[at].map(|media| line.protection(media, pair.answered)).unwrap_or_default(),
+            ice: said[at].zip(media[at]).and_then(|(said, media)| line.remote_ice(said, media)),
+        })
+    };
+    let line_ends = [end(0)?, end(1)?];
+    let flow = |from: usize, to: usize| {
+        // What the offerer may send is what it was answered; what the other takes is what it answered itself.
+        let agreed = |at: usize| match (at, media[at]) {
+            (0, Some(_)) => ends[0].mirror.lines.get(index).map(|line| line.told.clone()).unwrap_or_default(),
+            (_, Some(media)) => media.codecs.clone(),
+            (_, None) => Vec::new(),
+        };
+        let open = pair.answered && line_ends[from].sends && line_ends[to].wants;
+        let payloads = match pair.answered && kind != MediaKind::Other {
+            true => codecs::payloads(&agreed(from), &agreed(to)),
+            false => Vec::new(),
+        };
+        FlowPlan { open, payloads, extensions: Vec::new(), transparent: true }
+    };
+    let flows = [flow(0, 1), flow(1, 0)];
+    let rtcp_passes = !ends.iter().any(|end| end.generates_rtcp);
+    Some(LinePlan { kind, rtcp_passes, ends: line_ends, flows })
+}

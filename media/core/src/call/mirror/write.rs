@@ -1,0 +1,322 @@
+//! Writes the description of one end for the other: its lines in their order, with what speaks of transports, formats and
+//! directions taken out and written anew at the end of each section.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Mirror;
+use crate::call::compose::{address_words, keep, push, text};
+use crate::call::plan::{LocalIce, LocalLeg};
+use crate::command::{Exchange, Replace};
+use crate::sdp::{Codec, Crypto, Description, Direction, Fingerprint, Line, Media, Setup};
+
+/// Attributes that are replaced in an m= section whose media passes through the relay.
+const REPLACED: [&str; 20] = [
+    "candidate",
+    "crypto",
+    "end-of-candidates",
+    "fingerprint",
+    "fmtp",
+    "ice-lite",
+    "ice-options",
+    "ice-pwd",
+    "ice-ufrag",
+    "mid",
+    "ptime",
+    "remote-candidates",
+    "rtcp",
+    "rtcp-fb",
+    "rtcp-mux",
+    "rtcp-mux-only",
+    "rtpmap",
+    "setup",
+    "tls-id",
+    "zrtp-hash",
+];
+
+/// Attributes of the session that speak of a far transport.
+const REPLACED_IN_SESSION: [&str; 8] =
+    ["candidate", "fingerprint", "ice-lite", "ice-options", "ice-pwd", "ice-ufrag", "setup", "tls-id"];
+
+/// One m= section to be written.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    /// Nothing of it is ours: it passes as it is.
+    pub(super) is_untouched: bool,
+    /// Media passes.
+    pub(super) is_active: bool,
+    /// It has formats and RTCP.
+    pub(super) is_rtp: bool,
+    /// It was not refused by the one who wrote it, but cannot be relayed.
+    pub(super) is_lost: bool,
+    /// Of a refused line, where it is not the source's.
+    pub(super) format: Option<String>,
+    pub(super) protocol: String,
+    pub(super) port: u16,
+    pub(super) rtcp_port: Option<u16>,
+    pub(super) mux: bool,
+    /// RTCP has no port of its own.
+    pub(super) one_port: bool,
+    pub(super) mid: Option<String>,
+    pub(super) ptime: Option<u16>,
+    pub(super) direction: Direction,
+    pub(super) codecs: Vec<Codec>,
+    pub(super) crypto: Vec<Crypto>,
+    pub(super) dtls: Option<(Setup, Fingerprint)>,
+    pub(super) ice: Option<LocalIce>,
+}
+
+impl Section {
+    /// One that passes as it is.
+    pub(super) fn untouched() -> Self {
+        Self {
+            is_untouched: true,
+            is_active: false,
+            is_rtp: false,
+            is_lost: false,
+            format: None,
+            protocol: String::new(),
+            port: 0,
+            rtcp_port: None,
+            mux: false,
+            one_port: false,
+            mid: None,
+            ptime: None,
+            direction: Direction::default(),
+            codecs: Vec::new(),
+            crypto: Vec::new(),
+            dtls: None,
+            ice: None,
+        }
+    }
+
+    /// One with port 0.
+    pub(super) fn refused(mid: Option<String>) -> Self {
+        Self { is_untouched: false, mid, ..Self::untouched() }
+    }
+}
+
+/// See the module.
+pub(super) struct Writer<'a> {
+    pub(super) source: &'a Description,
+    pub(super) exchange: &'a Exchange,
+    pub(super) local: &'a LocalLeg,
+    pub(super) sections: &'a [Section],
+    /// We are a lite ICE agent towards the end.
+    pub(super) lite: bool,
+}
+
+impl Writer<'_> {
+    /// The whole description. What the end has got so far decides the version and the names that stay.
+    pub(super) fn write(&self, known: &mut Mirror) -> Vec<u8> {
+        let mut body = Vec::with_capacity(2048);
+        self.session(&mut body, known);
+        for (index, section) in self.sections.iter().enumerate() {
+            self.section(&mut body, index, section);
+        }
+        let (before, after) = self.origin(known);
+        let whole = [before.as_bytes(), after.as_bytes(), body.as_slice()].concat();
+        let first = self.source.origin.as_ref().and_then(|origin| origin.version.parse().ok());
+        let version = known.version.get_or_insert(first.unwrap_or(self.local.session_id));
+        if (!known.body.is_empty() && known.body != whole) || self.replace().force_increment_sdp_version {
+            *version = version.wrapping_add(1);
+        }
+        known.body = whole;
+        let version = match (&self.source.origin, self.replace().sdp_version || self.replace().origin_full) {
+            (Some(origin), false) => origin.version.clone(),
+            _ => version.to_string(),
+        };
+        let mut out = b"v=0\r\n".to_vec();
+        text(&mut out, &format!("o={before} {version} {after}"));
+        out.extend_from_slice(&body);
+        out
+    }
+
+    fn replace(&self) -> Replace {
+        self.exchange.replace
+    }
+
+    /// What stands before and after the version in `o=`.
+    fn origin(&self, known: &mut Mirror) -> (String, String) {
+        let own = format!("IN {}", address_words(self.local.address));
+        let Some(origin) = self.source.origin.as_ref().filter(|_| !self.replace().origin_full) else {
+            return (format!("- {}", self.local.session_id), own);
+        };
+        let first = known.username.get_or_insert_with(|| origin.username.clone());
+        let username = if self.replace().username { first.as_str() } else { origin.username.as_str() };
+        let address = if self.replace().origin { own } else { format!("IN {}", origin.address) };
+        (format!("{username} {}", origin.session_id), address)
+    }
+
+    fn session(&self, out: &mut Vec<u8>, known: &mut Mirror) {
+        let without = (0..self.source.media.len())
+            .any(|index| !self.source.sdp.media(index).any(|line| line.kind == b'c'));
+        let passes = self.sections.iter().any(|section| section.is_active);
+        for line in self.source.sdp.session() {
+            match line.kind {
+                b'v' | b'o' => {}
+                b's' => {
+                    let first = known.session_name.get_or_insert_with(|| line.value.to_vec());
+                    let value = if self.replace().session_name { first.as_slice() } else { line.value };
+                    keep(out, Line { kind: b's', value });
+                }
+                b'c' if passes && (without || self.replace().session_connection) => {
+                    self.connection(out, line, self.source.media.first());
+                }
+                b'a' if self.is_session_replaced(&line) => {}
+                _ => keep(out, line),
+            }
+        }
+        if self.lite {
+            text(out, "a=ice-lite");
+        }
+    }
+
+    fn is_session_replaced(&self, line: &Line<'_>) -> bool {
+        let Some(name) = line.attribute_name() else { return false };
+        let bundle = || line.attribute().is_some_and(|(_, value)| value.starts_with("BUNDLE"));
+        REPLACED_IN_SESSION.contains(&name)
+            || (name == "extmap" && self.exchange.flags.strip_extmap)
+            || (Direction::parse(name).is_some() && !self.exchange.flags.original_sendrecv)
+            || (name == "group" && bundle())
+    }
+
+    /// `c=`: ours, but a hold by zeros stays one.
+    fn connection(&self, out: &mut Vec<u8>, line: Line<'_>, media: Option<&Media>) {
+        let zeros = line.text().and_then(|text| text.split_ascii_whitespace().nth(2)?.parse().ok());
+        let hold = zeros.is_some_and(|address: IpAddr| address.is_unspecified())
+            && media.is_none_or(|media| media.ice.is_none());
+        let address = match (hold && !self.replace().zero_address, self.local.address) {
+            (false, address) => address,
+            (true, IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (true, IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        text(out, &format!("c=IN {}", address_words(address)));
+    }
+
+    fn section(&self, out: &mut Vec<u8>, index: usize, section: &Section) {
+        let Some(media) = self.source.media.get(index) else { return };
+        let mut lines = self.source.sdp.media(index);
+        let Some(m_line) = lines.next() else { return };
+        if section.is_untouched {
+            return self.untouched(out, index, m_line);
+        }
+        self.m_line(out, media, m_line, section);
+        for line in lines {
+            match line.kind {
+                b'c' => self.connection(out, line, Some(media)),
+                b'a' if self.is_replaced(&line, section) => {}
+                _ => keep(out, line),
+            }
+        }
+        section.mid.iter().for_each(|mid| text(out, &format!("a=mid:{mid}")));
+        if section.is_active {
+            self.own_lines(out, section);
+        }
+    }
+
+    /// A section of another transport, which the relay has no part in: with the address that the session had for it.
+    fn untouched(&self, out: &mut Vec<u8>, index: usize, m_line: Line<'_>) {
+        keep(out, m_line);
+        let mut lines = self.source.sdp.media(index).skip(1).peekable();
+        while let Some(line) = lines.next_if(|line| line.kind == b'i') {
+            keep(out, line);
+        }
+        let has = self.source.sdp.media(index).any(|line| line.kind == b'c');
+        if !has && self.source.media.get(index).is_some_and(|media| media.port != 0) {
+            self.source.sdp.session().filter(|line| line.kind == b'c').for_each(|line| keep(out, line));
+        }
+        lines.for_each(|line| keep(out, line));
+    }
+
+    fn m_line(&self, out: &mut Vec<u8>, media: &Media, line: Line<'_>, section: &Section) {
+        let word = &media.media_word;
+        if section.is_active {
+            let mut m_line = format!("m={word} {} {}", section.port, section.protocol);
+            match section.is_rtp && !section.codecs.is_empty() {
+                true => section
+                    .codecs
+                    .iter()
+                    .for_each(|it| push(&mut m_line, format_args!(" {}", it.payload_type))),
+                false => media.formats.iter().for_each(|it| push(&mut m_line, format_args!(" {it}"))),
+            }
+            return text(out, &m_line);
+        }
+        match &section.format {
+            Some(format) => text(out, &format!("m={word} 0 {} {format}", media.protocol)),
+            None if section.is_lost => {
+                text(out, &format!("m={word} 0 {} {}", media.protocol, media.formats.join(" ")));
+            }
+            None => keep(out, line),
+        }
+    }
+
+    fn is_replaced(&self, line: &Line<'_>, section: &Section) -> bool {
+        let Some((name, value)) = line.attribute() else { return false };
+        if Direction::parse(name).is_some() {
+            return !self.exchange.flags.original_sendrecv;
+        }
+        match name {
+            // For all formats: it stays true whatever they are.
+            "rtcp-fb" => !value.starts_with('*'),
+            "extmap" => self.exchange.flags.strip_extmap,
+            "ptime" => section.is_active && section.is_rtp,
+            _ => REPLACED.contains(&name),
+        }
+    }
+
+    fn own_lines(&self, out: &mut Vec<u8>, section: &Section) {
+        for codec in section.codecs.iter().filter(|_| section.is_rtp) {
+            let number = codec.payload_type;
+            text(out, &format!("a=rtpmap:{}", codec.rtpmap()));
+            codec.fmtp.iter().for_each(|fmtp| text(out, &format!("a=fmtp:{number} {fmtp}")));
+            codec.feedback.iter().for_each(|what| text(out, &format!("a=rtcp-fb:{number} {what}")));
+        }
+        if !self.exchange.flags.original_sendrecv {
+            text(out, &format!("a={}", section.direction.as_str()));
+        }
+        if section.is_rtp {
+            self.rtcp(out, section);
+        }
+        section.crypto.iter().for_each(|crypto| text(out, &format!("a=crypto:{crypto}")));
+        if let Some((setup, print)) = &section.dtls {
+            text(out, &format!("a=setup:{setup}\r\na=fingerprint:{print}"));
+        }
+        section.ptime.iter().filter(|_| section.is_rtp).for_each(|ms| text(out, &format!("a=ptime:{ms}")));
+        if let Some(ice) = &section.ice {
+            self.ice(out, section, ice);
+        }
+    }
+
+    fn rtcp(&self, out: &mut Vec<u8>, section: &Section) {
+        let flags = self.exchange.flags;
+        if let Some(port) = section.rtcp_port.filter(|_| !flags.no_rtcp_attribute) {
+            match flags.full_rtcp_attribute {
+                true => text(out, &format!("a=rtcp:{port} IN {}", address_words(self.local.address))),
+                false => text(out, &format!("a=rtcp:{port}")),
+            }
+        }
+        if section.mux {
+            text(out, "a=rtcp-mux");
+        }
+    }
+
+    fn ice(&self, out: &mut Vec<u8>, section: &Section, ice: &LocalIce) {
+        text(out, &format!("a=ice-ufrag:{}\r\na=ice-pwd:{}", ice.ufrag, ice.pwd));
+        if self.exchange.flags.trickle_ice {
+            text(out, "a=ice-options:trickle");
+        }
+        for it in ice.candidates.iter().filter(|it| it.component == 1 || !section.one_port) {
+            let (address, port) = (it.address, it.port);
+            text(
+                out,
+                &format!(
+                    "a=candidate:{} {} UDP {} {address} {port} typ host",
+                    it.foundation, it.component, it.priority
+                ),
+            );
+        }
+        if self.exchange.flags.trickle_ice {
+            text(out, "a=end-of-candidates");
+        }
+    }
+}

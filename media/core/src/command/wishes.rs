@@ -1,0 +1,69 @@
+//! What a controller of the ng protocol may wish for the SDP of an exchange, beyond what the relay does by itself.
+
+/// ng `codec` (and the flags `codec-strip-…` and so on): which formats the receiver is offered. Names are encoding names,
+/// `NAME/CLOCK` or `NAME/CLOCK/CHANNELS`; `all` and `full` stand for every format.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CodecEdits {
+    /// Taken out of the offer.
+    pub strip: Vec<String>,
+    /// Kept when `strip` or `mask` is `all`.
+    pub except: Vec<String>,
+    /// Put back after `strip`, in this order.
+    pub offer: Vec<String>,
+    /// Taken out towards the receiver, but still answered to the sender.
+    pub mask: Vec<String>,
+    /// As `mask`, and answered to the sender whatever the receiver takes.
+    pub consume: Vec<String>,
+    /// Answered to the sender whatever the receiver takes.
+    pub accept: Vec<String>,
+    /// Offered to the receiver though the sender has it not: the relay converts.
+    pub transcode: Vec<String>,
+}
+
+impl CodecEdits {
+    /// Whether nothing is wished.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// ng `SDES`: the keys of RFC 4568 towards the receiver.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sdes {
+    /// No keys at all.
+    pub off: bool,
+    /// Base64 with its padding.
+    pub pad: bool,
+    /// With `|2^31` (RFC 4568 §6.1).
+    pub lifetime: bool,
+    /// No suites besides those the sender offered.
+    pub no_new: bool,
+    /// What was agreed with the offerer stays, whatever the answerer changes.
+    pub fixed: bool,
+    /// Suites not to be offered.
+    pub not: Vec<String>,
+    /// The only suites to be offered; empty for all.
+    pub only: Vec<String>,
+}
+
+/// ng `OSRTP`: SRTP under the name of plain RTP (RFC 8643).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Osrtp {
+    /// Offer it to the receiver.
+    pub offer: bool,
+    /// Accept it from the sender though the receiver has none.
+    pub accept: bool,
+}
+
+/// ng `ICE-lite`: towards whom the relay calls itself a lite agent (RFC 8445 §2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IceLite {
+    /// Towards nobody.
+    Off,
+    /// Towards the receiver of the offer.
+    Forward,
+    /// Towards the offerer.
+    Backward,
+    /// Towards both.
+    Both,
+}
