@@ -31,6 +31,25 @@ impl Interface {
     }
 }
 
+impl Interface {
+    /// As [`FromStr`], but the name of a device stands for all its addresses, IPv4 before IPv6.
+    ///
+    /// # Errors
+    /// [`BadInterface`].
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, BadInterface> {
+        let first: Self = text.parse()?;
+        let rest = text.split_once('/').map_or(text, |(_, rest)| rest);
+        let device = Some(rest).filter(|rest| ip(rest).is_none() && !rest.contains('!'));
+        let Some(device) = device else { return Ok(vec![first]) };
+        let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let devices = if_addrs::get_if_addrs().map_err(|_| BadInterface(text.to_owned()))?;
+        let own = devices.iter().filter(|it| it.name == device).map(if_addrs::Interface::ip);
+        let mut all: Vec<IpAddr> = own.filter(|ip| !link_local(ip)).collect();
+        all.sort_by_key(IpAddr::is_ipv6);
+        Ok(all.into_iter().map(|address| Self { address, ..first.clone() }).collect())
+    }
+}
+
 impl FromStr for Interface {
     type Err = BadInterface;
 

@@ -57,6 +57,20 @@ pub struct RelayConfig {
     pub media_timeout: Duration,
     /// The same for a call on hold.
     pub silent_timeout: Duration,
+    /// A call whose offer nobody answers ends after so long.
+    pub offer_timeout: Duration,
+    /// Every call ends after so long; zero for never.
+    pub final_timeout: Duration,
+    /// A call deleted over ng is kept for so long, unless the message says otherwise.
+    pub delete_delay: Duration,
+    /// Type of service (IPv4) and traffic class (IPv6) of media packets.
+    pub tos: u8,
+    /// Calls at most; an offer that would begin another is refused. `None`: as many as fit.
+    pub max_sessions: Option<usize>,
+    /// Over ng, a private address in SDP gives way to the one that signalling came from.
+    pub sip_source: bool,
+    /// Over ng, we are the DTLS server where we may choose.
+    pub dtls_passive: bool,
     /// The one-datagram-per-call back end, which is slow and simple.
     pub plain_io: bool,
 }
@@ -73,6 +87,13 @@ impl Default for RelayConfig {
             ice_lite: false,
             media_timeout: Duration::from_secs(60),
             silent_timeout: Duration::from_secs(3600),
+            offer_timeout: Duration::from_secs(3600),
+            final_timeout: Duration::ZERO,
+            delete_delay: Duration::ZERO,
+            tos: 0,
+            max_sessions: None,
+            sip_source: false,
+            dtls_passive: false,
             plain_io: false,
         }
     }
@@ -104,6 +125,7 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     events: Mutex<Option<mpsc::Receiver<Event>>>,
     ng: Mutex<Option<NgServer>>,
+    max_sessions: Option<usize>,
 }
 
 impl Drop for Inner {
@@ -151,13 +173,15 @@ impl Relay {
                 ice_lite: config.ice_lite,
                 media_timeout: config.media_timeout,
                 silent_timeout: config.silent_timeout,
+                offer_timeout: config.offer_timeout,
+                final_timeout: config.final_timeout,
             };
             let name = format!("media-{index}");
             let seed: [u8; 32] = rand::rng().random();
             let started = if config.plain_io {
-                Worker::start::<PlainBackend>(name, settings, seed, sender.clone())
+                Worker::start::<PlainBackend>(name, settings, config.tos, seed, sender.clone())
             } else {
-                Worker::start::<BatchBackend>(name, settings, seed, sender.clone())
+                Worker::start::<BatchBackend>(name, settings, config.tos, seed, sender.clone())
             };
             match started {
                 Ok((worker, thread)) => {
@@ -177,10 +201,16 @@ impl Relay {
                 threads: Mutex::new(threads),
                 events: Mutex::new(Some(receiver)),
                 ng: Mutex::new(None),
+                max_sessions: config.max_sessions,
             }),
         };
+        let defaults = media_core::ng::Defaults {
+            sip_source: config.sip_source,
+            dtls_passive: config.dtls_passive,
+            delete_delay: config.delete_delay,
+        };
         if let Some(address) = config.listen_ng {
-            let server = NgServer::start(address, &relay).inspect_err(|_| relay.shutdown())?;
+            let server = NgServer::start(address, &relay, defaults).inspect_err(|_| relay.shutdown())?;
             *lock(&relay.inner.ng) = Some(server);
         }
         Ok(relay)
@@ -224,8 +254,11 @@ impl Relay {
     }
 
     /// Hands `command` to its worker; `done` runs on that worker's thread.
-    pub(crate) fn submit(&self, command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
+    pub(crate) fn submit(&self, mut command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
         let workers = &self.inner.workers;
+        if let (Command::Offer(exchange), Some(limit)) = (&mut command, self.inner.max_sessions) {
+            exchange.no_new_call = workers.iter().map(Worker::calls).sum::<usize>() >= limit;
+        }
         match &command {
             Command::Ping => done(Reply::Pong),
             Command::NotImplemented { name } => {

@@ -4,14 +4,14 @@
 //! command is not executed again: a repeated `offer` must not open ports twice.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use media_core::command::Reply;
-use media_core::ng::{self, DecodeError};
+use media_core::ng::{self, DecodeError, Defaults};
 
 use crate::{Inner, Relay, StartError};
 
@@ -85,9 +85,13 @@ impl CookieCache {
 
 impl NgServer {
     /// Serves the relay at `address`; port 0 takes any.
-    pub(crate) fn start(address: SocketAddr, relay: &Relay) -> Result<NgServer, StartError> {
+    pub(crate) fn start(
+        address: SocketAddr,
+        relay: &Relay,
+        defaults: Defaults,
+    ) -> Result<NgServer, StartError> {
         let failed = |error: std::io::Error| StartError::Sockets(format!("ng port {address}: {error}"));
-        let socket = UdpSocket::bind(address).map_err(failed)?;
+        let socket = bind(address).map_err(failed)?;
         socket.set_read_timeout(Some(STOP_CHECK)).map_err(failed)?;
         let bound = socket.local_addr().map_err(failed)?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -96,7 +100,7 @@ impl NgServer {
         let relay = Arc::downgrade(&relay.inner);
         let thread = std::thread::Builder::new()
             .name("media-ng".to_owned())
-            .spawn(move || serve(Arc::new(socket), &relay, &stopped))
+            .spawn(move || serve(Arc::new(socket), &relay, &stopped, defaults))
             .map_err(failed)?;
         Ok(NgServer { address: bound, stop, thread })
     }
@@ -114,14 +118,22 @@ impl NgServer {
     }
 }
 
-fn serve(socket: Arc<UdpSocket>, relay: &Weak<Inner>, stop: &AtomicBool) {
+/// All addresses of a host without IPv6 are those of IPv4.
+fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    UdpSocket::bind(address).or_else(|error| match address.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, address.port())),
+        _ => Err(error),
+    })
+}
+
+fn serve(socket: Arc<UdpSocket>, relay: &Weak<Inner>, stop: &AtomicBool, defaults: Defaults) {
     let cache = Arc::new(Mutex::new(CookieCache::default()));
     let mut buffer = vec![0; MAX_DATAGRAM];
     while !stop.load(Ordering::Acquire) {
         // A time-out, or an ICMP error of an earlier reply: nothing was received.
         let Ok((len, source)) = socket.recv_from(&mut buffer) else { continue };
         let Some(inner) = relay.upgrade() else { return };
-        handle(&Relay { inner }, &socket, &cache, source, &buffer[..len]);
+        handle(&Relay { inner }, &socket, &cache, source, &buffer[..len], &defaults);
     }
 }
 
@@ -131,8 +143,9 @@ fn handle(
     cache: &Arc<Mutex<CookieCache>>,
     source: SocketAddr,
     datagram: &[u8],
+    defaults: &Defaults,
 ) {
-    let request = match ng::decode(datagram) {
+    let request = match ng::decode_with(datagram, defaults) {
         Ok(request) => request,
         Err(DecodeError::Refused { cookie, encoding, failure }) => {
             tracing::debug!(%source, %failure, "ng message refused");

@@ -1,7 +1,7 @@
 //! One thread of the relay: wait, read a batch, engine, drain, send a batch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -25,6 +25,7 @@ pub(crate) struct Worker {
     jobs: Sender<Job>,
     waker: Waker,
     stop: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl Worker {
@@ -32,10 +33,12 @@ impl Worker {
     pub(crate) fn start<B: Backend + Send + 'static>(
         name: String,
         settings: Settings,
+        tos: u8,
         seed: [u8; 32],
         events: EventSender,
     ) -> Result<(Worker, JoinHandle<()>), crate::StartError> {
-        let backend = B::new().map_err(|error| crate::StartError::Sockets(error.to_string()))?;
+        let mut backend = B::new().map_err(|error| crate::StartError::Sockets(error.to_string()))?;
+        backend.set_tos(tos);
         let waker = backend.waker().map_err(|error| crate::StartError::Sockets(error.to_string()))?;
         let unix_now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let engine = Engine::new(settings, backend, seed, Instant::now(), unix_now)
@@ -43,11 +46,13 @@ impl Worker {
         let (jobs, inbox) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || run(engine, &inbox, &stopped, events))
+            .spawn(move || run(engine, &inbox, &stopped, &counted, events))
             .map_err(|error| crate::StartError::Sockets(error.to_string()))?;
-        Ok((Worker { jobs, waker, stop }, thread))
+        Ok((Worker { jobs, waker, stop, calls }, thread))
     }
 
     /// Gives the worker something to do. A worker that has stopped answers with an error at once.
@@ -58,6 +63,11 @@ impl Worker {
         }
     }
 
+    /// How many calls it has.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     /// Asks the thread to end.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -65,7 +75,13 @@ impl Worker {
     }
 }
 
-fn run<B: Backend>(mut engine: Engine<B>, inbox: &Receiver<Job>, stop: &AtomicBool, mut events: EventSender) {
+fn run<B: Backend>(
+    mut engine: Engine<B>,
+    inbox: &Receiver<Job>,
+    stop: &AtomicBool,
+    calls: &AtomicUsize,
+    mut events: EventSender,
+) {
     let mut lost_events = 0u64;
     while !stop.load(Ordering::Acquire) {
         let timeout = engine.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
@@ -84,10 +100,12 @@ fn run<B: Backend>(mut engine: Engine<B>, inbox: &Receiver<Job>, stop: &AtomicBo
             let reply = engine.handle_command(Instant::now(), &job.command);
             // Before the next command may give a closed socket's number to another call.
             drain(&mut engine);
+            calls.store(engine.call_count(), Ordering::Relaxed);
             (job.done)(reply);
         }
         if engine.poll_timeout().is_some_and(|at| at <= now) {
             engine.handle_timeout(now);
+            calls.store(engine.call_count(), Ordering::Relaxed);
         }
         drain(&mut engine);
         let (sockets, pool) = engine.io();

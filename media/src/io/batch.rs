@@ -36,6 +36,7 @@ pub struct BatchBackend {
     spare: Vec<Packet>,
     outgoing: Vec<(SocketId, SocketAddr, Packet)>,
     send_errors: u64,
+    tos: u8,
 }
 
 struct Entry {
@@ -51,7 +52,7 @@ impl std::fmt::Debug for BatchBackend {
 
 impl Sockets for BatchBackend {
     fn open(&mut self, local: SocketAddr, kind: SocketUse) -> Result<(SocketId, SocketAddr), OpenError> {
-        let socket = super::open_socket(local, kind)?;
+        let socket = super::open_socket(local, kind, self.tos)?;
         let bound = socket.local_addr().map_err(super::failed)?;
         let entry = self.sockets.vacant_entry();
         let key = u32::try_from(entry.key()).map_err(|_| OpenError::Failed("too many sockets".to_owned()))?;
@@ -93,7 +94,12 @@ impl Backend for BatchBackend {
             spare: Vec::with_capacity(BATCH),
             outgoing: Vec::with_capacity(BATCH),
             send_errors: 0,
+            tos: 0,
         })
+    }
+
+    fn set_tos(&mut self, tos: u8) {
+        self.tos = tos;
     }
 
     fn waker(&self) -> io::Result<Waker> {

@@ -26,6 +26,9 @@ pub trait Backend: Sockets + Sized {
     /// A back end without sockets.
     fn new() -> io::Result<Self>;
 
+    /// Type of service (IPv4) or traffic class (IPv6) of what sockets opened from now on send.
+    fn set_tos(&mut self, tos: u8);
+
     /// Something by which another thread ends [`Backend::wait`].
     fn waker(&self) -> io::Result<Waker>;
 
@@ -59,7 +62,7 @@ impl Waker {
 }
 
 /// Opens a non-blocking UDP socket.
-fn open_socket(local: SocketAddr, kind: SocketUse) -> Result<UdpSocket, OpenError> {
+fn open_socket(local: SocketAddr, kind: SocketUse, tos: u8) -> Result<UdpSocket, OpenError> {
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP)).map_err(failed)?;
     if local.is_ipv6() {
         // Otherwise IPv4 peers would show up as mapped addresses, and the IPv4 port of the same number would be taken.
@@ -72,6 +75,13 @@ fn open_socket(local: SocketAddr, kind: SocketUse) -> Result<UdpSocket, OpenErro
     };
     // The kernel cuts this to its limit (net.core.rmem_max) by itself; a smaller buffer is no reason to refuse a call.
     let _ = socket.set_recv_buffer_size(buffer);
+    if tos != 0 {
+        match local.is_ipv6() {
+            true => socket.set_tclass_v6(u32::from(tos)),
+            false => socket.set_tos_v4(u32::from(tos)),
+        }
+        .map_err(failed)?;
+    }
     socket.bind(&local.into()).map_err(failed)?;
     Ok(socket.into())
 }

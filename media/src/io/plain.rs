@@ -20,11 +20,12 @@ pub struct PlainBackend {
     /// The sockets still to be read in this round.
     ready: Vec<usize>,
     send_errors: u64,
+    tos: u8,
 }
 
 impl Sockets for PlainBackend {
     fn open(&mut self, local: SocketAddr, kind: SocketUse) -> Result<(SocketId, SocketAddr), OpenError> {
-        let socket = super::open_socket(local, kind)?;
+        let socket = super::open_socket(local, kind, self.tos)?;
         let bound = socket.local_addr().map_err(super::failed)?;
         let id = self.sockets.insert(socket);
         Ok((
@@ -44,7 +45,17 @@ impl Sockets for PlainBackend {
 
 impl Backend for PlainBackend {
     fn new() -> io::Result<Self> {
-        Ok(PlainBackend { sockets: Slab::new(), wake: super::eventfd()?, ready: Vec::new(), send_errors: 0 })
+        Ok(PlainBackend {
+            sockets: Slab::new(),
+            wake: super::eventfd()?,
+            ready: Vec::new(),
+            send_errors: 0,
+            tos: 0,
+        })
+    }
+
+    fn set_tos(&mut self, tos: u8) {
+        self.tos = tos;
     }
 
     fn waker(&self) -> io::Result<Waker> {
