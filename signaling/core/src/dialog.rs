@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -52,6 +52,8 @@ pub struct Call {
     pub acked: Option<(Bytes, Bytes)>,
     /// What is known of the ACK to the first 2xx.
     pub ack: AckWatch,
+    /// Its session timer, if it has one.
+    pub session: Option<Session>,
 }
 
 /// One end of a call, as this proxy reaches it.
@@ -91,6 +93,10 @@ pub struct End {
     pub said: Option<Bytes>,
     /// How far the offer of a reliable provisional response of it has come.
     pub early_offer: EarlyOffer,
+    /// How many requests this gateway has sent in its name: the other end has seen so many numbers more.
+    pub cseq_lag: u32,
+    /// Whether it takes UPDATE (RFC 3311), by the Allow of the message that made the dialog.
+    pub update: bool,
     /// Whether PRACK or UPDATE has renewed what its responses had agreed: SDP in later ones is no answer any more.
     pub renewed: bool,
 }
@@ -105,6 +111,19 @@ pub enum EarlyOffer {
     Made,
     /// It has.
     Answered,
+}
+
+/// A session timer (RFC 4028).
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// How long it lasts without a refresh.
+    pub interval: Duration,
+    /// The last refresh.
+    pub since: Instant,
+    /// Tag of the end that refreshes it.
+    pub refresher: String,
+    /// Whether that end was asked why it has not.
+    pub asked: bool,
 }
 
 /// Whether the ACK of the answered INVITE has come, for whoever asks why a call ended after 32 seconds.
@@ -129,6 +148,19 @@ impl End {
             Destination::Address { remote, .. } => remote.ip(),
         });
         MediaLeg { kind: self.kind, local: self.local.ip(), signalling_source }
+    }
+
+    /// The next number for a request in its name (RFC 3261 §12.2.1.1), which is used up by that.
+    pub fn take_cseq(&mut self) -> u32 {
+        let cseq = self.next_cseq();
+        self.cseq_lag = self.cseq_lag.saturating_add(1);
+        cseq
+    }
+
+    /// The next number for a last request in its name.
+    #[must_use]
+    pub const fn next_cseq(&self) -> u32 {
+        self.cseq.saturating_add(self.cseq_lag).saturating_add(1)
     }
 
     /// From now on it is reached over `flow`.

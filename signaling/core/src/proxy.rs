@@ -6,6 +6,7 @@
 
 mod acks;
 mod calls;
+mod refresh;
 mod reliable;
 mod responses;
 mod shutdown;
@@ -57,6 +58,8 @@ pub struct Proxy {
     clients: HashMap<ClientId, (ServerId, usize)>,
     /// BYEs of our own that have no final response yet.
     byes: HashSet<ClientId>,
+    /// UPDATEs of our own that have no final response yet.
+    refreshes: HashMap<ClientId, refresh::Refresh>,
     /// Provisional responses that wait for their PRACK.
     reliable: reliable::Reliable,
     /// Connections that nobody needs any more.
@@ -122,6 +125,7 @@ impl Proxy {
             servers: HashMap::new(),
             clients: HashMap::new(),
             byes: HashSet::new(),
+            refreshes: HashMap::new(),
             reliable: reliable::Reliable::default(),
             closing: VecDeque::new(),
             stopping: None,
@@ -232,6 +236,7 @@ impl Proxy {
             self.forget(expired);
             self.end_dead_calls();
             self.watch_acks();
+            self.refresh_sessions();
         }
         self.repeat_reliable();
         self.table.handle_timeout(now);
@@ -330,6 +335,7 @@ impl Proxy {
                 transaction::Event::ClientTerminated { id } => {
                     self.clients.remove(&id);
                     self.byes.remove(&id);
+                    self.refreshes.remove(&id);
                 }
             }
         }

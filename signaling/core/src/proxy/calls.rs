@@ -1,13 +1,13 @@
 //! What the responses of an INVITE say about the call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Proxy, Server};
 use crate::alias;
-use crate::dialog::{AckWatch, Call, EarlyOffer, End};
+use crate::dialog::{AckWatch, Call, EarlyOffer, End, Session};
 use crate::event::{EndCause, Event};
 use crate::flow::{Destination, Flow};
-use crate::message::header::{NameAddr, RecordRoute, SessionExpires};
+use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
 use crate::outside::LegKind;
 use crate::step::relay::{Branch, protocol_of};
@@ -17,7 +17,7 @@ use crate::transaction::ServerId;
 /// The longest call without session timer: Kamailio's `default_timeout` of a dialog, 12 hours.
 const LONGEST: Duration = Duration::from_secs(43_200);
 /// The end that watches a session timer hangs up at the latest when it runs out (RFC 4028 §10). We come after it.
-const GRACE: Duration = Duration::from_secs(32);
+pub(super) const GRACE: Duration = Duration::from_secs(32);
 
 impl Proxy {
     /// An INVITE goes to its callees: a call begins.
@@ -45,6 +45,8 @@ impl Proxy {
             prack: !websocket || message.has_token(Name::Supported, "100rel"),
             said: media::sdp_of(message),
             early_offer: EarlyOffer::None,
+            cseq_lag: 0,
+            update: message.has_token(Name::Allow, Method::Update.as_str()),
             renewed: false,
         };
         let call = Call {
@@ -62,6 +64,7 @@ impl Proxy {
             offered_in_answer: None,
             acked: None,
             ack: AckWatch::default(),
+            session: None,
         };
         self.world.stats.borrow_mut().calls += 1;
         let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
@@ -117,6 +120,7 @@ impl Proxy {
         let session = response.get::<SessionExpires>().ok().flatten();
         call.expires =
             now + session.map_or(LONGEST, |session| Duration::from_secs(session.seconds.into()) + GRACE);
+        call.session = session.and_then(|session| timer(now, session, response));
         match callee {
             Some(callee) => {
                 let cseq = call.end(&callee.tag).map_or(0, |known| known.cseq);
@@ -189,6 +193,8 @@ impl Proxy {
                 Some(session) if !session.offered && reliable && described => EarlyOffer::Made,
                 _ => EarlyOffer::None,
             },
+            cseq_lag: 0,
+            update: response.has_token(Name::Allow, Method::Update.as_str()),
             renewed: false,
         })
     }
@@ -210,8 +216,18 @@ impl Proxy {
         let (from, cseq) = (text(message, Name::From), message.cseq().map_or(0, |cseq| cseq.number));
         let call_id = message.call_id().to_owned();
         self.send_ack(&call_id, &from, &callee, cseq);
-        self.send_bye(&call_id, &from, &callee, cseq + 1);
+        self.send_bye(&call_id, &from, &callee, cseq.saturating_add(1));
     }
+}
+
+/// The session timer that a 2xx begins; `None` where it does not say who refreshes.
+fn timer(now: Instant, session: SessionExpires, response: &Response) -> Option<Session> {
+    let refresher = match session.refresher? {
+        Refresher::Uac => response.from_tag()?,
+        Refresher::Uas => response.to_tag()?,
+    };
+    let interval = Duration::from_secs(session.seconds.into());
+    Some(Session { interval, since: now, refresher: refresher.to_owned(), asked: false })
 }
 
 fn text(message: &Fields, name: Name<'_>) -> String {

@@ -10,7 +10,7 @@ use crate::flow::Flow;
 use crate::fork::Arrival;
 use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
-use crate::step::{media, relay, session_timer};
+use crate::step::{media, relay, renumber, session_timer};
 use crate::transaction::{Cancelled, ClientId, ServerId, Timer};
 
 /// Responses of one request that may wait for the relay; provisional ones beyond it are dropped.
@@ -33,6 +33,9 @@ impl Proxy {
             if response.status().is_final() {
                 self.byes.remove(&bye);
             }
+            return;
+        }
+        if self.refreshed(id, &response) {
             return;
         }
         let branch = id.and_then(|id| self.clients.get(&id).copied());
@@ -58,6 +61,7 @@ impl Proxy {
                 self.world.stats.borrow_mut().strays += 1;
                 return;
             }
+            renumber::restore(&fork.incoming, &mut response);
             fork.waiting.push_back(Arrival { leg, flow, response });
             self.pump(server);
         }
@@ -217,7 +221,7 @@ impl Proxy {
     /// No response in time. A branch that rings is cancelled; its 487 comes later.
     pub(super) fn timed_out(&mut self, id: ClientId, timer: Timer) {
         let now = self.world.now();
-        if self.byes.remove(&id) {
+        if self.byes.remove(&id) || self.refresh_failed(id, true) {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };
@@ -243,7 +247,7 @@ impl Proxy {
 
     /// A branch cannot be sent to. A browser whose WebSocket is gone is not there now: 480.
     pub(super) fn unreachable(&mut self, id: ClientId) {
-        if self.byes.remove(&id) {
+        if self.byes.remove(&id) || self.refresh_failed(id, false) {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };

@@ -63,8 +63,8 @@ impl Proxy {
     /// BYE to both ends of an answered call.
     fn hang_up(&mut self, call: &Call) {
         let Some(callee) = call.callees.first().filter(|_| call.answered.is_some()) else { return };
-        self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.cseq + 1);
-        self.send_bye(&call.call_id, &callee.address, &call.caller, callee.cseq + 1);
+        self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.next_cseq());
+        self.send_bye(&call.call_id, &callee.address, &call.caller, callee.next_cseq());
     }
 
     /// A BYE to one end in the name of the other.
@@ -85,7 +85,7 @@ impl Proxy {
     }
 
     /// A request within a dialog (RFC 3261 §12.2.1.1). `None` when there is no way to the end any more.
-    fn request_to(
+    pub(super) fn request_to(
         &self,
         method: Method,
         call_id: &str,

@@ -12,6 +12,7 @@ pub mod outbound;
 pub mod registrar;
 pub mod relay;
 pub mod reliable;
+pub mod renumber;
 pub mod sanity;
 pub mod session_timer;
 pub mod size;

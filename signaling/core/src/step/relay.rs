@@ -1,6 +1,6 @@
 //! Request forwarding (RFC 3261 §16.6): from a target to the message that goes there.
 
-use super::{Incoming, Target, media, reliable, size};
+use super::{Incoming, Target, media, reliable, renumber, size};
 use crate::flow::{Destination, Protocol};
 use crate::message::{Method, Name, Request, StatusCode};
 use crate::world::World;
@@ -55,6 +55,7 @@ fn branch(world: &World, incoming: &Incoming, target: Target) -> Branch {
     let mut message = incoming.message.clone();
     message.set_uri(&target.uri);
     reliable::leave_out(&mut message, &target);
+    renumber::raise(world, &mut message);
     for route in target.routes.iter().rev() {
         message.prepend(Name::Route, route);
     }

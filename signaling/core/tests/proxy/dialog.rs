@@ -348,3 +348,123 @@ fn a_missing_ack_is_explained() {
         assert_eq!(said(&bed).len(), lines.len(), "once");
     }
 }
+
+const ALLOW: &str = "Allow: INVITE, ACK, CANCEL, BYE, UPDATE\r\nSupported: timer\r\n";
+
+/// A browser, who is to refresh every 90 seconds, and a phone that watches it.
+fn timed(bed: &mut Bed, allow: &str) -> (Phone, Phone, Dialog, Dialog) {
+    let (alice, mut bob) = both(bed);
+    let (headers, says) =
+        (format!("{allow}Session-Expires: 90\r\n"), format!("{ALLOW}Session-Expires: 90;refresher=uac\r\n"));
+    let (b, a, _) =
+        answered(bed, (&mut bob, &headers), (&alice, &says), [&browser_sdp("b"), &legacy_sdp("a")]);
+    (alice, bob, a, b)
+}
+
+/// The refresher is late: it is asked, and the other end, which would hang up at 60 s, is refreshed in its name. Both ends
+/// then count the numbers of the dialog as before, each its own.
+#[test]
+fn a_late_refresher_is_stood_in_for() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, mut bob, mut a, mut b) = timed(&mut bed, ALLOW);
+    bed.advance(Duration::from_secs(52));
+    bed.expect_silence();
+    bed.advance(Duration::from_secs(6));
+    let asked = bed.expect(&bob.flow, "UPDATE sip:kbob@df7jal23ls0d.invalid;transport=ws ");
+    assert_eq!((asked.header("Session-Expires"), asked.header("Supported")), ("90;refresher=uas", "timer"));
+    assert_eq!((asked.tag("From"), asked.tag("To")), (alice.tag.as_str(), bob.tag.as_str()));
+    assert_eq!(asked.header("Contact"), "<sip:alice@198.51.100.7:5060;alias=198.51.100.7~5060~1>");
+    bed.expect_silence();
+    bed.send(&bob.flow, &bob.reply(&asked, 200, "OK", ""));
+    let refresh = bed.expect(&alice.flow, "UPDATE sip:alice@198.51.100.7:5060 ");
+    assert_eq!(refresh.header("Session-Expires"), "90;refresher=uac");
+    assert_eq!(refresh.header("CSeq"), format!("{} UPDATE", b.cseq + 1));
+    bed.send(&alice.flow, &alice.reply(&refresh, 200, "OK", ""));
+    bed.expect_silence();
+
+    let (at_alice, at_bob) = (alice.clone(), bob.clone());
+    for (phone, other, end) in [(&mut bob, &at_alice, &mut b), (&mut alice, &at_bob, &mut a)] {
+        let info = end.request(phone, "INFO", "", "");
+        bed.send(&phone.flow, &info);
+        let arrived = bed.expect(&other.flow, "INFO ");
+        assert_eq!(arrived.header("CSeq"), format!("{} INFO", end.cseq + 1));
+        bed.send(&other.flow, &other.reply(&arrived, 200, "OK", ""));
+        assert_eq!(bed.expect(&phone.flow, "SIP/2.0 200 ").header("CSeq"), format!("{} INFO", end.cseq));
+        let reinvite =
+            end.request(phone, "INVITE", "Session-Expires: 90;refresher=uac\r\n", &legacy_sdp("x"));
+        bed.send(&phone.flow, &reinvite);
+        bed.expect(&phone.flow, "SIP/2.0 100 ");
+        let arrived = bed.expect(&other.flow, "INVITE ");
+        let answer = with(
+            &other.reply(&arrived, 200, "OK", &legacy_sdp("y")),
+            "Session-Expires: 90;refresher=uas\r\n",
+        );
+        bed.send(&other.flow, &answer);
+        bed.expect(&phone.flow, "SIP/2.0 200 ");
+        let ack = end.request(phone, "ACK", "", "");
+        bed.send(&phone.flow, &ack);
+        assert_eq!(bed.expect(&other.flow, "ACK ").header("CSeq"), format!("{} ACK", end.cseq + 1));
+    }
+    // The phone has made the browser the refresher again with its own re-INVITE; both are late now.
+    bed.advance(Duration::from_secs(58));
+    let asked = bed.expect(&bob.flow, "UPDATE ");
+    assert_eq!(asked.header("CSeq"), format!("{} UPDATE", a.cseq + 2));
+    bed.send(&bob.flow, &bob.reply(&asked, 501, "Not Implemented", ""));
+    let refresh = bed.expect(&alice.flow, "UPDATE ");
+    assert_eq!(refresh.header("CSeq"), format!("{} UPDATE", b.cseq + 2));
+    bed.send(&alice.flow, &alice.reply(&refresh, 200, "OK", ""));
+    assert_eq!(bed.proxy.calls(), 1);
+    bed.begin_shutdown();
+    assert_eq!(bed.expect(&alice.flow, "BYE ").header("CSeq"), format!("{} BYE", b.cseq + 3));
+    assert_eq!(bed.expect(&bob.flow, "BYE ").header("CSeq"), format!("{} BYE", a.cseq + 3));
+}
+
+/// A refresher that is gone, or says that it knows nothing of the call, ends it at both ends; one that cannot be asked has
+/// until the end of the session.
+#[test]
+fn a_dead_refresher_ends_the_session() {
+    for (case, after) in [("481", 58), ("silent", 90), ("no UPDATE", 130), ("closed", 120)] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let allow =
+            if case == "no UPDATE" { "Allow: INVITE, ACK, BYE\r\nSupported: timer\r\n" } else { ALLOW };
+        let (alice, bob, ..) = timed(&mut bed, allow);
+        if case == "closed" {
+            bed.advance(Duration::from_secs(50));
+            bed.close(&bob.flow);
+        }
+        bed.advance(Duration::from_secs(58) - Duration::from_secs(if case == "closed" { 50 } else { 0 }));
+        if matches!(case, "481" | "silent") {
+            let asked = bed.expect(&bob.flow, "UPDATE ");
+            if case == "481" {
+                bed.send(&bob.flow, &bob.reply(&asked, 481, "What call?", ""));
+            }
+        }
+        if after > 58 {
+            assert_eq!(bed.proxy.calls(), 1, "{case}");
+            bed.expect_silence();
+            bed.advance(Duration::from_secs(after - 58));
+        }
+        bed.expect(&alice.flow, "BYE ");
+        assert_eq!(bed.proxy.calls(), 0, "{case}");
+        assert!(bed.media.is_clean());
+        bed.discard();
+        bed.advance(Duration::from_secs(60));
+        assert_eq!(bed.proxy.transaction_stats().current, 0, "{case}");
+    }
+}
+
+/// The highest number that there is (RFC 3261 §8.1.1.5) makes nothing fall.
+#[test]
+fn a_number_at_its_end() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob, mut a, _) = timed(&mut bed, ALLOW);
+    a.cseq = u32::MAX - 1;
+    let info = a.request(&mut alice, "INFO", "", "");
+    bed.send(&alice.flow, &info);
+    let arrived = bed.expect(&bob.flow, "INFO ");
+    bed.send(&bob.flow, &bob.reply(&arrived, 200, "OK", ""));
+    bed.advance(Duration::from_secs(58));
+    let asked = bed.expect(&bob.flow, "UPDATE ");
+    assert_eq!(asked.header("CSeq"), format!("{} UPDATE", u32::MAX));
+    bed.begin_shutdown();
+}
