@@ -51,9 +51,9 @@ suite() {
 
 banner() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
-check "tools" 60 .ci/tools
-[ "$failed" -eq 0 ] || { finish; exit 1; }
 check "setup" 900 tests/setup.sh
+[ "$failed" -eq 0 ] || { finish; exit 1; }
+check "tools" 60 .ci/tools
 [ "$failed" -eq 0 ] || { finish; exit 1; }
 
 test_names() { for file in tests/tests/"$1"*.rs; do [ ! -e "$file" ] || basename "$file" .rs | sed 's/^/--test=/'; done; }

@@ -12,6 +12,7 @@ kamailio:kamailio
 rtpengine:rtpengine-daemon
 certutil:libnss3-tools
 cc:build-essential
+cmake:cmake
 "
 
 missing=()

@@ -1,4 +1,4 @@
-//! G.711: from µ-law to A-law and back, octet for octet, in place (ITU-T G.711, tables 3 and 4 by way of linear samples).
+//! G.711 (ITU-T G.711): µ-law and A-law to linear samples and back, and from the one law to the other in place.
 
 /// 14-bit linear sample of a µ-law octet.
 const fn ulaw_to_linear(octet: u8) -> i32 {
@@ -54,6 +54,61 @@ const fn table(to_alaw: bool) -> [u8; 256] {
 static ULAW_TO_ALAW: [u8; 256] = table(true);
 static ALAW_TO_ULAW: [u8; 256] = table(false);
 
+const fn expanded(alaw: bool) -> [i16; 256] {
+    let mut table = [0; 256];
+    let mut at = 0usize;
+    while at < 256 {
+        table[at] = if alaw { alaw_to_linear(at as u8) * 8 } else { ulaw_to_linear(at as u8) * 4 } as i16;
+        at += 1;
+    }
+    table
+}
+
+static ULAW: [i16; 256] = expanded(false);
+static ALAW: [i16; 256] = expanded(true);
+
+/// The largest magnitude of µ-law and the offset that makes its segments powers of two, at 16 bits.
+const ULAW_CLIP: i32 = 32_635;
+const ULAW_BIAS: i32 = 132;
+
+/// The 16-bit sample of a PCMU octet.
+#[must_use]
+pub fn decode_ulaw(octet: u8) -> i16 {
+    ULAW[usize::from(octet)]
+}
+
+/// The 16-bit sample of a PCMA octet.
+#[must_use]
+pub fn decode_alaw(octet: u8) -> i16 {
+    ALAW[usize::from(octet)]
+}
+
+/// The PCMU octet of a 16-bit sample.
+#[must_use]
+pub fn encode_ulaw(sample: i16) -> u8 {
+    let sign = if sample < 0 { 0x80 } else { 0 };
+    let magnitude = i32::from(sample).abs().min(ULAW_CLIP) + ULAW_BIAS;
+    let exponent = (magnitude >> 7).ilog2();
+    let mantissa = (magnitude >> (exponent + 3)) & 15;
+    !(sign | (exponent as u8) << 4 | mantissa as u8)
+}
+
+/// The PCMA octet of a 16-bit sample.
+#[must_use]
+pub fn encode_alaw(sample: i16) -> u8 {
+    // Towards zero on both sides: the complement of a negative sample is one less than its magnitude.
+    let (sign, magnitude) = if sample < 0 { (0, !sample) } else { (0x80, sample) };
+    let magnitude = magnitude as u16 >> 4;
+    let code = match magnitude.checked_ilog2() {
+        Some(top) if top >= 4 => {
+            let exponent = top - 3;
+            (exponent as u8) << 4 | (magnitude >> (exponent - 1)) as u8 & 15
+        }
+        _ => magnitude as u8,
+    };
+    (sign | code) ^ 0x55
+}
+
 /// Turns PCMU into PCMA.
 pub fn ulaw_to_alaw(payload: &mut [u8]) {
     payload.iter_mut().for_each(|octet| *octet = ULAW_TO_ALAW[usize::from(*octet)]);
@@ -91,6 +146,32 @@ mod tests {
             let again = ulaw_to_linear(payload[0]);
             assert!((before - again).abs() <= 4 + before.abs() / 16, "{octet:#x}: {before} {again}");
         }
+    }
+
+    #[test]
+    fn every_octet_survives_the_way_over_samples() {
+        for octet in 0..=255u8 {
+            assert_eq!(decode_ulaw(encode_ulaw(decode_ulaw(octet))), decode_ulaw(octet), "{octet:#x}");
+            assert_eq!(encode_alaw(decode_alaw(octet)), octet);
+            if octet != 0x7f {
+                assert_eq!(encode_ulaw(decode_ulaw(octet)), octet, "but the negative zero");
+            }
+        }
+    }
+
+    #[test]
+    fn every_sample_becomes_the_octet_of_its_step() {
+        for sample in i16::MIN..=i16::MAX {
+            for (decoded, clip) in
+                [(decode_ulaw(encode_ulaw(sample)), 32_124), (decode_alaw(encode_alaw(sample)), 32_256)]
+            {
+                let clipped = i32::from(sample).clamp(-clip, clip);
+                let off = (clipped - i32::from(decoded)).abs();
+                // Half a step: steps are a 16th of the segment's beginning, at least 8 or 16.
+                assert!(off <= 8 + clipped.abs() / 32, "{sample} became {decoded}");
+            }
+        }
+        assert_eq!((encode_ulaw(0), encode_alaw(0)), (0xff, 0xd5));
     }
 
     #[test]
