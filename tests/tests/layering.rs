@@ -81,8 +81,27 @@ const SIGNALING_LAYERS: &[&str] = &[
 
 /// The same for `media-core`.
 const MEDIA_LAYERS: &[&str] = &[
-    "testing", "stats", "packet", "sockets", "demux", "rtp", "rtcp", "srtp", "stun", "ice", "dtls", "sdp",
-    "codec", "dtmf", "jitter", "command", "ng", "call", "forward", "engine",
+    "testing",
+    "stats",
+    "packet",
+    "sockets",
+    "demux",
+    "rtp",
+    "rtcp",
+    "srtp",
+    "stun",
+    "ice",
+    "dtls",
+    "sdp",
+    "codec",
+    "dtmf",
+    "jitter",
+    "transcode",
+    "command",
+    "ng",
+    "call",
+    "forward",
+    "engine",
 ];
 
 /// What the signaling shell may name of the media half: the relay, the one language of control and what its words carry.

@@ -31,6 +31,10 @@ pub mod codec;
 
 pub mod dtmf;
 
+pub mod jitter;
+
+pub mod transcode;
+
 pub mod command;
 
 pub mod ng;
