@@ -98,6 +98,9 @@ pub struct Exchange {
     pub replace: Replace,
     /// ng `address family`: of the addresses announced to the receiver.
     pub address_family: Option<AddressFamily>,
+    /// Whether the receiver may be offered codecs behind the sender's that the relay makes of them (of an offer). The answer
+    /// shows whether one is needed; without it ends that share no codec are refused.
+    pub transcoding: bool,
     /// ng `received from`: where the signalling of the sender came from.
     pub received_from: Option<IpAddr>,
     /// Keys and flags of the message that had no effect, to be returned as `warning`.

@@ -3,6 +3,8 @@
 //! Nothing is decided here: routes, payload types and header extensions were chosen when offer and answer were
 //! exchanged, and a transcoder, player or recorder is another kind of route, not a branch in this file.
 
+mod transcoded;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -54,6 +56,8 @@ pub struct Heard {
     pub keys: [Option<u8>; 2],
     /// It was a telephone-event: the silence after it has to be watched.
     pub event: bool,
+    /// A transcoder waits for something.
+    pub waits: bool,
     /// With it a stream (re)starts at a listener, who needs a picture.
     pub starts: bool,
 }
@@ -99,6 +103,7 @@ impl Paths {
         }
         if let Some(heard) = heard.as_mut() {
             heard.starts = starts;
+            heard.waits = self.transcoders_wait(from, line);
         }
         heard
     }
@@ -142,8 +147,8 @@ impl Paths {
         Some(call)
     }
 
-    /// Sends one packet along one route: choose, strip, convert, renumber, protect, send. True when a picture (re)starts
-    /// there with it.
+    /// Sends one packet along one route: choose, strip, convert or transcode, renumber, protect, send. True when a picture
+    /// (re)starts there with it.
     fn pass_on(
         &mut self,
         now: Instant,
@@ -152,10 +157,28 @@ impl Paths {
         mut packet: Packet,
         mut header: Header,
     ) -> bool {
-        let chosen = self.choose(now, from, at, &mut packet, &mut header);
+        let Some((to, line, map)) = self.choose(now, from, at, &mut packet, &mut header) else {
+            self.pool.put(packet);
+            return false;
+        };
+        match self.by_transcoder(from, at, (to, line), &header, &map) {
+            true => self.transcode(now, (from, at), (to, line), packet, header, map),
+            false => self.forward(now, from, (to, line), packet, header, map),
+        }
+    }
+
+    /// Sends a packet of the line `from` to the line `to`. True when a picture (re)starts there with it.
+    fn forward(
+        &mut self,
+        now: Instant,
+        from: (LegKey, usize),
+        (to, line): (LegKey, usize),
+        mut packet: Packet,
+        mut header: Header,
+        map: PayloadMap,
+    ) -> bool {
         let Self { legs, pool, out, stats } = self;
-        let Some((leg, line, map)) = chosen.and_then(|(to, line, map)| Some((legs.get_mut(to)?, line, map)))
-        else {
+        let Some(leg) = legs.get_mut(to) else {
             pool.put(packet);
             return false;
         };
@@ -245,7 +268,7 @@ impl Paths {
         }
         leg.heard = true;
         self.stats.received += 1;
-        Some(Heard { call, first: !heard, keys, event, starts: false })
+        Some(Heard { call, first: !heard, keys, event, waits: false, starts: false })
     }
 }
 
@@ -304,7 +327,7 @@ fn convert(map: &PayloadMap, packet: &mut [u8], header: &Header) {
     match map.payload {
         Payload::UlawToAlaw => g711::ulaw_to_alaw(payload),
         Payload::AlawToUlaw => g711::alaw_to_ulaw(payload),
-        Payload::Media | Payload::Dtmf | Payload::ComfortNoise => {}
+        Payload::Media | Payload::Dtmf | Payload::ComfortNoise | Payload::Transcode { .. } => {}
     }
 }
 

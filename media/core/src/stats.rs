@@ -19,6 +19,10 @@ pub struct Stats {
     pub received: u64,
     /// RTP packets sent on.
     pub forwarded: u64,
+    /// RTP packets encoded here, of those sent on.
+    pub transcoded: u64,
+    /// RTP packets that never came, where what they said had to be made up.
+    pub concealed: u64,
     /// RTP packets that had nowhere to go yet, or could not be protected.
     pub unsendable: u64,
     /// RTCP packets received and accepted.

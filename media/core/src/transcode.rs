@@ -134,6 +134,13 @@ impl Transcoder {
         Some(transcoder)
     }
 
+    /// Begins at the numbers of the first packet that is received: captures of both sides are then easier to compare.
+    #[must_use]
+    pub fn beginning_at(mut self, sequence_number: u16, timestamp: u32) -> Self {
+        self.next = Made { marker: true, sequence_number, timestamp };
+        self
+    }
+
     /// What it makes.
     #[must_use]
     pub const fn output(&self) -> Format {

@@ -58,6 +58,7 @@ impl InProcess {
             receiver: self.side(exchange.to),
             received_from: exchange.from.signalling_source,
             replace: Replace::ALL,
+            transcoding: true,
             ..Exchange::default()
         })
     }

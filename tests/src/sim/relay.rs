@@ -169,6 +169,7 @@ fn words(exchange: MediaExchange) -> Box<Exchange> {
         receiver: side(exchange.to),
         received_from: exchange.from.signalling_source,
         replace: Replace::ALL,
+        transcoding: true,
         ..Exchange::default()
     })
 }

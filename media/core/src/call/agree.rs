@@ -83,7 +83,8 @@ fn line_plan(pair: &Pair, line: &PairLine, sides: [usize; 2], ends: [&End; 2]) -
     let told = sides.map(|side| &line.told[side]);
     let sides_of_line = [0, 1].map(|at| line_end(line.at[sides[at]], ends[at], media[at], &agreed[at]));
     let flow = |from: usize, to: usize| {
-        let payloads = codecs::payloads(&agreed[from], told[from], &agreed[to]);
+        let payloads =
+            codecs::payloads(&agreed[from], told[from], &agreed[to], media[to].and_then(|it| it.ptime));
         let open =
             pair.answered && sides_of_line[from].sends && sides_of_line[to].wants && !payloads.is_empty();
         FlowPlan { open, payloads, extensions: extensions(media[from], media[to], ends), transparent: false }

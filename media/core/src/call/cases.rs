@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::offer_answer::{Outcome, Session};
 use super::plan::{
-    LegId, LegRequest, LineEnd, LocalIce, LocalLeg, LocalMedia, LocalSecure, MediaKind, MediaPlan,
+    LegId, LegRequest, LineEnd, LocalIce, LocalLeg, LocalMedia, LocalSecure, MediaKind, MediaPlan, Payload,
     PayloadMap, Protection, Transports,
 };
 use crate::command::{Dtls, Exchange, Failure, Ice, LegKind, Replace, RtcpMux, Side, TransportProtocol};
 use crate::sdp::{Candidate, CandidateKind, Codec, Description, Fingerprint, Setup};
 use crate::srtp::{MasterKey, Profile};
 
-const CASES: [(&str, &str); 11] = [
+const CASES: [(&str, &str); 12] = [
     ("browser_to_legacy", include_str!("cases/browser_to_legacy.txt")),
     ("legacy_to_browser", include_str!("cases/legacy_to_browser.txt")),
     ("browser_to_browser", include_str!("cases/browser_to_browser.txt")),
@@ -24,6 +24,7 @@ const CASES: [(&str, &str); 11] = [
     ("fork_opus", include_str!("cases/fork_opus.txt")),
     ("firefox", include_str!("cases/firefox.txt")),
     ("opus_phone", include_str!("cases/opus_phone.txt")),
+    ("transcoded", include_str!("cases/transcoded.txt")),
     ("refused", include_str!("cases/refused.txt")),
 ];
 
@@ -236,7 +237,7 @@ fn run(text: &str) -> String {
     out
 }
 
-/// `@ offer a [b] browser > legacy [branch=1] [source=192.0.2.1]`
+/// `@ offer a [b] browser > legacy [branch=1] [source=192.0.2.1] [transcoding]`
 fn exchange(words: &[&str], body: &str) -> Exchange {
     let arrow = words.iter().position(|word| *word == ">").unwrap();
     let value = |name: &str| {
@@ -258,6 +259,7 @@ fn exchange(words: &[&str], body: &str) -> Exchange {
         receiver: side(words[arrow + 1]),
         received_from: value("source").map(|address| address.parse().unwrap()),
         replace: if words.contains(&"ng") { Replace::default() } else { Replace::ALL },
+        transcoding: words.contains(&"transcoding"),
         ..Exchange::default()
     };
     words.iter().for_each(|word| wish(&mut exchange, word));
@@ -351,7 +353,11 @@ fn show_payload(map: &PayloadMap) -> String {
     } else {
         format!("({}:{})", map.from_clock, map.to_clock)
     };
-    format!("{}>{}{:?}{rescale}", map.from, map.to, map.payload)
+    let payload = match map.payload {
+        Payload::Transcode { from, to } => format!("{:?}To{:?}/{}ms", from.coding, to.coding, to.ptime),
+        payload => format!("{payload:?}"),
+    };
+    format!("{}>{}{payload}{rescale}", map.from, map.to)
 }
 
 /// Ports and credentials that tell whose they are.

@@ -1,24 +1,38 @@
 //! Which formats an end is offered, which were agreed, and what becomes of each payload type on the way.
 
 use super::plan::{MediaKind, Payload, PayloadMap};
+use crate::codec::Format;
 use crate::command::LegKind;
 use crate::sdp::Codec;
 
 /// What browsers decode of what phones send; anything else in an offer would only be refused by them (RFC 7874 §3).
 const BROWSER_AUDIO: [&str; 6] = ["opus", "PCMU", "PCMA", "G722", "CN", "telephone-event"];
+/// What the relay says of the Opus it takes.
+const OPUS_FMTP: &str = "minptime=10;useinbandfec=1";
 /// RTCP feedback that the relay passes on or makes itself; of the rest nobody would act on it.
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
 
 /// The formats to offer to an end of kind `to`, out of those an end of kind `from` offered. Numbers are still the
-/// offerer's. Empty when nothing is left.
-pub(super) fn offered(codecs: &[Codec], kind: MediaKind, from: LegKind, to: LegKind) -> Vec<Codec> {
+/// offerer's. Empty when nothing is left. With `transcode` those follow that the relay can make of the offerer's: an end
+/// that shares no codec with it takes one of them.
+pub(super) fn offered(
+    codecs: &[Codec],
+    kind: MediaKind,
+    from: LegKind,
+    to: LegKind,
+    transcode: bool,
+) -> Vec<Codec> {
+    let transcode = transcode && kind == MediaKind::Audio;
+    let more = if transcode { made_of(codecs, from, to) } else { Vec::new() };
     let mut kept: Vec<Codec> = match (from, to) {
-        (LegKind::Legacy, LegKind::Legacy) => codecs.to_vec(),
+        (LegKind::Legacy, LegKind::Legacy) => codecs.iter().chain(&more).cloned().collect(),
         // Retransmission and redundancy wrap other numbers; the relay forwards media only, so NACK is answered with the
         // media packet itself.
-        (LegKind::Browser, LegKind::Browser) => codecs.iter().filter(|c| !c.is_wrapper()).cloned().collect(),
-        (LegKind::Browser, LegKind::Legacy) => for_legacy(codecs),
-        (LegKind::Legacy, LegKind::Browser) => for_browser(codecs),
+        (LegKind::Browser, LegKind::Browser) => {
+            codecs.iter().filter(|codec| !codec.is_wrapper()).chain(&more).cloned().collect()
+        }
+        (LegKind::Browser, LegKind::Legacy) => for_legacy(codecs, more),
+        (LegKind::Legacy, LegKind::Browser) => for_browser(codecs, more),
     };
     let video_between_browsers = kind == MediaKind::Video && from == to && to == LegKind::Browser;
     for codec in &mut kept {
@@ -27,20 +41,40 @@ pub(super) fn offered(codecs: &[Codec], kind: MediaKind, from: LegKind, to: LegK
     if kept.iter().any(Codec::is_media) { kept } else { Vec::new() }
 }
 
-fn for_legacy(codecs: &[Codec]) -> Vec<Codec> {
+/// What an end of kind `to` may understand and `codecs` lacks, where it can be made of one of them.
+fn made_of(codecs: &[Codec], from: LegKind, to: LegKind) -> Vec<Codec> {
+    if !codecs.iter().any(|codec| Format::of(codec, None).is_some()) {
+        return Vec::new();
+    }
+    let g711 = codecs.iter().any(|codec| codec.is("PCMU") || codec.is("PCMA"));
+    let opus = Codec { fmtp: Some(OPUS_FMTP.to_owned()), ..Codec::new(111, "opus", 48_000, 2) };
+    let fixed = [9, 0, 8].into_iter().filter_map(Codec::from_static);
+    let wanted = std::iter::once(opus).chain(fixed).filter(|codec| match to {
+        // Every browser has G.711 (RFC 7874 §3); a page may have put all but Opus aside.
+        LegKind::Browser => codec.is("opus") || (!g711 && !codec.is("G722")),
+        // Phones choose by their own order; between two of them G.722 would only cost.
+        LegKind::Legacy if codec.is("G722") => from == LegKind::Browser || !g711,
+        LegKind::Legacy => !codec.is("opus"),
+    });
+    wanted.filter(|codec| !codecs.iter().any(|own| own.same_format(codec))).collect()
+}
+
+fn for_legacy(codecs: &[Codec], more: Vec<Codec>) -> Vec<Codec> {
     let mut kept: Vec<Codec> = codecs.iter().filter(|codec| codec.is_media()).cloned().collect();
+    kept.extend(more);
     let clock = dtmf_clock(&kept);
     kept.extend(dtmf_at(codecs, clock));
     kept
 }
 
-fn for_browser(codecs: &[Codec]) -> Vec<Codec> {
+fn for_browser(codecs: &[Codec], more: Vec<Codec>) -> Vec<Codec> {
     let known = |codec: &&Codec| BROWSER_AUDIO.iter().any(|name| codec.is(name)) && !codec.is_dtmf();
     let mut kept: Vec<Codec> = codecs.iter().filter(known).cloned().collect();
     // Comfort noise at 8000 Hz has no place in a stream that may be Opus.
     if kept.iter().any(|codec| codec.is("opus")) {
         kept.retain(|codec| !codec.is_comfort_noise());
     }
+    kept.extend(more);
     for clock in [48000, 8000] {
         if kept.iter().any(|codec| codec.is_media() && codec.clock == clock) {
             kept.extend(dtmf_at(codecs, clock));
@@ -83,6 +117,9 @@ pub(super) fn answered(
         let feedback = feedback.filter(|what| FEEDBACK.contains(&what.as_str())).cloned().collect();
         answer.push(Codec { fmtp: other.fmtp.clone(), feedback, ..own.clone() });
     }
+    if !answer.iter().any(Codec::is_media) {
+        answer.extend(made_for(offer, accepted));
+    }
     if other_branches {
         answer.sort_by_key(|codec| !(codec.is("PCMU") || codec.is("PCMA")));
     }
@@ -98,21 +135,39 @@ pub(super) fn answered(
     answer
 }
 
+/// With no codec in common: what of `offer` can be made into one of `accepted`.
+fn made_for(offer: &[Codec], accepted: &[Codec]) -> Option<Codec> {
+    let codable = |codecs: &[Codec]| codecs.iter().find_map(|it| Some((it.clone(), Format::of(it, None)?)));
+    let ((own, _), (_, other)) = (codable(offer)?, codable(accepted)?);
+    let fmtp = match other.rate() {
+        // Finer sound than the other end hears is not worth its bits (RFC 7587 §6.1).
+        Some(rate) if own.is("opus") => Some(format!("{OPUS_FMTP};maxplaybackrate={rate}")),
+        _ => own.fmtp.clone(),
+    };
+    Some(Codec { fmtp, feedback: Vec::new(), ..own })
+}
+
 /// Of an end's own list what it was also told: what was agreed with it, in its numbers.
 pub(super) fn agreed(own: &[Codec], told: &[Codec]) -> Vec<Codec> {
     own.iter().filter(|codec| told.iter().any(|other| other.same_format(codec))).cloned().collect()
 }
 
 /// What becomes of the payload types that one end sends. `sent` is what was agreed with the sender, `told` the numbers
-/// the relay gave it (it may use either, RFC 3264 §5.1), `wanted` what was agreed with the receiver, in its numbers.
-pub(super) fn payloads(sent: &[Codec], told: &[Codec], wanted: &[Codec]) -> Vec<PayloadMap> {
+/// the relay gave it (it may use either, RFC 3264 §5.1), `wanted` what was agreed with the receiver, in its numbers, and
+/// `ptime` the milliseconds per packet it asked for.
+pub(super) fn payloads(
+    sent: &[Codec],
+    told: &[Codec],
+    wanted: &[Codec],
+    ptime: Option<u16>,
+) -> Vec<PayloadMap> {
     let mut maps: Vec<PayloadMap> = Vec::new();
     let told = told.iter().filter(|codec| sent.iter().any(|other| other.same_format(codec)));
     for codec in sent.iter().chain(told) {
         if maps.iter().any(|map| map.from == codec.payload_type) {
             continue;
         }
-        maps.extend(target(codec, wanted).map(|(to, payload)| PayloadMap {
+        maps.extend(target(codec, wanted, ptime).map(|(to, payload)| PayloadMap {
             from: codec.payload_type,
             to: to.payload_type,
             from_clock: codec.clock,
@@ -124,7 +179,7 @@ pub(super) fn payloads(sent: &[Codec], told: &[Codec], wanted: &[Codec]) -> Vec<
     maps
 }
 
-fn target<'a>(codec: &Codec, wanted: &'a [Codec]) -> Option<(&'a Codec, Payload)> {
+fn target<'a>(codec: &Codec, wanted: &'a [Codec], ptime: Option<u16>) -> Option<(&'a Codec, Payload)> {
     let same = wanted.iter().find(|other| other.same_format(codec));
     if codec.is_dtmf() {
         return same.or_else(|| wanted.iter().find(|other| other.is_dtmf())).map(|to| (to, Payload::Dtmf));
@@ -135,10 +190,15 @@ fn target<'a>(codec: &Codec, wanted: &'a [Codec]) -> Option<(&'a Codec, Payload)
     if let Some(to) = same {
         return Some((to, Payload::Media));
     }
-    let (_, other, payload) = [("PCMU", "PCMA", Payload::UlawToAlaw), ("PCMA", "PCMU", Payload::AlawToUlaw)]
-        .into_iter()
-        .find(|(law, ..)| codec.is(law) && codec.clock == 8000)?;
-    wanted.iter().find(|to| to.is(other) && to.clock == 8000).map(|to| (to, payload))
+    let laws = [("PCMU", "PCMA", Payload::UlawToAlaw), ("PCMA", "PCMU", Payload::AlawToUlaw)];
+    let law = laws.into_iter().find(|(law, ..)| codec.is(law) && codec.clock == 8000);
+    let other = law.and_then(|(_, other, payload)| {
+        wanted.iter().find(|to| to.is(other) && to.clock == 8000).map(|to| (to, payload))
+    });
+    other.or_else(|| {
+        let from = Format::of(codec, None)?;
+        wanted.iter().find_map(|to| Some((to, Payload::Transcode { from, to: Format::of(to, ptime)? })))
+    })
 }
 
 /// The numbers by which an end knows formats. A number never changes its meaning in a session (RFC 3264 §8.3.2).
@@ -183,6 +243,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Coding;
 
     fn list(text: &str) -> Vec<Codec> {
         text.split(", ").map(|rtpmap| Codec::parse_rtpmap(rtpmap).unwrap()).collect()
@@ -231,8 +292,66 @@ mod tests {
             ),
             ("18 G729/8000, 101 telephone-event/8000", Legacy, Browser, ""),
         ] {
-            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to)), expected);
+            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to, false)), expected);
         }
+    }
+
+    #[test]
+    fn formats_offered_with_those_that_can_be_made() {
+        use LegKind::{Browser, Legacy};
+        for (codecs, from, to, expected) in [
+            (
+                CHROME,
+                Browser,
+                Legacy,
+                "111 opus/48000/2, 9 G722/8000, 0 PCMU/8000, 8 PCMA/8000, 126 telephone-event/8000",
+            ),
+            (
+                "111 opus/48000/2, 110 telephone-event/48000",
+                Browser,
+                Legacy,
+                "111 opus/48000/2, 9 G722/8000, 0 PCMU/8000, 8 PCMA/8000, 110 telephone-event/8000",
+            ),
+            (
+                "0 PCMU/8000, 13 CN/8000, 101 telephone-event/8000",
+                Legacy,
+                Browser,
+                "0 PCMU/8000, 13 CN/8000, 111 opus/48000/2, 101 telephone-event/48000, 101 telephone-event/8000",
+            ),
+            ("9 G722/8000", Legacy, Browser, "9 G722/8000, 111 opus/48000/2, 0 PCMU/8000, 8 PCMA/8000"),
+            ("97 L16/16000", Legacy, Browser, "111 opus/48000/2, 0 PCMU/8000, 8 PCMA/8000"),
+            ("18 G729/8000, 101 telephone-event/8000", Legacy, Browser, ""),
+            ("0 PCMU/8000", Legacy, Legacy, "0 PCMU/8000, 8 PCMA/8000"),
+            ("9 G722/8000", Legacy, Legacy, "9 G722/8000, 0 PCMU/8000, 8 PCMA/8000"),
+            ("18 G729/8000", Legacy, Legacy, "18 G729/8000"),
+        ] {
+            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to, true)), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_common_codec_takes_one_that_can_be_made() {
+        let answer = |offer: &str, accepted: &str| answered(&list(offer), &list(accepted), false, false);
+        let events = "110 telephone-event/48000";
+        let told = answer(&format!("111 opus/48000/2, {events}"), "0 PCMU/8000, 101 telephone-event/8000");
+        assert_eq!(show(&told), format!("111 opus/48000/2, {events}"));
+        assert_eq!(told[0].parameter("maxplaybackrate"), Some("8000"));
+        assert_eq!(show(&answer("18 G729/8000, 9 G722/8000", "111 opus/48000/2")), "9 G722/8000");
+        assert_eq!(show(&answer("18 G729/8000", "111 opus/48000/2")), "");
+        assert_eq!(show(&answer("111 opus/48000/2, 8 PCMA/8000", "8 PCMA/8000")), "8 PCMA/8000");
+    }
+
+    #[test]
+    fn payloads_that_are_transcoded() {
+        let (browser, phone) = (list("111 opus/48000/2, 110 telephone-event/48000"), list("9 G722/8000"));
+        let maps = payloads(&browser, &browser, &phone, Some(30));
+        let [PayloadMap { from: 111, to: 9, from_clock: 48_000, to_clock: 8000, payload }] = maps[..] else {
+            panic!("{maps:?}");
+        };
+        let Payload::Transcode { from, to } = payload else { panic!("{payload:?}") };
+        assert_eq!((from.coding, to.coding, to.ptime), (Coding::Opus, Coding::G722, 30));
+        let law = payloads(&list("0 PCMU/8000"), &[], &list("9 G722/8000, 8 PCMA/8000"), None);
+        assert_eq!(law[0].payload, Payload::UlawToAlaw, "the cheaper way");
     }
 
     #[test]
@@ -253,7 +372,7 @@ mod tests {
         let phone = list("8 PCMA/8000, 101 telephone-event/8000");
         let told = list("8 PCMA/8000, 126 telephone-event/8000");
         let browser = list("0 PCMU/8000, 110 telephone-event/48000");
-        let maps = payloads(&phone, &told, &browser);
+        let maps = payloads(&phone, &told, &browser, None);
         let short: Vec<_> = maps.iter().map(|map| (map.from, map.to, map.to_clock, map.payload)).collect();
         assert_eq!(
             short,

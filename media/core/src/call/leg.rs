@@ -10,6 +10,7 @@ use crate::call::history::History;
 use crate::call::latch::Latch;
 use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap};
 use crate::call::sink::Sink;
+use crate::call::transcoding::Transcoding;
 use crate::command::{Counters, LegKind};
 use crate::dtls::Dtls;
 use crate::dtmf::Detector;
@@ -234,6 +235,8 @@ pub struct Route {
     pub transparent: bool,
     /// Header extension ids that pass.
     pub extensions: Vec<u8>,
+    /// Makes what the other end hears, once a packet came that must be transcoded.
+    pub transcoding: Option<Box<Transcoding>>,
     payloads: Vec<PayloadMap>,
     /// Payload type to place in `payloads`, 255 for none.
     table: Box<[u8; 128]>,
@@ -254,6 +257,7 @@ impl Route {
             open: flow.open,
             transparent: flow.transparent,
             extensions: flow.extensions.clone(),
+            transcoding: None,
             payloads: flow.payloads.clone(),
             table,
         }
@@ -264,6 +268,14 @@ impl Route {
         let at = *self.table.get(usize::from(payload_type))?;
         let found = self.payloads.get(usize::from(at)).copied();
         found.or_else(|| self.transparent.then(|| PayloadMap::same(payload_type)))
+    }
+
+    /// Where a timestamp of the sender lies on the time line of what goes out here, before the sink's own offset.
+    pub fn timestamp(&self, received: u32) -> Option<u32> {
+        match self.transcoding.as_ref().filter(|transcoding| transcoding.current) {
+            Some(transcoding) => transcoding.transcoder.timestamp(received),
+            None => Some(received),
+        }
     }
 }
 

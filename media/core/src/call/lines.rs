@@ -32,11 +32,13 @@ pub(super) fn is_usable(description: &Description, index: usize, base: Option<us
     transport && media.media_type != MediaType::Other
 }
 
-/// The lines of an offer that pass to the other end, with the formats to offer there, in the offerer's numbers.
+/// The lines of an offer that pass to the other end, with the formats to offer there, in the offerer's numbers; with
+/// `transcode` also formats that can be made of the offerer's.
 pub(super) fn usable_lines(
     description: &Description,
     from: LegKind,
     to: LegKind,
+    transcode: bool,
 ) -> Vec<(usize, MediaKind, Vec<Codec>)> {
     let base = base_line(description, from);
     let all_refused = description.media.iter().all(Media::is_refused);
@@ -52,7 +54,7 @@ pub(super) fn usable_lines(
         if refused || unfit || !is_usable(description, index, base, from) {
             continue;
         }
-        let codecs = codecs::offered(&media.codecs, kind, from, to);
+        let codecs = codecs::offered(&media.codecs, kind, from, to, transcode);
         if !codecs.is_empty() {
             lines.push((index, kind, codecs));
         }

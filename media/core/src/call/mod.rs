@@ -21,6 +21,7 @@ pub mod latch;
 pub mod leg;
 pub mod port_pool;
 pub mod sink;
+pub mod transcoding;
 
 #[cfg(test)]
 mod cases;

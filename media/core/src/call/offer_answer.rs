@@ -175,7 +175,7 @@ impl Session {
         let end = self.ends.iter_mut().find(|end| end.id == to).ok_or_else(lost)?;
         let mut told = vec![Vec::new(); entry.lines.len()];
         let mut taken = Vec::new();
-        for (index, kind, mut codecs) in usable_lines(description, from_kind, to_kind) {
+        for (index, kind, mut codecs) in usable_lines(description, from_kind, to_kind, exchange.transcoding) {
             let known = entry.lines.iter().position(|line| line.at[side] == index);
             let at = match known {
                 Some(at) => at,

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::codec::Format;
 use crate::command::{AddressFamily, Failure, LegKind};
 use crate::sdp::{Candidate, Fingerprint};
 use crate::srtp::{MasterKey, Profile};
@@ -312,7 +313,8 @@ pub struct PayloadMap {
     pub to: u8,
     /// Clock of the received payload, Hz.
     pub from_clock: u32,
-    /// Clock of the sent payload, Hz. It differs for telephone-event only: rescale duration and timestamp (RFC 4733 §2.3).
+    /// Clock of the sent payload, Hz. It differs for telephone-event (rescale duration and timestamp, RFC 4733 §2.3) and
+    /// for what is transcoded.
     pub to_clock: u32,
     /// What it is.
     pub payload: Payload,
@@ -344,4 +346,11 @@ pub enum Payload {
     UlawToAlaw,
     /// PCMA in, PCMU out.
     AlawToUlaw,
+    /// Decoded and encoded again: the two ends share no codec.
+    Transcode {
+        /// As received.
+        from: Format,
+        /// As sent, packed as the receiver asked for.
+        to: Format,
+    },
 }

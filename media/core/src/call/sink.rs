@@ -113,6 +113,12 @@ impl Sink {
         self.transparent
     }
 
+    /// Says that the packets to come have numbers of another kind than those before, though their source is the same: it
+    /// was passed on and is now transcoded, or the other way.
+    pub fn forget_source(&mut self) {
+        self.source = None;
+    }
+
     /// Whether `source` is the one whose packets were sent last.
     pub fn hears(&self, source: Source) -> bool {
         self.source == Some(source)

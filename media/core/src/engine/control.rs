@@ -165,14 +165,12 @@ impl<S: Sockets> Engine<S> {
         for (side, leg) in plan.legs.iter().enumerate() {
             self.apply_leg(now, keys[side], leg);
         }
-        for side in 0..2 {
-            self.forget_route_only(keys[side], keys[1 - side]);
-        }
+        let mut before = [0, 1].map(|side| self.take_routes(keys[side], keys[1 - side]));
         for line in &plan.lines {
             for side in 0..2 {
                 self.apply_end(keys[side], line, side, side == sender);
                 self.apply_own(now, keys[side], &line.ends[side], plan.legs[side].controlling);
-                self.apply_flow(keys, side, line);
+                self.apply_flow(keys, side, line, &mut before[side]);
             }
             if plan.answered
                 && let Some(heard) = self
@@ -270,9 +268,12 @@ impl<S: Sockets> Engine<S> {
         }
     }
 
-    fn apply_flow(&mut self, keys: [LegKey; 2], side: usize, line: &LinePlan) {
+    fn apply_flow(&mut self, keys: [LegKey; 2], side: usize, line: &LinePlan, before: &mut [(usize, Route)]) {
         let (from, to) = (&line.ends[side], &line.ends[1 - side]);
-        let route = Route::new(keys[1 - side], to.index, &line.flows[side]);
+        let mut route = Route::new(keys[1 - side], to.index, &line.flows[side]);
+        // A re-INVITE that changes nothing is not to be heard.
+        let same = before.iter_mut().find(|(index, route)| *index == from.index && route.line == to.index);
+        route.transcoding = same.and_then(|(_, route)| route.transcoding.take());
         if !route.open
             && let Some(line) = self.paths.legs.get_mut(keys[1 - side]).and_then(|leg| leg.line_mut(to.index))
         {
@@ -283,12 +284,16 @@ impl<S: Sockets> Engine<S> {
         }
     }
 
-    /// As [`Engine::forget_routes`], but whoever is heard stays heard: the route comes back at once.
-    fn forget_route_only(&mut self, from: LegKey, to: LegKey) {
-        let Some(leg) = self.paths.legs.get_mut(from) else { return };
-        for line in leg.lines.iter_mut().flatten() {
-            line.routes.retain(|route| route.leg != to);
-        }
+    /// As [`Engine::forget_routes`], but whoever is heard stays heard: the routes come back at once. Gives them with the
+    /// place of their line.
+    fn take_routes(&mut self, from: LegKey, to: LegKey) -> Vec<(usize, Route)> {
+        let Some(leg) = self.paths.legs.get_mut(from) else { return Vec::new() };
+        let lines =
+            leg.lines.iter_mut().enumerate().filter_map(|(index, line)| Some((index, line.as_mut()?)));
+        let taken = lines.flat_map(|(index, line)| {
+            line.routes.extract_if(.., |route| route.leg == to).map(move |route| (index, route))
+        });
+        taken.collect()
     }
 
     /// Counts for each line how many legs speak to it, and notes whether any media may flow in the call.

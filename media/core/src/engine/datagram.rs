@@ -205,6 +205,8 @@ impl<S: Sockets> Engine<S> {
         }
         if heard.event {
             heard.keys.into_iter().flatten().for_each(|digit| self.tell(key, EventKind::Dtmf(digit)));
+        }
+        if heard.event || heard.waits {
             self.schedule(now, key);
         }
         if heard.starts {

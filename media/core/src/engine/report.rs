@@ -121,6 +121,7 @@ impl<S: Sockets> Engine<S> {
                 "mediastreams".to_owned(),
                 integer(self.paths.legs.iter().map(|(_, leg)| leg.lines().count() as u64).sum()),
             ),
+            ("transcodedmedia".to_owned(), integer(self.paths.transcoded_media())),
             ("portsfree".to_owned(), integer(2 * free as u64)),
             ("portstotal".to_owned(), integer(2 * self.ports.total() as u64)),
         ];
@@ -130,6 +131,8 @@ impl<S: Sockets> Engine<S> {
             ("relayedpackets".to_owned(), integer(stats.forwarded)),
             ("receivedpackets".to_owned(), integer(stats.received)),
             ("relayedpacketerrors".to_owned(), integer(stats.dropped)),
+            ("transcodedpackets".to_owned(), integer(stats.transcoded)),
+            ("concealedpackets".to_owned(), integer(stats.concealed)),
             ("unsendablepackets".to_owned(), integer(stats.unsendable)),
             ("receivedrtcp".to_owned(), integer(stats.rtcp_received)),
             ("sentrtcp".to_owned(), integer(stats.rtcp_sent)),

@@ -112,9 +112,14 @@ impl<S: Sockets> Engine<S> {
         let listeners = line.routes.len();
         for at in 0..listeners {
             let route = self.paths.legs.get(key).and_then(|leg| leg.line(index)?.routes.get(at));
-            let Some((to, line)) = route.map(|route| (route.leg, route.line)) else { return };
+            let Some((to, line, timestamp)) =
+                route.map(|route| (route.leg, route.line, route.timestamp(report.rtp_timestamp)))
+            else {
+                return;
+            };
+            let Some(timestamp) = timestamp else { continue };
             if let Some(line) = self.paths.legs.get_mut(to).and_then(|leg| leg.line_mut(line)) {
-                line.sink.set_reference((key, index, report.ssrc), captured, report.rtp_timestamp);
+                line.sink.set_reference((key, index, report.ssrc), captured, timestamp);
             }
         }
     }

@@ -31,7 +31,7 @@ fn is_supplemental(codec: &Codec) -> bool {
 
 /// Whether the relay can turn the one format into the other.
 fn converts(from: &Codec, to: &Codec) -> bool {
-    !codecs::payloads(std::slice::from_ref(from), &[], std::slice::from_ref(to)).is_empty()
+    !codecs::payloads(std::slice::from_ref(from), &[], std::slice::from_ref(to), None).is_empty()
 }
 
 /// A format that the relay can offer on its own account where it can make it of one of `offer`.
@@ -147,9 +147,10 @@ pub(super) fn answered(
     answer
 }
 
-/// What becomes of the payload types that one end sends: `sent` in its numbers, `wanted` in those of the other.
-pub(super) fn payloads(sent: &[Codec], wanted: &[Codec]) -> Vec<PayloadMap> {
-    codecs::payloads(sent, &[], wanted)
+/// What becomes of the payload types that one end sends: `sent` in its numbers, `wanted` in those of the other, which asked
+/// for packets of `ptime` milliseconds.
+pub(super) fn payloads(sent: &[Codec], wanted: &[Codec], ptime: Option<u16>) -> Vec<PayloadMap> {
+    codecs::payloads(sent, &[], wanted, ptime)
 }
 
 #[cfg(test)]

@@ -370,7 +370,7 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
         };
         let open = pair.answered && line_ends[from].sends && line_ends[to].wants;
         let payloads = match pair.answered && kind != MediaKind::Other {
-            true => codecs::payloads(&agreed(from), &agreed(to)),
+            true => codecs::payloads(&agreed(from), &agreed(to), media[to].and_then(|media| media.ptime)),
             false => Vec::new(),
         };
         FlowPlan { open, payloads, extensions: Vec::new(), transparent: true }

@@ -4,6 +4,7 @@ mod bed;
 mod dtmf;
 mod forks;
 mod rtcp;
+mod transcode;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use self::bed::{Bed, RELAY, Weather, settings, speech, voice};
 use crate::call::plan::{Feedback, FlowPlan, LegId, LegRequest, MediaKind, Payload, PayloadMap, Transports};
 use crate::command::LegKind::{self, Browser, Legacy};
-use crate::command::{Cause, Command, Delete};
+use crate::command::{Cause, Command, Delete, Reply, Value};
 use crate::engine::transports::Provider;
 use crate::engine::{EventKind, Interface, Settings};
 use crate::ice::{Credentials, IceAgent, IceState};
@@ -442,7 +443,7 @@ fn deleting_what_is_unknown_is_a_warning() {
     let mut bed = Bed::new(Browser, Legacy, 6);
     let delete = Delete { call_id: "nobody".to_owned(), ..Delete::default() };
     let reply = bed.engine.handle_command(bed.now, &Command::Delete(delete));
-    assert!(matches!(reply, crate::command::Reply::Call { report: None, warnings } if !warnings.is_empty()));
+    assert!(matches!(reply, Reply::Call { report: None, warnings } if !warnings.is_empty()));
 }
 
 /// Every truncation, every octet changed and random octets, from an admitted address and from a stranger, on all ports:
