@@ -55,13 +55,18 @@ impl Field {
         &self.buffer(source)[self.value_start as usize..self.value_end as usize]
     }
 
-    /// A line of our own. CR, LF and NUL of `value` become spaces: a value can never start a header of its own.
+    /// A line of our own. CR, LF and NUL of `value` become spaces: a value can never start a header of its own. A NUL that is
+    /// escaped stays, as it was received.
     fn new(name: &[u8], id: Name<'static>, value: &[u8]) -> Self {
         let mut line = Vec::with_capacity(name.len() + value.len() + 4);
         line.extend_from_slice(name);
         line.extend_from_slice(b": ");
         let value = scan::trim(value);
-        line.extend(value.iter().map(|&byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+        line.extend(value.iter().enumerate().map(|(at, &byte)| match byte {
+            b'\r' | b'\n' => b' ',
+            0 if at == 0 || value[at - 1] != b'\\' => b' ',
+            byte => byte,
+        }));
         line.extend_from_slice(b"\r\n");
         let end = line.len() as u32;
         let name_end = name.len() as u32;

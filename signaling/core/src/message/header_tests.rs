@@ -29,8 +29,7 @@ fn via_values() {
         "SIP/2.0",
         "SIP/2.0/UDP",
         "SIP/2.0/UDP ",
-        "SIP/3.0/UDP h",
-        "HTTP/2.0/UDP h",
+        "SIP/2 0/UDP h",
         "SIP/2.0/U@P h",
         "SIP/2.0/UDP h:x",
         "SIP/2.0/UDP h:99999",
@@ -42,6 +41,9 @@ fn via_values() {
         assert!(parse::<Via<'_>>(text).is_err(), "{text}");
     }
     assert!(Via::parse(b"SIP/2.0/UDP \xff").is_err());
+    for (text, sip_2) in [("sip / 2.0/UDP h", true), ("SIP/7.0/UDP h", false), ("HTTP/2.0/UDP h", false)] {
+        assert_eq!(parse::<Via<'_>>(text).unwrap().is_sip_2(), sip_2, "{text}");
+    }
     let address =
         |text| parse::<Via<'_>>(text).unwrap().response_address().map(|address| address.to_string());
     assert_eq!(address("SIP/2.0/UDP 1.2.3.4;received=5.6.7.8;rport=9").as_deref(), Some("5.6.7.8:9"));

@@ -243,8 +243,10 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, &'static str> 
     }
     let raw = &line[colon + 1..];
     // The line ends with CRLF, and folded parts do: any other CR, and NUL, would mean different things to others.
+    // A NUL may stand escaped in a quoted string and nowhere else (RFC 3261 §25.1 `quoted-pair`, RFC 4475 §3.1.1.2).
     for at in memchr::memchr2_iter(0, b'\r', raw) {
         match (raw[at], raw.get(at + 1)) {
+            (0, _) if at > 0 && raw[at - 1] == b'\\' => {}
             (0, _) => return Err("NUL in value"),
             (_, Some(b'\n')) => {}
             _ => return Err("CR without LF"),
@@ -295,9 +297,13 @@ fn content_length(fields: &Fields) -> Result<Option<usize>, ParseErrorKind> {
 
 fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Result<Message, ParseError> {
     let text = Text::Source { start: start.text.0 as u32, end: start.text.1 as u32 };
-    let checked = check(&fields).map(|method| match &start.kind {
-        StartKind::Request(own) => own.as_str() == method,
-        StartKind::Response(_) => true,
+    let checked = check(&fields).and_then(|method| match &start.kind {
+        // The Vias below the top one are the way back of a response (RFC 4475 §3.1.2.1).
+        StartKind::Request(own) => match fields.all::<Via<'_>>().find_map(Result::err) {
+            None => Ok(own.as_str() == method),
+            Some(error) => Err(error.into()),
+        },
+        StartKind::Response(_) => Ok(true),
     });
     match start.kind {
         StartKind::Response(status) => {
@@ -327,8 +333,10 @@ fn check(fields: &Fields) -> Result<&str, ParseErrorKind> {
     if call_id.is_empty() || call_id.iter().any(|&byte| byte <= b' ' || byte >= 0x7f) {
         return Err(HeaderError::new("Call-ID", "is no word").into());
     }
-    let first = fields.get::<Via<'_>>()?;
-    first.ok_or(ParseErrorKind::Missing("Via"))?;
+    let top = fields.get::<Via<'_>>()?.ok_or(ParseErrorKind::Missing("Via"))?;
+    if !top.is_sip_2() {
+        return Err(HeaderError::new("Via", "is not of SIP/2.0").into());
+    }
     let cseq = single(fields, Name::CSeq)?;
     Ok(CSeq::parse(cseq)?.method)
 }

@@ -5,46 +5,19 @@ use bytes::Bytes;
 use super::header::{Authorization, Contact, Route, Via};
 use super::*;
 
-struct Case {
-    name: &'static str,
-    verdict: &'static str,
-    bytes: Bytes,
-}
+#[allow(dead_code, unreachable_pub, reason = "the tests over the network include the file too")]
+#[path = "torture/cases.rs"]
+mod table;
 
-/// The cases of `torture.txt`.
+use table::Case;
+
 fn cases() -> Vec<Case> {
-    let text = include_str!("torture.txt");
-    let parts = text.strip_suffix('\n').unwrap_or(text).split("\n#### ").skip(1);
-    parts
-        .map(|part| {
-            let (title, text) = part.split_once('\n').unwrap();
-            let mut words = title.split(' ');
-            let (name, verdict) = (words.next().unwrap(), words.next().unwrap());
-            // The line end before the next title was taken by the split.
-            let mut bytes = unescape(&format!("{text}\n").replace('\n', "\r\n"));
-            let head = memchr::memmem::find(&bytes, b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
-            let length = (bytes.len() - head).to_string();
-            if let Some(at) = memchr::memmem::find(&bytes, b"%CL%") {
-                bytes.splice(at..at + 4, length.into_bytes());
-            }
-            Case { name, verdict, bytes: bytes.into() }
-        })
-        .collect()
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut parts = text.split("\\x");
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    bytes
+    [table::rfc4475(), table::rfc5118()].concat()
 }
 
 fn get(name: &str) -> Message {
     let case = cases().into_iter().find(|case| case.name == name).unwrap();
-    Message::parse(case.bytes).unwrap_or_else(|error| panic!("{name}: {error}"))
+    Message::parse(case.bytes.into()).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn request(name: &str) -> Request {
@@ -57,8 +30,9 @@ fn request(name: &str) -> Request {
 #[test]
 fn every_case_has_its_verdict_and_what_is_accepted_goes_out_as_it_came() {
     let cases = cases();
-    assert!(cases.len() >= 45, "{}", cases.len());
-    for Case { name, verdict, bytes } in cases {
+    assert_eq!((table::rfc4475().len(), table::rfc5118().len()), (49, 12), "all of them");
+    for Case { name, parsed: verdict, bytes, .. } in cases {
+        let bytes = Bytes::from(bytes);
         let parsed = Message::parse(bytes.clone());
         let status = parsed.as_ref().err().map(|error| error.kind.status().code().to_string());
         let expected = Some(verdict).filter(|verdict| verdict.starts_with(|c: char| c.is_ascii_digit()));
@@ -113,7 +87,6 @@ fn other_accepted_cases_are_understood() {
     assert_eq!(request("lwsdisp").from_header().unwrap().display(), "caller");
     assert_eq!(request("semiuri").uri().unwrap().user(), Some("user;par=u%40example.net"));
     assert_eq!(request("transports").all::<Via<'_>>().flatten().count(), 5);
-    assert!(request("badinv01").all::<Via<'_>>().any(|via| via.is_err()));
     assert!(request("badaspec").to_header().unwrap().uri().is_err());
     assert_eq!(request("unkscm").uri().unwrap().scheme(), Scheme::Other);
     assert!(request("regaut01").get::<Authorization<'_>>().is_err());
@@ -122,10 +95,14 @@ fn other_accepted_cases_are_understood() {
     let inv2543 = request("inv2543");
     assert_eq!((inv2543.max_forwards(), inv2543.from_tag()), (None, None));
     assert_eq!(request("port-unambiguous").uri().unwrap().port(), Some(5070));
-    let received: Vec<_> =
-        request("via-received").all::<Via<'_>>().map(|via| via.unwrap().received()).collect();
-    assert_eq!(received, ["2001:db8::9:255"; 2].map(|ip| ip.parse().ok()));
-    let mapped = request("ipv4-mapped");
+    for name in ["via-received-param-with-delim", "via-received-param-no-delim"] {
+        assert_eq!(request(name).top_via().unwrap().received(), "2001:db8::9:255".parse().ok(), "{name}");
+    }
+    assert_eq!(request("port-ambiguous").uri().unwrap().port(), None);
+    for name in ["ipv6-bug-abnf-3-colons", "ipv6-correct-abnf-2-colons"] {
+        assert_eq!(request(name).uri().unwrap().host_ip(), "2001:db8::192.0.2.1".parse().ok(), "{name}");
+    }
+    let mapped = request("ipv4-mapped-ipv6");
     assert_eq!(mapped.top_via().unwrap().port(), Some(19823));
     let Message::Response(unreason) = get("unreason") else { panic!("a response") };
     assert!(unreason.reason().starts_with("= 2**3 * 5**2 "));
@@ -154,7 +131,7 @@ fn agree(bytes: &Bytes, what: &str) -> bool {
 
 #[test]
 fn sipx_sees_the_same_in_the_torture_messages() {
-    let both = cases().iter().filter(|case| agree(&case.bytes, case.name)).count();
+    let both = cases().iter().filter(|case| agree(&case.bytes.clone().into(), case.name)).count();
     assert!(both >= 20, "only {both} are accepted by both");
 }
 
@@ -179,7 +156,9 @@ mod properties {
             Just("<sip:a@b;lr>, \"x, \\\" y\" <sip:c@d>;q=0.5".to_owned()),
             Just("a,\r\n b ,\r\n\tc".to_owned()),
         ];
+        let via = "SIP/2.0/TCP h;branch=z9hG4bKx, SIP / 2.0/UDP [::1]:5062".to_owned();
         (name, value)
+            .prop_map(move |(name, value)| if name == "v" { (name, via.clone()) } else { (name, value) })
     }
 
     fn message() -> impl Strategy<Value = String> {

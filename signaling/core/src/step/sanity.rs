@@ -1,10 +1,11 @@
-//! Request validation (RFC 3261 §16.3). What the parser has refused never comes here: missing headers, a Content-Length
-//! that lies, a CSeq of another method.
+//! Request validation (RFC 3261 §16.3). What the parser has refused never comes here: another version, missing headers or
+//! ones that stand twice, a Via or CSeq that is none, a CSeq of another method, a Content-Length that lies, too much of
+//! anything.
 
 use std::ops::ControlFlow;
 
 use super::{Incoming, Verdict};
-use crate::message::header::Via;
+use crate::message::header::{Expires, Via};
 use crate::message::{Method, Name, StatusCode};
 use crate::step::relay::BRANCH_PREFIX;
 use crate::world::World;
@@ -21,11 +22,14 @@ pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     let message = &incoming.message;
     let from = message.from_header().ok().and_then(|from| from.uri().ok());
     let to = message.to_header().ok().and_then(|to| to.uri().ok());
-    if from.is_none() || to.is_none() {
+    let (Some(_), Some(to)) = (from, to) else {
         return refuse(incoming, StatusCode::BAD_REQUEST, "Bad From or To");
+    };
+    if *message.method() == Method::Register && !to.is_sip() {
+        return refuse(incoming, StatusCode::BAD_REQUEST, "An address of record is a SIP URI");
     }
-    if message.cseq().map_or(true, |cseq| cseq.method() != *message.method()) {
-        return refuse(incoming, StatusCode::BAD_REQUEST, "CSeq of another method");
+    if message.get::<Expires>().is_err() {
+        return refuse(incoming, StatusCode::BAD_REQUEST, "Bad Expires");
     }
     hop(world, incoming)?;
     if is_loop(incoming) {

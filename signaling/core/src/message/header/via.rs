@@ -16,6 +16,8 @@ pub(crate) const MAGIC_COOKIE: &str = "z9hG4bK";
 pub struct Via<'a> {
     /// The whole value.
     text: &'a str,
+    protocol: &'a str,
+    version: &'a str,
     transport: &'a str,
     host: &'a str,
     port: Option<u16>,
@@ -30,8 +32,9 @@ impl<'a> Header<'a> for Via<'a> {
         let text = trim_str(text("Via", value)?);
         let (protocol, rest) = text.split_once('/').ok_or(bad("has no protocol"))?;
         let (version, rest) = rest.split_once('/').ok_or(bad("has no version"))?;
-        if !trim_str(protocol).eq_ignore_ascii_case("SIP") || trim_str(version) != "2.0" {
-            return Err(bad("is not of SIP/2.0"));
+        let (protocol, version) = (trim_str(protocol), trim_str(version));
+        if !is_token(protocol.as_bytes()) || !is_token(version.as_bytes()) {
+            return Err(bad("has no protocol and version"));
         }
         let rest = rest.trim_start_matches([' ', '\t', '\r', '\n']);
         let (transport, rest) = rest.split_once([' ', '\t', '\r', '\n']).ok_or(bad("has no sent-by"))?;
@@ -47,11 +50,25 @@ impl<'a> Header<'a> for Via<'a> {
             None if after.is_empty() => None,
             None => return Err(bad("has something else than a port behind the host")),
         };
-        Ok(Self { text, transport, host: &sent_by[..end], port: sent_port, params: Params::new(params) })
+        Ok(Self {
+            text,
+            protocol,
+            version,
+            transport,
+            host: &sent_by[..end],
+            port: sent_port,
+            params: Params::new(params),
+        })
     }
 }
 
 impl<'a> Via<'a> {
+    /// Whether it was made by an element that speaks SIP/2.0. One of another version still tells where a 505 goes.
+    #[must_use]
+    pub fn is_sip_2(&self) -> bool {
+        self.protocol.eq_ignore_ascii_case("SIP") && self.version == "2.0"
+    }
+
     /// The transport token, such as `UDP`.
     #[must_use]
     pub const fn transport(&self) -> &'a str {
