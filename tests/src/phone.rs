@@ -248,6 +248,17 @@ impl Phone {
         self.send(&response).await
     }
 
+    /// The next datagram as it came, keep-alives left out.
+    pub async fn receive_bytes(&mut self) -> Result<Vec<u8>> {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let (length, _) = self.socket.recv_from(&mut buffer).await?;
+            if !is_keepalive(&buffer[..length]) {
+                return Ok(buffer[..length].to_vec());
+            }
+        }
+    }
+
     /// What is left of the messages received and not asked for; waits for none.
     pub async fn drain(&mut self) -> Result<Vec<Message>> {
         while let Some(message) = self.next(Instant::now() + Duration::from_millis(50)).await? {
@@ -276,8 +287,7 @@ impl Phone {
                 return Ok(None);
             };
             let Ok((length, _)) = received else { continue };
-            // CRLF keep-alives and NAT pings of a few bytes are no messages (RFC 5626 §3.5.1).
-            if buffer[..length].iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
+            if is_keepalive(&buffer[..length]) {
                 continue;
             }
             let message = Message::parse(&buffer[..length])?;
@@ -285,6 +295,11 @@ impl Phone {
             return Ok(Some(message));
         }
     }
+}
+
+/// CRLF keep-alives and NAT pings of a few bytes are no messages (RFC 5626 §3.5.1).
+fn is_keepalive(datagram: &[u8]) -> bool {
+    datagram.iter().all(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
 /// One end's view of a dialog (RFC 3261 §12).

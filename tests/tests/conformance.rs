@@ -14,7 +14,13 @@ mod rfc3891;
 mod rfc3911;
 #[path = "conformance/rfc4028/mod.rs"]
 mod rfc4028;
+#[path = "conformance/rfc4475/mod.rs"]
+mod rfc4475;
+#[path = "conformance/rfc5118/mod.rs"]
+mod rfc5118;
 #[path = "conformance/rfc7616/mod.rs"]
 mod rfc7616;
 #[path = "conformance/rfc8760/mod.rs"]
 mod rfc8760;
+#[path = "conformance/torture.rs"]
+mod torture;
