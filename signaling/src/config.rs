@@ -67,6 +67,7 @@ pub struct Limits {
     pub handshakes: usize,
     pub handshakes_per_source: usize,
     pub handshake_timeout: Duration,
+    pub tcp_connect_timeout: Duration,
     pub header_timeout: Duration,
     pub idle_timeout: Duration,
     pub message_size: usize,

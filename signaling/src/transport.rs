@@ -1,6 +1,8 @@
 //! Sockets: bytes come in on them and go to the worker of their call; what the workers send goes out on them.
+#![allow(clippy::result_large_err, reason = "an error is the message itself, which goes another way")]
 
 mod admission;
+mod counters;
 mod flows;
 mod listen;
 mod stream;
@@ -10,14 +12,15 @@ mod websocket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use signaling_core::flow::{ConnectionId, Destination, Outbound, Protocol};
 use tokio::runtime::Handle;
 
 use self::admission::Admission;
-use self::flows::{Flows, Queued};
+use self::counters::Counters;
+pub use self::counters::TransportStats;
+use self::flows::{Flows, Queued, Unsent};
 pub use self::listen::{BindError, Bound, Listener, StreamListener};
 pub use self::udp::UdpListener;
 pub use self::web::{Origins, WebSettings};
@@ -36,8 +39,7 @@ pub struct Transport {
     workers: Arc<Workers>,
     client: Arc<rustls::ClientConfig>,
     runtime: Handle,
-    /// Datagrams the kernel would not take, lost as on a wire.
-    unsent: AtomicU64,
+    counters: Counters,
 }
 
 /// The WebSocket keep-alive.
@@ -70,7 +72,7 @@ impl Transport {
             workers,
             client,
             runtime,
-            unsent: AtomicU64::new(0),
+            counters: Counters::default(),
         })
     }
 
@@ -83,11 +85,14 @@ impl Transport {
 
     /// Sends a message of `worker`, which learns of a failure through its mailbox. Never waits.
     pub fn send(self: &Arc<Self>, worker: WorkerId, outbound: Outbound) {
-        let Outbound { destination, bytes, token } = outbound;
-        let queued = Queued { bytes, token, worker };
+        let Outbound { destination, fallback, bytes, token } = outbound;
+        self.dispatch(destination, Queued { fallback, bytes, token, worker });
+    }
+
+    fn dispatch(self: &Arc<Self>, destination: Destination, queued: Queued) {
         let unsent = match destination {
             Destination::Flow(flow) => match flow.connection {
-                Some(connection) => self.flows.send(connection, queued).err(),
+                Some(connection) => self.queue(connection, queued).err(),
                 None => self.send_datagram(Some(flow.local), flow.remote, queued).err(),
             },
             Destination::Address { protocol: Protocol::Udp, remote } => {
@@ -96,13 +101,31 @@ impl Transport {
             Destination::Address { protocol, remote } => self.send_to_address(protocol, remote, queued).err(),
         };
         if let Some(queued) = unsent {
-            self.fail(&queued);
+            self.undelivered(queued);
         }
     }
 
     /// Closes one connection, if it is still open.
     pub fn close_connection(&self, connection: ConnectionId) {
         self.flows.close(connection);
+    }
+
+    /// Sends a message by its other way, if it has one, or tells its worker.
+    fn undelivered(self: &Arc<Self>, mut queued: Queued) {
+        match queued.fallback.take() {
+            Some(fallback) => self.dispatch(fallback, queued),
+            None => self.workers.send_failed(queued.worker, queued.token),
+        }
+    }
+
+    fn queue(&self, connection: ConnectionId, queued: Queued) -> Result<(), Queued> {
+        self.flows.send(connection, queued).map_err(|unsent| match unsent {
+            Unsent::Gone(queued) => queued,
+            Unsent::Slow(queued) => {
+                self.counters.slow_readers.add("connections closed: their peers do not read");
+                queued
+            }
+        })
     }
 
     /// Closes every connection.
@@ -116,10 +139,6 @@ impl Transport {
         self.flows.len()
     }
 
-    fn fail(&self, queued: &Queued) {
-        self.workers.send_failed(queued.worker, queued.token);
-    }
-
     /// From the socket of `local`, or the one by which the kernel would go to `remote`.
     fn send_datagram(
         &self,
@@ -131,7 +150,7 @@ impl Transport {
         match socket.send(&queued.bytes, remote) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                self.unsent.fetch_add(1, Ordering::Relaxed);
+                self.counters.unsent_datagrams.add("datagrams not taken by the kernel");
                 Ok(())
             }
             Err(error) => {
@@ -139,6 +158,12 @@ impl Transport {
                 Err(queued)
             }
         }
+    }
+
+    /// What has been refused and lost so far.
+    #[must_use]
+    pub fn stats(&self) -> TransportStats {
+        self.counters.read()
     }
 
     fn udp_socket(&self, local: Option<SocketAddr>, remote: IpAddr) -> Option<&UdpListener> {
@@ -165,18 +190,27 @@ impl Transport {
         queued: Queued,
     ) -> Result<(), Queued> {
         let queued = match self.flows.find(protocol, remote) {
-            Some(connection) => match self.flows.send(connection, queued) {
-                Ok(()) => return Ok(()),
-                Err(queued) => queued,
-            },
+            Some(connection) => {
+                // A connection that was used before may be dead without anybody having noticed: then another one is opened.
+                let address = Destination::Address { protocol, remote };
+                let own = queued.fallback;
+                let fallback = own.or((!protocol.is_websocket()).then_some(address));
+                match self.queue(connection, Queued { fallback, ..queued }) {
+                    Ok(()) => return Ok(()),
+                    Err(queued) => Queued { fallback: own, ..queued },
+                }
+            }
             None => queued,
         };
         if protocol.is_websocket() {
             return Err(queued);
         }
-        let Some(permit) = self.connections.admit(remote.ip()) else { return Err(queued) };
+        let Some(permit) = self.connections.admit(remote.ip()) else {
+            self.counters.refused_connections.add("connections refused: too many");
+            return Err(queued);
+        };
         let registration = self.flows.open(protocol, remote, self.limits.send_queue);
-        let sent = self.flows.send(registration.id(), queued);
+        let sent = self.queue(registration.id(), queued);
         let transport = Arc::clone(self);
         self.runtime.spawn(async move {
             let _permit = permit;

@@ -127,8 +127,10 @@ pub struct SendToken(pub u64);
 pub struct Outbound {
     /// Where it goes.
     pub destination: Destination,
+    /// Where it goes when that fails: a response whose connection is gone is sent to the port of sent-by (RFC 3261 §18.2.2).
+    pub fallback: Option<Destination>,
     /// The whole message.
     pub bytes: Bytes,
-    /// Given back with a failure, so that a client transaction learns of it at once (RFC 3261 §18.4).
+    /// Given back when all has failed, so that a client transaction learns of it at once (RFC 3261 §18.4).
     pub token: SendToken,
 }

@@ -200,7 +200,7 @@ impl Proxy {
     /// An [`Outbound`] with this token could not be sent.
     pub fn handle_send_failure(&mut self, now: Instant, token: SendToken) {
         self.world.set_now(now);
-        self.table.handle_send_failure(now, token);
+        self.table.handle_send_failure(token);
         self.settle();
     }
 

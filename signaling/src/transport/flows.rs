@@ -5,17 +5,29 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use signaling_core::flow::{ConnectionId, Protocol, SendToken};
+use signaling_core::flow::{ConnectionId, Destination, Protocol, SendToken};
 use tokio::sync::{Notify, mpsc};
 
 use crate::worker::WorkerId;
 
-/// A message on its way out, and who wants to know if it does not get there.
+/// A message on its way out, and what becomes of it if it does not get there.
 #[derive(Debug)]
 pub(super) struct Queued {
+    /// Where it goes then.
+    pub(super) fallback: Option<Destination>,
+    /// Who wants to know when that fails as well.
     pub(super) bytes: Bytes,
     pub(super) token: SendToken,
     pub(super) worker: WorkerId,
+}
+
+/// Why a message was not queued.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// The connection is gone.
+    Gone(Queued),
+    /// Its peer does not read.
+    Slow(Queued),
 }
 
 /// The table.
@@ -65,15 +77,15 @@ impl Flows {
 
     /// Queues a message, or gives it back when the connection is gone. A full queue means a peer that does not read: its
     /// connection is closed, for the memory is ours and the time is the call's.
-    pub(super) fn send(&self, connection: ConnectionId, queued: Queued) -> Result<(), Queued> {
+    pub(super) fn send(&self, connection: ConnectionId, queued: Queued) -> Result<(), Unsent> {
         let table = self.read();
-        let Some(connection) = table.connections.get(&connection) else { return Err(queued) };
+        let Some(connection) = table.connections.get(&connection) else { return Err(Unsent::Gone(queued)) };
         connection.queue.try_send(queued).map_err(|error| match error {
             mpsc::error::TrySendError::Full(queued) => {
                 connection.close.notify_one();
-                queued
+                Unsent::Slow(queued)
             }
-            mpsc::error::TrySendError::Closed(queued) => queued,
+            mpsc::error::TrySendError::Closed(queued) => Unsent::Gone(queued),
         })
     }
 
@@ -145,7 +157,12 @@ mod tests {
     use super::*;
 
     fn queued(token: u64) -> Queued {
-        Queued { bytes: Bytes::from_static(b"x"), token: SendToken(token), worker: WorkerId(0) }
+        Queued {
+            fallback: None,
+            bytes: Bytes::from_static(b"x"),
+            token: SendToken(token),
+            worker: WorkerId(0),
+        }
     }
 
     #[test]

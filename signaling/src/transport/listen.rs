@@ -147,7 +147,7 @@ impl StreamListener {
                                 connection(listener.clone(), Arc::clone(&transport), stream, remote, permit);
                             tokio::spawn(connection);
                         }
-                        None => tracing::debug!(%remote, "connection refused: too many"),
+                        None => transport.counters.refused_connections.add("connections refused: too many"),
                     }
                 }
                 Err(error) => {
@@ -177,7 +177,7 @@ async fn connection(
         None => serve(&listener, transport, stream, ends, permit).await,
         Some(tls) => {
             let Some(handshake) = transport.handshakes.admit(remote.ip()) else {
-                tracing::debug!(%remote, "connection refused: too many handshakes");
+                transport.counters.refused_handshakes.add("connections refused: too many handshakes");
                 return;
             };
             let accepted = async {
@@ -195,8 +195,14 @@ async fn connection(
                     drop(handshake);
                     serve(&listener, transport, stream, ends, permit).await;
                 }
-                Ok(Err(error)) => tracing::debug!(%remote, %error, "TLS handshake"),
-                Err(_) => tracing::debug!(%remote, "TLS handshake timed out"),
+                Ok(Err(error)) => {
+                    transport.counters.failed_handshakes.add("TLS handshakes failed");
+                    tracing::debug!(%remote, %error, "TLS handshake");
+                }
+                Err(_) => {
+                    transport.counters.failed_handshakes.add("TLS handshakes failed");
+                    tracing::debug!(%remote, "TLS handshake timed out");
+                }
             }
         }
     }

@@ -42,16 +42,16 @@ pub(super) async fn dial(
         };
         Ok::<_, std::io::Error>((ends, tls))
     };
-    match tokio::time::timeout(transport.limits.handshake_timeout, connecting).await {
+    match tokio::time::timeout(transport.limits.tcp_connect_timeout, connecting).await {
         Ok(Ok((ends, Ok(stream)))) => serve(transport, registration, stream, ends).await,
         Ok(Ok((ends, Err(stream)))) => serve(transport, registration, stream, ends).await,
         Ok(Err(error)) => {
             tracing::info!(%protocol, %remote, %error, "peer not reached");
-            end(&transport, registration);
+            end(&transport, registration, None);
         }
         Err(_) => {
             tracing::info!(%protocol, %remote, "peer not reached in time");
-            end(&transport, registration);
+            end(&transport, registration, None);
         }
     }
 }
@@ -70,20 +70,23 @@ where
     let (reader, writer) = tokio::io::split(stream);
     let (pongs, pong_queue) = mpsc::channel(4);
     let close = Arc::clone(&registration.close);
+    let mut writing = None;
     let why = tokio::select! {
         why = read(&transport, flow, reader, &pongs) => why,
-        why = write(&transport, writer, &mut registration.queue, pong_queue) => why,
+        why = write(writer, &mut registration.queue, &mut writing, pong_queue) => why,
         () = close.notified() => "closed by us",
     };
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, why, "connection ended");
-    end(&transport, registration);
+    end(&transport, registration, writing);
 }
 
-/// Tells the workers that the connection is gone, and those whose messages were not written.
-pub(super) fn end(transport: &Transport, registration: Registration) {
+/// Tells the workers that the connection is gone. The messages that were not written whole, the first of which is `writing`,
+/// go another way or back.
+pub(super) fn end(transport: &Arc<Transport>, registration: Registration, writing: Option<Queued>) {
     let id = registration.id();
-    for queued in registration.end() {
-        transport.fail(&queued);
+    let left = registration.end();
+    for queued in writing.into_iter().chain(left) {
+        transport.undelivered(queued);
     }
     transport.workers.closed(id);
 }
@@ -104,7 +107,10 @@ async fn read<R: AsyncRead + Unpin>(
             transport.limits.idle_timeout
         };
         match tokio::time::timeout(patience, reader.read_buf(framer.buffer_mut())).await {
-            Err(_) => return "idle",
+            Err(_) => {
+                transport.counters.idle_connections.add("connections closed: nothing came for too long");
+                return "idle";
+            }
             Ok(Err(_)) => return "reset by peer",
             Ok(Ok(0)) => return "closed by peer",
             Ok(Ok(_)) => {}
@@ -150,16 +156,17 @@ fn speaks_sip(buffer: &[u8]) -> bool {
     }
 }
 
+/// Writes what is queued, for ever; `writing` holds the message of which not all is written.
 async fn write<W: AsyncWrite + Unpin>(
-    transport: &Transport,
     mut writer: W,
     queue: &mut mpsc::Receiver<Queued>,
+    writing: &mut Option<Queued>,
     mut pongs: mpsc::Receiver<Bytes>,
 ) -> &'static str {
     loop {
-        let (bytes, queued) = tokio::select! {
-            Some(queued) = queue.recv() => (queued.bytes.clone(), Some(queued)),
-            Some(pong) = pongs.recv() => (pong, None),
+        let bytes = tokio::select! {
+            Some(queued) = queue.recv() => writing.insert(queued).bytes.clone(),
+            Some(pong) = pongs.recv() => pong,
             else => return "closed by us",
         };
         let written = async {
@@ -167,10 +174,8 @@ async fn write<W: AsyncWrite + Unpin>(
             writer.flush().await
         };
         if written.await.is_err() {
-            if let Some(queued) = queued {
-                transport.fail(&queued);
-            }
             return "reset by peer";
         }
+        *writing = None;
     }
 }

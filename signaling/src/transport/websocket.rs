@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use signaling_core::flow::{Flow, Inbound};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
 use super::Transport;
 use super::flows::{Queued, Registration};
 use super::listen::Ends;
 use super::stream::end;
+
+/// How long a peer may take to hear why its connection ends.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// The library allocates it whole for each connection, and SIP messages are a few kilobytes.
 const READ_BUFFER: usize = 4096;
@@ -43,9 +48,10 @@ where
         connection: Some(registration.id()),
     };
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, "WebSocket open");
-    let why = converse(&transport, socket, flow, &mut registration).await;
+    let mut writing = None;
+    let why = converse(&transport, socket, flow, &mut registration, &mut writing).await;
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, why, "WebSocket ended");
-    end(&transport, registration);
+    end(&transport, registration, writing);
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
@@ -53,29 +59,62 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     socket: WebSocketStream<S>,
     flow: Flow,
     registration: &mut Registration,
+    writing: &mut Option<Queued>,
 ) -> &'static str {
-    let (mut sink, stream) = socket.split();
+    let (mut sink, mut stream) = socket.split();
     let unanswered = AtomicU32::new(0);
     let close = Arc::clone(&registration.close);
-    let why = tokio::select! {
-        why = read(transport, flow, stream, &unanswered) => why,
-        why = write(transport, &mut sink, &mut registration.queue, &unanswered) => return why,
-        () = close.notified() => "closed by us",
+    let (code, why) = tokio::select! {
+        ended = read(transport, flow, &mut stream, &unanswered) => ended,
+        why = write(transport, &mut sink, &mut registration.queue, writing, &unanswered) => return why,
+        () = close.notified() => (Some(CloseCode::Away), "closed by us"),
     };
     // A peer that reads nothing must not hold the task: the close frame is a courtesy.
-    let closing = tokio::time::timeout(std::time::Duration::from_millis(200), sink.close());
-    if closing.await.is_err() {
+    let farewell = async {
+        if let Some(code) = code {
+            let frame = CloseFrame { code, reason: Utf8Bytes::default() };
+            sink.send(Message::Close(Some(frame))).await?;
+        } else {
+            sink.close().await?;
+        }
+        if let Ok(mut socket) = sink.reunite(stream) {
+            drain(socket.get_mut()).await?;
+        }
+        Ok::<_, tungstenite::Error>(())
+    };
+    if !matches!(tokio::time::timeout(FAREWELL, farewell).await, Ok(Ok(()))) {
         tracing::trace!(remote = %flow.remote, "close frame not taken");
     }
     why
 }
 
+/// Ends our side and reads what the peer has yet to say: closing with that unread would reset the connection, and the close
+/// frame would be lost with it.
+async fn drain<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) -> std::io::Result<()> {
+    socket.shutdown().await?;
+    let mut rest = [0; 1024];
+    while socket.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+/// The code that tells a peer what was wrong with what it sent (RFC 6455 §7.4.1); `None` when the connection itself is broken.
+fn close_code(error: &tungstenite::Error) -> Option<CloseCode> {
+    use tungstenite::Error;
+    match error {
+        Error::Capacity(_) => Some(CloseCode::Size),
+        Error::Utf8(_) => Some(CloseCode::Invalid),
+        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(CloseCode::Protocol),
+        _ => None,
+    }
+}
+
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &Transport,
     flow: Flow,
-    mut stream: SplitStream<WebSocketStream<S>>,
+    stream: &mut SplitStream<WebSocketStream<S>>,
     unanswered: &AtomicU32,
-) -> &'static str {
+) -> (Option<CloseCode>, &'static str) {
     while let Some(message) = stream.next().await {
         let bytes: Bytes = match message {
             // RFC 7118 §4.2 allows both. Copied out of the read buffer, which a kept slice would keep whole.
@@ -85,11 +124,11 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 unanswered.store(0, Ordering::Relaxed);
                 continue;
             }
-            Ok(Message::Close(_)) => return "closed by peer",
+            Ok(Message::Close(_)) => return (None, "closed by peer"),
             Ok(_) => continue,
             Err(error) => {
                 tracing::debug!(remote = %flow.remote, %error, "WebSocket");
-                return "broken";
+                return (close_code(&error), "broken");
             }
         };
         unanswered.store(0, Ordering::Relaxed);
@@ -97,35 +136,36 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             transport.workers.deliver(Inbound { flow, bytes }).await;
         }
     }
-    "closed by peer"
+    (None, "closed by peer")
 }
 
+/// Writes what is queued, and pings, for ever; `writing` holds the message of which not all is written.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &Transport,
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     queue: &mut mpsc::Receiver<Queued>,
+    writing: &mut Option<Queued>,
     unanswered: &AtomicU32,
 ) -> &'static str {
     let interval = transport.ping.interval;
     let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let (message, queued) = tokio::select! {
+        let message = tokio::select! {
             _ = pings.tick() => {
                 if unanswered.fetch_add(1, Ordering::Relaxed) >= transport.ping.missed {
+                    transport.counters.idle_connections.add("connections closed: nothing came for too long");
                     return "pings not answered";
                 }
-                (Message::Ping(Bytes::new()), None)
+                Message::Ping(Bytes::new())
             }
-            Some(queued) = queue.recv() => (frame(&queued.bytes), Some(queued)),
+            Some(queued) = queue.recv() => frame(&writing.insert(queued).bytes),
             else => return "closed by us",
         };
         if sink.send(message).await.is_err() {
-            if let Some(queued) = queued {
-                transport.fail(&queued);
-            }
             return "reset by peer";
         }
+        *writing = None;
     }
 }
 

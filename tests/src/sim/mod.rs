@@ -418,14 +418,19 @@ impl World {
 
     /// A message of the proxy goes on its way.
     fn carry(&mut self, outbound: Outbound) {
-        let (protocol, remote, connection) = match outbound.destination {
-            Destination::Flow(flow) => (flow.protocol, flow.remote, flow.connection),
-            Destination::Address { protocol, remote } => (protocol, remote, None),
+        let way = |destination| {
+            let (protocol, remote, connection) = match destination {
+                Destination::Flow(flow) => (flow.protocol, flow.remote, flow.connection),
+                Destination::Address { protocol, remote } => (protocol, remote, None),
+            };
+            let gone = connection.is_some_and(|connection| self.closed.contains(&connection));
+            let there = !gone && (connection.is_some() || !protocol.is_websocket());
+            there.then_some((protocol, remote, connection))
         };
-        let gone = connection.is_some_and(|connection| self.closed.contains(&connection));
-        if gone || (connection.is_none() && protocol.is_websocket()) {
+        let found = way(outbound.destination).or_else(|| way(outbound.fallback?));
+        let Some((protocol, remote, connection)) = found else {
             return self.proxy.handle_send_failure(self.now, outbound.token);
-        }
+        };
         let (token, bytes) = (outbound.token, outbound.bytes);
         self.launch(SipFlight { protocol, phone: remote, to_proxy: false, connection, token, bytes });
     }

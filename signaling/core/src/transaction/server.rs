@@ -78,9 +78,4 @@ impl Server {
             _ => {}
         }
     }
-
-    /// The last response, to be sent by another way after the first one failed.
-    pub(super) fn last(&self) -> Option<Bytes> {
-        self.last.clone()
-    }
 }

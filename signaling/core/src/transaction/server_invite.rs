@@ -148,9 +148,4 @@ impl ServerInvite {
             _ => {}
         }
     }
-
-    /// The last response, to be sent by another way after the first one failed.
-    pub(super) fn last(&self) -> Option<Bytes> {
-        self.last.clone()
-    }
 }

@@ -130,21 +130,12 @@ impl Table {
     }
 
     /// An [`Outbound`] with this token could not be sent.
-    pub fn handle_send_failure(&mut self, now: Instant, token: SendToken) {
+    pub fn handle_send_failure(&mut self, token: SendToken) {
         let Some(slot) = self.slot(token.0) else { return };
-        let entry = &mut self.entries[slot];
-        let last = match &entry.machine {
-            Machine::ClientInvite(_) | Machine::Client(_) => return self.fail_client(token.0),
-            Machine::ServerInvite(machine) => machine.last(),
-            Machine::Server(machine) => machine.last(),
-        };
-        match (entry.fallback.take(), last) {
-            (Some(fallback), Some(last)) => {
-                entry.destination = fallback;
-                self.effects.send(last);
-                self.apply(now, token.0);
-            }
-            _ => self.events.push_back(Event::ServerTransportError { id: ServerId(token.0) }),
+        if self.entries[slot].machine.is_client() {
+            self.fail_client(token.0);
+        } else {
+            self.events.push_back(Event::ServerTransportError { id: ServerId(token.0) });
         }
     }
 
@@ -432,14 +423,15 @@ impl Table {
 
     /// Sends bytes without a transaction: an ACK to a 2xx, a response passed on statelessly.
     pub fn send(&mut self, destination: Destination, bytes: Bytes) {
-        self.transmits.push_back(Outbound { destination, bytes, token: SendToken(0) });
+        self.transmits.push_back(Outbound { destination, fallback: None, bytes, token: SendToken(0) });
     }
 
     /// Answers `request`, which came over `flow`, without a transaction (RFC 3261 §8.2.7).
     pub fn send_response(&mut self, flow: &Flow, request: &Request, response: &Response) {
         self.stats.rpl_sent += 1;
-        let (destination, _) = response_destination(flow, request);
-        self.send(destination, response.to_bytes());
+        let (destination, fallback) = response_destination(flow, request);
+        let bytes = response.to_bytes();
+        self.transmits.push_back(Outbound { destination, fallback, bytes, token: SendToken(0) });
     }
 }
 
@@ -597,6 +589,7 @@ impl Table {
         }
         self.transmits.push_back(Outbound {
             destination: entry.destination,
+            fallback: entry.fallback,
             bytes,
             token: SendToken(entry.id),
         });

@@ -213,17 +213,20 @@ impl Bed {
     }
 
     fn carry(&mut self, outbound: Outbound) {
-        let (protocol, remote, connection) = match outbound.destination {
-            Destination::Flow(flow) => (flow.protocol, flow.remote, flow.connection),
-            Destination::Address { protocol, remote } => {
-                (protocol, remote, self.connections.get(&(protocol, remote)).copied())
-            }
+        let way = |destination| {
+            let (protocol, remote, connection) = match destination {
+                Destination::Flow(flow) => (flow.protocol, flow.remote, flow.connection),
+                Destination::Address { protocol, remote } => {
+                    (protocol, remote, self.connections.get(&(protocol, remote)).copied())
+                }
+            };
+            let gone = connection.is_some_and(|id| self.closed.contains(&id));
+            (!gone && (connection.is_some() || !protocol.is_websocket())).then_some((protocol, remote))
         };
-        let gone = connection.is_some_and(|id| self.closed.contains(&id));
-        if gone || (connection.is_none() && protocol.is_websocket()) {
-            self.proxy.handle_send_failure(self.now, outbound.token);
-            return;
-        }
+        let found = way(outbound.destination).or_else(|| way(outbound.fallback?));
+        let Some((protocol, remote)) = found else {
+            return self.proxy.handle_send_failure(self.now, outbound.token);
+        };
         let text = String::from_utf8(outbound.bytes.to_vec()).expect("the tests speak UTF-8");
         self.inboxes.entry((protocol, remote)).or_default().push_back(Sip { text });
     }

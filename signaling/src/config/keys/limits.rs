@@ -35,8 +35,15 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.handshake_timeout",
         allowed: "100 to 120000 ms",
         default: "10000",
-        about: "A TLS handshake, or the dialling of a peer, that takes longer is given up.",
+        about: "A TLS handshake of a peer that takes longer is given up.",
         set: |c, v| v.milliseconds(100, 120_000).map(|time| c.limits.handshake_timeout = time),
+    },
+    Key {
+        name: "limits.tcp_connect_timeout",
+        allowed: "100 to 120000 ms",
+        default: "4000",
+        about: "Dialling a peer over TCP or TLS, its handshake included, that takes longer is given up; the next place that serves the same is tried.",
+        set: |c, v| v.milliseconds(100, 120_000).map(|time| c.limits.tcp_connect_timeout = time),
     },
     Key {
         name: "limits.header_timeout",

@@ -128,13 +128,21 @@ fn s18_2_2_a_response_whose_connection_is_gone_opens_one_to_sent_by() {
     let (id, request) = bed.server(&invite());
     bed.respond(id, &request, StatusCode::BUSY_HERE);
     let out = std::iter::from_fn(|| bed.table.poll_transmit()).last().unwrap();
-    bed.table.handle_send_failure(bed.now, out.token);
-    let again = bed.table.poll_transmit().unwrap();
     let expected = Destination::Address { protocol: Protocol::Tcp, remote: addr("192.0.2.9:5062") };
-    assert_eq!((again.destination, again.bytes), (expected, out.bytes));
-    bed.table.handle_send_failure(bed.now, again.token);
+    assert_eq!(out.fallback, Some(expected));
+    bed.table.handle_send_failure(out.token);
     assert!(matches!(bed.events()[..], [Event::ServerTransportError { .. }]));
     bed.assert_clean();
+}
+
+#[test]
+fn s18_2_2_so_does_one_whose_transaction_has_ended_with_it() {
+    let mut bed = Bed::new(Protocol::Tcp);
+    let (id, request) = bed.server(&request("OPTIONS", "z9hG4bK1"));
+    bed.respond(id, &request, StatusCode::OK);
+    let out = std::iter::from_fn(|| bed.table.poll_transmit()).last().unwrap();
+    let expected = Destination::Address { protocol: Protocol::Tcp, remote: addr("192.0.2.9:5062") };
+    assert_eq!((out.fallback, bed.table.stats().current), (Some(expected), 0));
 }
 
 #[test]
@@ -143,10 +151,10 @@ fn s17_1_4_a_request_that_cannot_be_sent_ends_at_once() {
         let mut bed = Bed::new(Protocol::Tcp);
         bed.client(&request(method, "z9hG4bK1"));
         let token = bed.table.poll_transmit().unwrap().token;
-        bed.table.handle_send_failure(bed.now, token);
+        bed.table.handle_send_failure(token);
         assert!(matches!(bed.events()[..], [Event::TransportError { .. }, Event::ClientTerminated { .. }]));
-        bed.table.handle_send_failure(bed.now, token);
-        bed.table.handle_send_failure(bed.now, SendToken(0));
+        bed.table.handle_send_failure(token);
+        bed.table.handle_send_failure(SendToken(0));
         assert!(bed.events().is_empty(), "a stale token names nothing");
         bed.assert_clean();
     }
