@@ -10,6 +10,8 @@
 //! | [`devtools`], [`chromium`], [`page`] | a real browser and the softphone page in it |
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`digest`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
+//! | [`wire`] | scripted peers on TCP, TLS and WebSocket, byte by byte and frame by frame |
+//! | [`dns`] | a name server with the records of a test |
 //! | [`scene`] | the three of them, registered and ready to call |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
 //! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
@@ -21,6 +23,7 @@ pub mod baresip;
 pub mod chromium;
 pub mod devtools;
 pub mod digest;
+pub mod dns;
 pub mod fuzz;
 pub mod gateway;
 pub mod page;
@@ -34,3 +37,4 @@ pub mod sip;
 pub mod subject;
 pub mod tone;
 pub mod wait;
+pub mod wire;

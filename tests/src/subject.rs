@@ -158,13 +158,15 @@ debug=0
 log_stderror=yes
 fork=yes
 children=2
-disable_tcp=yes
+tcp_children=2
+tcp_accept_no_cl=no
 auto_aliases=no
 dns=no
 rev_dns=no
 use_dns_cache=off
 alias="@DOMAIN@"
 listen=udp:@ADDRESS@:@PORT@
+listen=tcp:@ADDRESS@:@PORT@
 
 loadmodule "tm.so"
 loadmodule "tmx.so"

@@ -6,8 +6,12 @@ mod pair;
 mod rfc3261;
 #[path = "conformance/rfc3262/mod.rs"]
 mod rfc3262;
+#[path = "conformance/rfc3263/mod.rs"]
+mod rfc3263;
 #[path = "conformance/rfc3311/mod.rs"]
 mod rfc3311;
+#[path = "conformance/rfc3581/mod.rs"]
+mod rfc3581;
 #[path = "conformance/rfc3891/mod.rs"]
 mod rfc3891;
 #[path = "conformance/rfc3911/mod.rs"]
@@ -18,6 +22,10 @@ mod rfc4028;
 mod rfc4475;
 #[path = "conformance/rfc5118/mod.rs"]
 mod rfc5118;
+#[path = "conformance/rfc5923/mod.rs"]
+mod rfc5923;
+#[path = "conformance/rfc7118/mod.rs"]
+mod rfc7118;
 #[path = "conformance/rfc7616/mod.rs"]
 mod rfc7616;
 #[path = "conformance/rfc8760/mod.rs"]

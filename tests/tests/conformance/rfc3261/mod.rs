@@ -9,3 +9,4 @@ mod section_15;
 mod section_16;
 mod section_17;
 mod section_18;
+mod section_18_streams;

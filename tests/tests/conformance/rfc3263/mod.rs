@@ -1,0 +1,3 @@
+//! RFC 3263: Locating SIP servers. Only ours is judged: Kamailio takes its name servers from the host alone.
+
+mod section_4;

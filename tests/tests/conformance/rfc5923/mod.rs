@@ -1,0 +1,3 @@
+//! RFC 5923: Connection reuse.
+
+mod section_5;
