@@ -8,5 +8,7 @@ mod crowd;
 mod dialog;
 #[path = "sim/loss.rs"]
 mod loss;
+#[path = "sim/takeover.rs"]
+mod takeover;
 #[path = "sim/timers.rs"]
 mod timers;

@@ -10,6 +10,7 @@ mod refresh;
 mod reliable;
 mod responses;
 mod shutdown;
+mod takeover;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -62,6 +63,8 @@ pub struct Proxy {
     refreshes: HashMap<ClientId, refresh::Refresh>,
     /// Provisional responses that wait for their PRACK.
     reliable: reliable::Reliable,
+    /// Ends of calls being set up that may come back over another connection.
+    awaited: takeover::Awaited,
     /// Connections that nobody needs any more.
     closing: VecDeque<ConnectionId>,
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
@@ -127,6 +130,7 @@ impl Proxy {
             byes: HashSet::new(),
             refreshes: HashMap::new(),
             reliable: reliable::Reliable::default(),
+            awaited: takeover::Awaited::default(),
             closing: VecDeque::new(),
             stopping: None,
             next_sweep: now + SWEEP,
@@ -207,11 +211,13 @@ impl Proxy {
     /// A connection closed. Every worker is told of every connection.
     pub fn handle_flow_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.world.set_now(now);
+        self.follow_from(connection);
         self.world.calls.borrow_mut().connection_lost(connection, now);
         self.caller_lost(connection);
         let (usrloc, unix_now) = (&self.world.settings.usrloc, self.world.unix_now());
         let lost = self.world.location.connection_lost(connection, usrloc, unix_now);
         self.forget(lost);
+        self.hold_ringing(connection);
         self.table.handle_flow_closed(connection);
         self.settle();
     }
@@ -235,6 +241,7 @@ impl Proxy {
             let expired = self.world.location.expire(self.world.unix_now());
             self.forget(expired);
             self.end_dead_calls();
+            self.end_awaited();
             self.watch_acks();
             self.refresh_sessions();
         }
@@ -323,7 +330,10 @@ impl Proxy {
                     }
                 }
                 transaction::Event::Ack { flow, request, .. } => self.begin(None, flow, request),
-                transaction::Event::Cancel { id, invite, request, .. } => {
+                transaction::Event::Cancel { id, invite, flow, request } => {
+                    if let Some(invite) = invite.filter(|_| flow.connection.is_some()) {
+                        self.table.move_server(invite, flow);
+                    }
                     self.cancelled(id, invite, &request)
                 }
                 transaction::Event::Response { id, flow, response } => self.arrived(id, flow, response),
@@ -336,6 +346,7 @@ impl Proxy {
                     self.clients.remove(&id);
                     self.byes.remove(&id);
                     self.refreshes.remove(&id);
+                    self.awaited.forget_callee(id);
                 }
             }
         }
@@ -475,6 +486,7 @@ impl Proxy {
 
     /// Cancels every branch that has no final response, except one.
     fn cancel_legs(&mut self, server: ServerId, except: Option<usize>, reasons: &[&str]) {
+        self.follow(server);
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
         let legs = fork.legs.iter().enumerate();
         let open = legs.filter(|(index, leg)| Some(*index) != except && leg.last.is_none());
@@ -508,6 +520,7 @@ impl Proxy {
     }
 
     fn server_gone(&mut self, id: ServerId) {
+        self.awaited.forget_caller(id);
         self.forget_pracks(id);
         let Some(server) = self.servers.remove(&id) else { return };
         if let Server::Relaying(fork) = server {
@@ -543,24 +556,6 @@ impl Proxy {
                 Done::Saved { aor, result }
             };
             self.routes.push(write.boxed_local());
-        }
-    }
-
-    /// A browser whose connection is lost has given up the calls that it was making: it could not hear the answer.
-    fn caller_lost(&mut self, connection: ConnectionId) {
-        let is_his = |fork: &Fork| {
-            let flow = &fork.incoming.flow;
-            flow.protocol.is_websocket() && flow.connection == Some(connection)
-        };
-        let calling = self.servers.iter().filter_map(|(id, server)| match server {
-            Server::Relaying(fork) if is_his(fork) && !fork.done => Some(*id),
-            _ => None,
-        });
-        for server in calling.collect::<Vec<_>>() {
-            if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
-                fork.cancelled = true;
-            }
-            self.cancel_legs(server, None, &[]);
         }
     }
 

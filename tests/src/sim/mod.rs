@@ -93,6 +93,8 @@ pub struct World {
     wakes: BTreeSet<(Instant, usize)>,
     woken_at: Vec<Option<Instant>>,
     closed: Vec<ConnectionId>,
+    /// Streams opened by [`World::reopen`].
+    streams: u64,
 }
 
 impl World {
@@ -128,6 +130,7 @@ impl World {
             wakes: BTreeSet::new(),
             woken_at: Vec::new(),
             closed: Vec::new(),
+            streams: 0,
         }
     }
 
@@ -199,6 +202,21 @@ impl World {
     /// Cuts a phone's stream.
     pub fn cut(&mut self, phone: usize) {
         let Some(connection) = self.phones[phone].connection.take() else { return };
+        self.closed.push(connection);
+        self.proxy.handle_flow_closed(self.now, connection);
+        self.settle_gateway();
+    }
+
+    /// Has a phone open another stream, as after a change of network. What the gateway sends over the old one goes nowhere,
+    /// and nobody tells it so before [`World::time_out`].
+    pub fn reopen(&mut self, phone: usize) -> ConnectionId {
+        self.streams += 1;
+        let stream = ConnectionId(1_000_000 + self.streams);
+        self.phones[phone].connection.replace(stream).expect("a phone with a stream")
+    }
+
+    /// The gateway finds out that a stream is dead.
+    pub fn time_out(&mut self, connection: ConnectionId) {
         self.closed.push(connection);
         self.proxy.handle_flow_closed(self.now, connection);
         self.settle_gateway();
@@ -346,6 +364,10 @@ impl World {
             }
             Flight::Sip(flight) => {
                 let number = *self.by_ip.get(&flight.phone.ip())?;
+                // A stream that its phone has left leads nowhere.
+                if flight.connection.is_some_and(|stream| Some(stream) != self.phones[number].connection) {
+                    return None;
+                }
                 match Message::parse(&flight.bytes) {
                     Ok(message) => self.phones[number].handle_message(now, message),
                     Err(_) => self.unreadable += 1,

@@ -115,6 +115,8 @@ pub struct Phone {
     pub connection: Option<ConnectionId>,
     /// Its Contact URI.
     pub contact: String,
+    /// What makes it another one than the other browsers of its user.
+    pub instance: String,
     /// What it does when called.
     pub callee: Callee,
     /// What it does otherwise than most.
@@ -164,6 +166,7 @@ impl Phone {
             address,
             connection,
             contact,
+            instance: user.to_owned(),
             callee: Callee::Answer(Duration::from_secs(1)),
             manners: Manners::default(),
             deaf: false,
@@ -188,10 +191,11 @@ impl Phone {
         self.registration.expires = expires;
         self.registration.refresh_at = None;
         let parameters = match self.protocol.is_websocket() {
-            true => format!(";reg-id=1;+sip.instance=\"<urn:uuid:{}>\"", self.user),
+            true => format!(";reg-id=1;+sip.instance=\"<urn:uuid:{}>\"", self.instance),
             false => String::new(),
         };
-        let more = format!("Contact: <{}>{parameters};expires={expires}\r\n", self.contact);
+        let supported = if parameters.is_empty() { "" } else { "Supported: path,gruu,outbound\r\n" };
+        let more = format!("Contact: <{}>{parameters};expires={expires}\r\n{supported}", self.contact);
         let call_id = format!("reg-{}", self.user);
         let uri = format!("sip:{DOMAIN}");
         let text = self.request("REGISTER", &uri, &call_id, &more, "");

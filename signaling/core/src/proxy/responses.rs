@@ -46,6 +46,7 @@ impl Proxy {
         if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
             fork.legs[leg].heard = true;
         }
+        self.heard_on(server, leg, &flow);
         // 100 is between neighbours (RFC 3261 §16.7 step 5).
         if response.status() == StatusCode::TRYING {
             return;
@@ -101,6 +102,7 @@ impl Proxy {
     /// Sends a response back, or keeps it until the other branches have theirs.
     pub(super) fn treated(&mut self, treated: Treated) {
         let Treated { server, leg, flow, session, response, result } = treated;
+        self.follow_caller(server);
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.busy = false;
         let status = response.status();

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Incoming, Target, Verdict, local_aor, outbound};
+use super::{Incoming, Target, Verdict, local_aor, nat, outbound};
 use crate::event::Event;
 use crate::gruu::{self, Gruu};
 use crate::location::Binding;
@@ -151,7 +151,8 @@ pub(super) async fn target(world: &World, binding: &Binding) -> Option<Target> {
     };
     let target = Target::by_way_of(world, uri, hops)?;
     let prack = target.prack || says_prack(stored.methods);
-    Some(Target { routes, prack, instance: stored.instance.clone(), ..target })
+    let keeps_early = nat::keeps_early(Some(&stored.user_agent));
+    Some(Target { routes, prack, keeps_early, instance: stored.instance.clone(), ..target })
 }
 
 /// Whether a contact has listed PRACK in its Allow; the mask of one without Allow is all ones.

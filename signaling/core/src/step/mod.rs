@@ -70,6 +70,8 @@ pub struct Target {
     pub prack: bool,
     /// The instance of that user (RFC 5626 §4.1); empty when it is not known.
     pub instance: Box<str>,
+    /// Whether it keeps a call that is not answered yet when its connection is lost, to come back to it.
+    pub keeps_early: bool,
     /// The other flows of that instance, to be tried one after the other when this one fails (RFC 5626 §7).
     pub other_flows: Vec<Target>,
 }
@@ -88,6 +90,7 @@ impl Target {
             aor: None,
             prack: !relay::protocol_of(&destination).is_websocket(),
             instance: Box::default(),
+            keeps_early: true,
             other_flows: Vec::new(),
         }
     }

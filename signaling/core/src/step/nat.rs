@@ -11,6 +11,13 @@ use crate::message::{Fields, Name, StatusCode, Uri};
 use crate::settings::Settings;
 use crate::world::World;
 
+/// Whether a user agent keeps a call that is not answered yet when its connection is lost. JsSIP ends it by itself, without a
+/// word that could reach us: coming back it would not know what is meant.
+#[must_use]
+pub fn keeps_early(user_agent: Option<&str>) -> bool {
+    !user_agent.is_some_and(|user_agent| user_agent.starts_with("JsSIP"))
+}
+
 /// A Contact that is no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unreadable Contact")]

@@ -416,6 +416,47 @@ impl Table {
         cancelled
     }
 
+    /// The peer of a server transaction has come back over another stream: what it is yet to hear goes there.
+    pub fn move_server(&mut self, id: ServerId, flow: Flow) {
+        if let Some(slot) = self.slot(id.0) {
+            let entry = &mut self.entries[slot];
+            (entry.destination, entry.fallback) = (Destination::Flow(flow), None);
+        }
+    }
+
+    /// The same for a client transaction: CANCEL, and the ACK to a refusal, go there.
+    pub fn move_client(&mut self, id: ClientId, flow: Flow) {
+        self.hold_client(id);
+        let Some(slot) = self.slot(id.0) else { return };
+        self.entries[slot].destination = Destination::Flow(flow);
+        if let Some(connection) = flow.connection {
+            self.by_connection.insert((connection, id.0));
+        }
+    }
+
+    /// The end of its connection will not end this client transaction, for its peer may come back over another one.
+    pub fn hold_client(&mut self, id: ClientId) {
+        let Some(slot) = self.slot(id.0) else { return };
+        if let Destination::Flow(Flow { connection: Some(connection), .. }) = self.entries[slot].destination {
+            self.by_connection.remove(&(connection, id.0));
+        }
+    }
+
+    /// Whether a client transaction is held, and would else have ended with `connection`.
+    #[must_use]
+    pub fn is_held(&self, id: ClientId, connection: ConnectionId) -> bool {
+        self.slot(id.0).is_some_and(|slot| {
+            let over = matches!(self.entries[slot].destination,
+                Destination::Flow(flow) if flow.connection == Some(connection));
+            over && !self.by_connection.contains(&(connection, id.0))
+        })
+    }
+
+    /// Ends a client transaction without a word.
+    pub fn drop_client(&mut self, id: ClientId) {
+        self.terminate(id.0);
+    }
+
     /// Forgets a server transaction that nobody will answer. Its client hears nothing more.
     pub fn abandon(&mut self, id: ServerId) {
         self.terminate(id.0);

@@ -5,10 +5,12 @@ mod call;
 mod dialog;
 mod overload;
 mod register;
+mod registrar;
 mod reliable;
 mod security;
 mod sent_by;
 mod size;
+mod takeover;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;
 mod transfer;

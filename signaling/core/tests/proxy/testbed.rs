@@ -1,7 +1,7 @@
 //! A proxy in virtual time, and phones that write and read SIP as plain text: nothing of the proxy's own parser is
 //! used here, so that the two check each other. `tests/sim` builds on this file too.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -471,6 +471,16 @@ impl Phone {
         reply
     }
 
+    /// Sends a request and answers the challenge; what comes of it is the caller's to look at.
+    #[track_caller]
+    pub fn authorize_only(&mut self, bed: &mut Bed, request: &str) {
+        bed.send(&self.flow, request);
+        let challenge = bed.receive(&self.flow);
+        assert!(matches!(challenge.code(), 401 | 407), "no challenge but:\n{}", challenge.text);
+        let again = self.with_credentials(request, &challenge);
+        bed.send(&self.flow, &again);
+    }
+
     /// The same, and the request as it was let through.
     #[track_caller]
     pub fn authorize(&mut self, bed: &mut Bed, request: &str) -> (String, Sip) {
@@ -662,6 +672,8 @@ pub struct MemoryStore {
     pub bindings: RefCell<BTreeMap<String, Vec<Arc<StoredBinding>>>>,
     /// While set, nothing can be read or saved.
     pub broken: RefCell<bool>,
+    /// While set, nothing can be saved.
+    pub unsaved: Cell<bool>,
 }
 
 /// A door that the test holds too.
@@ -687,7 +699,7 @@ impl Store for Shared<MemoryStore> {
         aor: &'a str,
         bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
-        if *self.0.broken.borrow() {
+        if *self.0.broken.borrow() || self.0.unsaved.get() {
             return ready(Err(Unavailable("the disk is on fire".into()))).boxed_local();
         }
         self.0.bindings.borrow_mut().insert(aor.to_owned(), bindings.to_vec());
