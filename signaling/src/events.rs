@@ -43,6 +43,10 @@ pub(crate) fn log(event: &Event) {
             let (call_id, from, to, what) = (call_id.as_str(), from.as_str(), to.as_str(), what.as_str());
             tracing::warn!(call_id, from, to, after_ms = milliseconds(*after), what, "call without ACK");
         }
+        Event::CallDiverted { call_id, aor, why } => {
+            let (call_id, aor, why) = (call_id.as_str(), aor.as_str(), why.as_str());
+            tracing::info!(call_id, aor, why, "call goes to voicemail");
+        }
         Event::CallEnded(record) => ended(record),
         Event::CallFailed { call_id, from, to, code, reason } => {
             let (call_id, from, to, reason) = (call_id.as_str(), from.as_str(), to.as_str(), reason.as_str());

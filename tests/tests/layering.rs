@@ -65,6 +65,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "digest",
     "settings",
     "overload",
+    "blocklist",
     "event",
     "transaction",
     "alias",

@@ -125,6 +125,15 @@ pub enum Event {
         /// What is known of the cause.
         what: String,
     },
+    /// A call, or a subscription, goes to the voicemail server.
+    CallDiverted {
+        /// Call-ID of the dialog.
+        call_id: String,
+        /// The user called.
+        aor: String,
+        /// Why he has not taken it.
+        why: Untaken,
+    },
     /// An answered call is over.
     CallEnded(CallRecord),
     /// A call was not answered.
@@ -157,6 +166,29 @@ pub enum Event {
         /// What was asked, and the answer.
         what: String,
     },
+}
+
+/// Why a call was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untaken {
+    /// No contact is registered, or none can be reached.
+    Offline,
+    /// Every contact is busy.
+    Busy,
+    /// Nobody has answered in time.
+    NoAnswer,
+}
+
+impl Untaken {
+    /// Words for a log line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no answer",
+        }
+    }
 }
 
 /// Why a binding ended by itself.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alias;
+pub mod blocklist;
 pub mod dialog;
 pub mod digest;
 pub mod event;

@@ -6,6 +6,7 @@
 
 mod acks;
 mod calls;
+mod forking;
 mod refresh;
 mod reliable;
 mod responses;
@@ -22,10 +23,11 @@ use futures_util::StreamExt as _;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 
+use crate::blocklist::Blocklist;
 use crate::dialog::End;
 use crate::event::{EndCause, Event};
 use crate::flow::{ConnectionId, Flow, Inbound, Outbound, SendToken};
-use crate::fork::{Fork, Leg};
+use crate::fork::{self, Fork};
 use crate::location::{Gone, Location};
 use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
 use crate::outside::Outside;
@@ -34,7 +36,7 @@ use crate::route;
 use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
-use crate::step::{Incoming, Verdict, guard, in_dialog, media};
+use crate::step::{Incoming, Target, Verdict, guard, in_dialog, media};
 use crate::transaction::{self, Cancelled, ClientId, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
@@ -89,12 +91,15 @@ enum Server {
 enum Done {
     Request { server: Option<ServerId>, incoming: Box<Incoming>, outcome: Outcome },
     Response(Box<responses::Treated>),
+    Prepared(Box<forking::Prepared>),
+    Failed { server: ServerId, verdict: Verdict },
     Saved { aor: String, result: Result<(), crate::outside::Unavailable> },
 }
 
 enum Outcome {
     Reply(Box<Response>),
-    Relay(Vec<Branch>),
+    /// The first branches, and the targets that come after them.
+    Relay(Vec<Branch>, VecDeque<Vec<Target>>),
     Absorb,
 }
 
@@ -137,6 +142,16 @@ impl Proxy {
             overload: Overload::new(max_delay),
             refused: 0,
         }
+    }
+
+    /// Uses a list of failed destinations that other workers use too. To be called before anything is relayed; without it
+    /// this worker has a list of its own.
+    #[must_use]
+    pub fn with_blocklist(mut self, blocklist: Arc<Blocklist>) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.blocklist = blocklist;
+        }
+        self
     }
 
     /// A message came.
@@ -257,6 +272,8 @@ impl Proxy {
             match done {
                 Done::Request { server, incoming, outcome } => self.routed(server, *incoming, outcome),
                 Done::Response(treated) => self.treated(*treated),
+                Done::Prepared(prepared) => self.prepared(*prepared),
+                Done::Failed { server, verdict } => self.failed(server, verdict),
                 Done::Saved { aor, result } => {
                     if let Err(error) = result {
                         let what = format!("bindings of {aor}: {error}");
@@ -377,13 +394,7 @@ impl Proxy {
             let outcome = match route::request(&world, &mut incoming).await {
                 Verdict::Reply(response) => Outcome::Reply(response),
                 Verdict::Absorb => Outcome::Absorb,
-                Verdict::Relay(targets) => match relay::prepare(&world, &incoming, targets).await {
-                    Ok(branches) => Outcome::Relay(branches),
-                    Err((status, reason)) => match incoming.refuse(&world, status, reason) {
-                        Verdict::Reply(response) => Outcome::Reply(response),
-                        _ => Outcome::Absorb,
-                    },
-                },
+                Verdict::Relay(targets) => first_branches(&world, &incoming, targets).await,
             };
             Done::Request { server, incoming: Box::new(incoming), outcome }
         };
@@ -394,7 +405,7 @@ impl Proxy {
     fn routed(&mut self, server: Option<ServerId>, incoming: Incoming, outcome: Outcome) {
         let now = self.world.now();
         let Some(server) = server else {
-            if let Outcome::Relay(branches) = outcome {
+            if let Outcome::Relay(branches, _) = outcome {
                 self.note_ack(&incoming);
                 for branch in branches {
                     self.table.send(branch.target.destination, branch.message.to_bytes());
@@ -417,40 +428,9 @@ impl Proxy {
                 self.servers.insert(server, Server::Ended);
                 self.table.respond(now, server, &response);
             }
-            Outcome::Relay(branches) => self.relay(server, incoming, branches),
+            Outcome::Relay(branches, steps) => self.relay(server, incoming, branches, steps),
             Outcome::Absorb => self.table.abandon(server),
         }
-    }
-
-    /// Begins a client transaction for each branch.
-    fn relay(&mut self, server: ServerId, incoming: Incoming, branches: Vec<Branch>) {
-        let now = self.world.now();
-        self.table.send_trying(now, server);
-        self.note_call(&incoming, &branches);
-        let mut fork = Fork {
-            incoming,
-            legs: Vec::with_capacity(branches.len()),
-            waiting: Default::default(),
-            busy: false,
-            answered: None,
-            done: false,
-            cancelled: false,
-            early: None,
-        };
-        for branch in branches {
-            let Branch { message, target, name, media: session } = branch;
-            let client = self.table.request(now, message, target.destination).ok();
-            if let Some(client) = client {
-                self.clients.insert(client, (server, fork.legs.len()));
-            }
-            // A full table is this proxy's fault, and 503 of a branch is what says so.
-            let last = client
-                .is_none()
-                .then(|| fork.incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]));
-            fork.legs.push(Leg { client, name, target, session, last, heard: false, timed_out: false });
-        }
-        self.servers.insert(server, Server::Relaying(Box::new(fork)));
-        self.pump(server);
     }
 
     /// CANCEL (RFC 3261 §9.2, §16.10).
@@ -577,7 +557,7 @@ impl Proxy {
 
     /// What the relay has prepared for a request that goes nowhere.
     fn free_media(&self, incoming: &Incoming, outcome: &Outcome) {
-        let prepared = matches!(outcome, Outcome::Relay(_)) && *incoming.method() == Method::Invite;
+        let prepared = matches!(outcome, Outcome::Relay(..)) && *incoming.method() == Method::Invite;
         if prepared && !incoming.is_in_dialog() {
             let from_tag = incoming.message.from_tag().unwrap_or_default();
             media::delete(&self.world, incoming.message.call_id(), from_tag, None);
@@ -587,7 +567,7 @@ impl Proxy {
     /// A BYE ends the call, whatever the other end says to it (RFC 3261 §15).
     fn hung_up(&mut self, incoming: &Incoming, outcome: &Outcome) {
         let along_the_dialog = match outcome {
-            Outcome::Relay(_) => true,
+            Outcome::Relay(..) => true,
             Outcome::Reply(response) => response.status() == StatusCode::TEMPORARILY_UNAVAILABLE,
             Outcome::Absorb => false,
         };
@@ -605,5 +585,21 @@ impl Proxy {
         }
         drop(calls);
         self.end_call(call_id, from, if by_caller { EndCause::CallerBye } else { EndCause::CalleeBye });
+    }
+}
+
+/// The branches for the targets wanted most; where the relay refuses them all, for the next ones.
+async fn first_branches(world: &World, incoming: &Incoming, targets: Vec<Target>) -> Outcome {
+    let mut steps = fork::steps(targets, world.settings.tm.serial_forking);
+    let mut refusal = (StatusCode::MAX_BREADTH_EXCEEDED, "");
+    while let Some((step, breadth)) = fork::next_step(&mut steps, incoming.breadth) {
+        match relay::prepare(world, incoming, step, breadth).await {
+            Ok(branches) => return Outcome::Relay(branches, steps),
+            Err(error) => refusal = error,
+        }
+    }
+    match incoming.refuse(world, refusal.0, refusal.1) {
+        Verdict::Reply(response) => Outcome::Reply(response),
+        Verdict::Relay(_) | Verdict::Absorb => Outcome::Absorb,
     }
 }

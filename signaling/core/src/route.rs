@@ -7,10 +7,12 @@
 
 use std::ops::ControlFlow;
 
+use crate::event::Untaken;
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
 use crate::step::{
     Incoming, Verdict, auth, in_dialog, location, media, nat, outbound, registrar, sanity, session_timer,
+    voicemail,
 };
 use crate::world::World;
 
@@ -18,7 +20,8 @@ use crate::world::World;
 pub async fn request(world: &World, incoming: &mut Incoming) -> Verdict {
     match steps(world, incoming).await {
         ControlFlow::Break(verdict) => verdict,
-        ControlFlow::Continue(()) => incoming.refuse(world, StatusCode::NOT_FOUND, "Not Found"),
+        // The user is not there.
+        ControlFlow::Continue(()) => incoming.refuse(world, StatusCode::TEMPORARILY_UNAVAILABLE, ""),
     }
 }
 
@@ -43,8 +46,12 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     registrar::save(world, incoming).await?;
     // No user: 484.
     location::require_user(world, incoming)?;
-    // To every contact of the user; 404, 405, 480.
-    location::lookup(world, incoming).await
+    // To every contact of the user that can be reached; 404, 405.
+    location::lookup(world, incoming).await?;
+    // No such user: 404.
+    location::require_account(world, incoming).await?;
+    // To voicemail.
+    voicemail::divert(world, incoming, Untaken::Offline).await
 }
 
 /// Treats a response, our Via already removed, that came over `flow` from a branch with `session`. An error is what the
@@ -70,10 +77,36 @@ pub async fn response(
     }
 }
 
-/// Treats the best of the final responses when every branch has failed. What the relay holds is freed with it, whatever
-/// the answer. A redirection goes back to the caller, who knows whether to follow it.
+/// Treats a call that every branch has failed: `best` of the final responses goes back to the caller, or the call goes
+/// elsewhere, under the Request-URI that it came with. `diverted`: it has gone elsewhere before. A call that was given up,
+/// or refused by a 6xx, never comes here.
+pub async fn failure(world: &World, incoming: &Incoming, best: Response, diverted: bool) -> Verdict {
+    match elsewhere(world, incoming, &best, diverted).await {
+        ControlFlow::Break(verdict) => verdict,
+        ControlFlow::Continue(()) => Verdict::Reply(Box::new(refusal(world, best))),
+    }
+}
+
+async fn elsewhere(
+    world: &World,
+    incoming: &Incoming,
+    best: &Response,
+    diverted: bool,
+) -> ControlFlow<Verdict> {
+    if diverted {
+        return ControlFlow::Continue(());
+    }
+    // Busy, no answer, not reachable: to voicemail.
+    match voicemail::untaken(best.status()) {
+        Some(why) => voicemail::divert(world, incoming, why).await,
+        None => ControlFlow::Continue(()),
+    }
+}
+
+/// The final response as the caller hears it. What the relay holds is freed with it. A redirection goes back to the caller,
+/// who knows whether to follow it.
 #[must_use]
-pub fn failure(world: &World, mut best: Response) -> Response {
+pub fn refusal(world: &World, mut best: Response) -> Response {
     // That one server has no time does not mean that this domain has none (RFC 3261 §16.7 step 6).
     if world.settings.tm.remap_503_500 && best.status() == StatusCode::SERVICE_UNAVAILABLE {
         best.set_status(StatusCode::SERVER_INTERNAL_ERROR, None);

@@ -24,6 +24,10 @@ pub struct Settings {
     pub timers: Timers,
     /// How requests are forwarded.
     pub tm: Tm,
+    /// Which destinations are avoided for a while.
+    pub blst: Blst,
+    /// Where calls go that nobody takes; `None` for nowhere.
+    pub voicemail: Option<Voicemail>,
     /// The registrar.
     pub registrar: Registrar,
     /// The shortest session timer taken, in seconds (RFC 4028, Kamailio's `min_se`; default and least 90).
@@ -99,6 +103,9 @@ pub struct Tm {
     pub local_cancel_reason: bool,
     /// Whether the Reason headers of a caller's CANCEL go on to the callees (default yes, RFC 3326).
     pub e2e_cancel_reason: bool,
+    /// Whether contacts are tried in the order of their q, those of one q at once (default yes, RFC 3261 §16.6); if not,
+    /// all at once.
+    pub serial_forking: bool,
     /// How a branch is cancelled that has not replied at all.
     pub cancel_b_method: CancelBMethod,
     /// Whether a CANCEL that matches no INVITE is dropped (Kamailio's `unmatched_cancel` 2) instead of answered 481
@@ -110,6 +117,38 @@ pub struct Tm {
     /// Headers of the INVITE that begin with this, in any case, are copied into its CANCEL and into the ACK to a negative
     /// reply; empty for none (default).
     pub ac_extra_hdrs: String,
+}
+
+/// Which destinations are avoided for a while after they have failed, under the names of Kamailio's core and `tm`. A list
+/// of addresses: flows of registered phones end by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blst {
+    /// Whether a destination that does not reply, or to which nothing can be sent, is put on the list (default no).
+    pub use_dst_blocklist: bool,
+    /// For how long (default 60 s).
+    pub dst_blocklist_expire: Duration,
+    /// Whether one that answers 503 is put on it, for as long as Retry-After says (default no).
+    pub blst_503: bool,
+    /// How long that is without Retry-After; zero for not at all (default).
+    pub blst_503_def_timeout: Duration,
+    /// The least that Retry-After can ask for (default 0 s).
+    pub blst_503_min_timeout: Duration,
+    /// The most (default 3600 s).
+    pub blst_503_max_timeout: Duration,
+    /// Methods whose time-out puts a destination on the list, as Kamailio's bit mask (`blst_methods_add`, default 1:
+    /// INVITE).
+    pub methods_add: u32,
+    /// Methods that are not sent to a destination on the list (`blst_methods_lookup`, default -9: all but BYE).
+    pub methods_lookup: u32,
+}
+
+/// The server that takes calls which nobody takes (`voicemail.srv_ip` and `voicemail.srv_port` of kamailio.cfg).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voicemail {
+    /// Its address or name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
 }
 
 /// How a branch is cancelled that has not replied at all; RFC 3261 §9.1 allows a CANCEL only after a provisional reply.
@@ -300,6 +339,8 @@ impl Default for Settings {
             server_header: Some(concat!("Causeway/", env!("CARGO_PKG_VERSION")).into()),
             timers: Timers::default(),
             tm: Tm::default(),
+            blst: Blst::default(),
+            voicemail: None,
             registrar: Registrar::default(),
             min_se: 90,
             usrloc: Usrloc::default(),
@@ -352,6 +393,7 @@ impl Default for Tm {
             disable_6xx_block: false,
             local_cancel_reason: true,
             e2e_cancel_reason: true,
+            serial_forking: true,
             cancel_b_method: CancelBMethod::default(),
             drop_unmatched_cancel: false,
             failure_reply_mode: FailureReplyMode::default(),
@@ -364,6 +406,21 @@ impl Default for Udp {
     fn default() -> Self {
         let mtu_strip = ["User-Agent", "Organization", "Date"].map(str::to_owned).into();
         Self { mtu: 1300, mtu_try_tcp: true, mtu_strip }
+    }
+}
+
+impl Default for Blst {
+    fn default() -> Self {
+        Self {
+            use_dst_blocklist: false,
+            dst_blocklist_expire: Duration::from_secs(60),
+            blst_503: false,
+            blst_503_def_timeout: Duration::ZERO,
+            blst_503_min_timeout: Duration::ZERO,
+            blst_503_max_timeout: Duration::from_secs(3600),
+            methods_add: 1,
+            methods_lookup: !8,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::blocklist::Blocklist;
 use crate::dialog::Calls;
 use crate::digest::Authenticator;
 use crate::event::Event;
@@ -34,6 +35,8 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// The bindings of all workers.
     pub location: Arc<Location>,
+    /// Destinations that have failed lately.
+    pub blocklist: Arc<Blocklist>,
     /// The doors.
     pub outside: Outside,
     /// The calls of this worker.
@@ -75,6 +78,7 @@ impl World {
         Self {
             settings,
             location,
+            blocklist: Arc::default(),
             outside,
             calls: RefCell::default(),
             authenticator: RefCell::new(authenticator),

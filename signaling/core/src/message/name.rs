@@ -66,6 +66,7 @@ names! {
     HistoryInfo "History-Info" 0 true,
     InReplyTo "In-Reply-To" 0 true,
     Join "Join" 0 false,
+    MaxBreadth "Max-Breadth" 0 false,
     MaxForwards "Max-Forwards" 0 false,
     MimeVersion "MIME-Version" 0 false,
     MinExpires "Min-Expires" 0 false,

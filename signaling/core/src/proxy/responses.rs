@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use futures_util::future::FutureExt as _;
 
+use super::forking::{Failure, retry_after};
 use super::{Done, Proxy, Server};
-use crate::event::Event;
 use crate::flow::Flow;
-use crate::fork::Arrival;
+use crate::fork::{Arrival, Refusal};
 use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
 use crate::step::{media, relay, renumber, session_timer};
@@ -23,6 +23,8 @@ pub(super) struct Treated {
     flow: Flow,
     session: Option<media::Session>,
     response: Response,
+    /// Whether its SDP is for the relay alone.
+    hidden: bool,
     result: Result<(), (StatusCode, &'static str)>,
 }
 
@@ -81,27 +83,31 @@ impl Proxy {
         let mut session = fork.legs[leg].session.take();
         let status = response.status();
         let to_browser = session.as_ref().is_some_and(|session| session.is_to_browser());
+        let mut hidden = false;
         if status.is_provisional() && media::sdp_of(&response).is_some() {
-            if to_browser && fork.early.is_some_and(|early| early != leg) {
+            let seen = *fork.early.get_or_insert(leg);
+            if to_browser && seen != leg && fork.legs[seen].last.is_none() {
                 response.set_body("", bytes::Bytes::new());
+            } else if to_browser && seen != leg {
+                // The branch that the browser has heard is over; it hears this one by the same answer.
+                hidden = true;
             }
-            fork.early.get_or_insert(leg);
         }
         // A late 2xx is for the caller to end (RFC 3261 §13.2.2.4): the relay has forgotten its branch.
-        let late = fork.answered.is_some_and(|answered| answered != leg);
+        let late = fork.done && fork.answered != Some(leg);
         let world = Rc::clone(&self.world);
         let route = async move {
             let media =
                 session.as_mut().filter(|_| !late && (status.is_provisional() || status.is_success()));
             let result = route::response(&world, &flow, media, &mut response).await;
-            Done::Response(Box::new(Treated { server, leg, flow, session, response, result }))
+            Done::Response(Box::new(Treated { server, leg, flow, session, response, hidden, result }))
         };
         self.routes.push(route.boxed_local());
     }
 
     /// Sends a response back, or keeps it until the other branches have theirs.
     pub(super) fn treated(&mut self, treated: Treated) {
-        let Treated { server, leg, flow, session, response, result } = treated;
+        let Treated { server, leg, flow, session, response, hidden, result } = treated;
         self.follow_caller(server);
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.busy = false;
@@ -109,7 +115,7 @@ impl Proxy {
         if status.is_provisional() {
             // Early media that the relay refuses are left out; the call may still succeed.
             let mut response = response;
-            if result.is_err() {
+            if result.is_err() || hidden {
                 response.set_body("", bytes::Bytes::new());
             }
             fork.legs[leg].session = session;
@@ -133,7 +139,7 @@ impl Proxy {
         } else if let Some(refreshed) = session_timer::stand_in(&self.world, &fork.incoming, &response) {
             self.succeeded(server, leg, &flow, &refreshed);
         } else {
-            self.refused(server, leg, response);
+            self.refused(server, leg, response, false);
         }
         self.pump(server);
     }
@@ -143,7 +149,11 @@ impl Proxy {
         let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         let invite = *fork.incoming.method() == Method::Invite;
-        if fork.done && !(invite && fork.answered.is_some()) {
+        if fork.done && fork.answered.is_none() {
+            // The caller has heard of a failure by now.
+            return self.undo_answer(server, leg, flow, response);
+        }
+        if fork.done && !invite {
             return;
         }
         if self.waits_for_prack(server, leg, flow, response) {
@@ -165,38 +175,42 @@ impl Proxy {
     /// The relay keeps the branch that has won.
     fn free_losers(&self, server: ServerId, winner: usize) {
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
-        if *fork.incoming.method() != Method::Invite || fork.incoming.is_in_dialog() {
+        if !fork.is_call() {
             return;
         }
-        let (call_id, from_tag) =
-            (fork.incoming.message.call_id(), fork.incoming.message.from_tag().unwrap_or_default());
-        for (_, leg) in
-            fork.legs.iter().enumerate().filter(|(index, leg)| *index != winner && leg.last.is_none())
-        {
+        let (call_id, from_tag) = fork.call();
+        let losers = fork.legs.iter().enumerate().filter(|(index, leg)| *index != winner && !leg.freed);
+        for (_, leg) in losers {
             media::delete(&self.world, call_id, from_tag, Some(&leg.name));
         }
     }
 
-    /// 3xx to 6xx of a branch.
-    fn refused(&mut self, server: ServerId, leg: usize, mut response: Response) {
+    /// 3xx to 6xx of a branch; `local` when we have made it.
+    fn refused(&mut self, server: ServerId, leg: usize, mut response: Response, mut local: bool) {
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
+        if fork.legs[leg].last.is_some() {
+            return;
+        }
         if fork.legs[leg].timed_out && !fork.cancelled && response.status() == StatusCode::REQUEST_TERMINATED
         {
             response.set_status(StatusCode::REQUEST_TIMEOUT, None);
+            local = true;
         }
         let status = response.status();
-        let everywhere = status.class() == 6 && !self.world.settings.tm.disable_6xx_block;
-        if fork.legs[leg].last.replace(response).is_some() {
+        let retry_after = retry_after(&response);
+        fork.legs[leg].last = Some(Refusal { response, local });
+        fork.everywhere |= status.class() == 6 && !self.world.settings.tm.disable_6xx_block;
+        let (everywhere, method) = (fork.everywhere, fork.incoming.method().clone());
+        if status == StatusCode::SERVICE_UNAVAILABLE && !local {
+            let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+            self.avoid(&fork.legs[leg], &method, Failure::Unavailable(retry_after));
+        }
+        if self.fail_over(server, leg) {
             return;
         }
-        let (first, more) = (&fork.incoming, fork.legs.iter().any(|leg| leg.last.is_none()));
-        let invite = *first.method() == Method::Invite && !first.is_in_dialog();
-        if invite && more && fork.answered.is_none() {
-            let from_tag = first.message.from_tag().unwrap_or_default();
-            media::delete(&self.world, first.message.call_id(), from_tag, Some(&fork.legs[leg].name));
-        }
+        self.free_failed(server);
         // Nobody anywhere will take it (RFC 3261 §16.7 step 5).
-        if everywhere && fork.answered.is_none() {
+        if everywhere && status.class() == 6 {
             self.cancel_others(server, leg, status);
         }
     }
@@ -216,7 +230,7 @@ impl Proxy {
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
         let status = if fork.cancelled { StatusCode::REQUEST_TERMINATED } else { status };
         let response = fork.incoming.answer(&self.world, status, reason, &[]);
-        self.refused(server, leg, response);
+        self.refused(server, leg, response, true);
         self.pump(server);
     }
 
@@ -232,18 +246,28 @@ impl Proxy {
             if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
                 fork.legs[leg].timed_out = true;
             }
-            return;
+            return self.pump(server);
         }
         if self.is_quiet(server, timer) {
             return self.table.abandon(server);
         }
+        self.note_failed(server, leg, Failure::Timeout);
         self.leg_failed(server, leg, StatusCode::REQUEST_TIMEOUT, "");
+    }
+
+    fn note_failed(&self, server: ServerId, leg: usize, failure: Failure) {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let silent = fork.legs[leg].last.is_none() && !fork.legs[leg].heard;
+        if silent && !fork.cancelled {
+            self.avoid(&fork.legs[leg], fork.incoming.method(), failure);
+        }
     }
 
     /// Whether nobody is told that an INVITE to a single contact was never replied to (`noisy_ctimer` off).
     fn is_quiet(&self, server: ServerId, timer: Timer) -> bool {
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return false };
-        let alone = matches!(&fork.legs[..], [leg] if !leg.heard);
+        let alone = matches!(&fork.legs[..], [leg] if !leg.heard && leg.target.alternatives.is_empty());
+        let alone = alone && fork.steps.is_empty() && fork.preparing == 0;
         timer == Timer::B && alone && !fork.cancelled && !self.world.settings.tm.noisy_ctimer
     }
 
@@ -257,38 +281,7 @@ impl Proxy {
         let websocket = relay::protocol_of(&fork.legs[leg].target.destination).is_websocket();
         let gone =
             if websocket { StatusCode::TEMPORARILY_UNAVAILABLE } else { StatusCode::SERVICE_UNAVAILABLE };
+        self.note_failed(server, leg, Failure::Transport);
         self.leg_failed(server, leg, gone, "");
-    }
-
-    /// When every branch has failed, the best response goes back.
-    fn conclude(&mut self, server: ServerId) {
-        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
-        if fork.done {
-            return;
-        }
-        if let Some(best) = fork.best(&self.world.settings.tm) {
-            self.fail(server, &route::failure(&self.world, best));
-        }
-    }
-
-    /// Ends a relayed request with a negative response.
-    pub(super) fn fail(&mut self, server: ServerId, response: &Response) {
-        let now = self.world.now();
-        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
-        fork.done = true;
-        self.give_up_pracks(server);
-        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
-        let message = &fork.incoming.message;
-        if *message.method() == Method::Invite && message.to_tag().is_none() {
-            let from_tag = message.from_tag().unwrap_or_default();
-            media::delete(&self.world, message.call_id(), from_tag, None);
-            let call = self.world.calls.borrow_mut().remove(message.call_id(), from_tag);
-            if let Some(call) = call {
-                let (code, reason) = (response.status().code(), response.reason().into_owned());
-                let (call_id, from, to) = (call.call_id, call.from, call.to);
-                self.world.tell(Event::CallFailed { call_id, from, to, code, reason });
-            }
-        }
-        self.table.respond(now, server, response);
     }
 }

@@ -248,10 +248,13 @@ async fn registered_target(world: &World, incoming: &Incoming, uri: &Uri) -> Opt
         bindings.retain(|binding| named(&binding.stored.contact));
         (aor, bindings)
     };
-    let target = location::target(world, bindings.last()?).await?;
+    let mut target = location::target(world, &aor, bindings.last()?).await?;
     // It has to find itself in the Request-URI: as it wrote its Contact in the dialog, or in place of its GRUU.
     let uri = if is_gruu { target.uri.clone() } else { uri.clone() };
-    Some(Target { uri, aor: Some(aor), ..target })
+    for other in &mut target.alternatives {
+        other.uri = uri.clone();
+    }
+    Some(Target { uri, ..target })
 }
 
 /// The peer was there and is not now.

@@ -8,6 +8,7 @@ use crate::gruu::{self, Gruu};
 use crate::location::Binding;
 use crate::message::header::NameAddr;
 use crate::message::{Method, Name, StatusCode, Uri};
+use crate::outside::StoredBinding;
 use crate::world::World;
 
 /// OPTIONS without a user is a question to ourselves: whether we are alive. Phones and monitors ask it often, and no
@@ -34,11 +35,8 @@ pub fn require_user(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
     ControlFlow::Break(incoming.refuse(world, StatusCode::ADDRESS_INCOMPLETE, "Address Incomplete"))
 }
 
-/// Sends the request to every contact of its address of record (RFC 3261 §16.5), or to the one instance that its GRUU names
-/// (RFC 5627 §5.4).
-///
-/// Kamailio answers 404 to whatever has no binding. A caller is better served by knowing whether to try again: 404
-/// is for a user who does not exist, 480 for one who is not there now (RFC 3261 §21.4.5, §21.4.18).
+/// Sends the request to every contact of its address of record that can be reached (RFC 3261 §16.5), or to the one instance
+/// that its GRUU names (RFC 5627 §5.4). Goes on along the route when there is none.
 pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     let refuse = |status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
     let Some((aor, bindings)) = incoming.message.uri().ok().and_then(|uri| find(world, &uri)) else {
@@ -55,12 +53,20 @@ pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     }
     let targets = targets(world, &aor, supporting).await;
-    if !targets.is_empty() {
-        return ControlFlow::Break(Verdict::Relay(targets));
-    }
+    if targets.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(Verdict::Relay(targets)) }
+}
+
+/// Ends the route of a request for a user who does not exist.
+///
+/// Kamailio answers 404 to whatever has no binding. A caller is better served by knowing whether to try again: 404
+/// is for a user who does not exist, 480 for one who is not there now (RFC 3261 §21.4.5, §21.4.18).
+pub async fn require_account(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
+    let refuse = |status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
+    let found = incoming.message.uri().ok().and_then(|uri| find(world, &uri));
+    let (aor, _) = found.unwrap_or_default();
     let (user, domain) = aor.rsplit_once('@').unwrap_or_default();
     match world.outside.store.account(user, domain).await {
-        Ok(Some(_)) => refuse(StatusCode::TEMPORARILY_UNAVAILABLE, ""),
+        Ok(Some(_)) => ControlFlow::Continue(()),
         Ok(None) => refuse(StatusCode::NOT_FOUND, "Not Found"),
         Err(error) => {
             let what = format!("account of {aor}: {error}");
@@ -110,22 +116,25 @@ pub fn contact_of_gruu(world: &World, uri: &Uri) -> Option<Uri> {
 /// Where to send what is for all of `bindings`: one target for each user agent, most wanted first (RFC 3261 §16.6: descending
 /// `q`). The flows of one instance are one user agent: the newest that is open is tried, then the others (RFC 5626 §7).
 async fn targets(world: &World, aor: &str, bindings: Vec<Binding>) -> Vec<Target> {
-    let mut targets: Vec<(u16, Target)> = Vec::with_capacity(bindings.len());
+    let mut targets: Vec<Target> = Vec::with_capacity(bindings.len());
     for binding in bindings.into_iter().rev() {
-        let Some(mut target) = target(world, &binding).await else { continue };
-        target.aor = Some(aor.to_owned());
-        let same = |known: &&mut (u16, Target)| {
-            !target.instance.is_empty() && known.1.instance.eq_ignore_ascii_case(&target.instance)
+        let Some(mut target) = target(world, aor, &binding).await else { continue };
+        let same = |known: &&mut Target| {
+            !target.instance.is_empty() && known.instance.eq_ignore_ascii_case(&target.instance)
         };
         match targets.iter_mut().find(same) {
-            Some((_, first)) => first.other_flows.push(target),
-            None => targets.push((binding.stored.q, target)),
+            Some(first) => {
+                let others = std::mem::take(&mut target.alternatives);
+                first.alternatives.extend(std::iter::once(target).chain(others));
+            }
+            None => targets.push(target),
         }
     }
     targets.reverse();
-    targets.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
+    targets.sort_by_key(|target| std::cmp::Reverse(target.q));
     let most = if world.settings.registrar.append_branches { world.settings.limits.max_branches } else { 1 };
-    targets.into_iter().map(|(_, target)| target).take(most).collect()
+    targets.truncate(most);
+    targets
 }
 
 /// Whether the contact takes this method. One that the mask does not know is tried.
@@ -133,8 +142,28 @@ fn supports(binding: &Binding, method: &Method) -> bool {
     super::registrar::method_bit(method.as_str()).is_none_or(|bit| binding.stored.methods & bit != 0)
 }
 
-/// How to reach a binding: by its Path, over its flow, or by dialling its Contact. `None` when it is gone.
-pub(super) async fn target(world: &World, binding: &Binding) -> Option<Target> {
+impl Target {
+    /// The same for a binding of `aor`, reached by way of these proxies.
+    fn of_user(mut self, aor: &str, routes: &[String], stored: &StoredBinding) -> Self {
+        self.aor = Some(aor.to_owned());
+        self.routes = routes.to_vec();
+        self.q = stored.q;
+        self.instance = stored.instance.clone();
+        self.prack |= says_prack(stored.methods);
+        self.keeps_early = nat::keeps_early(Some(&stored.user_agent));
+        let alternatives = std::mem::take(&mut self.alternatives).into_iter();
+        self.alternatives = alternatives.map(|other| other.of_user(aor, routes, stored)).collect();
+        self
+    }
+}
+
+/// Whether a contact has listed PRACK in its Allow; the mask of one without Allow is all ones.
+fn says_prack(methods: u32) -> bool {
+    methods != u32::MAX && super::registrar::method_bit("PRACK").is_some_and(|bit| methods & bit != 0)
+}
+
+/// How to reach a binding of `aor`: by its Path, over its flow, or by dialling its Contact. `None` when it is gone.
+pub(super) async fn target(world: &World, aor: &str, binding: &Binding) -> Option<Target> {
     let stored = &binding.stored;
     let uri = Uri::parse(&stored.contact).ok()?.as_request_uri();
     let routes = stored.routes();
@@ -149,13 +178,5 @@ pub(super) async fn target(world: &World, binding: &Binding) -> Option<Target> {
             None => outbound::next_hops(world, &uri).await,
         },
     };
-    let target = Target::by_way_of(world, uri, hops)?;
-    let prack = target.prack || says_prack(stored.methods);
-    let keeps_early = nat::keeps_early(Some(&stored.user_agent));
-    Some(Target { routes, prack, keeps_early, instance: stored.instance.clone(), ..target })
-}
-
-/// Whether a contact has listed PRACK in its Allow; the mask of one without Allow is all ones.
-fn says_prack(methods: u32) -> bool {
-    methods != u32::MAX && super::registrar::method_bit("PRACK").is_some_and(|bit| methods & bit != 0)
+    Some(Target::by_way_of(world, uri, hops)?.of_user(aor, &routes, stored))
 }

@@ -16,6 +16,7 @@ pub mod renumber;
 pub mod sanity;
 pub mod session_timer;
 pub mod size;
+pub mod voicemail;
 
 use std::net::SocketAddr;
 
@@ -34,6 +35,8 @@ pub struct Incoming {
     pub flow: Flow,
     /// The address of record of its sender, once proved.
     pub user: Option<String>,
+    /// How many branches it may be in at once from here on (RFC 5393 §5).
+    pub breadth: u32,
     /// Names this request as it came, to know it again when it comes back (RFC 3261 §16.6 step 8).
     pub seal: String,
 }
@@ -43,7 +46,7 @@ pub struct Incoming {
 pub enum Verdict {
     /// This answer.
     Reply(Box<Response>),
-    /// It goes on, to all of these at once.
+    /// It goes on to these: to those of the highest `q` at once, to the others when all of them have failed.
     Relay(Vec<Target>),
     /// Silence.
     Absorb,
@@ -56,10 +59,10 @@ pub struct Target {
     pub uri: Uri,
     /// The next hop.
     pub destination: Destination,
-    /// Other places that serve the same, best first, for when the next hop fails (RFC 3263 §4.3).
-    pub alternatives: Vec<Destination>,
     /// Whether the next hop is the first of the alternatives over TCP, for a request too long for a datagram.
     pub tcp_for_size: bool,
+    /// Whether that was tried and failed: it goes in datagrams, however long it is.
+    pub tcp_failed: bool,
     /// Our address towards it.
     pub local: SocketAddr,
     /// Route headers to put on top: the Path of a binding (RFC 3327).
@@ -72,8 +75,11 @@ pub struct Target {
     pub instance: Box<str>,
     /// Whether it keeps a call that is not answered yet when its connection is lost, to come back to it.
     pub keeps_early: bool,
-    /// The other flows of that instance, to be tried one after the other when this one fails (RFC 5626 §7).
-    pub other_flows: Vec<Target>,
+    /// How much it is wanted, in thousandths (RFC 3261 §20.10).
+    pub q: u16,
+    /// Other ways to the same place, best first, each to be tried when those before it have failed: the further addresses
+    /// of a name (RFC 3263 §4.3), the further flows of an instance (RFC 5626 §7). These have none of their own.
+    pub alternatives: Vec<Target>,
 }
 
 impl Target {
@@ -83,38 +89,26 @@ impl Target {
         Self {
             uri,
             destination,
-            alternatives: Vec::new(),
             tcp_for_size: false,
+            tcp_failed: false,
             local: world.local_of(&destination),
             routes: Vec::new(),
             aor: None,
             prack: !relay::protocol_of(&destination).is_websocket(),
             instance: Box::default(),
             keeps_early: true,
-            other_flows: Vec::new(),
+            q: 1000,
+            alternatives: Vec::new(),
         }
     }
 
-    /// `uri` by way of the first of `hops`, the others being its alternatives. `None` when there is none.
+    /// `uri` by way of the first of `destinations`, or of the next one when that fails; `None` when there are none.
     #[must_use]
-    pub fn by_way_of(world: &World, uri: Uri, hops: Vec<Destination>) -> Option<Self> {
-        let mut hops = hops.into_iter();
-        let first = hops.next()?;
-        Some(Self { alternatives: hops.collect(), ..Self::new(world, uri, first) })
-    }
-
-    /// Turns to the next alternative; `false` when there is none left. The message to it needs a Via, and where the side
-    /// differs a Record-Route, of its own (RFC 3263 §4.3).
-    pub fn advance(&mut self, world: &World) -> bool {
-        if self.alternatives.is_empty() {
-            return false;
-        }
-        if std::mem::take(&mut self.tcp_for_size) {
-            size::note_refusal(world, &self.destination);
-        }
-        self.destination = self.alternatives.remove(0);
-        self.local = world.local_of(&self.destination);
-        true
+    pub fn by_way_of(world: &World, uri: Uri, destinations: Vec<Destination>) -> Option<Self> {
+        let mut targets =
+            destinations.into_iter().map(|destination| Self::new(world, uri.clone(), destination));
+        let first = targets.next()?;
+        Some(Self { alternatives: targets.collect(), ..first })
     }
 }
 
@@ -127,7 +121,7 @@ impl Incoming {
         let parts = [message.uri_text(), from, to, message.call_id(), message.method().as_str()];
         let routes = message.values(Name::Route);
         let seal = world.seal(parts.into_iter().map(str::as_bytes).chain([number.as_slice()]).chain(routes));
-        Self { message, flow, user: None, seal }
+        Self { message, flow, user: None, breadth: sanity::MAX_BREADTH, seal }
     }
 
     /// The method.

@@ -18,6 +18,8 @@ pub struct Branch {
     pub target: Target,
     /// The branch parameter of our Via.
     pub name: String,
+    /// How many branches it may become further on (RFC 5393 §5).
+    pub breadth: u32,
     /// What the relay knows of it; `None` when no media is involved.
     pub media: Option<media::Session>,
 }
@@ -28,17 +30,26 @@ pub fn dialog_seal(world: &World, call_id: &str, tag: &str) -> String {
     world.seal([b"did".as_slice(), call_id.as_bytes(), tag.as_bytes()])
 }
 
-/// Makes a branch for each target and has the relay prepare its media. A branch that the relay refuses is left out; when
-/// none is left, that refusal is the error.
+/// Makes a branch for each target and has the relay prepare its media. A branch that the relay refuses is left out, and so
+/// is one whose every destination is blocklisted; when none is left, that refusal is the error. The branches share
+/// `breadth` (RFC 5393 §5.3.3).
 pub async fn prepare(
     world: &World,
     incoming: &Incoming,
     targets: Vec<Target>,
+    breadth: u32,
 ) -> Result<Vec<Branch>, (StatusCode, &'static str)> {
     let mut branches = Vec::with_capacity(targets.len());
     let mut refusal = (StatusCode::TEMPORARILY_UNAVAILABLE, "");
-    for target in targets {
-        let mut branch = branch(world, incoming, target);
+    let count = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    for (number, target) in (0..).zip(targets) {
+        let share = breadth / count + u32::from(number < breadth % count);
+        let Some(target) = usable(world, incoming.method(), target) else {
+            // As if it had answered 503, which is not for the caller (RFC 3261 §16.7 step 6).
+            refusal = (StatusCode::SERVER_INTERNAL_ERROR, "Destination blocklisted");
+            continue;
+        };
+        let mut branch = branch(world, incoming, target, share);
         match media::offer(world, incoming, &mut branch).await {
             Ok(()) => {
                 size::fit(world, incoming, &mut branch);
@@ -50,8 +61,33 @@ pub async fn prepare(
     if branches.is_empty() { Err(refusal) } else { Ok(branches) }
 }
 
+/// The target by its first way that has not failed lately; the further ones stay behind it.
+fn usable(world: &World, method: &Method, mut target: Target) -> Option<Target> {
+    if world.settings.blst.methods_lookup & method_bit(method) == 0 {
+        return Some(target);
+    }
+    loop {
+        match target.destination {
+            Destination::Address { protocol, remote }
+                if world.blocklist.blocks(world.now(), protocol, remote) => {}
+            _ => return Some(target),
+        }
+        let mut others = std::mem::take(&mut target.alternatives).into_iter();
+        target = Target { alternatives: Vec::new(), ..others.next()? };
+        target.alternatives = others.collect();
+    }
+}
+
+/// The bit of a method in Kamailio's masks.
+#[must_use]
+pub fn method_bit(method: &Method) -> u32 {
+    /// Of all methods that have none of their own.
+    const OTHER: u32 = 1 << 19;
+    super::registrar::method_bit(method.as_str()).unwrap_or(OTHER)
+}
+
 /// The copy for one target (RFC 3261 §16.6 steps 1 to 8; Max-Forwards was counted by `sanity`).
-fn branch(world: &World, incoming: &Incoming, target: Target) -> Branch {
+fn branch(world: &World, incoming: &Incoming, target: Target, breadth: u32) -> Branch {
     let mut message = incoming.message.clone();
     message.set_uri(&target.uri);
     reliable::leave_out(&mut message, &target);
@@ -61,8 +97,11 @@ fn branch(world: &World, incoming: &Incoming, target: Target) -> Branch {
     }
     let name = branch_name(world, incoming);
     address(world, incoming, &target, &mut message, &name);
+    if *incoming.method() != Method::Ack {
+        message.set(Name::MaxBreadth, breadth.to_string());
+    }
     message.ensure_content_length();
-    Branch { message, target, name, media: None }
+    Branch { message, target, name, breadth, media: None }
 }
 
 /// Puts our Record-Route and our Via with this branch on top, for the destination of `target`.

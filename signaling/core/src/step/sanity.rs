@@ -5,10 +5,13 @@
 use std::ops::ControlFlow;
 
 use super::{Incoming, Verdict};
-use crate::message::header::{Expires, Via};
+use crate::message::header::{Expires, Via, decimal};
 use crate::message::{Method, Name, StatusCode};
 use crate::step::relay::BRANCH_PREFIX;
 use crate::world::World;
+
+/// The most branches that a request may be in at once; what RFC 5393 §5.3.3 recommends, and whatever it asks for.
+pub const MAX_BREADTH: u32 = 60;
 
 /// Checks what a proxy must check, and counts the hop.
 pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
@@ -32,6 +35,7 @@ pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         return refuse(incoming, StatusCode::BAD_REQUEST, "Bad Expires");
     }
     hop(world, incoming)?;
+    breadth(world, incoming)?;
     if is_loop(incoming) {
         return refuse(incoming, StatusCode::LOOP_DETECTED, "");
     }
@@ -58,6 +62,21 @@ fn hop(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         None => world.settings.limits.max_forwards,
     };
     incoming.message.set(Name::MaxForwards, left.to_string());
+    ControlFlow::Continue(())
+}
+
+/// Max-Breadth (RFC 5393 §5.3.3): none is the recommended one, more is no more than that. What may be in no branch at all
+/// goes nowhere.
+fn breadth(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
+    let Some(value) = incoming.message.raw(Name::MaxBreadth) else { return ControlFlow::Continue(()) };
+    let Some(asked) = decimal::<u64>(value) else {
+        let reason = "Bad Max-Breadth";
+        return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, reason));
+    };
+    incoming.breadth = u32::try_from(asked).unwrap_or(MAX_BREADTH).min(MAX_BREADTH);
+    if incoming.breadth == 0 {
+        return ControlFlow::Break(incoming.refuse(world, StatusCode::MAX_BREADTH_EXCEEDED, ""));
+    }
     ControlFlow::Continue(())
 }
 

@@ -5,8 +5,8 @@
 //! TCP to the same place, and back to UDP if that is refused, as the RFC has it for peers of old. A registered phone is only
 //! reached over its flow: there what it can do without is left out, and then it is sent as it is.
 
-use super::Incoming;
 use super::relay::{self, Branch};
+use super::{Incoming, Target};
 use crate::flow::{Destination, Protocol};
 use crate::message::header::Route;
 use crate::message::{Method, Name, Request};
@@ -27,11 +27,12 @@ pub(super) fn fit(world: &World, incoming: &Incoming, branch: &mut Branch) {
     }
     if let Some(tcp) = over_tcp(world, branch) {
         world.stats.borrow_mut().tcp_for_size += 1;
-        let udp = std::mem::replace(&mut branch.target.destination, tcp);
-        branch.target.alternatives.insert(0, udp);
-        branch.target.tcp_for_size = true;
-        branch.target.local = world.local_of(&tcp);
         let Branch { message, target, name, .. } = branch;
+        let alternatives = std::mem::take(&mut target.alternatives);
+        let datagrams = Target { tcp_failed: true, ..target.clone() };
+        target.alternatives = std::iter::once(datagrams).chain(alternatives).collect();
+        target.tcp_for_size = true;
+        (target.destination, target.local) = (tcp, world.local_of(&tcp));
         relay::readdress(world, incoming, target, message, name);
         return;
     }
@@ -58,13 +59,7 @@ fn over_tcp(world: &World, branch: &Branch) -> Option<Destination> {
         && uri.transport().is_none()
         && *branch.message.method() != Method::Ack
         && world.settings.listener(Protocol::Tcp, remote.ip()).is_some()
+        && !branch.target.tcp_failed
         && !world.refuses_tcp(remote);
     usable.then_some(Destination::Address { protocol: Protocol::Tcp, remote })
-}
-
-/// TCP was tried there for a long request, and failed.
-pub(super) fn note_refusal(world: &World, destination: &Destination) {
-    if let Destination::Address { remote, .. } = *destination {
-        world.note_tcp_refusal(remote);
-    }
 }

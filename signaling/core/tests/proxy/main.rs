@@ -3,6 +3,7 @@
 mod auth;
 mod call;
 mod dialog;
+mod forking;
 mod overload;
 mod register;
 mod registrar;

@@ -95,3 +95,18 @@ fn nothing_changes_without_a_limit() {
     let invite = call(&mut bed, "sip:x@elsewhere.example", 1200, &udp);
     assert_eq!((invite.headers("Via").len(), invite.headers("User-Agent").len()), (2, 1));
 }
+
+/// RFC 3261 §18.1.1: where TCP is refused the request goes in datagrams after all, and the next one does so at once.
+#[test]
+fn a_long_request_goes_in_datagrams_where_tcp_is_refused() {
+    let mut bed = Bed::new(&["alice"]);
+    bed.unreachable.push((Protocol::Tcp, ELSEWHERE.parse().expect("address")));
+    let udp = elsewhere(&mut bed, Protocol::Udp);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.1:5060");
+    for (call_id, tried) in [("call-1", 1), ("call-2", 1)] {
+        alice.invite(&mut bed, "sip:x@elsewhere.example", call_id, &long_sdp(1200));
+        let invite = bed.expect(&udp, "INVITE ");
+        assert!(invite.headers("v")[0].starts_with("SIP/2.0/UDP "), "{}", invite.text);
+        assert_eq!(bed.proxy.stats().tcp_for_size, tried);
+    }
+}

@@ -48,6 +48,8 @@ pub struct Bed {
     pub events: Vec<Event>,
     /// What the proxy sent, by the protocol and address of the receiver, and not yet looked at.
     inboxes: HashMap<(Protocol, SocketAddr), VecDeque<Sip>>,
+    /// Where nothing can be sent.
+    pub unreachable: Vec<(Protocol, SocketAddr)>,
     /// Connections that are closed: what is sent there fails.
     closed: Vec<ConnectionId>,
     /// Open connections by the peer's address.
@@ -97,6 +99,7 @@ impl Bed {
             location,
             events: Vec::new(),
             inboxes: HashMap::new(),
+            unreachable: Vec::new(),
             closed: Vec::new(),
             connections: HashMap::new(),
             next_connection: 1,
@@ -172,6 +175,11 @@ impl Bed {
         self.inboxes.clear();
     }
 
+    /// Forgets what is in flight to others than `flow`.
+    pub fn discard_but(&mut self, flow: &Flow) {
+        self.inboxes.retain(|receiver, _| *receiver == (flow.protocol, flow.remote));
+    }
+
     /// Lets time pass, and every timer fire at its own moment.
     pub fn advance(&mut self, by: Duration) {
         let end = self.now + by;
@@ -220,7 +228,8 @@ impl Bed {
                     (protocol, remote, self.connections.get(&(protocol, remote)).copied())
                 }
             };
-            let gone = connection.is_some_and(|id| self.closed.contains(&id));
+            let gone = connection.is_some_and(|id| self.closed.contains(&id))
+                || self.unreachable.contains(&(protocol, remote));
             (!gone && (connection.is_some() || !protocol.is_websocket())).then_some((protocol, remote))
         };
         let found = way(outbound.destination).or_else(|| way(outbound.fallback?));
@@ -791,7 +800,7 @@ impl MediaControl for Shared<FakeMedia> {
     }
 }
 
-/// Knows one name.
+/// Knows two names.
 struct FakeResolver;
 
 impl Resolver for FakeResolver {
@@ -805,6 +814,13 @@ impl Resolver for FakeResolver {
                 let remote = SocketAddr::from(([203, 0, 113, 5], lookup.port.unwrap_or(5060)));
                 Ok(vec![(lookup.transport.unwrap_or(Protocol::Udp), remote)])
             }
+            // Two addresses, the better one first.
+            "pair.example" => Ok([5, 6]
+                .map(|last| {
+                    let remote = SocketAddr::from(([203, 0, 113, last], lookup.port.unwrap_or(5060)));
+                    (lookup.transport.unwrap_or(Protocol::Udp), remote)
+                })
+                .to_vec()),
             other => Err(Unavailable(format!("no such name: {other}"))),
         };
         ready(found).boxed_local()
