@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use listen::Listen;
 pub use sample::sample;
-use signaling_core::settings::{Auth, Nathelper, Registrar, Timers, Tm, Udp, Usrloc};
+use signaling_core::settings::{Auth, Blst, Nathelper, Registrar, Timers, Tm, Udp, Usrloc};
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -50,6 +50,9 @@ pub struct Config {
     pub auth: Auth,
     pub timers: Timers,
     pub tm: Tm,
+    pub blst: Blst,
+    pub voicemail_host: Option<String>,
+    pub voicemail_port: u16,
     pub limits: Limits,
     pub dns: Dns,
     pub media: Media,
@@ -224,6 +227,9 @@ impl Config {
         }
         if self.registrar.min_expires > self.registrar.max_expires {
             return Err("registrar.min_expires must not be above registrar.max_expires".into());
+        }
+        if self.blst.blst_503_min_timeout > self.blst.blst_503_max_timeout {
+            return Err("tm.blst_503_min_timeout must not be above tm.blst_503_max_timeout".into());
         }
         let expires = self.registrar.min_expires..=self.registrar.max_expires;
         if !expires.contains(&self.registrar.default_expires) {

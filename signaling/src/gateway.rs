@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand::RngExt as _;
+use signaling_core::blocklist::Blocklist;
 use signaling_core::flow::Protocol;
 use signaling_core::location::Location;
 use signaling_core::outside::{Outside, StoredBinding};
 use signaling_core::proxy::Proxy;
 use signaling_core::secret::Secret;
-use signaling_core::settings::{self, Settings};
+use signaling_core::settings::{self, Settings, Voicemail};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -90,6 +91,7 @@ impl Gateway {
         let maker = WorkerMaker {
             settings,
             location,
+            blocklist: Arc::default(),
             database: database.clone(),
             media: media.clone(),
             dns: Dns::new(&config.dns, reach),
@@ -172,6 +174,7 @@ impl Gateway {
 struct WorkerMaker {
     settings: Arc<Settings>,
     location: Arc<Location>,
+    blocklist: Arc<Blocklist>,
     database: Database,
     media: MediaLink,
     dns: Dns,
@@ -180,6 +183,7 @@ struct WorkerMaker {
 impl WorkerMaker {
     fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
+        let blocklist = Arc::clone(&self.blocklist);
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         worker::start(inbox, transport, move |now| {
             let outside = Outside {
@@ -188,7 +192,9 @@ impl WorkerMaker {
                 resolver: Box::new(dns.clone()),
             };
             let seed: [u8; 32] = rand::rng().random();
-            Ok(Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now()))
+            let proxy =
+                Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
+            Ok(proxy.with_blocklist(Arc::clone(&blocklist)))
         })
     }
 }
@@ -376,6 +382,8 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         registrar: config.registrar.clone(),
         usrloc: config.usrloc,
         nathelper: config.nathelper.clone(),
+        blst: config.blst,
+        voicemail: config.voicemail_host.clone().map(|host| Voicemail { host, port: config.voicemail_port }),
         min_se: config.min_se,
         udp: config.udp_settings.clone(),
         limits: settings::Limits {

@@ -261,6 +261,13 @@ const KEYS: &[Key] = &[
         set: |c, v| v.milliseconds(1000, 600_000).map(|time| c.timers.fr_inv_timer = time),
     },
     Key {
+        name: "timers.fr_inv_timer_next",
+        allowed: "1000 to 600000 ms",
+        default: "30000",
+        about: "The same for contacts after which others, of a lower q, are tried; see tm.serial_forking.",
+        set: |c, v| v.milliseconds(1000, 600_000).map(|time| c.timers.fr_inv_timer_next = time),
+    },
+    Key {
         name: "timers.restart_fr_on_each_reply",
         allowed: FLAG,
         default: "true",

@@ -113,6 +113,11 @@ impl Value {
         }
     }
 
+    /// A bit mask, which Kamailio writes as a signed number of 32 bits.
+    pub(super) fn mask(&self) -> Result<u32, String> {
+        self.number::<i32>(i32::MIN.into(), i32::MAX.into()).map(i32::cast_unsigned)
+    }
+
     /// A span of time in milliseconds.
     pub(super) fn milliseconds(&self, low: i64, high: i64) -> Result<Duration, String> {
         Ok(Duration::from_millis(self.number(low, high)?))

@@ -1,8 +1,11 @@
-//! Forwarding, under the names of Kamailio's `tm` module.
+//! Forwarding, under the names of Kamailio's `tm` module and core.
 
-use signaling_core::settings::CancelBMethod;
+use signaling_core::settings::{CancelBMethod, FailureReplyMode};
 
 use super::{FLAG, Key};
+
+const METHODS: &str = "a sum of INVITE 1, CANCEL 2, BYE 8, INFO 16, REGISTER 32, SUBSCRIBE 64, NOTIFY 128, MESSAGE 256, \
+     OPTIONS 512, PRACK 1024, UPDATE 2048, REFER 4096, PUBLISH 8192, others 524288; -1 for all, minus what is left out";
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -84,5 +87,93 @@ pub(super) const KEYS: &[Key] = &[
         default: "\"\"",
         about: "Headers of an INVITE that begin with this go into its CANCEL and into the ACK to a negative reply.",
         set: |c, v| v.text().map(|text| c.tm.ac_extra_hdrs = text),
+    },
+    Key {
+        name: "tm.serial_forking",
+        allowed: FLAG,
+        default: "true",
+        about: "Whether contacts are tried in the order of their q, those of one q at once (RFC 3261 section 16.6; one without q comes last); false rings all at once.",
+        set: |c, v| v.flag().map(|flag| c.tm.serial_forking = flag),
+    },
+    Key {
+        name: "tm.failure_reply_mode",
+        allowed: "0, 1, 2 or 3",
+        default: "3",
+        about: "Which refusals count when a failed call went to voicemail and failed there too: 0 all, 2 all but those just before, 1 and 3 only the last ones.",
+        set: |c, v| {
+            let drop_all = FailureReplyMode::DropAll;
+            let modes = [FailureReplyMode::KeepAll, drop_all, FailureReplyMode::DropLast, drop_all];
+            v.number(0, 3).map(|number: usize| c.tm.failure_reply_mode = modes[number])
+        },
+    },
+    Key {
+        name: "tm.use_dst_blocklist",
+        allowed: FLAG,
+        default: "false",
+        about: "Whether a server that does not reply, or to which nothing can be sent, is avoided for a while.",
+        set: |c, v| v.flag().map(|flag| c.blst.use_dst_blocklist = flag),
+    },
+    Key {
+        name: "tm.dst_blocklist_expire",
+        allowed: "1 to 86400 seconds",
+        default: "60",
+        about: "For how long.",
+        set: |c, v| v.seconds(1, 86_400).map(|time| c.blst.dst_blocklist_expire = time),
+    },
+    Key {
+        name: "tm.blst_methods_add",
+        allowed: METHODS,
+        default: "1",
+        about: "Methods whose time-out makes a server avoided.",
+        set: |c, v| v.mask().map(|mask| c.blst.methods_add = mask),
+    },
+    Key {
+        name: "tm.blst_methods_lookup",
+        allowed: METHODS,
+        default: "-9",
+        about: "Methods that are not sent to a server that is avoided.",
+        set: |c, v| v.mask().map(|mask| c.blst.methods_lookup = mask),
+    },
+    Key {
+        name: "tm.blst_503",
+        allowed: FLAG,
+        default: "false",
+        about: "Whether a server that answers 503 is avoided for as long as its Retry-After says.",
+        set: |c, v| v.flag().map(|flag| c.blst.blst_503 = flag),
+    },
+    Key {
+        name: "tm.blst_503_def_timeout",
+        allowed: "0 to 86400 seconds; 0 for not at all",
+        default: "0",
+        about: "The same for a 503 without Retry-After.",
+        set: |c, v| v.seconds(0, 86_400).map(|time| c.blst.blst_503_def_timeout = time),
+    },
+    Key {
+        name: "tm.blst_503_min_timeout",
+        allowed: "0 to 86400 seconds",
+        default: "0",
+        about: "The least that Retry-After can ask for.",
+        set: |c, v| v.seconds(0, 86_400).map(|time| c.blst.blst_503_min_timeout = time),
+    },
+    Key {
+        name: "tm.blst_503_max_timeout",
+        allowed: "0 to 86400 seconds",
+        default: "3600",
+        about: "The most that it can ask for.",
+        set: |c, v| v.seconds(0, 86_400).map(|time| c.blst.blst_503_max_timeout = time),
+    },
+    Key {
+        name: "voicemail.srv_ip",
+        allowed: "an address or host name; empty for no voicemail",
+        default: "\"\"",
+        about: "The server that gets calls of users who are offline, busy (486) or do not answer (408), under the number dialled.",
+        set: |c, v| v.host().map(|host| c.voicemail_host = host),
+    },
+    Key {
+        name: "voicemail.srv_port",
+        allowed: "1 to 65535",
+        default: "5060",
+        about: "Its port.",
+        set: |c, v| v.number(1, 65_535).map(|number| c.voicemail_port = number),
     },
 ];
