@@ -4,6 +4,8 @@
 #   make test    sets up what it needs and runs every check and test; the last line sums them up
 #   make bench   prints CPU per packet and memory per call of the relay
 #   make image   builds the container image causeway:VERSION
+#
+# and make peer-tests RTPENGINE_SRC=CHECKOUT runs rtpengine's own tests against the relay.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +20,7 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\
 PAGE_SOURCES := $(shell find web-demo -type f -not -path 'web-demo/node_modules/*' -not -path 'web-demo/dist/*' \
 	-not -name '*.png' 2>/dev/null)
 
-.PHONY: run test bench image page build tools screenshot
+.PHONY: run test bench image page build tools screenshot peer-tests
 
 run: build
 	@exec target/release/causeway run $(ARGS)
@@ -45,6 +47,10 @@ test:
 
 bench: tools page
 	@cargo run --release --locked --package media --example relay_bench -- 200 10 1
+
+# PEER_ARGS="--only main-0" runs some of them.
+peer-tests: tools
+	@RTPENGINE_SRC="$(RTPENGINE_SRC)" tests/peers/rtpengine/run.sh $(PEER_ARGS)
 
 image: build
 	@command -v docker >/dev/null || { echo "docker is missing: apt-get install docker.io"; exit 1; }
