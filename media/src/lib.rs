@@ -267,7 +267,11 @@ impl Relay {
             Command::List { .. } | Command::Statistics => {
                 ask_all(Arc::clone(&self.inner), 0, command, None, done)
             }
-            Command::Offer(_) | Command::Answer(_) | Command::Delete(_) | Command::Query(_) => {
+            Command::Offer(_)
+            | Command::Answer(_)
+            | Command::Delete(_)
+            | Command::Query(_)
+            | Command::Gate(_) => {
                 let hash = self.inner.hasher.hash_one(command.call_id());
                 let index = usize::try_from(hash % workers.len() as u64).unwrap_or(0);
                 workers[index].submit(Job { command, done });

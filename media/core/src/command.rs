@@ -24,6 +24,8 @@ pub enum Command {
     Delete(Delete),
     /// What is known of a call.
     Query(Query),
+    /// Holds back what an end sends, or lets it pass again.
+    Gate(Gate),
     /// The Call-IDs of running calls.
     List {
         /// At most so many; ng's default is 32.
@@ -45,6 +47,7 @@ impl Command {
             Self::Offer(exchange) | Self::Answer(exchange) => Some(&exchange.call_id),
             Self::Delete(delete) => Some(&delete.call_id),
             Self::Query(query) => Some(&query.call_id),
+            Self::Gate(gate) => Some(&gate.call_id),
             Self::Ping | Self::List { .. } | Self::Statistics | Self::NotImplemented { .. } => None,
         }
     }
@@ -250,6 +253,8 @@ pub struct Flags {
     pub single_codec: bool,
     /// Open other ports when the sender's port changes.
     pub no_port_latching: bool,
+    /// Mark the SDP, and leave one alone that has come round.
+    pub loop_protect: bool,
     /// Reports of our own instead of those of the ends.
     pub generate_rtcp: bool,
 }
@@ -308,6 +313,34 @@ pub struct Delete {
     pub warnings: Vec<String>,
 }
 
+/// Holds back a part of what ends send (ng `block DTMF`, `block media`, `silence media` and their opposites).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// Which call.
+    pub call_id: String,
+    /// Only what this end sends; without it and `label`, all ends.
+    pub from_tag: Option<String>,
+    /// Only what the end with this label sends.
+    pub label: Option<String>,
+    /// Which part.
+    pub what: Gated,
+    /// Held back from now on; else let pass.
+    pub closed: bool,
+    /// Keys and flags of the message that had no effect.
+    pub warnings: Vec<String>,
+}
+
+/// What a [`Gate`] holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gated {
+    /// Telephone-events.
+    Dtmf,
+    /// Everything.
+    Media,
+    /// Sound: silence takes its place.
+    Sound,
+}
+
 /// Asks what is known of a call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
@@ -336,6 +369,11 @@ pub enum Reply {
         /// What is known of the call; `None` when it was not asked for or is not known.
         report: Option<Box<CallReport>>,
         /// What had no effect, or that there was no such call.
+        warnings: Vec<String>,
+    },
+    /// To what has nothing to tell but that it was done.
+    Done {
+        /// What had no effect.
         warnings: Vec<String>,
     },
     /// To a list.

@@ -220,10 +220,18 @@ impl Paths {
         packet: &mut Packet,
         header: &mut Header,
     ) -> Option<(LegKey, usize, PayloadMap)> {
-        let source = self.legs.get(from.0)?.line(from.1)?;
+        let leg = self.legs.get(from.0)?;
+        let (gates, source) = (leg.gates, leg.line(from.1)?);
         let route = source.routes.get(at)?;
         let map = route.payload(header.payload_type).filter(|_| route.open)?;
         let (to, line) = (route.leg, route.line);
+        if gates.media || (gates.dtmf && map.payload == Payload::Dtmf) {
+            self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
+            return None;
+        }
+        if gates.sound && source.kind == MediaKind::Audio && map.payload != Payload::Dtmf {
+            silence(packet, header)?;
+        }
         // Of several branches only the one that is heard also hears.
         if source.floor.speakers > 1 && source.floor.holder.is_some_and(|holder| holder != to) {
             self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
@@ -319,6 +327,18 @@ fn rewrite(
         header.write(packet.as_mut_slice());
     }
     Some(packet.len().saturating_sub(header.header_len()))
+}
+
+/// Puts silence in the place of sound. Formats whose silence the relay cannot write do not pass.
+fn silence(packet: &mut Packet, header: &Header) -> Option<()> {
+    // Of a static payload type the number tells (RFC 3551 §6): G.711's zero in either law.
+    let zero = match header.payload_type {
+        0 => 0xff,
+        8 => 0xd5,
+        _ => return None,
+    };
+    packet.as_mut_slice().get_mut(header.header_len()..)?.fill(zero);
+    Some(())
 }
 
 /// Changes the payload where the two ends name the same sound differently.

@@ -415,6 +415,10 @@ impl Transports for Ports {
         Fingerprint { algorithm: hash.to_owned(), digest: vec![0xca; 32] }
     }
 
+    fn instance(&self) -> &str {
+        "0123456789ab"
+    }
+
     fn fresh_key(&mut self, profile: Profile) -> MasterKey {
         MasterKey::new(profile, &vec![7; profile.key_len()], &vec![8; profile.salt_len()]).unwrap()
     }

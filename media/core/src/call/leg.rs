@@ -60,6 +60,19 @@ pub struct Leg {
     pub dropped: u64,
     /// Whether a first packet was told.
     pub heard: bool,
+    /// What of the end's packets is held back.
+    pub gates: Gates,
+}
+
+/// What of an end's packets is held back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// Telephone-events.
+    pub dtmf: bool,
+    /// Everything.
+    pub media: bool,
+    /// Sound, for which silence goes on.
+    pub sound: bool,
 }
 
 /// ICE, DTLS and SRTP of a browser leg: one transport for all its lines (BUNDLE, RFC 8843).

@@ -31,6 +31,9 @@ pub trait Transports {
     /// The fingerprint of our certificate by a hash function (RFC 8122 §5), SHA-256 where it is not known.
     fn fingerprint(&self, hash: &str) -> Fingerprint;
 
+    /// What the relay calls itself in `a=rtpengine` (ng `loop protect`).
+    fn instance(&self) -> &str;
+
     /// A fresh key for `a=crypto`.
     fn fresh_key(&mut self, profile: Profile) -> MasterKey;
 }

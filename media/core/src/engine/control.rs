@@ -7,8 +7,8 @@ use super::{Call, Engine, MAX_CALLS};
 use crate::call::history::History;
 use crate::call::leg::{LegKey, Route};
 use crate::call::offer_answer::{Outcome, Session};
-use crate::call::plan::{self, Feedback, LegPlan, LinePlan, MediaKind, MediaPlan};
-use crate::command::{Cause, Command, Delete, Exchange, Reply};
+use crate::call::plan::{self, Feedback, LegId, LegPlan, LinePlan, MediaKind, MediaPlan};
+use crate::command::{Cause, Command, Delete, Exchange, Gate, Gated, Reply};
 use crate::dtls::{Dtls, Fingerprint};
 use crate::ice::Credentials;
 use crate::sockets::Sockets;
@@ -27,6 +27,7 @@ impl<S: Sockets> Engine<S> {
             Command::Answer(exchange) => self.exchange(now, exchange, false),
             Command::Delete(delete) => self.delete(now, delete),
             Command::Query(query) => self.query(now, query),
+            Command::Gate(gate) => self.gate(gate),
             Command::List { limit } => {
                 Reply::Calls(self.calls.iter().take(*limit).map(|(_, call)| call.id.to_string()).collect())
             }
@@ -38,6 +39,10 @@ impl<S: Sockets> Engine<S> {
     }
 
     fn exchange(&mut self, now: Instant, exchange: &Exchange, offer: bool) -> Reply {
+        if exchange.flags.loop_protect && self.is_own(&exchange.sdp) {
+            // It came round: its media passes here already.
+            return Reply::Sdp { sdp: exchange.sdp.clone(), warnings: exchange.warnings.clone() };
+        }
         let key = match self.by_id.get(exchange.call_id.as_str()) {
             Some(key) => *key,
             None if !offer => return Reply::error(Cause::UnknownCall, "unknown call-id"),
@@ -76,6 +81,12 @@ impl<S: Sockets> Engine<S> {
                 Reply::Error(failure)
             }
         }
+    }
+
+    /// Whether the relay has written a description.
+    fn is_own(&self, sdp: &[u8]) -> bool {
+        let line = format!("a=rtpengine:{}", self.instance);
+        memchr::memmem::find(sdp, line.as_bytes()).is_some()
     }
 
     pub(super) fn new_call(&mut self, now: Instant, call_id: &str) -> usize {
@@ -142,6 +153,29 @@ impl<S: Sockets> Engine<S> {
             self.recount_speakers(key);
         }
         Reply::Call { report, warnings: delete.warnings.clone() }
+    }
+
+    fn gate(&mut self, gate: &Gate) -> Reply {
+        let call = self.by_id.get(gate.call_id.as_str()).and_then(|key| self.calls.get(*key));
+        let Some(call) = call else { return Reply::error(Cause::UnknownCall, "unknown call-id") };
+        let meant = |id: LegId| {
+            let names = call.session.names(id);
+            let same = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
+            same(&gate.from_tag, &names.tag) && same(&gate.label, &names.label)
+        };
+        let keys: Vec<LegKey> = call.legs.iter().filter(|(id, _)| meant(*id)).map(|(_, key)| *key).collect();
+        if keys.is_empty() {
+            return Reply::error(Cause::UnknownCall, "no such end in the call");
+        }
+        for key in keys {
+            let Some(leg) = self.paths.legs.get_mut(key) else { continue };
+            match gate.what {
+                Gated::Dtmf => leg.gates.dtmf = gate.closed,
+                Gated::Media => leg.gates.media = gate.closed,
+                Gated::Sound => leg.gates.sound = gate.closed,
+            }
+        }
+        Reply::Done { warnings: gate.warnings.clone() }
     }
 
     /// Ends a call and frees all of it.

@@ -22,8 +22,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
 use self::address_hash::AddressHash;
@@ -184,6 +184,8 @@ pub struct Engine<S> {
     timers: BinaryHeap<Reverse<(Instant, LegKey, u64)>>,
     ports: PortPool,
     events: VecDeque<Event>,
+    /// What we call ourselves, to know our own SDP again.
+    instance: String,
 }
 
 impl<S: Sockets> Engine<S> {
@@ -223,6 +225,7 @@ impl<S: Sockets> Engine<S> {
             timers: BinaryHeap::new(),
             ports,
             events: VecDeque::new(),
+            instance: format!("{:012x}", rng.random::<u64>() >> 16),
             rng,
         };
         for shared in &shared {

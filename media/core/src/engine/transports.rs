@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::{Engine, Owner, Settings, Shared};
 use crate::call::latch::Latch;
-use crate::call::leg::{Leg, LegKey, Line, Port, Secure};
+use crate::call::leg::{Gates, Leg, LegKey, Line, Port, Secure};
 use crate::call::plan::{
     LegId, LegRequest, LocalIce, LocalLeg, LocalMedia, LocalSecure, MediaKind, Transports,
 };
@@ -65,6 +65,10 @@ impl<S: Sockets> Transports for Provider<'_, S> {
         }
     }
 
+    fn instance(&self) -> &str {
+        &self.engine.instance
+    }
+
     fn fresh_key(&mut self, profile: Profile) -> MasterKey {
         MasterKey::generate(profile, &mut self.engine.rng)
     }
@@ -101,6 +105,7 @@ impl<S: Sockets> Provider<'_, S> {
             next_report: self.now + super::timer::report_delay(&mut engine.rng),
             dropped: 0,
             heard: false,
+            gates: Gates::default(),
         };
         let ufrag = leg.secure.as_ref().map(|secure| secure.credentials.ufrag.clone());
         let key = engine.paths.legs.insert(leg);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::flags::{apply_key, normal};
 use super::node::Node;
 use super::{DecodeError, Encoding, MAX_COOKIE, MAX_MESSAGE, Message, bencode};
-use crate::command::{Cause, Command, Delete, Exchange, Failure, Query};
+use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Gated, Query};
 
 /// What a message means where it does not say: settings of the whole relay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,6 +89,12 @@ fn command(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Command, String
             Command::List { limit: limit.unwrap_or(32) }
         }
         "statistics" => Command::Statistics,
+        "block-DTMF" => Command::Gate(gate(dictionary, Gated::Dtmf, true)?),
+        "unblock-DTMF" => Command::Gate(gate(dictionary, Gated::Dtmf, false)?),
+        "block-media" => Command::Gate(gate(dictionary, Gated::Media, true)?),
+        "unblock-media" => Command::Gate(gate(dictionary, Gated::Media, false)?),
+        "silence-media" => Command::Gate(gate(dictionary, Gated::Sound, true)?),
+        "unsilence-media" => Command::Gate(gate(dictionary, Gated::Sound, false)?),
         _ => Command::NotImplemented { name: name.chars().take(64).collect() },
     })
 }
@@ -134,6 +140,29 @@ fn delete(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Delete, String> 
         }
     }
     Ok(delete)
+}
+
+fn gate(dictionary: &Node<'_>, what: Gated, closed: bool) -> Result<Gate, String> {
+    let known = ["command", "call-id", "from-tag", "from-label", "label", "flags", "via-branch", "to-tag"];
+    let mut warnings: Vec<String> = Vec::new();
+    for (key, _) in dictionary.entries().iter().take(32) {
+        let key = normal(&String::from_utf8_lossy(key));
+        if !known.contains(&key.as_str()) {
+            warnings.push(format!("no effect here: {}", key.chars().take(64).collect::<String>()));
+        }
+    }
+    let flags = find(dictionary, "flags").map(Node::words).unwrap_or_default();
+    // With `all` the tag only says who asks.
+    let all = flags.iter().any(|flag| flag == "all");
+    let label = text(dictionary, "label")?.or(text(dictionary, "from-label")?);
+    Ok(Gate {
+        call_id: required(dictionary, "call-id")?,
+        from_tag: text(dictionary, "from-tag")?.filter(|_| !all),
+        label: label.filter(|_| !all),
+        what,
+        closed,
+        warnings,
+    })
 }
 
 fn find<'n, 'a>(dictionary: &'n Node<'a>, key: &str) -> Option<&'n Node<'a>> {
@@ -189,7 +218,23 @@ mod tests {
         assert_eq!(json(r#"{"command":"list"}"#).unwrap(), Command::List { limit: 32 });
         assert_eq!(json(r#"{"command":"list","limit":5}"#).unwrap(), Command::List { limit: 5 });
         assert_eq!(json(r#"{"command":"statistics"}"#).unwrap(), Command::Statistics);
-        for name in ["play media", "block DTMF", "subscribe request", "moon"] {
+        for (name, what, closed) in [
+            ("block DTMF", Gated::Dtmf, true),
+            ("unblock-DTMF", Gated::Dtmf, false),
+            ("block media", Gated::Media, true),
+            ("silence media", Gated::Sound, true),
+            ("unsilence media", Gated::Sound, false),
+        ] {
+            let Command::Gate(gate) =
+                json(&format!(r#"{{"command":"{name}","call-id":"c","from-tag":"a","trigger":"1"}}"#))
+                    .unwrap()
+            else {
+                panic!("{name}")
+            };
+            assert_eq!((gate.what, gate.closed, gate.from_tag.as_deref()), (what, closed, Some("a")));
+            assert_eq!(gate.warnings, ["no effect here: trigger"]);
+        }
+        for name in ["play media", "subscribe request", "moon"] {
             let expected = Command::NotImplemented { name: name.to_owned() };
             assert_eq!(json(&format!(r#"{{"command":"{name}"}}"#)).unwrap(), expected);
         }

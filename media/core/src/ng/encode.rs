@@ -54,6 +54,10 @@ fn dictionary(reply: &Reply) -> Vec<(String, Value)> {
             put("result", text("ok"));
             warning(warnings).into_iter().for_each(|value| put("warning", value));
         }
+        Reply::Done { warnings } => {
+            put("result", text("ok"));
+            warning(warnings).into_iter().for_each(|value| put("warning", value));
+        }
         Reply::Calls(calls) => {
             put("calls", Value::List(calls.iter().map(|call| text(call)).collect()));
             put("result", text("ok"));

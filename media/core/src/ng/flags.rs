@@ -59,6 +59,9 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("SDES-static", "what was agreed with the offerer stays", |it| it.sdes.fixed = true),
     flag("OSRTP-offer", "SRTP under the name of plain RTP towards the receiver", |it| it.osrtp.offer = true),
     flag("OSRTP-accept", "accept it from the sender", |it| it.osrtp.accept = true),
+    flag("loop-protect", "mark the SDP, and leave one alone that has come round", |it| {
+        it.flags.loop_protect = true;
+    }),
     flag("single-codec", "answer with the first format alone", |it| it.flags.single_codec = true),
     flag("allow-transcoding", "convert between formats where both are known: always so", |_| {}),
     flag("all", "both directions, where it matters", |_| {}),

@@ -81,11 +81,30 @@ pub(super) fn offered(offer: &[Codec], kind: MediaKind, edits: &CodecEdits) -> E
             None => warnings.push(format!("codec-transcode: no conversion to {name}")),
         }
     }
+    if kept != offer {
+        follow_clocks(&mut kept, offer);
+    }
     if !kept.iter().any(|codec| !is_supplemental(codec)) {
         warnings.push("codec: no format is left, so all stay".to_owned());
         kept = offer.to_vec();
     }
     Edited { offered: kept, warnings }
+}
+
+/// Events stand beside media of their clock (RFC 4733 §2.1): those of no clock any more go, and where the sender has events
+/// a new clock gets its own.
+fn follow_clocks(kept: &mut Vec<Codec>, offer: &[Codec]) {
+    let mut clocks: Vec<u32> = kept.iter().filter(|it| !is_supplemental(it)).map(|it| it.clock).collect();
+    clocks.dedup();
+    let had = kept.iter().any(Codec::is_dtmf);
+    kept.retain(|codec| !codec.is_dtmf() || clocks.contains(&codec.clock));
+    let Some(event) = offer.iter().find(|codec| codec.is_dtmf()).filter(|_| had) else { return };
+    for clock in clocks {
+        if !kept.iter().any(|codec| codec.is_dtmf() && codec.clock == clock) {
+            let fmtp = Some("0-15".to_owned());
+            insert(kept, Codec { clock, fmtp, ..event.clone() });
+        }
+    }
 }
 
 /// Puts back what of `offer` a name means; whether there was any.
@@ -199,6 +218,7 @@ mod tests {
             ("strip=all", vec![0, 9, 18, 101], 1),
             ("consume=PCMU", vec![9, 18, 101], 0),
             ("strip=PCMU/16000,G722/8000/2", vec![0, 9, 18, 101], 0),
+            ("strip=telephone-event", vec![0, 9, 18], 0),
         ] {
             let edited = offered(&list(PHONE), MediaKind::Audio, &edits(wish));
             assert_eq!((numbers(&edited.offered), edited.warnings.len()), (expected, warnings), "{wish}");
@@ -219,6 +239,8 @@ mod tests {
             let answer = answered(&list(PHONE), &told, &list(accepted), &edits, false);
             assert_eq!(numbers(&answer), expected, "{wish}");
         }
+        let two = list("0 PCMU/8000, 96 opus/48000/2, 101 telephone-event/8000, 97 telephone-event/48000");
+        assert_eq!(numbers(&offered(&two, MediaKind::Audio, &edits("strip=PCMU")).offered), [96, 97]);
         let answer = answered(&list(PHONE), &list(PHONE), &list(PHONE), &CodecEdits::default(), true);
         assert_eq!(numbers(&answer), [0, 101], "single codec");
     }

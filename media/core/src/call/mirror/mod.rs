@@ -123,7 +123,7 @@ impl Session {
             told.push(edited.offered);
         }
         let said = Said { id: to, description: &description };
-        let sdp = self.mirror_write(&said, exchange, &local, &sections)?;
+        let sdp = self.mirror_write(&said, exchange, &local, &sections, transports.instance())?;
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
         entry.pending = Some(Pending { side, description, told });
         Ok(Outcome { sdp, plan: self.plan(pair)?, warnings })
@@ -202,7 +202,7 @@ impl Session {
             return Err(Failure { cause: Cause::NotAcceptable, reason });
         }
         let said = Said { id: to, description: &description };
-        let sdp = self.mirror_write(&said, exchange, &local, &sections)?;
+        let sdp = self.mirror_write(&said, exchange, &local, &sections, transports.instance())?;
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
         let side = pending.side;
         entry.remote[1 - side] = Some(description);
@@ -300,10 +300,12 @@ impl Session {
         exchange: &Exchange,
         local: &LocalLeg,
         sections: &[Section],
+        instance: &str,
     ) -> Result<Bytes, Failure> {
         let end = self.end_mut(said.id)?;
         let lite = end.mirror.lines.iter().any(|line| line.ice.told && line.ice.lite);
-        let writer = Writer { source: said.description, exchange, local, sections, lite };
+        let mark = exchange.flags.loop_protect.then(|| instance.to_owned());
+        let writer = Writer { source: said.description, exchange, local, sections, lite, mark };
         Ok(writer.write(&mut end.mirror).into())
     }
 }
@@ -373,9 +375,13 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
             true => codecs::payloads(&agreed(from), &agreed(to), media[to].and_then(|media| media.ptime)),
             false => Vec::new(),
         };
-        FlowPlan { open, payloads, extensions: Vec::new(), transparent: true }
+        // Where clocks differ the stream is ours, with reports of ours.
+        let transparent = payloads.iter().all(|map| map.from_clock == map.to_clock);
+        FlowPlan { open, payloads, extensions: Vec::new(), transparent }
     };
-    let flows = [flow(0, 1), flow(1, 0)];
-    let rtcp_passes = !ends.iter().any(|end| end.generates_rtcp);
+    let mut flows = [flow(0, 1), flow(1, 0)];
+    let transparent = flows.iter().all(|flow| flow.transparent);
+    flows.iter_mut().for_each(|flow| flow.transparent = transparent);
+    let rtcp_passes = transparent && !ends.iter().any(|end| end.generates_rtcp);
     Some(LinePlan { kind, rtcp_passes, ends: line_ends, flows })
 }

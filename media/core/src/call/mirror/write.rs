@@ -103,6 +103,8 @@ pub(super) struct Writer<'a> {
     pub(super) sections: &'a [Section],
     /// We are a lite ICE agent towards the end.
     pub(super) lite: bool,
+    /// Of ng `loop protect`.
+    pub(super) mark: Option<String>,
 }
 
 impl Writer<'_> {
@@ -166,6 +168,7 @@ impl Writer<'_> {
                 _ => keep(out, line),
             }
         }
+        self.mark.iter().for_each(|mark| text(out, &format!("a=rtpengine:{mark}")));
         if self.lite {
             text(out, "a=ice-lite");
         }
@@ -178,6 +181,7 @@ impl Writer<'_> {
             || (name == "extmap" && self.exchange.flags.strip_extmap)
             || (Direction::parse(name).is_some() && !self.exchange.flags.original_sendrecv)
             || (name == "group" && bundle())
+            || (name == "rtpengine" && self.mark.is_some())
     }
 
     /// `c=`: ours, but a hold by zeros stays one.

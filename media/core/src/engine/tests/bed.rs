@@ -37,7 +37,14 @@ impl FakeSockets {
         self.0.borrow().iter().find(|(_, address)| address.port() == port).map(|(id, _)| SocketId(*id))
     }
 
-    fn port(&self, socket: SocketId) -> u16 {
+    /// The socket of this number in one address family.
+    pub(super) fn at_family(&self, port: u16, ipv6: bool) -> Option<SocketId> {
+        let open = self.0.borrow();
+        let found = open.iter().find(|(_, it)| it.port() == port && it.is_ipv6() == ipv6);
+        found.map(|(id, _)| SocketId(*id))
+    }
+
+    pub(super) fn port(&self, socket: SocketId) -> u16 {
         self.0.borrow()[&socket.0].port()
     }
 }
@@ -45,7 +52,8 @@ impl FakeSockets {
 impl Sockets for FakeSockets {
     fn open(&mut self, local: SocketAddr, _kind: SocketUse) -> Result<(SocketId, SocketAddr), OpenError> {
         let mut open = self.0.borrow_mut();
-        if open.values().any(|address| address.port() == local.port()) {
+        let same = |it: &SocketAddr| it.port() == local.port() && it.is_ipv6() == local.is_ipv6();
+        if open.values().any(same) {
             return Err(OpenError::InUse);
         }
         let id = (0..).find(|id| !open.contains_key(id)).expect("a number");

@@ -3,6 +3,7 @@
 mod bed;
 mod dtmf;
 mod forks;
+mod mirror;
 mod rtcp;
 mod transcode;
 
