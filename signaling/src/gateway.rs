@@ -66,12 +66,12 @@ impl Gateway {
         let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
         let certificates = Certificates::open(&config, &names, &addresses)?;
 
-        let udp = bind_udp(config.udp, &host_addresses)?;
+        let count = threads(config.workers);
+        let udp = bind_udp(config.udp, &host_addresses, count)?;
         let streams = bind_streams(&config)?;
         let bound = bound_addresses(&udp, &streams, &host_addresses);
 
         let media = MediaLink::start(&config.media, config.advertised)?;
-        let count = threads(config.workers);
         let (workers, inboxes) =
             Workers::new(count, config.limits.worker_queue, config.limits.worker_queue_bytes);
         media.watch(Arc::clone(&workers));
@@ -102,7 +102,6 @@ impl Gateway {
             .collect::<anyhow::Result<_>>()?;
 
         let mut tasks = JoinSet::new();
-        transport.start();
         start_streams(&mut tasks, streams, &config, &domain, &certificates, &transport)?;
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
@@ -272,11 +271,11 @@ fn certificate_names(
     (names, ips)
 }
 
-fn bind_udp(listen: Listen, addresses: &[IpAddr]) -> anyhow::Result<Vec<Arc<UdpListener>>> {
+fn bind_udp(listen: Listen, addresses: &[IpAddr], workers: usize) -> anyhow::Result<Vec<UdpListener>> {
     Ok(listen
         .addresses(addresses)
         .into_iter()
-        .map(|a| UdpListener::bind("sip.udp", a))
+        .map(|a| UdpListener::bind("sip.udp", a, workers))
         .collect::<Result<_, _>>()?)
 }
 
@@ -302,7 +301,7 @@ fn bind_streams(config: &Config) -> anyhow::Result<Vec<Streams>> {
 }
 
 /// Concrete addresses only: a wildcard socket counts once for each address of the host.
-fn bound_addresses(udp: &[Arc<UdpListener>], streams: &[Streams], host_addresses: &[IpAddr]) -> Vec<Bound> {
+fn bound_addresses(udp: &[UdpListener], streams: &[Streams], host_addresses: &[IpAddr]) -> Vec<Bound> {
     let mut bound: Vec<Bound> =
         udp.iter().map(|socket| Bound { protocol: Protocol::Udp, address: socket.local() }).collect();
     for kind in streams {

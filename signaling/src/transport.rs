@@ -22,7 +22,7 @@ use self::counters::Counters;
 pub use self::counters::TransportStats;
 use self::flows::{Flows, Queued, Unsent};
 pub use self::listen::{BindError, Bound, Listener, StreamListener};
-pub use self::udp::UdpListener;
+pub use self::udp::{UdpListener, UdpReader};
 pub use self::web::{Origins, WebSettings};
 use crate::config::Limits;
 use crate::worker::{WorkerId, Workers};
@@ -31,7 +31,7 @@ use crate::worker::{WorkerId, Workers};
 #[derive(Debug)]
 pub struct Transport {
     flows: Flows,
-    udp: Vec<Arc<UdpListener>>,
+    udp: Vec<UdpListener>,
     connections: Arc<Admission>,
     handshakes: Arc<Admission>,
     limits: Limits,
@@ -57,7 +57,7 @@ impl Transport {
     pub fn new(
         limits: Limits,
         ping: Ping,
-        udp: Vec<Arc<UdpListener>>,
+        udp: Vec<UdpListener>,
         workers: Arc<Workers>,
         client: Arc<rustls::ClientConfig>,
         runtime: Handle,
@@ -76,11 +76,12 @@ impl Transport {
         })
     }
 
-    /// Starts reading from the UDP sockets.
-    pub fn start(self: &Arc<Self>) {
-        for socket in &self.udp {
-            self.runtime.spawn(Arc::clone(socket).receive(Arc::clone(&self.workers)));
-        }
+    /// Where `worker` reads datagrams. Must be called within its runtime.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub(crate) fn datagrams(&self, worker: WorkerId) -> std::io::Result<Vec<UdpReader>> {
+        self.udp.iter().map(|socket| socket.reader(worker)).collect()
     }
 
     /// Sends a message of `worker`, which learns of a failure through its mailbox. Never waits.
@@ -128,6 +129,11 @@ impl Transport {
         })
     }
 
+    /// The mailboxes into which it delivers.
+    pub(crate) fn workers(&self) -> Arc<Workers> {
+        Arc::clone(&self.workers)
+    }
+
     /// Closes every connection.
     pub fn close(&self) {
         self.flows.close_all();
@@ -147,7 +153,7 @@ impl Transport {
         queued: Queued,
     ) -> Result<(), Queued> {
         let Some(socket) = self.udp_socket(local, remote.ip()) else { return Err(queued) };
-        match socket.send(&queued.bytes, remote) {
+        match socket.send(queued.worker, &queued.bytes, remote) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 self.counters.unsent_datagrams.add("datagrams not taken by the kernel");
@@ -176,10 +182,10 @@ impl Transport {
         let mut same_family = family();
         let (first, second) = (same_family.next(), same_family.next());
         if second.is_none() {
-            return first.map(Arc::as_ref);
+            return first;
         }
         let route = crate::host::route_to(remote);
-        family().find(|socket| Some(socket.local().ip()) == route).or(first).map(Arc::as_ref)
+        family().find(|socket| Some(socket.local().ip()) == route).or(first)
     }
 
     /// Over an open connection, or a new one when the peer can be dialled.

@@ -18,10 +18,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 
 use crate::events;
-use crate::transport::Transport;
+use crate::transport::{Transport, UdpReader};
 
 /// Messages handled before what they caused is sent.
 const BATCH: usize = 64;
+/// Datagrams read from a socket before messages are handled: more than a batch, so that under load they wait here, where they
+/// have an order, and not in the kernel.
+const READS: usize = 4 * BATCH;
 /// One message in so many is of those that begin something, even while there are always some of a call: nobody can shut the
 /// door for others with empty words.
 const TURN: usize = 4;
@@ -116,9 +119,14 @@ impl Workers {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Hands over a datagram; with a full mailbox it is dropped, as a network would, and the peer sends it again.
-    pub(crate) fn deliver_datagram(&self, inbound: Inbound) {
-        let mailbox = self.mailbox(&inbound.bytes);
+    /// Hands over a datagram that `reader` has read; with a full mailbox it is dropped, as a network would, and the peer sends
+    /// it again. A REGISTER belongs to no call: whoever reads it serves it.
+    fn deliver_datagram(&self, reader: WorkerId, inbound: Inbound) {
+        let mailbox = if inbound.bytes.starts_with(b"REGISTER ") {
+            &self.mailboxes[reader.0]
+        } else {
+            self.mailbox(&inbound.bytes)
+        };
         let room = Arc::clone(&mailbox.room).try_acquire_many_owned(size(&inbound));
         let queued = room.is_ok_and(|room| {
             let queue = mailbox.queue(&inbound.bytes);
@@ -239,7 +247,8 @@ async fn live(
     proxy: &impl Fn(Instant) -> anyhow::Result<Proxy>,
 ) -> anyhow::Result<()> {
     let proxy = proxy(Instant::now())?;
-    let mut worker = Worker { proxy, inbox, transport, shutting_down: false };
+    let datagrams = transport.datagrams(inbox.id).context("UDP sockets")?;
+    let mut worker = Worker { proxy, datagrams, inbox, workers: transport.workers(), transport, shutting_down: false };
     let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
     Ok(())
@@ -247,16 +256,18 @@ async fn live(
 
 struct Worker<'a> {
     proxy: Proxy,
+    datagrams: Vec<UdpReader>,
     inbox: &'a mut Inbox,
     transport: &'a Arc<Transport>,
+    workers: Arc<Workers>,
     shutting_down: bool,
 }
 
 impl Worker<'_> {
     /// One turn: take what came in, let time pass, advance what waits on the world, send what all that caused.
     fn poll(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<()> {
+        let mut more = self.read_datagrams(cx);
         let now = Instant::now();
-        let mut more = false;
         while let Poll::Ready(Some(notice)) = self.inbox.notices.poll_recv(cx) {
             self.handle_notice(now, notice);
         }
@@ -268,7 +279,7 @@ impl Worker<'_> {
                 }
                 None => break,
             }
-            more = turn + 1 == BATCH;
+            more |= turn + 1 == BATCH;
         }
         if self.proxy.poll_timeout().is_some_and(|deadline| deadline <= now) {
             self.proxy.handle_timeout(now);
@@ -286,6 +297,22 @@ impl Worker<'_> {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// Empties the sockets into the mailboxes, this worker's own or others', where what matters most goes first. Whether there
+    /// may be more.
+    fn read_datagrams(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut more = false;
+        for socket in &mut self.datagrams {
+            for turn in 0..READS {
+                let Poll::Ready(received) = socket.poll_receive(cx) else { break };
+                if let Some(inbound) = received {
+                    self.workers.deliver_datagram(self.inbox.id, inbound);
+                }
+                more |= turn + 1 == READS;
+            }
+        }
+        more
     }
 
     fn handle_notice(&mut self, now: Instant, notice: Notice) {
