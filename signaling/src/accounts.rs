@@ -115,11 +115,12 @@ fn check_username(username: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::DbMode;
 
     #[tokio::test]
     async fn life_of_an_account() {
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&directory.path().join("x.sqlite")).await.unwrap();
+        let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
         add(&database, "alice", "example.com", "one").await.unwrap();
         let first = database.get_account("alice", "example.com").await.unwrap().unwrap().ha1;
         assert_eq!(first, ha1("alice", "example.com", "one"));

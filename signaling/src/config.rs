@@ -19,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
 use self::value::Value;
+use crate::store::DbMode;
 
 /// Everything a person can set. The meaning of each field is the sentence of its key in [`keys::all`].
 #[derive(Debug, Clone, Default)]
@@ -46,6 +47,7 @@ pub struct Config {
     pub certificate_names: Vec<String>,
     pub registrar: Registrar,
     pub usrloc: Usrloc,
+    pub db_mode: DbMode,
     pub nathelper: Nathelper,
     pub auth: Auth,
     pub timers: Timers,
@@ -119,6 +121,8 @@ pub enum Relay {
     InProcess,
     /// One that speaks ng over UDP at this address.
     Ng(SocketAddr),
+    /// None: offers and answers pass as they are.
+    Off,
 }
 
 /// Section `[log]`.
@@ -326,7 +330,7 @@ mod tests {
             ("[certificate]\nchain = \"a.pem\"\n", None, "go together"),
             ("[media]\nfirst_port = 40000\n", None, "media.last_port must be at least 15 above"),
             ("[registrar]\nmin_expires = 3600\nmax_expires = 60\n", None, "must not be above"),
-            ("[media]\nrelay = \"tcp:1.2.3.4:5\"\n", Some((2, 9)), "\"in-process\" or \"udp:ADDRESS:PORT\""),
+            ("[media]\nrelay = \"tcp:1.2.3.4:5\"\n", Some((2, 9)), "\"in-process\", \"udp:ADDRESS:PORT\""),
         ];
         for (text, place, what) in table {
             let error = Config::parse(text, "x.toml").expect_err(text);

@@ -164,12 +164,13 @@ impl Screen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::DbMode;
 
     #[tokio::test]
     async fn accounts_stay_the_same_over_a_restart_and_in_another_domain() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&directory.path().join("x.sqlite")).await.unwrap();
+        let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
         let first = accounts(directory.path(), &database, "192.0.2.1").await.unwrap();
         let second = accounts(directory.path(), &database, "192.0.2.2").await.unwrap();
         assert_eq!(first, second);

@@ -61,8 +61,12 @@ impl Gateway {
             listed => listed.to_vec(),
         };
         let domain = domain(&config, &host_addresses);
-        let database = Database::open(&config.database()).await?;
+        if !config.auth.required {
+            tracing::warn!("auth.required is false: everybody who reaches this gateway is whom he says");
+        }
+        let database = Database::open(&config.database(), config.db_mode).await?;
         warn_of_other_domains(&database, &domain).await?;
+        database.load_accounts().await?;
         let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
         let certificates = Certificates::open(&config, &names, &addresses)?;
 

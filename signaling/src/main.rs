@@ -106,7 +106,7 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
 
 async fn user(command: User, config: &Config, domain: Option<String>) -> anyhow::Result<()> {
     gateway::make_data_directory(&config.data_directory)?;
-    let database = Database::open(&config.database()).await?;
+    let database = Database::open(&config.database(), config.db_mode).await?;
     let own = || gateway::domain(config, &host::addresses().unwrap_or_default());
     let domain = domain.unwrap_or_else(own);
     match command {

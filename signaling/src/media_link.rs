@@ -8,9 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use futures_util::{Stream, StreamExt as _};
 use media::{EventKind, Relay, RelayConfig};
-use signaling_core::outside::MediaControl;
+use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
 
 use self::in_process::InProcess;
 use self::ng_client::NgClient;
@@ -24,6 +26,8 @@ pub enum MediaLink {
     InProcess(InProcess),
     /// Elsewhere, over ng.
     Ng(NgClient),
+    /// Nowhere: the ends send to each other.
+    Off,
 }
 
 impl MediaLink {
@@ -33,6 +37,7 @@ impl MediaLink {
     /// Its ports cannot be opened.
     pub fn start(media: &Media, advertised: Option<IpAddr>) -> anyhow::Result<Self> {
         match media.relay {
+            config::Relay::Off => Ok(Self::Off),
             config::Relay::Ng(address) => Ok(Self::Ng(NgClient::connect(address).context("media.relay")?)),
             config::Relay::InProcess => {
                 let relay = Relay::start(RelayConfig {
@@ -68,6 +73,7 @@ impl MediaLink {
         match self {
             Self::InProcess(link) => Box::new(link.clone()),
             Self::Ng(link) => Box::new(link.clone()),
+            Self::Off => Box::new(Direct),
         }
     }
 
@@ -77,6 +83,22 @@ impl MediaLink {
             link.shut_down();
         }
     }
+}
+
+/// No relay: what one end says of its media is what the other hears.
+#[derive(Debug)]
+struct Direct;
+
+impl MediaControl for Direct {
+    fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
+        Box::pin(std::future::ready(Ok(exchange.sdp)))
+    }
+
+    fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
+        Box::pin(std::future::ready(Ok(exchange.sdp)))
+    }
+
+    fn delete(&self, _call_id: &str, _from_tag: &str, _branch: Option<&str>) {}
 }
 
 /// What happens to the media of each call, until the relay ends. Pressed keys are left out: they may be a PIN.
@@ -95,5 +117,31 @@ async fn follow(mut events: impl Stream<Item = media::Event> + Unpin, workers: A
             }
             EventKind::Dtmf(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signaling_core::outside::{LegKind, MediaLeg};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_relay_an_offer_passes_as_it_is() {
+        let config = config::Config::parse("[media]\nrelay = \"off\"\n", "test").unwrap();
+        let link = MediaLink::start(&config.media, None).unwrap();
+        let leg = MediaLeg { kind: LegKind::Legacy, local: [127, 0, 0, 1].into(), signalling_source: None };
+        let exchange = MediaExchange {
+            call_id: "c".into(),
+            offerer_tag: "a".into(),
+            answerer_tag: None,
+            branch: None,
+            from: leg,
+            to: leg,
+            sdp: Bytes::from_static(b"v=0\r\n"),
+        };
+        let control = link.control();
+        assert_eq!(control.offer(exchange.clone()).await.unwrap(), exchange.sdp);
+        assert_eq!(control.answer(exchange.clone()).await.unwrap(), exchange.sdp);
     }
 }

@@ -1,6 +1,8 @@
 //! Accounts and registrations in SQLite, under Kamailio's table and column names, so that its tools can read them.
 
+mod accounts;
 mod schema;
+mod writer;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,6 +19,9 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 
+use self::accounts::Accounts;
+use self::writer::Writer;
+
 /// The bit of a contact behind a NAT in `cflags`: flag 6, which Kamailio's own configuration calls FLB_NATB.
 const NATED: i64 = 1 << 6;
 
@@ -24,14 +29,30 @@ const NATED: i64 = 1 << 6;
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: SqlitePool,
+    mode: DbMode,
+    accounts: Arc<Accounts>,
+    writer: Arc<Writer>,
+}
+
+/// When registrations are written (Kamailio's `db_mode` of `usrloc`, by its numbers).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DbMode {
+    /// 0: never. They end with the process.
+    Memory,
+    /// 1: before the phone hears 200, so that it is a promise over a power cut.
+    #[default]
+    WriteThrough,
+    /// 2: within a second or two.
+    WriteBack,
 }
 
 impl Database {
-    /// Opens the file at `path`, makes it when missing, and brings its tables up to date.
+    /// Opens the file at `path`, makes it when missing, and brings its tables up to date. `mode` is for
+    /// registrations; accounts are always durable.
     ///
     /// # Errors
     /// The file cannot be opened, is no database, or belongs to a newer version of this program.
-    pub async fn open(path: &Path) -> anyhow::Result<Self> {
+    pub async fn open(path: &Path, mode: DbMode) -> anyhow::Result<Self> {
         // Hashes of passwords are worth guessing at: only the owner reads them. SQLite gives its other files the same mode.
         let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
         made.with_context(|| format!("database {}", path.display()))?;
@@ -49,11 +70,13 @@ impl Database {
             .await
             .with_context(|| format!("database {}", path.display()))?;
         schema::migrate(&pool).await.with_context(|| format!("database {}", path.display()))?;
-        Ok(Self { pool })
+        let (accounts, writer) = (Accounts::new(path), Writer::start(pool.clone(), mode));
+        Ok(Self { pool, mode, accounts: Arc::new(accounts), writer: Arc::new(writer) })
     }
 
     /// Waits until all that was written is in the main file.
     pub async fn close(&self) {
+        self.writer.finish().await;
         self.pool.close().await;
     }
 
@@ -77,7 +100,7 @@ impl Database {
         .bind(&account.ha1_sha512_256)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        Ok(self.accounts.changed()?)
     }
 
     /// The account of `username` in `domain`.
@@ -85,23 +108,15 @@ impl Database {
     /// # Errors
     /// The database does not answer.
     pub async fn get_account(&self, username: &str, domain: &str) -> Result<Option<Account>, sqlx::Error> {
-        let row = sqlx::query(
-            "SELECT username, domain, ha1, ha1_sha256, ha1_sha512_256 FROM subscriber WHERE username = ? AND domain = ?",
-        )
-        .bind(username)
-        .bind(domain)
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| {
-            Ok(Account {
-                username: row.try_get(0)?,
-                domain: row.try_get(1)?,
-                ha1: row.try_get(2)?,
-                ha1_sha256: row.try_get(3)?,
-                ha1_sha512_256: row.try_get(4)?,
-            })
-        })
-        .transpose()
+        self.accounts.get(&self.pool, username, domain).await
+    }
+
+    /// Takes all accounts into memory, which the gateway does before it serves.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn load_accounts(&self) -> anyhow::Result<()> {
+        Ok(self.accounts.load(&self.pool).await?)
     }
 
     /// All accounts as (user, domain), sorted.
@@ -131,14 +146,18 @@ impl Database {
             removed = done.rows_affected();
         }
         transaction.commit().await?;
+        self.accounts.changed()?;
         Ok(removed > 0)
     }
 
-    /// The registrations that are good at `unix_now`, each with its address of record.
+    /// The registrations that are good at `unix_now`, each with its address of record; none in mode 0.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn registrations(&self, unix_now: u64) -> anyhow::Result<Vec<(String, StoredBinding)>> {
+        if self.mode == DbMode::Memory {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(
             "SELECT username, domain, ruid, contact, received, socket, path, CAST(strftime('%s', expires) AS INTEGER),
                     q, callid, cseq, user_agent, instance, reg_id, methods,
@@ -150,43 +169,17 @@ impl Database {
         .await?;
         Ok(rows.iter().filter_map(read_binding).collect())
     }
+}
 
-    async fn write_bindings(&self, aor: &str, bindings: &[Arc<StoredBinding>]) -> Result<(), sqlx::Error> {
-        let (username, domain) = aor.rsplit_once('@').unwrap_or(("", aor));
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("DELETE FROM location WHERE username = ? AND domain = ?")
-            .bind(username)
-            .bind(domain)
-            .execute(&mut *transaction)
-            .await?;
-        for binding in bindings {
-            sqlx::query(
-                "INSERT OR REPLACE INTO location (username, domain, ruid, contact, received, socket, path, expires, q,
-                    callid, cseq, user_agent, instance, reg_id, methods, cflags, last_modified)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, datetime(?, 'unixepoch'), ?, ?, ?, ?, ?, ?, ?, ?,
-                    datetime(?, 'unixepoch'))",
-            )
-            .bind(username)
-            .bind(domain)
-            .bind(&*binding.ruid)
-            .bind(&*binding.contact)
-            .bind(binding.received_uri())
-            .bind(socket(binding))
-            .bind(Some(&*binding.path).filter(|path| !path.is_empty()))
-            .bind(i64::try_from(binding.expires_at).unwrap_or(i64::MAX))
-            .bind(f64::from(binding.q) / 1000.0)
-            .bind(&*binding.call_id)
-            .bind(i64::from(binding.cseq))
-            .bind(&*binding.user_agent)
-            .bind(Some(&*binding.instance).filter(|instance| !instance.is_empty()))
-            .bind(i64::from(binding.reg_id))
-            .bind(i64::from(binding.methods))
-            .bind(if binding.is_nated() { NATED } else { 0 })
-            .bind(i64::try_from(binding.last_modified).unwrap_or(i64::MAX))
-            .execute(&mut *transaction)
-            .await?;
+impl DbMode {
+    /// The mode with this number; one that is none means 1.
+    #[must_use]
+    pub const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Memory,
+            2 => Self::WriteBack,
+            _ => Self::WriteThrough,
         }
-        transaction.commit().await
     }
 }
 
@@ -262,7 +255,7 @@ impl Store for Database {
         aor: &'a str,
         bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(async move { self.write_bindings(aor, bindings).await.map_err(|error| unavailable(&error)) })
+        Box::pin(self.writer.save(aor, bindings))
     }
 }
 
@@ -304,13 +297,13 @@ mod tests {
         let path = directory.path().join("x.sqlite");
         let bindings = [binding("a", Protocol::Wss, 2000), binding("b", Protocol::Udp, 3000)].map(Arc::new);
         {
-            let database = Database::open(&path).await.unwrap();
+            let database = Database::open(&path, DbMode::default()).await.unwrap();
             database.put_account(&account("alice", "old"), "b").await.unwrap();
             database.put_account(&account("alice", "new"), "b").await.unwrap();
             database.save_bindings("alice@example.com", &bindings).await.unwrap();
             database.close().await;
         }
-        let database = Database::open(&path).await.unwrap();
+        let database = Database::open(&path, DbMode::default()).await.unwrap();
         let alice = Store::account(&database, "alice", "example.com").await.unwrap().unwrap();
         let new = account("alice", "new");
         let hashes = |account: &Account| {
@@ -327,7 +320,7 @@ mod tests {
     #[tokio::test]
     async fn saving_replaces_and_removing_forgets() {
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&directory.path().join("x.sqlite")).await.unwrap();
+        let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
         let save = async |list: &[StoredBinding]| {
             let list: Vec<_> = list.iter().cloned().map(Arc::new).collect();
             database.save_bindings("bob@example.com", &list).await.unwrap();
@@ -347,10 +340,88 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_is_written_together_and_the_last_word_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sqlite");
+        let database = Database::open(&path, DbMode::WriteThrough).await.unwrap();
+        let names: Vec<String> = (0..2500).map(|n| format!("u{n}@example.com")).collect();
+        let lists: Vec<_> = names.iter().map(|name| [Arc::new(binding(name, Protocol::Udp, 2000))]).collect();
+        let saves = names.iter().zip(&lists).map(|(name, list)| database.save_bindings(name, list));
+        for result in futures_util::future::join_all(saves).await {
+            result.unwrap();
+        }
+        assert_eq!(database.registrations(0).await.unwrap().len(), 2500);
+        let (old, new) = (
+            [Arc::new(binding("old", Protocol::Udp, 2000))],
+            [Arc::new(binding("new", Protocol::Udp, 2000))],
+        );
+        let (first, second) = futures_util::join!(
+            database.save_bindings("u1@example.com", &old),
+            database.save_bindings("u1@example.com", &new)
+        );
+        assert!(first.is_ok() && second.is_ok());
+        let rows = database.registrations(0).await.unwrap();
+        let of_u1: Vec<_> = rows.iter().filter(|(aor, _)| aor == "u1@example.com").collect();
+        assert_eq!(of_u1.len(), 1);
+        assert_eq!(&*of_u1[0].1.ruid, "new");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_later_is_there_after_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sqlite");
+        for (mode, expected) in [(DbMode::Memory, 0), (DbMode::WriteBack, 1)] {
+            let database = Database::open(&path, mode).await.unwrap();
+            database
+                .save_bindings("bob@example.com", &[Arc::new(binding("a", Protocol::Udp, 2000))])
+                .await
+                .unwrap();
+            database.close().await;
+            assert!(database.save_bindings("bob@example.com", &[]).await.is_ok() == (mode == DbMode::Memory));
+            let database = Database::open(&path, DbMode::WriteThrough).await.unwrap();
+            assert_eq!(database.registrations(0).await.unwrap().len(), expected, "{mode:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_changed_by_another_process_counts_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sqlite");
+        let gateway = Database::open(&path, DbMode::default()).await.unwrap();
+        let command = Database::open(&path, DbMode::default()).await.unwrap();
+        let ha1 =
+            async || gateway.get_account("alice", "example.com").await.unwrap().map(|account| account.ha1);
+        assert_eq!(ha1().await, None);
+        for password in ["one", "two", "three"] {
+            command.put_account(&account("alice", password), "b").await.unwrap();
+            let expected = Some(account("alice", password).ha1);
+            assert_eq!((ha1().await, ha1().await), (expected.clone(), expected));
+        }
+        assert!(command.remove_account("alice", "example.com").await.unwrap());
+        assert_eq!(ha1().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_password_changed_by_a_foreign_program_counts_soon() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
+        database.put_account(&account("alice", "old"), "b").await.unwrap();
+        let ha1 = async || database.get_account("alice", "example.com").await.unwrap().unwrap().ha1;
+        assert_eq!(ha1().await, account("alice", "old").ha1);
+        sqlx::query("UPDATE subscriber SET ha1 = 'new'").execute(&database.pool).await.unwrap();
+        let soon = async {
+            while ha1().await != "new" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), soon).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn files_are_for_their_owner_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(&directory.path().join("x.sqlite")).await.unwrap();
+        let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
         database.put_account(&account("alice", "h"), "b").await.unwrap();
         for entry in std::fs::read_dir(directory.path()).unwrap() {
             let entry = entry.unwrap();
@@ -363,7 +434,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sqlite");
         std::fs::write(&path, "no database at all, just text that is long enough to be looked at").unwrap();
-        let error = format!("{:#}", Database::open(&path).await.unwrap_err());
+        let error = format!("{:#}", Database::open(&path, DbMode::default()).await.unwrap_err());
         assert!(error.contains("x.sqlite"), "{error}");
     }
 }

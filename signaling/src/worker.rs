@@ -248,7 +248,8 @@ async fn live(
 ) -> anyhow::Result<()> {
     let proxy = proxy(Instant::now())?;
     let datagrams = transport.datagrams(inbox.id).context("UDP sockets")?;
-    let mut worker = Worker { proxy, datagrams, inbox, workers: transport.workers(), transport, shutting_down: false };
+    let mut worker =
+        Worker { proxy, datagrams, inbox, workers: transport.workers(), transport, shutting_down: false };
     let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
     Ok(())

@@ -290,6 +290,8 @@ pub struct Nathelper {
 /// Digest authentication (RFC 7616, RFC 8760).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
+    /// Whether a user of ours proves who he is (default yes). Without it everybody is whom he says: for a laboratory.
+    pub required: bool,
     /// How long a nonce is good; afterwards the challenge says `stale=true` (default 300 s).
     pub nonce_expire: Duration,
     /// The algorithms that are offered, the most preferred first, and taken (default MD5 alone: many phones fail at any
@@ -362,7 +364,12 @@ impl Default for Settings {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { nonce_expire: Duration::from_secs(300), algorithms: vec![Algorithm::MD5], secret: None }
+        Self {
+            required: true,
+            nonce_expire: Duration::from_secs(300),
+            algorithms: vec![Algorithm::MD5],
+            secret: None,
+        }
     }
 }
 

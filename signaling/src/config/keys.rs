@@ -233,6 +233,13 @@ const KEYS: &[Key] = &[
         set: |c, v| v.hosts().map(|list| c.certificate_names = list),
     },
     Key {
+        name: "auth.required",
+        allowed: FLAG,
+        default: "true",
+        about: "Whether users prove who they are by password. With false everybody is whom he says: only for a laboratory that nobody else reaches.",
+        set: |c, v| v.flag().map(|flag| c.auth.required = flag),
+    },
+    Key {
         name: "auth.nonce_expire",
         allowed: "10 to 86400 seconds",
         default: "300",
@@ -311,9 +318,9 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "media.relay",
-        allowed: "\"in-process\" or \"udp:ADDRESS:PORT\"",
+        allowed: "\"in-process\", \"udp:ADDRESS:PORT\" or \"off\"",
         default: "\"in-process\"",
-        about: "The media relay: the one of this process, or any that speaks the ng protocol, such as rtpengine.",
+        about: "The media relay: the one of this process, or any that speaks the ng protocol, such as rtpengine. With \"off\" offers and answers pass as they are, for phones that reach each other.",
         set: set_relay,
     },
     Key {
@@ -409,6 +416,7 @@ fn set_relay(config: &mut Config, value: &Value) -> Result<(), String> {
     let text = value.text()?;
     config.media.relay = match text.strip_prefix("udp:").map(str::parse) {
         None if text == "in-process" => Relay::InProcess,
+        None if text == "off" => Relay::Off,
         Some(Ok(address)) => Relay::Ng(address),
         _ => return Err(format!("{text:?} is no relay")),
     };

@@ -53,6 +53,16 @@ const STEPS: &[&str] = &[
     ALTER TABLE subscriber ADD COLUMN ha1_sha256 VARCHAR(128) DEFAULT '' NOT NULL;
     ALTER TABLE subscriber ADD COLUMN ha1_sha512_256 VARCHAR(128) DEFAULT '' NOT NULL;
 ",
+    "
+    CREATE TABLE subscriber_changes (counter INTEGER NOT NULL);
+    INSERT INTO subscriber_changes (counter) VALUES (0);
+    CREATE TRIGGER subscriber_inserted AFTER INSERT ON subscriber
+        BEGIN UPDATE subscriber_changes SET counter = counter + 1; END;
+    CREATE TRIGGER subscriber_updated AFTER UPDATE ON subscriber
+        BEGIN UPDATE subscriber_changes SET counter = counter + 1; END;
+    CREATE TRIGGER subscriber_deleted AFTER DELETE ON subscriber
+        BEGIN UPDATE subscriber_changes SET counter = counter + 1; END;
+",
 ];
 
 /// Takes the steps that are missing, each whole or not at all.
@@ -75,7 +85,7 @@ pub(super) async fn migrate(pool: &SqlitePool) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Database;
+    use super::super::{Database, DbMode};
 
     /// An account of the first version keeps its MD5 hash, by which alone it can be checked.
     #[tokio::test]
@@ -89,7 +99,7 @@ mod tests {
                    PRAGMA user_version = 1";
         sqlx::raw_sql(row).execute(&pool).await.unwrap();
         pool.close().await;
-        let database = Database::open(&path).await.unwrap();
+        let database = Database::open(&path, DbMode::default()).await.unwrap();
         let alice = database.get_account("alice", "example.com").await.unwrap().unwrap();
         assert_eq!(
             (alice.ha1.as_str(), alice.ha1_sha256.as_str(), alice.ha1_sha512_256.as_str()),
@@ -101,10 +111,10 @@ mod tests {
     async fn a_newer_file_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.sqlite");
-        let database = Database::open(&path).await.unwrap();
+        let database = Database::open(&path, DbMode::default()).await.unwrap();
         sqlx::raw_sql("PRAGMA user_version = 99").execute(&database.pool).await.unwrap();
         database.close().await;
-        let error = format!("{:#}", Database::open(&path).await.unwrap_err());
+        let error = format!("{:#}", Database::open(&path, DbMode::default()).await.unwrap_err());
         assert!(error.contains("newer version"), "{error}");
     }
 }

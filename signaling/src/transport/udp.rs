@@ -138,7 +138,11 @@ mod tests {
         });
         assert!(received.await.is_none(), "a keep-alive is no message");
         let received = poll_fn(|cx| {
-            readers.iter_mut().map(|reader| reader.poll_receive(cx)).find(Poll::is_ready).unwrap_or(Poll::Pending)
+            readers
+                .iter_mut()
+                .map(|reader| reader.poll_receive(cx))
+                .find(Poll::is_ready)
+                .unwrap_or(Poll::Pending)
         });
         let inbound = received.await.unwrap();
         assert_eq!((&inbound.bytes[..], inbound.flow.local), (&b"OPTIONS"[..], one.local()));

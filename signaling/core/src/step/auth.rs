@@ -31,6 +31,10 @@ pub fn strip_identities(incoming: &mut Incoming) {
 /// proof. Whoever is unknown hears the same as one with a wrong password, after the same computation.
 pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     let Some(claimed) = claimed(world, incoming) else { return ControlFlow::Continue(()) };
+    if !world.settings.auth.required {
+        incoming.user = Some(claimed);
+        return ControlFlow::Continue(());
+    }
     let Some((user, realm)) = claimed.rsplit_once('@') else { return ControlFlow::Continue(()) };
     let Some((index, proof)) = find_credentials(incoming, realm) else {
         return challenge(world, incoming, realm, false);

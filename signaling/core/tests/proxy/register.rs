@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use signaling_core::event::{AuthFailure, Event, Expiry};
 use signaling_core::flow::Protocol;
+use signaling_core::settings::{Auth, Settings};
 
-use crate::testbed::{Bed, DOMAIN, Phone, Sip, UNIX_START, quoted};
+use crate::testbed::{self, Bed, DOMAIN, Phone, Sip, UNIX_START, quoted};
 
 #[test]
 fn a_phone_is_challenged_and_bound() {
@@ -30,6 +31,22 @@ fn a_phone_is_challenged_and_bound() {
     bed.send(&alice.flow, &again);
     assert_eq!(bed.expect(&alice.flow, "SIP/2.0 200 "), ok, "a retransmission gets the same answer");
     bed.expect_silence();
+}
+
+#[test]
+fn a_laboratory_asks_nobody_for_a_password() {
+    let settings = testbed::settings();
+    let auth = Auth { required: false, ..settings.auth };
+    let mut bed = Bed::with(&[], Settings { auth, ..settings }, Vec::new());
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let request = alice.register_text(600);
+    bed.send(&alice.flow, &request);
+    let ok = bed.expect(&alice.flow, "SIP/2.0 200 ");
+    assert_eq!(ok.header("Contact"), "<sip:alice@198.51.100.7:5060>;expires=600");
+    let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.8:5060");
+    let invite = bob.request("INVITE", "sip:alice@sip.example", "lab", "", "");
+    bed.send(&bob.flow, &invite);
+    bed.expect(&alice.flow, "INVITE ");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use signaling_core::settings::{MatchingMode, OutboundMode, PathMode};
 
 use super::{FLAG, Key};
+use crate::store::DbMode;
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -150,6 +151,13 @@ pub(super) const KEYS: &[Key] = &[
         default: "true",
         about: "Whether phones that ask for it are given addresses of their own, public and temporary (RFC 5627).",
         set: |c, v| v.flag().map(|flag| c.registrar.gruu_enabled = flag),
+    },
+    Key {
+        name: "usrloc.db_mode",
+        allowed: "0 never, 1 before the phone hears 200, 2 a second or two later",
+        default: "1",
+        about: "When registrations are written to the database. Those that are not end with the process.",
+        set: |c, v| v.number(0, 2).map(|number: u8| c.db_mode = DbMode::of(number)),
     },
     Key {
         name: "usrloc.matching_mode",
