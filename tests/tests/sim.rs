@@ -6,6 +6,8 @@ mod audio;
 mod crowd;
 #[path = "sim/dialog.rs"]
 mod dialog;
+#[path = "sim/forking.rs"]
+mod forking;
 #[path = "sim/loss.rs"]
 mod loss;
 #[path = "sim/takeover.rs"]

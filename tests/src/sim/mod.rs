@@ -101,6 +101,14 @@ impl World {
     /// An empty world; `seed` decides everything that is random in it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::with(seed, |_| {})
+    }
+
+    /// The same with other settings of the proxy than the defaults.
+    #[must_use]
+    pub fn with(seed: u64, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = settings();
+        change(&mut settings);
         let now = Instant::now();
         let mut octets = [7; 32];
         octets[..8].copy_from_slice(&seed.to_be_bytes());
@@ -111,7 +119,7 @@ impl World {
             media: Box::new(Door(Rc::clone(&relay))),
             resolver: Box::new(NoNames),
         };
-        let proxy = Proxy::new(Arc::new(settings()), Arc::clone(&location), outside, octets, now, EPOCH);
+        let proxy = Proxy::new(Arc::new(settings), Arc::clone(&location), outside, octets, now, EPOCH);
         Self {
             proxy,
             relay,

@@ -117,6 +117,8 @@ pub struct Phone {
     pub contact: String,
     /// What makes it another one than the other browsers of its user.
     pub instance: String,
+    /// How much it wants to be called, for its REGISTER; empty says nothing.
+    pub q: &'static str,
     /// What it does when called.
     pub callee: Callee,
     /// What it does otherwise than most.
@@ -167,6 +169,7 @@ impl Phone {
             connection,
             contact,
             instance: user.to_owned(),
+            q: "",
             callee: Callee::Answer(Duration::from_secs(1)),
             manners: Manners::default(),
             deaf: false,
@@ -194,8 +197,9 @@ impl Phone {
             true => format!(";reg-id=1;+sip.instance=\"<urn:uuid:{}>\"", self.instance),
             false => String::new(),
         };
+        let q = if self.q.is_empty() { String::new() } else { format!(";q={}", self.q) };
         let supported = if parameters.is_empty() { "" } else { "Supported: path,gruu,outbound\r\n" };
-        let more = format!("Contact: <{}>{parameters};expires={expires}\r\n{supported}", self.contact);
+        let more = format!("Contact: <{}>{parameters}{q};expires={expires}\r\n{supported}", self.contact);
         let call_id = format!("reg-{}", self.user);
         let uri = format!("sip:{DOMAIN}");
         let text = self.request("REGISTER", &uri, &call_id, &more, "");
