@@ -152,7 +152,7 @@ pub(crate) async fn until_it_answers(process: &Process, proxy: SocketAddr) -> Re
     .with_context(|| format!("Kamailio did not start:\n{}", process.tail()))
 }
 
-/// Kamailio set up as the gateway sets itself up: one domain, digest, record-routing, parallel forking.
+/// Kamailio set up as the gateway sets itself up: one domain, digest, record-routing, forking by q.
 const CONFIGURATION: &str = r#"#!KAMAILIO
 debug=0
 log_stderror=yes
@@ -184,6 +184,9 @@ loadmodule "kex.so"
 
 modparam("auth", "algorithm", "@ALGORITHM@")
 modparam("auth", "nonce_count", 1)
+modparam("tm", "contacts_avp", "tm_contacts")
+modparam("tm", "contact_flows_avp", "tm_contact_flows")
+modparam("tm", "failure_reply_mode", 3)
 modparam("usrloc", "db_mode", 0)
 modparam("usrloc", "use_domain", 1)
 modparam("registrar", "max_contacts", 10)
@@ -232,6 +235,18 @@ request_route {
 				sl_send_reply("405", "Method Not Allowed"); exit;
 		}
 	}
+	# Contacts in the order of their q.
+	if (is_method("INVITE")) {
+		if (t_load_contacts() && t_next_contacts()) t_on_failure("NEXT");
+	}
 	if (!t_relay()) sl_reply_error();
+}
+
+failure_route[NEXT] {
+	if (t_is_canceled() || t_check_status("6[0-9][0-9]")) exit;
+	if (t_next_contacts()) {
+		t_on_failure("NEXT");
+		t_relay();
+	}
 }
 "#;

@@ -10,6 +10,8 @@ mod rfc3262;
 mod rfc3263;
 #[path = "conformance/rfc3311/mod.rs"]
 mod rfc3311;
+#[path = "conformance/rfc3326/mod.rs"]
+mod rfc3326;
 #[path = "conformance/rfc3581/mod.rs"]
 mod rfc3581;
 #[path = "conformance/rfc3891/mod.rs"]
@@ -22,8 +24,12 @@ mod rfc4028;
 mod rfc4475;
 #[path = "conformance/rfc5118/mod.rs"]
 mod rfc5118;
+#[path = "conformance/rfc5393/mod.rs"]
+mod rfc5393;
 #[path = "conformance/rfc5923/mod.rs"]
 mod rfc5923;
+#[path = "conformance/rfc6026/mod.rs"]
+mod rfc6026;
 #[path = "conformance/rfc7118/mod.rs"]
 mod rfc7118;
 #[path = "conformance/rfc7616/mod.rs"]

@@ -10,3 +10,5 @@ mod section_16;
 mod section_17;
 mod section_18;
 mod section_18_streams;
+
+pub(crate) use section_16::cancel_of;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::phone::{Dialog, set};
+use e2e::phone::{Dialog, Phone, ack_of_refusal, set};
+use e2e::sip::Message;
 use e2e::subject::Subject;
 
 const SDP: &str =
@@ -91,7 +92,7 @@ async fn the_best_refusal_of_a_fork_is_passed() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut desk = subject.registered("bob").await?;
-    let mut sofa = e2e::phone::Phone::registered(desk.account.clone(), subject.proxy()).await?;
+    let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
     let invite = alice.invite(&desk.aor(), SDP);
     let (response, first, second) = tokio::join!(
         alice.transact(invite),
@@ -118,7 +119,7 @@ async fn an_answer_cancels_the_other_branches() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut desk = subject.registered("bob").await?;
-    let mut sofa = e2e::phone::Phone::registered(desk.account.clone(), subject.proxy()).await?;
+    let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
     let invite = alice.invite(&desk.aor(), SDP);
     let (response, cancelled) = tokio::join!(alice.transact(invite), async {
         let at_desk = desk.receive("the call", |m| m.method() == Some("INVITE")).await?;
@@ -153,7 +154,7 @@ async fn a_cancel_goes_on() -> Result<()> {
     let mut invite = alice.invite(&bob.aor(), SDP);
     alice.send(&invite).await?;
     let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
-    alice.send(&e2e::phone::ack_of_refusal(&invite, &challenge)).await?;
+    alice.send(&ack_of_refusal(&invite, &challenge)).await?;
     alice.authorize(&mut invite, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
     alice.send(&invite).await?;
     let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
@@ -176,7 +177,7 @@ async fn a_cancel_goes_on() -> Result<()> {
     bob.answer(&invited, 487, "Request Terminated", "b1", "").await?;
     let refusal = alice.receive("487", |m| m.cseq().1 == "INVITE" && m.status() >= Some(300)).await?;
     assert_eq!(refusal.status(), Some(487), "{refusal}");
-    alice.send(&e2e::phone::ack_of_refusal(&invite, &refusal)).await?;
+    alice.send(&ack_of_refusal(&invite, &refusal)).await?;
     Ok(())
 }
 
@@ -213,4 +214,211 @@ async fn a_stranger_is_not_relayed_to() -> Result<()> {
         mallory.receive_within("an answer", Duration::from_secs(5), |m| m.status() >= Some(200)).await?;
     assert!(matches!(answer.status(), Some(403 | 407)), "{answer}");
     Ok(())
+}
+
+/// Bob's phones, one registered with each q.
+async fn phones_of_bob<const N: usize>(subject: &Subject, qs: [&str; N]) -> Result<[Phone; N]> {
+    let account = subject.phone("bob").await?.account;
+    let mut phones = Vec::with_capacity(N);
+    for q in qs {
+        let mut phone = Phone::new(account.clone(), subject.proxy()).await?;
+        let domain = format!("sip:{}", account.domain);
+        let mut request = phone.request("REGISTER", &domain, &phone.aor());
+        request.headers.push(("Contact".into(), format!("<{}>;q={q};expires=300", phone.contact())));
+        let answer = phone.transact(request).await?;
+        anyhow::ensure!(answer.status() == Some(200), "not registered: {answer}");
+        phones.push(phone);
+    }
+    phones.try_into().map_err(|_| anyhow::anyhow!("as many phones as q"))
+}
+
+/// Alice calls bob; the INVITE that was let through.
+async fn call_bob(alice: &mut Phone, bob: &str) -> Result<Message> {
+    let mut invite = alice.invite(bob, SDP);
+    alice.send(&invite).await?;
+    let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
+    alice.send(&ack_of_refusal(&invite, &challenge)).await?;
+    alice.authorize(&mut invite, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
+    alice.send(&invite).await?;
+    Ok(invite)
+}
+
+async fn rung(phone: &mut Phone) -> Result<Message> {
+    phone.receive("the call", |m| m.method() == Some("INVITE")).await
+}
+
+/// Refuses with more headers, and waits for the ACK.
+async fn refuse(phone: &mut Phone, invited: &Message, status: u16, more: &[(&str, &str)]) -> Result<()> {
+    let mut response = phone.response(invited, status, "No", "t1");
+    response.headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    phone.send(&response).await?;
+    phone.receive("the ACK", |m| m.method() == Some("ACK")).await?;
+    Ok(())
+}
+
+/// The final response of the call, acknowledged.
+async fn refused(alice: &mut Phone, invite: &Message) -> Result<Message> {
+    let number = invite.cseq().0;
+    let final_one = |m: &Message| m.status() >= Some(200) && m.cseq() == (number, "INVITE");
+    let refusal = alice.receive("the final response", final_one).await?;
+    alice.send(&ack_of_refusal(invite, &refusal)).await?;
+    Ok(refusal)
+}
+
+async fn is_quiet(phone: &mut Phone) -> Result<bool> {
+    Ok(phone.drain().await?.iter().all(|m| m.method() != Some("INVITE")))
+}
+
+/// §16.6: the contact of the highest q is tried first, the next one when it has refused; the best of all goes back.
+#[tokio::test]
+async fn contacts_are_tried_in_the_order_of_q() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let [mut last, mut first, mut middle] = phones_of_bob(&subject, ["0.1", "1.0", "0.5"]).await?;
+    let invite = call_bob(&mut alice, &first.aor()).await?;
+    let invited = rung(&mut first).await?;
+    assert!(is_quiet(&mut middle).await? && is_quiet(&mut last).await?, "one after the other");
+    refuse(&mut first, &invited, 486, &[]).await?;
+    let invited = rung(&mut middle).await?;
+    assert!(is_quiet(&mut last).await?);
+    refuse(&mut middle, &invited, 500, &[]).await?;
+    let invited = rung(&mut last).await?;
+    refuse(&mut last, &invited, 503, &[]).await?;
+    let refusal = refused(&mut alice, &invite).await?;
+    // Kamailio's failure_reply_mode of the usual configuration lets the last step alone decide; 503 is then 500.
+    assert!(refusal.status() == Some(if subject.is_kamailio() { 500 } else { 486 }), "{refusal}");
+    Ok(())
+}
+
+/// §16.7 step 5: a 6xx ends the search: nobody else is tried, and it goes back.
+#[tokio::test]
+async fn nobody_is_tried_after_a_6xx() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let [mut first, mut second] = phones_of_bob(&subject, ["1.0", "0.5"]).await?;
+    let invite = call_bob(&mut alice, &first.aor()).await?;
+    let invited = rung(&mut first).await?;
+    refuse(&mut first, &invited, 603, &[]).await?;
+    assert_eq!(refused(&mut alice, &invite).await?.status(), Some(603));
+    assert!(is_quiet(&mut second).await?);
+    Ok(())
+}
+
+/// §16.7 step 5: a 6xx of one branch cancels the others, and wins over what they answered.
+#[tokio::test]
+async fn a_6xx_cancels_the_other_branches() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut desk = subject.registered("bob").await?;
+    let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
+    let invite = call_bob(&mut alice, &desk.aor()).await?;
+    let (at_desk, at_sofa) = (rung(&mut desk).await?, rung(&mut sofa).await?);
+    sofa.answer(&at_sofa, 180, "Ringing", "s1", "").await?;
+    alice.receive("ringing", |m| m.status() == Some(180)).await?;
+    refuse(&mut desk, &at_desk, 600, &[]).await?;
+    let cancel = sofa.receive("the CANCEL", |m| m.method() == Some("CANCEL")).await?;
+    sofa.answer(&cancel, 200, "OK", "s1", "").await?;
+    refuse(&mut sofa, &at_sofa, 487, &[]).await?;
+    assert_eq!(refused(&mut alice, &invite).await?.status(), Some(600));
+    Ok(())
+}
+
+/// §16.7 step 6: that one contact has no time is no 503 of the domain.
+#[tokio::test]
+async fn a_503_of_a_branch_goes_back_as_500() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    let invite = call_bob(&mut alice, &bob.aor()).await?;
+    let invited = rung(&mut bob).await?;
+    refuse(&mut bob, &invited, 503, &[("Retry-After", "60")]).await?;
+    let refusal = refused(&mut alice, &invite).await?;
+    assert_eq!(refusal.status(), Some(500), "{refusal}");
+    assert!(
+        subject.is_kamailio() || refusal.header("Retry-After").is_empty(),
+        "not of this server: {refusal}"
+    );
+    Ok(())
+}
+
+/// §16.7 step 7: a 401 or 407 carries the challenges of all branches.
+#[tokio::test]
+async fn challenges_of_all_branches_go_back() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut desk = subject.registered("bob").await?;
+    let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
+    let invite = call_bob(&mut alice, &desk.aor()).await?;
+    let (at_desk, at_sofa) = (rung(&mut desk).await?, rung(&mut sofa).await?);
+    refuse(&mut desk, &at_desk, 401, &[("WWW-Authenticate", "Digest realm=\"desk\", nonce=\"1\"")]).await?;
+    refuse(&mut sofa, &at_sofa, 407, &[("Proxy-Authenticate", "Digest realm=\"sofa\", nonce=\"2\"")]).await?;
+    let refusal = refused(&mut alice, &invite).await?;
+    assert!(matches!(refusal.status(), Some(401 | 407)), "{refusal}");
+    assert!(refusal.header("WWW-Authenticate").contains("desk"), "{refusal}");
+    assert!(refusal.header("Proxy-Authenticate").contains("sofa"), "{refusal}");
+    Ok(())
+}
+
+/// §16.7 step 6: in the 4xx, what tells the caller how to do better goes before what does not.
+#[tokio::test]
+async fn a_helpful_refusal_goes_before_another() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut desk = subject.registered("bob").await?;
+    let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
+    let invite = call_bob(&mut alice, &desk.aor()).await?;
+    let (at_desk, at_sofa) = (rung(&mut desk).await?, rung(&mut sofa).await?);
+    refuse(&mut desk, &at_desk, 404, &[]).await?;
+    refuse(&mut sofa, &at_sofa, 415, &[("Accept", "application/sdp")]).await?;
+    assert_eq!(refused(&mut alice, &invite).await?.status(), Some(415));
+    Ok(())
+}
+
+/// §16.10: a CANCEL ends the branch that rings, and keeps the next contact from being tried.
+#[tokio::test]
+async fn a_cancel_ends_the_search() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let [mut first, mut second] = phones_of_bob(&subject, ["1.0", "0.5"]).await?;
+    let invite = call_bob(&mut alice, &first.aor()).await?;
+    let invited = rung(&mut first).await?;
+    first.answer(&invited, 180, "Ringing", "f1", "").await?;
+    alice.receive("ringing", |m| m.status() == Some(180)).await?;
+    alice.send(&cancel_of(&invite)).await?;
+    alice.receive("the answer to CANCEL", |m| m.status() == Some(200) && m.cseq().1 == "CANCEL").await?;
+    let cancel = first.receive("the CANCEL", |m| m.method() == Some("CANCEL")).await?;
+    first.answer(&cancel, 200, "OK", "f1", "").await?;
+    refuse(&mut first, &invited, 487, &[]).await?;
+    assert_eq!(refused(&mut alice, &invite).await?.status(), Some(487));
+    assert!(is_quiet(&mut second).await?);
+    Ok(())
+}
+
+/// §16.7 step 5: a 2xx that crosses the CANCEL goes back all the same.
+#[tokio::test]
+async fn a_200_that_crosses_the_cancel_goes_back() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    let invite = call_bob(&mut alice, &bob.aor()).await?;
+    let invited = rung(&mut bob).await?;
+    bob.answer(&invited, 180, "Ringing", "b1", "").await?;
+    alice.receive("ringing", |m| m.status() == Some(180)).await?;
+    alice.send(&cancel_of(&invite)).await?;
+    bob.receive("the CANCEL", |m| m.method() == Some("CANCEL")).await?;
+    bob.answer(&invited, 200, "OK", "b1", SDP).await?;
+    let ok = alice.receive("the 200", |m| m.status() == Some(200) && m.cseq().1 == "INVITE").await?;
+    assert_eq!(ok.parameter("To", "tag"), Some("b1"));
+    Ok(())
+}
+
+/// The CANCEL of an INVITE (§9.1).
+pub(crate) fn cancel_of(invite: &Message) -> Message {
+    let mut cancel = invite.clone();
+    cancel.start = cancel.start.replacen("INVITE", "CANCEL", 1);
+    set(&mut cancel, "CSeq", format!("{} CANCEL", invite.cseq().0));
+    let kept = ["Contact", "Content-Type", "Proxy-Authorization"];
+    cancel.headers.retain(|(name, _)| !kept.contains(&name.as_str()));
+    cancel.body.clear();
+    cancel
 }

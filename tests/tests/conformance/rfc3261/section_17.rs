@@ -160,6 +160,51 @@ async fn a_repeated_request_gets_the_same_answer() -> Result<()> {
     Ok(())
 }
 
+/// §17.2.1: once its refusal is acknowledged, late copies of an INVITE are absorbed: neither forwarded nor answered.
+#[tokio::test]
+async fn late_copies_are_absorbed_after_the_ack() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    let invite = call(&mut alice, &bob).await?;
+    let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    bob.answer(&invited, 486, "Busy Here", "b1", "").await?;
+    let busy = alice.receive("busy", |m| m.status() == Some(486)).await?;
+    alice.send(&ack_of_refusal(&invite, &busy)).await?;
+    alice.drain().await?;
+    alice.send(&invite).await?;
+    let more = alice.receive_within("an answer", Duration::from_millis(700), |m| m.status().is_some()).await;
+    // Kamailio answers them with the refusal again.
+    assert!(more.is_err() || subject.is_kamailio(), "{more:?}");
+    assert!(bob.drain().await?.iter().all(|m| m.method() != Some("INVITE")), "forwarded");
+    Ok(())
+}
+
+/// §17: an ACK is never answered, and one that acknowledges nothing goes nowhere.
+#[tokio::test]
+async fn a_flood_of_acks_is_silence() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut alice = subject.registered("alice").await?;
+    let mut bob = subject.registered("bob").await?;
+    for number in 0..50 {
+        let mut ack = alice.request("ACK", &bob.aor(), &bob.aor());
+        if number % 2 == 0 {
+            let to = format!("<{}>;tag=none", bob.aor());
+            e2e::phone::set(&mut ack, "To", to);
+        }
+        alice.send(&ack).await?;
+    }
+    // An answer to something else shows that they were all read.
+    let options =
+        alice.request("OPTIONS", &format!("sip:{}", alice.account.domain), "sip:nobody@causeway.test");
+    assert_eq!(alice.transact(options).await?.status(), Some(200));
+    assert!(alice.drain().await?.is_empty());
+    // Kamailio sends an ACK outside of dialogs on to the contacts, as it would an INVITE.
+    let forwarded = bob.drain().await?.iter().any(|m| m.method() == Some("ACK"));
+    assert!(!forwarded || subject.is_kamailio());
+    Ok(())
+}
+
 /// Places a call with credentials; returns the INVITE that was let through. Nothing is answered yet.
 async fn call(alice: &mut Phone, bob: &Phone) -> Result<Message> {
     let mut invite = alice.invite(&bob.aor(), SDP);
