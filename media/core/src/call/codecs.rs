@@ -152,9 +152,9 @@ pub(super) fn agreed(own: &[Codec], told: &[Codec]) -> Vec<Codec> {
     own.iter().filter(|codec| told.iter().any(|other| other.same_format(codec))).cloned().collect()
 }
 
-/// What becomes of the payload types that one end sends. `sent` is what was agreed with the sender, `told` the numbers
-/// the relay gave it (it may use either, RFC 3264 §5.1), `wanted` what was agreed with the receiver, in its numbers, and
-/// `ptime` the milliseconds per packet it asked for.
+/// What becomes of the payload types that one end sends. `sent` is what was agreed with the sender, `told` the formats and
+/// numbers the relay gave it (it may use either number, RFC 3264 §5.1), `wanted` what was agreed with the receiver, in
+/// its numbers, and `ptime` the milliseconds per packet it asked for.
 pub(super) fn payloads(
     sent: &[Codec],
     told: &[Codec],
@@ -162,7 +162,8 @@ pub(super) fn payloads(
     ptime: Option<u16>,
 ) -> Vec<PayloadMap> {
     let mut maps: Vec<PayloadMap> = Vec::new();
-    let told = told.iter().filter(|codec| sent.iter().any(|other| other.same_format(codec)));
+    // Browsers send the first codec of an offer, even if a page's codec preferences kept it out of their answer.
+    let told = told.iter().filter(|codec| codec.is_media() || sent.iter().any(|it| it.same_format(codec)));
     for codec in sent.iter().chain(told) {
         if maps.iter().any(|map| map.from == codec.payload_type) {
             continue;
