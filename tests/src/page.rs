@@ -219,6 +219,11 @@ impl Page {
         Ok(self.run("return await instruments.framesDecoded();").await?.as_u64().unwrap_or(0))
     }
 
+    /// From the next call on the page has no audio codec but this one (in lower case), and telephone-event.
+    pub async fn only_codec(&self, name: &str) -> Result<()> {
+        self.run(&format!("instruments.onlyCodec = {};", json!(name))).await.map(drop)
+    }
+
     /// The SDPs the page's peer connections were given and made: `[{ kind, type, sdp }]`, kind `local` or `remote`.
     pub async fn descriptions(&self) -> Result<Vec<(String, String, String)>> {
         let list = self.run("return instruments.descriptions;").await?;
@@ -316,7 +321,8 @@ impl Page {
 /// Runs before the page's own scripts.
 ///
 /// The microphone's echo canceller and noise suppressor are switched off: they are made to remove a steady tone, and the
-/// tone is how the tests know a voice. Everything else only watches.
+/// tone is how the tests know a voice. `onlyCodec` makes the page one that puts all other audio codecs aside. Everything
+/// else only watches.
 const INSTRUMENTS: &str = r#"
 (() => {
   const connections = [], sockets = [], descriptions = [];
@@ -338,6 +344,16 @@ const INSTRUMENTS: &str = r#"
     setRemoteDescription(d) {
       this.note('remote', d);
       return super.setRemoteDescription(d);
+    }
+    createOffer(...args) { this.restrict(); return super.createOffer(...args); }
+    createAnswer(...args) { this.restrict(); return super.createAnswer(...args); }
+    restrict() {
+      const only = window.instruments.onlyCodec;
+      if (!only) return;
+      const names = [`audio/${only}`, 'audio/telephone-event'];
+      const kept = RTCRtpReceiver.getCapabilities('audio').codecs.filter(c => names.includes(c.mimeType.toLowerCase()));
+      for (const transceiver of this.getTransceivers())
+        if (transceiver.receiver.track.kind === 'audio') transceiver.setCodecPreferences(kept);
     }
     note(kind, d) { if (d) descriptions.push({ kind, type: d.type, sdp: d.sdp }); }
   };
