@@ -2,7 +2,7 @@
 
 use super::plan::{MediaKind, Payload, PayloadMap};
 use crate::codec::Format;
-use crate::command::LegKind;
+use crate::command::{Exchange, LegKind};
 use crate::sdp::Codec;
 
 /// What browsers decode of what phones send; anything else in an offer would only be refused by them (RFC 7874 §3).
@@ -13,17 +13,16 @@ const OPUS_FMTP: &str = "minptime=10;useinbandfec=1";
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
 
 /// The formats to offer to an end of kind `to`, out of those an end of kind `from` offered. Numbers are still the
-/// offerer's. Empty when nothing is left. With `transcode` those follow that the relay can make of the offerer's: an end
-/// that shares no codec with it takes one of them.
+/// offerer's. Empty when nothing is left. Behind them follows of `more` what the relay can make of the offerer's: an end
+/// that shares no codec with it takes one of those.
 pub(super) fn offered(
     codecs: &[Codec],
     kind: MediaKind,
     from: LegKind,
     to: LegKind,
-    transcode: bool,
+    more: More<'_>,
 ) -> Vec<Codec> {
-    let transcode = transcode && kind == MediaKind::Audio;
-    let more = if transcode { made_of(codecs, from, to) } else { Vec::new() };
+    let more = if kind == MediaKind::Audio { made_of(codecs, from, to, more) } else { Vec::new() };
     let mut kept: Vec<Codec> = match (from, to) {
         (LegKind::Legacy, LegKind::Legacy) => codecs.iter().chain(&more).cloned().collect(),
         // Retransmission and redundancy wrap other numbers; the relay forwards media only, so NACK is answered with the
@@ -41,20 +40,46 @@ pub(super) fn offered(
     if kept.iter().any(Codec::is_media) { kept } else { Vec::new() }
 }
 
-/// What an end of kind `to` may understand and `codecs` lacks, where it can be made of one of them.
-fn made_of(codecs: &[Codec], from: LegKind, to: LegKind) -> Vec<Codec> {
+/// Which codecs the relay may add to an offer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum More<'a> {
+    /// None.
+    Nothing,
+    /// What an end of the receiver's kind may understand.
+    Any,
+    /// These, as ng `transcode` names them: `PCMU`, or with more of the rtpmap behind a slash.
+    Named(&'a [String]),
+}
+
+impl<'a> More<'a> {
+    /// What the controller asked for.
+    pub(super) fn of(exchange: &'a Exchange) -> Self {
+        match exchange.codec.transcode.as_slice() {
+            [] if exchange.transcoding => Self::Any,
+            [] => Self::Nothing,
+            names => Self::Named(names),
+        }
+    }
+}
+
+/// What of `more` `codecs` lacks and can be made of one of them.
+fn made_of(codecs: &[Codec], from: LegKind, to: LegKind, more: More<'_>) -> Vec<Codec> {
     if !codecs.iter().any(|codec| Format::of(codec, None).is_some()) {
         return Vec::new();
     }
     let g711 = codecs.iter().any(|codec| codec.is("PCMU") || codec.is("PCMA"));
     let opus = Codec { fmtp: Some(OPUS_FMTP.to_owned()), ..Codec::new(111, "opus", 48_000, 2) };
     let fixed = [9, 0, 8].into_iter().filter_map(Codec::from_static);
-    let wanted = std::iter::once(opus).chain(fixed).filter(|codec| match to {
+    let wanted = std::iter::once(opus).chain(fixed).filter(|codec| match (more, to) {
+        (More::Nothing, _) => false,
+        (More::Named(names), _) => {
+            names.iter().any(|name| codec.is(name.split('/').next().unwrap_or_default()))
+        }
         // Every browser has G.711 (RFC 7874 §3); a page may have put all but Opus aside.
-        LegKind::Browser => codec.is("opus") || (!g711 && !codec.is("G722")),
+        (More::Any, LegKind::Browser) => codec.is("opus") || (!g711 && !codec.is("G722")),
         // Phones choose by their own order; between two of them G.722 would only cost.
-        LegKind::Legacy if codec.is("G722") => from == LegKind::Browser || !g711,
-        LegKind::Legacy => !codec.is("opus"),
+        (More::Any, LegKind::Legacy) if codec.is("G722") => from == LegKind::Browser || !g711,
+        (More::Any, LegKind::Legacy) => !codec.is("opus"),
     });
     wanted.filter(|codec| !codecs.iter().any(|own| own.same_format(codec))).collect()
 }
@@ -293,7 +318,7 @@ mod tests {
             ),
             ("18 G729/8000, 101 telephone-event/8000", Legacy, Browser, ""),
         ] {
-            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to, false)), expected);
+            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to, More::Nothing)), expected);
         }
     }
 
@@ -326,8 +351,19 @@ mod tests {
             ("9 G722/8000", Legacy, Legacy, "9 G722/8000, 0 PCMU/8000, 8 PCMA/8000"),
             ("18 G729/8000", Legacy, Legacy, "18 G729/8000"),
         ] {
-            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to, true)), expected);
+            assert_eq!(show(&offered(&list(codecs), MediaKind::Audio, from, to, More::Any)), expected);
         }
+    }
+
+    #[test]
+    fn formats_offered_by_name() {
+        let names = ["PCMA".to_owned(), "opus/48000/2".to_owned(), "G729".to_owned()];
+        let offered = |codecs| {
+            let (from, to) = (LegKind::Browser, LegKind::Legacy);
+            show(&offered(&list(codecs), MediaKind::Audio, from, to, More::Named(&names)))
+        };
+        assert_eq!(offered("0 PCMU/8000"), "0 PCMU/8000, 111 opus/48000/2, 8 PCMA/8000");
+        assert_eq!(offered("18 G729/8000"), "18 G729/8000", "nothing can be made of it");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which m= lines can be relayed between which kinds of ends, and what their directions mean.
 
-use super::codecs;
+use super::codecs::{self, More};
 use super::plan::MediaKind;
 use crate::command::LegKind;
 use crate::sdp::{Codec, Description, Direction, ExtMap, Media, MediaType};
@@ -32,13 +32,13 @@ pub(super) fn is_usable(description: &Description, index: usize, base: Option<us
     transport && media.media_type != MediaType::Other
 }
 
-/// The lines of an offer that pass to the other end, with the formats to offer there, in the offerer's numbers; with
-/// `transcode` also formats that can be made of the offerer's.
+/// The lines of an offer that pass to the other end, with the formats to offer there, in the offerer's numbers, and `more`
+/// that can be made of them.
 pub(super) fn usable_lines(
     description: &Description,
     from: LegKind,
     to: LegKind,
-    transcode: bool,
+    more: More<'_>,
 ) -> Vec<(usize, MediaKind, Vec<Codec>)> {
     let base = base_line(description, from);
     let all_refused = description.media.iter().all(Media::is_refused);
@@ -54,7 +54,7 @@ pub(super) fn usable_lines(
         if refused || unfit || !is_usable(description, index, base, from) {
             continue;
         }
-        let codecs = codecs::offered(&media.codecs, kind, from, to, transcode);
+        let codecs = codecs::offered(&media.codecs, kind, from, to, more);
         if !codecs.is_empty() {
             lines.push((index, kind, codecs));
         }

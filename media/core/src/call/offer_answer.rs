@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::codecs;
+use super::codecs::{self, More};
 use super::compose::{Active, Compose, Section};
 use super::end::{End, EndLine, StableAnswer};
 use super::lines::{answer_direction, base_line, direction, is_usable, passed, usable_lines};
@@ -175,7 +175,7 @@ impl Session {
         let end = self.ends.iter_mut().find(|end| end.id == to).ok_or_else(lost)?;
         let mut told = vec![Vec::new(); entry.lines.len()];
         let mut taken = Vec::new();
-        for (index, kind, mut codecs) in usable_lines(description, from_kind, to_kind, exchange.transcoding) {
+        for (index, kind, mut codecs) in usable_lines(description, from_kind, to_kind, More::of(exchange)) {
             let known = entry.lines.iter().position(|line| line.at[side] == index);
             let at = match known {
                 Some(at) => at,
