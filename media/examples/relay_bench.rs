@@ -1,7 +1,8 @@
 //! Many calls between browsers and legacy phones through a relay of its own process, on loopback.
 //!
 //! `cargo run --release -p media --example relay_bench -- [CALLS] [SECONDS] [WORKERS]` prints what a packet costs the
-//! relay, what a call takes of its memory, and what was lost. The phones here are ours and cost about as much as the relay, so
+//! relay, what a call takes of its memory, and what was lost; then the same for a tenth of the calls with Opus at the
+//! browser and PCMU at the phone, which the relay transcodes. The phones here are ours and cost about as much as the relay, so
 //! use half the cores for it.
 
 #![allow(clippy::print_stdout, reason = "its purpose")]
@@ -16,11 +17,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use media::{Relay, RelayConfig};
+use media_core::codec::Format;
 use media_core::command::LegKind::{Browser, Legacy};
-use support::{Phone, certificate};
-
-/// 20 ms of G.711.
-const PAYLOAD: [u8; 160] = [0x55; 160];
+use media_core::sdp::Codec;
+use support::{OPUS, PCMU, Phone, SpokenCodec, certificate};
 
 /// Between two packets of a phone.
 const CADENCE: Duration = Duration::from_millis(20);
@@ -34,7 +34,13 @@ fn main() {
         |at: usize, default: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (calls, seconds, workers) = (number(0, 200), number(1, 10), number(2, 1));
     let (mut child, ng) = start_relay(workers);
-    measure(&child, ng, calls, Duration::from_secs(seconds as u64));
+    let duration = Duration::from_secs(seconds as u64);
+    measure(&child, ng, calls, duration, PCMU);
+    drop(child.stdin.take());
+    child.wait().expect("it ends with its input");
+    println!();
+    let (mut child, ng) = start_relay(workers);
+    measure(&child, ng, (calls / 10).max(1), duration, OPUS);
     drop(child.stdin.take());
     child.wait().expect("it ends with its input");
 }
@@ -67,7 +73,8 @@ fn start_relay(workers: usize) -> (Child, SocketAddr) {
     (child, ng)
 }
 
-fn measure(child: &Child, ng: SocketAddr, calls: usize, duration: Duration) {
+/// The browsers speak `codec`, the phones PCMU.
+fn measure(child: &Child, ng: SocketAddr, calls: usize, duration: Duration, codec: SpokenCodec) {
     let control = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     control.connect(ng).expect("connected");
     control.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
@@ -77,7 +84,7 @@ fn measure(child: &Child, ng: SocketAddr, calls: usize, duration: Duration) {
     let cpu_before = media_cpu(child.id());
     let mut phones: Vec<Phone> = Vec::with_capacity(2 * calls);
     for number in 0..calls {
-        let mut browser = Phone::new(Browser, &certificate, number as u32);
+        let mut browser = Phone::new(Browser, &certificate, number as u32).speaking(codec);
         let mut legacy = Phone::new(Legacy, &certificate, number as u32);
         let offer = ask(&control, number, "offer", &browser.sdp(true), "RTP/AVP");
         legacy.take_sdp(&offer, true);
@@ -95,12 +102,13 @@ fn measure(child: &Child, ng: SocketAddr, calls: usize, duration: Duration) {
     let set_up = begun.elapsed();
     let cpu_up = media_cpu(child.id());
     // The relay may still be a flight behind its browsers.
-    talk(&mut phones, Duration::from_secs(1));
+    let sounds = [sound(codec), sound(PCMU)];
+    talk(&mut phones, &sounds, Duration::from_secs(1));
     pump_for(&mut phones, Duration::from_millis(200));
     let heard_before: u64 = phones.iter().map(|phone| phone.heard).sum();
     let cpu_start = media_cpu(child.id());
     let start = Instant::now();
-    let said = talk(&mut phones, duration);
+    let said = talk(&mut phones, &sounds, duration);
     let elapsed = start.elapsed();
     pump_for(&mut phones, Duration::from_millis(300));
     let cpu = media_cpu(child.id()) - cpu_start;
@@ -108,6 +116,7 @@ fn measure(child: &Child, ng: SocketAddr, calls: usize, duration: Duration) {
     let full = resident_kib(child.id());
 
     println!("calls (browser SRTP <-> legacy RTP)  {calls}");
+    println!("codecs                               {} <-> {}", codec.rtpmap, PCMU.rtpmap);
     println!(
         "set-up of all                        {:.2} s, {:.0} us of relay CPU a call",
         set_up.as_secs_f64(),
@@ -128,15 +137,40 @@ fn measure(child: &Child, ng: SocketAddr, calls: usize, duration: Duration) {
     assert!(heard >= said, "{} of {said} packets were lost", said - heard);
 }
 
-/// All phones speak every 20 ms, evenly spread; returns how many packets were sent.
-fn talk(phones: &mut [Phone], duration: Duration) -> u64 {
+/// Packets of a second of something like a voice.
+fn sound(codec: SpokenCodec) -> Vec<Vec<u8>> {
+    let rtpmap = format!("{} {}", codec.payload_type, codec.rtpmap);
+    let format =
+        Codec::parse_rtpmap(&rtpmap).and_then(|codec| Format::of(&codec, Some(20))).expect("a format");
+    let rate = format.rate().unwrap_or(48_000);
+    let mut encoder = format.encoder(rate).expect("an encoder");
+    let wave = (0..rate).map(|at| {
+        let turns = f64::from(at) / f64::from(rate) * std::f64::consts::TAU;
+        let voice: f64 =
+            (1..20).map(|harmonic| (f64::from(harmonic) * 130.0 * turns).sin() / f64::from(harmonic)).sum();
+        (3000.0 * voice * (1.5 + (4.0 * turns).sin())) as i16
+    });
+    let wave: Vec<i16> = wave.collect();
+    let packets = wave.chunks_exact(rate as usize / 50).map(|pcm| {
+        let mut payload = vec![0; 1500];
+        let len = encoder.encode(pcm, &mut payload).expect("a payload");
+        payload.truncate(len);
+        payload
+    });
+    packets.collect()
+}
+
+/// All phones speak every 20 ms, evenly spread, those with even places the first of `sounds`; returns how many packets were sent.
+fn talk(phones: &mut [Phone], sounds: &[Vec<Vec<u8>>; 2], duration: Duration) -> u64 {
     let start = Instant::now();
     let count = phones.len();
     let mut said = 0u64;
     while start.elapsed() < duration {
         let due = (start.elapsed().as_nanos() * count as u128 / CADENCE.as_nanos()) as u64;
         while said < due {
-            phones[said as usize % count].say(&PAYLOAD);
+            let at = said as usize % count;
+            let sound = &sounds[at % 2];
+            phones[at].say(&sound[said as usize / count % sound.len()]);
             said += 1;
         }
         phones.iter_mut().for_each(Phone::pump);
@@ -157,6 +191,9 @@ fn pump_for(phones: &mut [Phone], duration: Duration) {
 fn ask(control: &UdpSocket, call: usize, command: &str, sdp: &str, protocol: &str) -> String {
     let text = |value: &str| format!("{}:{value}", value.len());
     let mut message = format!("{command}{call} d");
+    if command == "offer" {
+        message += "5:codecd9:transcodel4:PCMUee";
+    }
     for (key, value) in [
         ("call-id", format!("bench-{call}").as_str()),
         ("command", command),

@@ -60,7 +60,20 @@ pub struct Phone {
     sequence_number: u16,
     timestamp: u32,
     packet: Packet,
+    codec: SpokenCodec,
 }
+
+/// What a phone speaks.
+#[derive(Clone, Copy)]
+pub struct SpokenCodec {
+    pub payload_type: u8,
+    pub rtpmap: &'static str,
+    /// Timestamp units of 20 ms.
+    pub step: u32,
+}
+
+pub const PCMU: SpokenCodec = SpokenCodec { payload_type: 0, rtpmap: "PCMU/8000", step: 160 };
+pub const OPUS: SpokenCodec = SpokenCodec { payload_type: 111, rtpmap: "opus/48000/2", step: 960 };
 
 impl Phone {
     pub fn new(kind: LegKind, certificate: &Certificate, number: u32) -> Phone {
@@ -88,7 +101,13 @@ impl Phone {
             sequence_number: 1,
             timestamp: 0,
             packet: Packet::new(),
+            codec: PCMU,
         }
+    }
+
+    /// The same phone with another codec.
+    pub fn speaking(self, codec: SpokenCodec) -> Phone {
+        Phone { codec, ..self }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -98,6 +117,7 @@ impl Phone {
     /// Its SDP, as an offer or an answer.
     pub fn sdp(&self, offer: bool) -> String {
         let port = self.address().port();
+        let SpokenCodec { payload_type, rtpmap, .. } = self.codec;
         let head = "v=0\r\no=- 7 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
         if self.kind == LegKind::Legacy {
             let rtcp = self
@@ -106,14 +126,14 @@ impl Phone {
                 .and_then(|socket| socket.local_addr().ok())
                 .map_or(port + 1, |at| at.port());
             return format!(
-                "{head}m=audio {port} RTP/AVP 0 101\r\na=rtcp:{rtcp}\r\na=rtpmap:0 PCMU/8000\r\n\
+                "{head}m=audio {port} RTP/AVP {payload_type} 101\r\na=rtcp:{rtcp}\r\na=rtpmap:{payload_type} {rtpmap}\r\n\
                  a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=sendrecv\r\n"
             );
         }
         let setup = if offer { "actpass" } else { "active" };
         format!(
-            "{head}a=group:BUNDLE 0\r\nm=audio {port} UDP/TLS/RTP/SAVPF 0 126\r\na=rtcp-mux\r\na=mid:0\r\n\
-             a=rtpmap:0 PCMU/8000\r\na=rtpmap:126 telephone-event/8000\r\na=fmtp:126 0-16\r\na=sendrecv\r\n\
+            "{head}a=group:BUNDLE 0\r\nm=audio {port} UDP/TLS/RTP/SAVPF {payload_type} 126\r\na=rtcp-mux\r\na=mid:0\r\n\
+             a=rtpmap:{payload_type} {rtpmap}\r\na=rtpmap:126 telephone-event/8000\r\na=fmtp:126 0-16\r\na=sendrecv\r\n\
              a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n\
              a=candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host\r\n\
              a=candidate:2 1 udp 2130706430 0e7f9b2c-1d6a.local {port} typ host\r\n",
@@ -240,8 +260,8 @@ impl Phone {
     pub fn say(&mut self, payload: &[u8]) {
         let (Some(relay), true) = (self.relay, self.is_ready()) else { return };
         self.sequence_number = self.sequence_number.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(160);
-        let header = Header::new(0, self.sequence_number, self.timestamp, self.ssrc);
+        self.timestamp = self.timestamp.wrapping_add(self.codec.step);
+        let header = Header::new(self.codec.payload_type, self.sequence_number, self.timestamp, self.ssrc);
         header.start(&mut self.packet, payload).expect("it fits");
         if let Some(srtp) = self.srtp.as_mut() {
             srtp.protect(&mut self.packet).expect("protected");
