@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Incoming, Target, Verdict, local_aor, nat, outbound};
+use super::{Incoming, Target, Verdict, local_aor, nat, outbound, sanity};
 use crate::event::Event;
 use crate::gruu::{self, Gruu};
 use crate::location::Binding;
@@ -20,6 +20,7 @@ pub fn keepalive(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     if *incoming.method() != Method::Options || !ours {
         return ControlFlow::Continue(());
     }
+    sanity::understand(world, incoming, Name::Require, &[])?;
     let allow =
         "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, REFER, NOTIFY, SUBSCRIBE, MESSAGE";
     let response = incoming.answer(world, StatusCode::OK, "Keepalive", &[(Name::Allow, allow.to_owned())]);
@@ -50,7 +51,11 @@ pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
     let supporting = bindings.iter().filter(|binding| !filtering || supports(binding, incoming.method()));
     let supporting: Vec<Binding> = supporting.cloned().collect();
     if supporting.is_empty() && !bindings.is_empty() {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        // RFC 3261 §21.4.6: with the methods that would do.
+        let mask = bindings.iter().fold(0, |mask, binding| mask | binding.stored.methods);
+        let allow = [(Name::Allow, super::registrar::methods_of(mask).join(", "))];
+        let (status, reason) = (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+        return ControlFlow::Break(incoming.refuse_with(world, status, reason, &allow));
     }
     let targets = targets(world, &aor, supporting).await;
     if targets.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(Verdict::Relay(targets)) }

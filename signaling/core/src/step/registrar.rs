@@ -54,6 +54,13 @@ pub async fn save(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     ControlFlow::Break(verdict)
 }
 
+/// The methods of a mask.
+#[must_use]
+pub fn methods_of(mask: u32) -> Vec<&'static str> {
+    let all = METHODS.into_iter().enumerate();
+    all.filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, method)| method).collect()
+}
+
 /// The bit of a method; `None` for one that Kamailio's mask does not know.
 #[must_use]
 pub fn method_bit(method: &str) -> Option<u32> {

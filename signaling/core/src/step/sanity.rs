@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use super::{Incoming, Verdict};
 use crate::message::header::{Expires, Via, decimal};
 use crate::message::{Method, Name, StatusCode};
+use crate::settings::OutboundMode;
 use crate::step::relay::BRANCH_PREFIX;
 use crate::world::World;
 
@@ -88,17 +89,40 @@ fn is_loop(incoming: &Incoming) -> bool {
         .any(|branch| branch.starts_with(&incoming.seal))
 }
 
-/// Proxy-Require: nothing that could be asked of a proxy is known here (RFC 3261 §16.3 step 5).
+/// Proxy-Require: nothing that could be asked of a proxy is known here (RFC 3261 §16.3 step 5). Require is for the user
+/// agent, which the registrar is for a REGISTER (§10.3 step 2).
 fn require(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
-    let options: Vec<String> = incoming
-        .message
-        .values(Name::ProxyRequire)
-        .map(|option| String::from_utf8_lossy(option).into_owned())
-        .filter(|option| !option.is_empty())
-        .collect();
-    if options.is_empty() {
+    understand(world, incoming, Name::ProxyRequire, &[])?;
+    if *incoming.method() != Method::Register {
         return ControlFlow::Continue(());
     }
-    let headers = [(Name::Unsupported, options.join(", "))];
+    let registrar = &world.settings.registrar;
+    let known = [
+        (registrar.use_path, "path"),
+        (registrar.gruu_enabled, "gruu"),
+        (registrar.outbound_mode != OutboundMode::Off, "outbound"),
+    ];
+    let known: Vec<&str> = known.into_iter().filter(|(on, _)| *on).map(|(_, option)| option).collect();
+    understand(world, incoming, Name::Require, &known)
+}
+
+/// 420 with the options of the header `name` that are not among `known` (RFC 3261 §8.2.2.3).
+pub(super) fn understand(
+    world: &World,
+    incoming: &Incoming,
+    name: Name<'_>,
+    known: &[&str],
+) -> ControlFlow<Verdict> {
+    let is_known = |option: &[u8]| known.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(option));
+    let unknown: Vec<_> = incoming
+        .message
+        .values(name)
+        .filter(|option| !option.is_empty() && !is_known(option))
+        .map(String::from_utf8_lossy)
+        .collect();
+    if unknown.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    let headers = [(Name::Unsupported, unknown.join(", "))];
     ControlFlow::Break(incoming.refuse_with(world, StatusCode::BAD_EXTENSION, "", &headers))
 }
