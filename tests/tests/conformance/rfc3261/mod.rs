@@ -10,5 +10,7 @@ mod section_16;
 mod section_17;
 mod section_18;
 mod section_18_streams;
+mod section_20;
+mod section_21;
 
 pub(crate) use section_16::cancel_of;

@@ -20,7 +20,7 @@ const KAMAILIO: &[Deviation] = &[
     ("badvers", "silence", "does not read the message"),
     ("unkscm", "400", "has one status for every Request-URI that it does not know"),
     ("novelsc", "400", "has one status for every Request-URI that it does not know"),
-    ("bext01", "silence", "sends the answer by TLS, as the Via has it, which it does not speak here"),
+    ("bext01", "silence", "forwards it: the usual checks leave Proxy-Require out"),
     ("multi01", "silence", "does not read the message"),
     ("mcl01", "silence", "does not read the message"),
 ];
