@@ -54,8 +54,7 @@ pub fn add(uri: &str, alias: Alias) -> String {
 
 /// Takes the alias off: the URI without it, and where it leads. `None` when there is none.
 pub fn take(uri: &str) -> Result<Option<(String, Alias)>, BadAlias> {
-    let Some((start, end)) = find(uri) else { return Ok(None) };
-    let value = &uri[start + PARAMETER.len()..end];
+    let Some(value) = find(uri) else { return Ok(None) };
     let alias = read(value).ok_or(BadAlias)?;
     Ok(Some((strip(uri), alias)))
 }
@@ -63,11 +62,20 @@ pub fn take(uri: &str) -> Result<Option<(String, Alias)>, BadAlias> {
 /// `uri` without any alias.
 #[must_use]
 pub fn strip(uri: &str) -> String {
-    let mut uri = uri.to_owned();
-    while let Some((start, end)) = find(&uri) {
-        uri.replace_range(start..end, "");
+    let (start, end) = parameters(uri);
+    let mut plain = String::with_capacity(uri.len());
+    plain.push_str(&uri[..start]);
+    for (index, part) in uri[start..end].split(';').enumerate() {
+        if index > 0 && is_alias(part) {
+            continue;
+        }
+        if index > 0 {
+            plain.push(';');
+        }
+        plain.push_str(part);
     }
-    uri
+    plain.push_str(&uri[end..]);
+    plain
 }
 
 fn read(value: &str) -> Option<Alias> {
@@ -79,21 +87,15 @@ fn read(value: &str) -> Option<Alias> {
     (parts.next().is_none() && port != 0).then_some(Alias { protocol, remote: SocketAddr::new(ip, port) })
 }
 
-/// Start and end of the first alias parameter, separator included.
-fn find(uri: &str) -> Option<(usize, usize)> {
-    let (mut at, end) = parameters(uri);
-    let parts: Vec<&str> = uri[at..end].split_inclusive(';').collect();
-    for part in parts {
-        let (start, stop) = (at, at + part.trim_end_matches(';').len());
-        at += part.len();
-        let named = uri
-            .get(start..start + PARAMETER.len() - 1)
-            .is_some_and(|name| name.eq_ignore_ascii_case("alias="));
-        if start > 0 && named && uri.as_bytes()[start - 1] == b';' {
-            return Some((start - 1, stop));
-        }
-    }
-    None
+/// The value of the first alias parameter.
+fn find(uri: &str) -> Option<&str> {
+    let (start, end) = parameters(uri);
+    let part = uri[start..end].split(';').skip(1).find(|part| is_alias(part))?;
+    Some(&part[PARAMETER.len() - 1..])
+}
+
+fn is_alias(part: &str) -> bool {
+    part.get(..PARAMETER.len() - 1).is_some_and(|name| name.eq_ignore_ascii_case(&PARAMETER[1..]))
 }
 
 /// Start and end of what follows user and `@`, up to the headers: host, port and parameters.

@@ -308,6 +308,27 @@ impl Fields {
         }
     }
 
+    /// Replaces each single value of `name` for which `edit` has another one, in one pass however many there are. Lines in
+    /// which nothing changes stay untouched.
+    pub fn edit_values(&mut self, name: Name<'_>, mut edit: impl FnMut(&[u8]) -> Option<Vec<u8>>) {
+        let name = normalize(name);
+        for at in 0..self.fields.len() {
+            if !self.fields[at].has_name(name, &self.source) {
+                continue;
+            }
+            let mut changed = false;
+            let values = Values::new(self.fields[at].value(&self.source), name.is_list()).map(|value| {
+                let new = edit(value);
+                changed |= new.is_some();
+                new.map_or(Cow::Borrowed(value), Cow::Owned)
+            });
+            let joined = values.collect::<Vec<_>>().join(&b", "[..]);
+            if changed {
+                self.rewrite(at, &joined);
+            }
+        }
+    }
+
     /// Puts another body in place, with its type, and Content-Length right. An empty `body` takes the headers that
     /// describe a body with it.
     pub fn set_body(&mut self, content_type: &str, body: Bytes) {

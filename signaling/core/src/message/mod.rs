@@ -273,4 +273,6 @@ impl DerefMut for Response {
 #[cfg(test)]
 mod header_tests;
 #[cfg(test)]
+mod scaling_tests;
+#[cfg(test)]
 mod torture_tests;

@@ -38,6 +38,8 @@ pub(crate) fn trim_start_then_colon(bytes: &[u8]) -> Option<&[u8]> {
 pub(crate) fn find_outside(bytes: &[u8], in_brackets: bool, wanted: impl Fn(u8) -> bool) -> Option<usize> {
     let (mut quoted, mut escaped, mut bracketed) = (false, false, false);
     for (at, &byte) in bytes.iter().enumerate() {
+        #[cfg(test)]
+        steps::count();
         if quoted {
             match byte {
                 _ if escaped => escaped = false,
@@ -107,6 +109,25 @@ pub(crate) fn unquote(text: &str) -> std::borrow::Cow<'_, str> {
         plain.extend(if c == '\\' { chars.next() } else { Some(c) });
     }
     plain.into()
+}
+
+/// How many bytes were looked at, for tests that ask whether that grows with the square of the input.
+#[cfg(test)]
+pub(crate) mod steps {
+    use std::cell::Cell;
+
+    thread_local!(static COUNT: Cell<u64> = const { Cell::new(0) });
+
+    pub(crate) fn count() {
+        COUNT.with(|count| count.set(count.get() + 1));
+    }
+
+    /// The steps that `work` takes.
+    pub(crate) fn of(work: impl FnOnce()) -> u64 {
+        let before = COUNT.with(Cell::get);
+        work();
+        COUNT.with(Cell::get) - before
+    }
 }
 
 #[cfg(test)]
