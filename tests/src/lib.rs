@@ -14,6 +14,7 @@
 //! | [`dns`] | a name server with the records of a test |
 //! | [`scene`] | the three of them, registered and ready to call |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
+//! | [`torture`] | the messages of RFC 4475 and RFC 5118 |
 //! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
 //! | [`peers`] | a real rtpengine for our proxy, a real Kamailio for our relay |
 //! | [`subject`] | whom the conformance tests judge: ours or Kamailio |
@@ -36,5 +37,6 @@ pub mod sim;
 pub mod sip;
 pub mod subject;
 pub mod tone;
+pub mod torture;
 pub mod wait;
 pub mod wire;

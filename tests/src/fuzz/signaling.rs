@@ -4,13 +4,17 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
+use signaling_core::alias::{self, Alias};
 use signaling_core::digest::{Algorithm, Answer, Authenticator, Proof, Refusal, ha1};
+use signaling_core::flow::Protocol;
+use signaling_core::gruu::{self, Gruu};
 use signaling_core::message::framing::{Frame, Framer};
 use signaling_core::message::header::{
     Authorization, CSeq, Contact, Expires, From, Header, MinExpires, MinSe, NameAddr, Path,
     ProxyAuthorization, Reason, RecordRoute, RetryAfter, Route, SessionExpires, To, Via, WwwAuthenticate,
 };
 use signaling_core::message::{Fields, Limits, Message, Method, Name, Uri, peek_call_id};
+use signaling_core::secret::Secret;
 
 use crate::sim::World;
 
@@ -90,6 +94,20 @@ pub fn uri(input: &[u8]) {
         assert_eq!(less.param("x-fuzz"), None);
         assert_eq!((less.user(), less.host()), (uri.user(), uri.host()));
     }
+}
+
+/// A URI of a Contact or of what comes back of it: an alias put on comes off again, and nothing but aliases does.
+pub fn alias(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let plain = alias::strip(text);
+    assert_eq!(alias::strip(&plain), plain, "{text}");
+    assert!(plain.len() <= text.len());
+    let _ = alias::take(text);
+    let Ok(uri) = Uri::parse(text) else { return };
+    let ours = Alias { protocol: Protocol::Wss, remote: ([192, 0, 2, 7], 40_001).into() };
+    assert_eq!(alias::take(&alias::add(text, ours)), Ok(Some((plain, ours))), "{text}");
+    let secret = Secret([7; 32]);
+    assert!(!matches!(gruu::read(&secret, &uri), Some(Gruu::Temporary { .. })), "nobody knows the secret");
 }
 
 /// The first octet says which header, the rest is its value.

@@ -7,16 +7,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::phone::Phone;
 use e2e::subject::{Setup, Subject};
+use e2e::torture::Case;
 use e2e::wait::PATIENCE;
 use futures_util::future::select_all;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
-
-#[allow(dead_code, unreachable_pub, reason = "the tests of the parser include the file too")]
-#[path = "../../../signaling/core/src/message/torture/cases.rs"]
-pub(crate) mod cases;
-
-use cases::Case;
 
 /// Another answer of Kamailio: the name of the message, the answer, and why.
 pub(crate) type Deviation = (&'static str, &'static str, &'static str);

@@ -28,5 +28,5 @@ const KAMAILIO: &[Deviation] = &[
 /// §3: every message gets the answer of the table, or the silence, and what is forwarded is forwarded as it came.
 #[tokio::test]
 async fn every_message_is_treated_as_it_should_be() -> Result<()> {
-    torture::judge(&torture::cases::rfc4475(), KAMAILIO).await
+    torture::judge(&e2e::torture::rfc4475(), KAMAILIO).await
 }

@@ -10,5 +10,5 @@ const KAMAILIO: &[Deviation] = &[];
 /// §4: every message gets the answer of the table, and what is forwarded is forwarded as it came.
 #[tokio::test]
 async fn every_message_is_treated_as_it_should_be() -> Result<()> {
-    torture::judge(&torture::cases::rfc5118(), KAMAILIO).await
+    torture::judge(&e2e::torture::rfc5118(), KAMAILIO).await
 }
