@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 mod wishes;
 
-pub use wishes::{CodecEdits, IceLite, Osrtp, Sdes};
+pub use wishes::{AttributeEdits, CodecEdits, IceLite, Osrtp, Sdes, SdpEdits};
 
 /// What is asked of the relay.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +89,8 @@ pub struct Exchange {
     pub osrtp: Osrtp,
     /// ng `codec`.
     pub codec: CodecEdits,
+    /// ng `sdp-attr`.
+    pub sdp_attr: SdpEdits,
     /// ng `ptime`: milliseconds of audio per packet announced to the receiver.
     pub ptime: Option<u16>,
     /// ng `ptime-reverse`: the same to the sender, in the answer.

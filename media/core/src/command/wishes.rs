@@ -46,6 +46,28 @@ pub struct Sdes {
     pub only: Vec<String>,
 }
 
+/// ng `sdp-attr`: attributes of the SDP to the receiver, without `a=`, put in, taken out or replaced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttributeEdits {
+    /// At the end of the section.
+    pub add: Vec<String>,
+    /// Whole attributes, as `foo:bar`.
+    pub remove: Vec<String>,
+    /// The first becomes the second.
+    pub substitute: Vec<(String, String)>,
+}
+
+/// [`AttributeEdits`] by section.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SdpEdits {
+    /// Of the session.
+    pub global: AttributeEdits,
+    /// Of m=audio.
+    pub audio: AttributeEdits,
+    /// Of m=video.
+    pub video: AttributeEdits,
+}
+
 /// ng `OSRTP`: SRTP under the name of plain RTP (RFC 8643).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Osrtp {

@@ -165,6 +165,9 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
                 apply_prefixed(exchange, &format!("codec-{}", normal(&String::from_utf8_lossy(list))), words);
             }
         }
+        "sdp-attr" | "SDP-attr" => value.entries().iter().for_each(|(section, edits)| {
+            apply_attributes(exchange, &String::from_utf8_lossy(section), edits);
+        }),
         "ptime" => exchange.ptime = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
         "ptime-reverse" => exchange.ptime_reverse = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
         "DTLS-fingerprint" => apply_flag(exchange, &format!("DTLS-fingerprint-{}", text())),
@@ -252,6 +255,39 @@ fn role(text: &str) -> Option<Dtls> {
         "active" => Dtls::Active,
         _ => return None,
     })
+}
+
+/// The edits of one section of `sdp-attr`. What has a line end in it would be more than an attribute.
+fn apply_attributes(exchange: &mut Exchange, section: &str, edits: &Node<'_>) {
+    let harmless = |text: &str| !text.is_empty() && !text.contains(|letter: char| letter.is_control());
+    for (what, list) in edits.entries() {
+        let Node::List(nodes) = list else { continue };
+        for node in nodes {
+            let one = node.text().map(std::borrow::Cow::into_owned).filter(|text| harmless(text));
+            let pair: Vec<String> = match node {
+                Node::List(pair) => pair.iter().filter_map(Node::text).map(|it| it.into_owned()).collect(),
+                _ => Vec::new(),
+            };
+            if exchange.values >= MAX_VALUES {
+                return warn(exchange, "sdp-attr", section);
+            }
+            exchange.values += 1;
+            let target = match section {
+                "global" | "session" => &mut exchange.sdp_attr.global,
+                "audio" => &mut exchange.sdp_attr.audio,
+                "video" => &mut exchange.sdp_attr.video,
+                _ => return warn(exchange, "sdp-attr", section),
+            };
+            match (what.as_ref(), one, pair.as_slice()) {
+                (b"add", Some(text), _) => target.add.push(text),
+                (b"remove", Some(text), _) => target.remove.push(text),
+                (b"substitute", _, [from, to]) if harmless(from) && harmless(to) => {
+                    target.substitute.push((from.clone(), to.clone()));
+                }
+                _ => warn(exchange, "sdp-attr", section),
+            }
+        }
+    }
 }
 
 /// `replace: [origin]` is the flag `replace-origin`.
@@ -354,6 +390,29 @@ mod tests {
             apply_flag(&mut exchange, &flag.name.replace('-', " "));
             assert_eq!(exchange.warnings, [""; 0], "{}", flag.name);
         }
+    }
+
+    #[test]
+    fn attributes_by_section() {
+        let words = |words: &[&'static str]| {
+            Node::List(words.iter().map(|word| Node::Text(word.as_bytes().into())).collect())
+        };
+        let key = |key: &'static str| std::borrow::Cow::Borrowed(key.as_bytes());
+        let audio = Node::Dictionary(vec![
+            (key("add"), words(&["x-one", "x-two:\r\nm=audio"])),
+            (key("remove"), words(&["ptime:20"])),
+            (key("substitute"), Node::List(vec![words(&["sendrecv", "sendonly"]), words(&["alone"])])),
+        ]);
+        let mut exchange = Exchange::default();
+        let all = Node::Dictionary(vec![(key("audio"), audio.clone()), (key("moon"), audio)]);
+        apply_key(&mut exchange, "sdp-attr", &all);
+        let audio = &exchange.sdp_attr.audio;
+        assert_eq!(
+            (audio.add.as_slice(), audio.remove.as_slice()),
+            (["x-one".to_owned()].as_slice(), ["ptime:20".to_owned()].as_slice())
+        );
+        assert_eq!(audio.substitute, [("sendrecv".to_owned(), "sendonly".to_owned())]);
+        assert_eq!(exchange.warnings.len(), 3, "{:?}", exchange.warnings);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Mirror;
 use crate::call::compose::{address_words, keep, push, text};
 use crate::call::plan::{LocalIce, LocalLeg};
-use crate::command::{Exchange, Replace};
-use crate::sdp::{Codec, Crypto, Description, Direction, Fingerprint, Line, Media, Setup};
+use crate::command::{AttributeEdits, Exchange, Replace};
+use crate::sdp::{Codec, Crypto, Description, Direction, Fingerprint, Line, Media, MediaType, Setup};
 
 /// Attributes that are replaced in an m= section whose media passes through the relay.
 const REPLACED: [&str; 20] = [
@@ -112,8 +112,17 @@ impl Writer<'_> {
     pub(super) fn write(&self, known: &mut Mirror) -> Vec<u8> {
         let mut body = Vec::with_capacity(2048);
         self.session(&mut body, known);
+        edit(&mut body, 0, &self.exchange.sdp_attr.global);
         for (index, section) in self.sections.iter().enumerate() {
+            let from = body.len();
             self.section(&mut body, index, section);
+            let edits = match self.source.media.get(index).map(|media| media.media_type) {
+                _ if section.is_untouched => continue,
+                Some(MediaType::Audio) => &self.exchange.sdp_attr.audio,
+                Some(MediaType::Video) => &self.exchange.sdp_attr.video,
+                _ => continue,
+            };
+            edit(&mut body, from, edits);
         }
         let (before, after) = self.origin(known);
         let whole = [before.as_bytes(), after.as_bytes(), body.as_slice()].concat();
@@ -323,4 +332,22 @@ impl Writer<'_> {
             text(out, "a=end-of-candidates");
         }
     }
+}
+
+/// Applies edits to the attributes of what was written from `from` on; each line is looked at once.
+fn edit(out: &mut Vec<u8>, from: usize, edits: &AttributeEdits) {
+    if *edits == AttributeEdits::default() {
+        return;
+    }
+    let section = out.split_off(from);
+    for line in section.split_inclusive(|octet| *octet == b'\n') {
+        let attribute = line.strip_prefix(b"a=").map(<[u8]>::trim_ascii_end);
+        let named = |text: &String| attribute == Some(text.as_bytes());
+        match edits.substitute.iter().find(|(from, _)| named(from)) {
+            Some((_, to)) => text(out, &format!("a={to}")),
+            None if edits.remove.iter().any(named) => {}
+            None => out.extend_from_slice(line),
+        }
+    }
+    edits.add.iter().for_each(|attribute| text(out, &format!("a={attribute}")));
 }

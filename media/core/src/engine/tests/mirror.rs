@@ -385,6 +385,24 @@ fn what_an_end_sends_is_held_back_and_let_pass_again() {
 }
 
 #[test]
+fn attributes_are_edited_once_and_stay_attributes() {
+    let mut ng = Ng::new(settings());
+    let Reply::Sdp { sdp, .. } = ng.command(true, &sdp(A, "RTP/AVP", "a=x-old:1\na=x-gone\n"), |it| {
+        let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        it.sdp_attr.audio.substitute = vec![pair("x-old:1", "x-new"), pair("x-new", "x-old:1")];
+        it.sdp_attr.audio.remove = vec!["x-gone".to_owned(), "sendrecv".to_owned()];
+        it.sdp_attr.audio.add = vec!["x-added".to_owned()];
+        it.sdp_attr.global.add = vec!["x-session".to_owned()];
+    }) else {
+        panic!("no SDP")
+    };
+    let text = String::from_utf8(sdp.to_vec()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("a=")).collect();
+    let port = format!("a=rtcp:{}", Description::parse(sdp).unwrap().media[0].port + 1);
+    assert_eq!(lines, ["a=x-session", "a=x-new", "a=rtpmap:0 PCMU/8000", port.as_str(), "a=x-added"]);
+}
+
+#[test]
 fn t38_passes_untouched() {
     let mut ng = Ng::new(settings());
     let image = |end: &str| sdp(end, "x", "").replace("m=audio", "m=image").replace("x 0", "udptl t38");
@@ -455,6 +473,65 @@ fn hostile_descriptions_are_refused_and_leave_nothing() {
         );
     }
     assert_eq!((ng.sockets.open_count(), ng.engine.call_count()), (sockets, 0));
+}
+
+/// Messages of a controller, with octets changed: an error or an answer, no harm, and nothing left when all is deleted.
+#[test]
+fn mutated_messages_do_no_harm() {
+    use rand::RngExt as _;
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut ng = Ng::new(settings());
+    let sockets = ng.sockets.open_count();
+    let keys = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\n\
+        a=ice-ufrag:abcdefgh\na=ice-pwd:0123456789012345678901\na=candidate:1 1 UDP 1 192.0.2.1 4000 typ host\n";
+    let message = |command: &str, end: &str, more: &str| {
+        let sdp = sdp(end, "RTP/SAVP", keys).replace("\r\n", "\\r\\n");
+        format!(
+            r#"7 {{"command":"{command}","call-id":"ng","from-tag":"a","to-tag":"b","sdp":"{sdp}",{more}"ICE":"force"}}"#
+        )
+    };
+    let seeds = [
+        message(
+            "offer",
+            A,
+            r#""transport protocol":"RTP/AVP","codec":{"strip":["all"],"transcode":["PCMA"]},"#,
+        ),
+        message(
+            "offer",
+            A,
+            r#""flags":["loop protect","strict source"],"rtcp-mux":["require"],"SDES":["pad"],"#,
+        ),
+        message(
+            "answer",
+            B,
+            r#""OSRTP":["accept"],"sdp-attr":{"audio":{"add":["x"],"substitute":[["y","z"]]}},"#,
+        ),
+        message("delete", B, r#""delete delay":1,"#),
+        message("silence media", B, ""),
+        message("query", B, ""),
+    ];
+    let mut understood = 0;
+    for round in 0..4_000 {
+        let mut octets = seeds[round % seeds.len()].clone().into_bytes();
+        for _ in 0..rng.random_range(0..4) {
+            let at = rng.random_range(0..octets.len());
+            octets[at] = rng.random();
+        }
+        let Ok(message) = crate::ng::decode(&octets) else { continue };
+        understood += 1;
+        let reply = ng.engine.handle_command(ng.now, &message.command);
+        assert!(!crate::ng::encode(&message.cookie, &reply, message.encoding).is_empty());
+        assert!(!matches!(&reply, Reply::Error(failure) if failure.cause == Cause::Internal), "{reply:?}");
+        ng.pass(Duration::from_millis(10));
+    }
+    assert!(understood > 1_000, "{understood}");
+    let Reply::Calls(calls) = ng.engine.handle_command(ng.now, &Command::List { limit: 10_000 }) else {
+        panic!("no list")
+    };
+    for call_id in calls {
+        ng.engine.handle_command(ng.now, &Command::Delete(Delete { call_id, ..Delete::default() }));
+    }
+    assert_eq!((ng.engine.call_count(), ng.sockets.open_count()), (0, sockets));
 }
 
 #[test]
