@@ -33,35 +33,35 @@ pub struct NgRelay {
 impl NgRelay {
     /// Debian's rtpengine without its kernel module.
     pub async fn rtpengine() -> Result<Self> {
-        let more = [
-            "--config-file=none",
-            "--table=-1",
-            "--foreground",
-            "--log-stderr",
-            "--log-level=6",
-            "--delete-delay=0",
-        ];
-        Self::start(&find(&["rtpengine"])?, &more, &host_address().to_string()).await
+        Self::start(&find(&["rtpengine"])?).await
     }
 
     /// Our own relay alone.
     pub async fn causeway() -> Result<Self> {
-        Self::start(&relay_binary()?, &[], &host_address().to_string()).await
+        Self::start(&relay_binary()?).await
     }
 
     /// Both take the same options, which is the point: one replaces the other in a start script.
-    async fn start(program: &Path, more: &[&str], interface: &str) -> Result<Self> {
+    async fn start(program: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut ports = Ports::take().await?;
         let ng = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.listener()?));
         let (first, last) = ports.media();
         let options = [
-            format!("--interface={interface}"),
+            format!("--interface={}", host_address()),
             format!("--listen-ng={ng}"),
             format!("--port-min={first}"),
             format!("--port-max={last}"),
         ];
-        let mut arguments = more.to_vec();
+        let mut arguments = vec![
+            "--config-file=none",
+            "--table=-1",
+            "--foreground",
+            "--log-stderr",
+            "--log-level=6",
+            // A call is over when it is deleted: the tests wait for that.
+            "--delete-delay=0",
+        ];
         arguments.extend(options.iter().map(String::as_str));
         // Debug lines name what the relay did with each command.
         let environment = [("RUST_LOG", "info,media=debug"), ("RUST_BACKTRACE", "1")];
