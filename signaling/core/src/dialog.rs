@@ -50,6 +50,8 @@ pub struct Call {
     pub offered_in_answer: Option<Option<String>>,
     /// The SDP of the ACK to it, as it came and as it went on: a repeated ACK is not a second answer.
     pub acked: Option<(Bytes, Bytes)>,
+    /// The offer within the dialog that has no answer yet: tag of its sender, and the number of its CSeq.
+    pub offering: Option<(String, u32)>,
     /// What is known of the ACK to the first 2xx.
     pub ack: AckWatch,
     /// Its session timer, if it has one.

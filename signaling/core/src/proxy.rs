@@ -36,7 +36,7 @@ use crate::route;
 use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
-use crate::step::{Incoming, Target, Verdict, guard, in_dialog, media};
+use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media};
 use crate::transaction::{self, Cancelled, ClientId, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
@@ -421,10 +421,14 @@ impl Proxy {
         match self.servers.remove(&server) {
             Some(Server::Routing(_)) => {}
             // Given up by its sender meanwhile.
-            _ => return self.free_media(&incoming, &outcome),
+            _ => {
+                glare::release(&self.world, &incoming.message);
+                return self.free_media(&incoming, &outcome);
+            }
         }
         match outcome {
             Outcome::Reply(response) => {
+                glare::release(&self.world, &incoming.message);
                 self.servers.insert(server, Server::Ended);
                 self.table.respond(now, server, &response);
             }
@@ -504,6 +508,7 @@ impl Proxy {
         self.forget_pracks(id);
         let Some(server) = self.servers.remove(&id) else { return };
         if let Server::Relaying(fork) = server {
+            glare::release(&self.world, &fork.incoming.message);
             for client in fork.legs.iter().filter_map(|leg| leg.client) {
                 self.clients.remove(&client);
             }

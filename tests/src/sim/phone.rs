@@ -611,6 +611,9 @@ impl Phone {
         if !ours {
             return self.respond(now, at, 481, "");
         }
+        if self.is_offering() {
+            return self.respond(now, at, 491, "");
+        }
         if self.manners.refuses > 0 {
             return self.respond(now, at, self.manners.refuses, "");
         }

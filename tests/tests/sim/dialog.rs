@@ -30,6 +30,8 @@ enum Story {
     EarlyUpdateOfCallee,
     /// Alice offers anew by UPDATE in a call.
     Update,
+    /// Both offer anew at once and refuse each other (RFC 3261 §14.1); after a while Alice does it again.
+    Glare,
     /// Bob refuses what Alice offers in a call, with this code.
     Refused(u16),
 }
@@ -105,6 +107,21 @@ fn within(world: &mut World, story: Story) {
             world.act(0, |phone, now| phone.update(now));
             ("UPDATE", 200)
         }
+        Story::Glare => {
+            for (side, direction) in [(0, "sendonly"), (1, "inactive")] {
+                world.act(side, |phone, now| phone.reinvite(now, direction));
+                world.phones[side].audio.direction = "sendrecv";
+            }
+            let settled = |world: &World| world.phones.iter().all(|phone| !phone.is_waiting());
+            assert!(world.run_until(SECOND * 40, settled), "{story:?}\n{}", world.ladder());
+            // Where one of the two was lost the other end has taken what came later.
+            if world.phones.iter().all(|phone| phone.answers.is_empty()) {
+                hears(world, "after the glare");
+            }
+            world.phones[0].answers.clear();
+            world.act(0, |phone, now| phone.reinvite(now, "sendrecv"));
+            ("INVITE", 200)
+        }
         Story::Refused(code) => {
             hears(world, "before the refusal");
             world.phones[1].manners.refuses = code;
@@ -131,7 +148,7 @@ fn hears(world: &mut World, what: &str) {
     assert!(heard.iter().all(|count| *count > 90), "{what}: {heard:?}\n{}", world.ladder());
 }
 
-const STORIES: [Story; 10] = [
+const STORIES: [Story; 11] = [
     Story::Required,
     Story::RequiredEarly,
     Story::Offerless,
@@ -140,6 +157,7 @@ const STORIES: [Story; 10] = [
     Story::EarlyUpdate,
     Story::EarlyUpdateOfCallee,
     Story::Update,
+    Story::Glare,
     Story::Refused(488),
     Story::Refused(491),
 ];

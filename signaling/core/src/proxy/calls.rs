@@ -63,6 +63,7 @@ impl Proxy {
             rung: false,
             offered_in_answer: None,
             acked: None,
+            offering: None,
             ack: AckWatch::default(),
             session: None,
         };

@@ -14,7 +14,7 @@ use crate::message::header::RetryAfter;
 use crate::message::{Method, Response, StatusCode};
 use crate::route;
 use crate::step::relay::{self, Branch};
-use crate::step::{Incoming, Target, Verdict, media};
+use crate::step::{Incoming, Target, Verdict, glare, media};
 use crate::transaction::ServerId;
 
 /// Branches that were to follow others, ready now.
@@ -223,6 +223,7 @@ impl Proxy {
         fork.done = true;
         self.give_up_pracks(server);
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        glare::release(&self.world, &fork.incoming.message);
         if fork.is_call() {
             let (call_id, from_tag) = fork.call();
             media::delete(&self.world, call_id, from_tag, None);

@@ -5,6 +5,8 @@
 //! UPDATE in the name of the other end, whether it is there; when it is, the other end is refreshed in its name. The numbers
 //! that this costs in the dialog are made up for from then on ([`crate::step::renumber`]).
 
+use std::collections::HashSet;
+
 use super::{Proxy, Server};
 use crate::dialog::{Call, End};
 use crate::event::EndCause;
@@ -34,23 +36,26 @@ impl Proxy {
                 late.push((call.call_id.clone(), session.refresher.clone()));
             }
         });
+        if late.is_empty() {
+            return;
+        }
+        // A re-INVITE is a refresh that has no answer yet, and an ACK has the number of its INVITE.
+        let open = self.open_invites();
+        late.retain(|(call_id, _)| !open.contains(call_id));
         for (call_id, refresher) in late {
-            // Its re-INVITE is a refresh that has no answer yet, and an ACK has the number of its INVITE.
-            if !self.has_open_invite(&call_id) {
-                self.refresh(&call_id, &refresher);
-            }
+            self.refresh(&call_id, &refresher);
         }
     }
 
-    fn has_open_invite(&self, call_id: &str) -> bool {
-        self.servers.values().any(|server| {
-            let incoming = match server {
-                Server::Routing(incoming) => incoming,
-                Server::Relaying(fork) => &fork.incoming,
-                Server::Ended => return false,
-            };
-            *incoming.method() == Method::Invite && incoming.message.call_id() == call_id
-        })
+    /// The Call-IDs of the INVITEs that are under way, or answered half a minute ago at most.
+    fn open_invites(&self) -> HashSet<String> {
+        let incoming = self.servers.values().filter_map(|server| match server {
+            Server::Routing(incoming) => Some(&**incoming),
+            Server::Relaying(fork) => Some(&fork.incoming),
+            Server::Ended => None,
+        });
+        let invites = incoming.filter(|incoming| *incoming.method() == Method::Invite);
+        invites.map(|invite| invite.message.call_id().to_owned()).collect()
     }
 
     /// Sends an UPDATE to the end with `tag`, in the name of the other one, when it can take it.

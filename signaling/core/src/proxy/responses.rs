@@ -10,7 +10,7 @@ use crate::flow::Flow;
 use crate::fork::{Arrival, Refusal};
 use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
-use crate::step::{media, relay, renumber, session_timer};
+use crate::step::{glare, media, relay, renumber, session_timer};
 use crate::transaction::{Cancelled, ClientId, ServerId, Timer};
 
 /// Responses of one request that may wait for the relay; provisional ones beyond it are dropped.
@@ -163,6 +163,7 @@ impl Proxy {
         fork.done = true;
         if fork.answered.is_none() {
             fork.answered = Some(leg);
+            glare::release(&self.world, &fork.incoming.message);
             self.note_answer(server, leg, flow, response);
             self.cancel_others(server, leg, response.status());
             self.free_losers(server, leg);

@@ -9,7 +9,7 @@
 use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
-use super::{Incoming, Target, Verdict, auth, early_update, location, nat, outbound, session_timer};
+use super::{Incoming, Target, Verdict, auth, early_update, glare, location, nat, outbound, session_timer};
 use crate::alias::{self, Alias};
 use crate::dialog::End;
 use crate::flow::{Destination, Flow};
@@ -37,6 +37,7 @@ pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     note_sender(world, incoming);
     session_timer::check(world, incoming)?;
     early_update::answer(world, incoming).await?;
+    glare::claim(world, incoming)?;
     ControlFlow::Break(match target(world, incoming).await {
         Ok(target) => Verdict::Relay(vec![target]),
         Err(verdict) => verdict,

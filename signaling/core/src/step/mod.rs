@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod early_update;
+pub mod glare;
 pub mod guard;
 pub mod in_dialog;
 pub mod location;

@@ -178,6 +178,45 @@ fn a_refused_offer_changes_nothing() {
     }
 }
 
+/// Two offers that cross: the relay can hold one, so the second is refused here, by whatever method it comes. Whatever becomes
+/// of the first, the next one passes (RFC 3261 §14.2, RFC 3311 §5.2).
+#[test]
+fn an_offer_that_crosses_another_is_refused() {
+    for (first, second) in [("INVITE", "INVITE"), ("INVITE", "UPDATE"), ("UPDATE", "INVITE")] {
+        for code in [200, 491] {
+            let mut bed = Bed::new(&["alice", "bob"]);
+            let (mut alice, mut bob) = both(&mut bed);
+            let (mut a, mut b, _) =
+                answered(&mut bed, (&mut alice, ""), (&bob, ""), [&legacy_sdp("a"), &browser_sdp("b")]);
+            let request = a.request(&mut alice, first, "", &legacy_sdp("a2"));
+            bed.send(&alice.flow, &request);
+            let arrived = bed.expect(&bob.flow, first);
+            let crossing = b.request(&mut bob, second, "", &browser_sdp("b2"));
+            bed.send(&bob.flow, &crossing);
+            let refused = bed.expect(&bob.flow, "SIP/2.0 491 ");
+            if second == "INVITE" {
+                bed.send(&bob.flow, &ack_of(&crossing, &refused));
+            }
+            let offers = bed.media.offers();
+            // What offers nothing passes.
+            let update = b.request(&mut bob, "UPDATE", "", "");
+            bed.send(&bob.flow, &update);
+            bed.discard();
+            let sdp = if code == 200 { browser_sdp("b") } else { String::new() };
+            bed.send(&bob.flow, &bob.reply(&arrived, code, "Done", &sdp));
+            if first == "INVITE" && code == 491 {
+                bed.expect(&bob.flow, "ACK ");
+            }
+            let done = bed.receive(&alice.flow);
+            assert_eq!(done.code(), code, "{}", done.text);
+            assert_eq!(bed.media.offers(), offers);
+            let again = b.request(&mut bob, second, "", &browser_sdp("b3"));
+            bed.send(&bob.flow, &again);
+            assert!(bed.expect(&alice.flow, second).body().contains("x-relay:offer Browser Legacy"));
+        }
+    }
+}
+
 /// One that succeeds moves the Contact (RFC 3261 §12.2.2).
 #[test]
 fn an_accepted_offer_moves_the_contact() {

@@ -40,6 +40,14 @@ impl Phone {
         self.start(now, text);
     }
 
+    /// Whether a re-INVITE of its own has no final response yet (RFC 3261 §14.2).
+    pub(super) fn is_offering(&self) -> bool {
+        let open = |client: &super::Client| {
+            client.is_invite() && !client.done && client.request.parameter("To", "tag").is_some()
+        };
+        self.clients.iter().any(open)
+    }
+
     /// Whether the other end is known, though nobody has answered yet.
     #[must_use]
     pub fn is_early(&self) -> bool {

@@ -71,23 +71,27 @@ async fn a_refused_change_changes_nothing() -> Result<()> {
     hang_up(&mut pair, &mut call).await
 }
 
-/// §14.2: both ask at once and both say 491; after a while one asks again, and is heard.
+/// §14.2: both ask at once and both hear 491; after a while one asks again, and is heard. A proxy with a relay may say it
+/// for the end that owes it, since the relay holds one offer at a time; one without passes both.
 #[tokio::test]
-async fn glare_is_settled_between_the_ends() -> Result<()> {
+async fn glare_is_settled() -> Result<()> {
     let mut pair = Pair::new().await?;
     let mut call = pair.answered().await?;
     let by_alice = call.caller.request_with_sdp(&mut pair.alice, "INVITE", &version(2));
     let by_bob = call.callee.request_with_sdp(&mut pair.bob, "INVITE", &version(2));
     pair.alice.send(&by_alice).await?;
+    let offer = |number: u32| {
+        move |m: &e2e::sip::Message| {
+            m.method() == Some("INVITE") && m.cseq().0 == number && m.parameter("To", "tag").is_some()
+        }
+    };
+    let arrived = pair.bob.receive("Alice's offer", offer(by_alice.cseq().0)).await?;
     pair.bob.send(&by_bob).await?;
-    for (phone, number) in [(&mut pair.alice, by_bob.cseq().0), (&mut pair.bob, by_alice.cseq().0)] {
-        let arrived = phone
-            .receive("the other's offer", |m| {
-                m.method() == Some("INVITE") && m.cseq().0 == number && m.parameter("To", "tag").is_some()
-            })
-            .await?;
-        respond(phone, &arrived, 491, &[], "").await?;
+    if pair.subject.is_kamailio() {
+        let arrived = pair.alice.receive("Bob's offer", offer(by_bob.cseq().0)).await?;
+        respond(&mut pair.alice, &arrived, 491, &[], "").await?;
     }
+    respond(&mut pair.bob, &arrived, 491, &[], "").await?;
     for (phone, request) in [(&mut pair.alice, &by_alice), (&mut pair.bob, &by_bob)] {
         let cseq = request.cseq();
         let refusal = phone.receive("491", |m| m.status() == Some(491) && m.cseq() == cseq).await?;
