@@ -170,3 +170,41 @@ fn an_alias_is_followed_for_proved_users_alone() {
         }
     }
 }
+
+/// JsSIP uses the GRUU that its registration was given as the Contact of its calls (RFC 5627 §4.4): no alias is needed then, and
+/// whoever is sent there reaches that browser and no other one of the same user, over whatever connection it has by then.
+#[test]
+fn the_gruu_in_refer_to_leads_to_its_instance() {
+    let mut bed = Bed::new(&["alice", "bob", "carol"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.8:5060");
+    let mut carol = Phone::browser(&mut bed, "carol", "203.0.113.10:42000");
+    alice.register(&mut bed);
+    bob.register(&mut bed);
+    let registered = carol.register(&mut bed);
+    let gruu = crate::testbed::quoted(registered.header("Contact"), "pub-gruu").expect("a GRUU");
+    let at = std::mem::replace(&mut carol.contact, gruu.clone());
+    let (to_carol, _) =
+        established(&mut bed, &mut alice, &carol, "call-1", [&legacy_sdp("a"), &browser_sdp("c")]);
+    assert_eq!(to_carol.target, gruu, "a GRUU needs no alias");
+    // She comes back over another connection, and another page of hers registers too.
+    bed.close(&carol.flow);
+    carol.flow = bed.flow(Protocol::Wss, "203.0.113.10:42999");
+    carol.contact = at.clone();
+    carol.register(&mut bed);
+    let mut other = Phone::browser(&mut bed, "carol", "203.0.113.11:43000");
+    other.contact = "sip:other@x8f2m1c9.invalid;transport=ws".into();
+    other.contact_params = ";reg-id=1;+sip.instance=\"<urn:uuid:other>\"".into();
+    other.register(&mut bed);
+    let more = format!(
+        "Contact: <{}>\r\nReplaces: call-1;to-tag={};from-tag={}\r\n",
+        bob.contact, carol.tag, alice.tag
+    );
+    let invite = bob.request("INVITE", &to_carol.target, "call-2", &more, &legacy_sdp("b"));
+    let (_, trying) = bob.authorize(&mut bed, &invite);
+    assert_eq!(trying.code(), 100, "{}", trying.text);
+    let arrived = bed.expect(&carol.flow, "INVITE ");
+    assert_eq!(arrived.uri(), at);
+    assert!(arrived.header("Replaces").starts_with("call-1;"));
+    bed.expect_silence();
+}
