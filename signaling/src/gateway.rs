@@ -489,6 +489,23 @@ mod tests {
     }
 
     #[test]
+    fn forking_is_as_configured_and_the_defaults_are_those_of_the_core() {
+        let of = |text: &str| settings(&Config::parse(text, "test").unwrap(), "example.com", &[], &[]);
+        let (defaults, core) = (of(""), Settings::default());
+        assert_eq!((&defaults.tm, defaults.timers, defaults.blst), (&core.tm, core.timers, core.blst));
+        assert_eq!(defaults.voicemail, None);
+        let changed = of("[tm]\nserial_forking = false\ncancel_b_method = 2\nfailure_reply_mode = 2\n\
+                          blst_503 = true\nblst_methods_lookup = -1\n[timers]\nfr_inv_timer_next = 9000\n\
+                          [voicemail]\nsrv_ip = \"192.0.2.9\"\nsrv_port = 5070\n");
+        assert!(!changed.tm.serial_forking && changed.blst.blst_503);
+        assert_eq!(changed.tm.cancel_b_method, settings::CancelBMethod::AtOnce);
+        assert_eq!(changed.tm.failure_reply_mode, settings::FailureReplyMode::DropLast);
+        assert_eq!(changed.blst.methods_lookup, u32::MAX);
+        assert_eq!(changed.timers.fr_inv_timer_next, Duration::from_secs(9));
+        assert_eq!(changed.voicemail, Some(Voicemail { host: "192.0.2.9".into(), port: 5070 }));
+    }
+
+    #[test]
     fn every_name_of_the_host_is_ours() {
         let config =
             Config::parse("network.advertised = \"203.0.113.9\"\nsip.aliases = [\"gw.lan\"]", "test")
