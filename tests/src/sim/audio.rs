@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use media_core::codec::{Encode, Format};
 use media_core::command::LegKind;
 use media_core::demux::{Kind, classify};
 use media_core::dtls::{Dtls, DtlsConfig, DtlsEvent, Fingerprint};
@@ -10,12 +11,14 @@ use media_core::dtmf;
 use media_core::ice::{Credentials, IceAgent, IceEvent};
 use media_core::packet::Packet;
 use media_core::rtp::Header;
+use media_core::sdp::Codec;
 use media_core::srtp::{DtlsRole, SrtpContext};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::relay::certificate;
 use crate::sip::Sdp;
+use crate::tone::{Heard, hear, tone};
 
 /// One packet of speech every so often.
 const PACKET_TIME: Duration = Duration::from_millis(20);
@@ -29,6 +32,32 @@ pub struct Key {
     pub duration: u16,
     /// RTP timestamp of the event.
     pub timestamp: u32,
+}
+
+/// The one codec of an end, and the tone it plays in it instead of speech.
+struct Tune {
+    rtpmap: &'static str,
+    format: Format,
+    encoder: Box<dyn Encode>,
+    samples: Vec<i16>,
+    said: usize,
+}
+
+impl Tune {
+    /// Samples per second of a codec.
+    fn rate(format: Format) -> u32 {
+        format.rate().unwrap_or(48_000)
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        let packet = Self::rate(self.format) as usize / 50;
+        let from = self.said % (self.samples.len() - packet + 1);
+        self.said = from + packet;
+        let mut payload = vec![0; 1500];
+        let len = self.encoder.encode(&self.samples[from..from + packet], &mut payload).expect("a payload");
+        payload.truncate(len);
+        payload
+    }
 }
 
 /// The media end of a phone.
@@ -67,6 +96,7 @@ pub struct Audio {
     sequence_number: u16,
     timestamp: u32,
     count: u32,
+    tune: Option<Tune>,
 }
 
 /// What only a browser has.
@@ -119,7 +149,36 @@ impl Audio {
             sequence_number: rng.random::<u16>() & 0x7fff,
             timestamp: rng.random(),
             count: 0,
+            tune: None,
         }
+    }
+
+    /// Makes it an end that has no codec but this, an rtpmap of its own numbers, and plays a tone in it.
+    pub fn only(&mut self, rtpmap: &'static str, hertz: f64) {
+        let codec = Codec::parse_rtpmap(rtpmap).expect("an rtpmap");
+        let format = Format::of(&codec, None).expect("a codec of the relay");
+        let rate = Tune::rate(format);
+        let encoder = format.encoder(rate).expect("an encoder");
+        // A second, which every whole pitch fills without a seam.
+        let samples = tone(hertz, rate, rate as usize).collect();
+        self.tune = Some(Tune { rtpmap, format, encoder, samples, said: 0 });
+    }
+
+    /// What the last packets of an end with [`Audio::only`] one codec sound like.
+    #[must_use]
+    pub fn hears(&self) -> Heard {
+        let format = self.tune.as_ref().expect("it has a codec").format;
+        let rate = Tune::rate(format);
+        let mut decoder = format.decoder(rate).expect("a decoder");
+        let mut pcm = vec![0; rate as usize / 4];
+        let packets = &self.heard[self.heard.len().saturating_sub(50)..];
+        let samples = packets.iter().flat_map(|payload| {
+            let len = decoder.decode(payload, &mut pcm).expect("samples");
+            pcm[..len].to_vec()
+        });
+        // Behind the beginning, where a decoder that comes in later still learns.
+        let samples: Vec<i16> = samples.skip(rate as usize / 5).collect();
+        hear(&samples, rate)
     }
 
     /// Forgets the last call; what was spoken and heard stays to be looked at.
@@ -143,9 +202,12 @@ impl Audio {
 
     /// An offer: PCMU and, from a browser, telephone-event at 48000 Hz alone, so that the relay must change the clock.
     pub fn offer(&mut self) -> String {
-        let formats: &[&str] = match self.kind {
-            LegKind::Browser => &["111 opus/48000/2", "0 PCMU/8000", "110 telephone-event/48000"],
-            LegKind::Legacy => &["0 PCMU/8000", "101 telephone-event/8000"],
+        let own = self.tune.as_ref().map(|tune| tune.rtpmap);
+        let formats: &[&str] = match (self.kind, own) {
+            (LegKind::Browser, Some(own)) => &[own, "110 telephone-event/48000"],
+            (LegKind::Legacy, Some(own)) => &[own, "101 telephone-event/8000"],
+            (LegKind::Browser, None) => &["111 opus/48000/2", "0 PCMU/8000", "110 telephone-event/48000"],
+            (LegKind::Legacy, None) => &["0 PCMU/8000", "101 telephone-event/8000"],
         };
         self.describe(formats, "actpass", self.direction)
     }
@@ -155,7 +217,8 @@ impl Audio {
         let sdp = self.take(now, offer);
         let codecs = sdp.codecs(0);
         let events = codecs.iter().find(|(_, name)| name.starts_with("telephone-event/"));
-        let mut formats = vec!["0 PCMU/8000".to_owned()];
+        let own = self.tune.as_ref().map_or("0 PCMU/8000", |tune| tune.rtpmap);
+        let mut formats = vec![own.to_owned()];
         formats.extend(events.map(|(number, name)| format!("{number} {name}")));
         let formats: Vec<&str> = formats.iter().map(String::as_str).collect();
         let direction = match sdp.direction(0) {
@@ -296,7 +359,12 @@ impl Audio {
             self.event_type = *number;
             self.event_clock = name["telephone-event/".len()..].parse().expect("a clock");
         }
-        assert!(codecs.iter().any(|(number, _)| *number == 0), "PCMU is common to all: {text}");
+        let own = self.tune.as_ref().and_then(|tune| tune.rtpmap.split(' ').next()?.parse().ok());
+        self.audio_type = own.unwrap_or(0);
+        assert!(
+            codecs.iter().any(|(number, _)| *number == self.audio_type),
+            "its own codec is there: {text}"
+        );
         self.next_tick = self.next_tick.or(Some(now));
         sdp
     }
@@ -349,7 +417,8 @@ impl Audio {
     }
 
     fn tick(&mut self) {
-        self.timestamp = self.timestamp.wrapping_add(160);
+        let step = self.tune.as_ref().map_or(160, |tune| tune.format.clock / 50);
+        self.timestamp = self.timestamp.wrapping_add(step);
         if !self.is_ready() {
             return;
         }
@@ -363,6 +432,10 @@ impl Audio {
             self.send(self.event_type, self.event_timestamp, first, &event);
         } else if self.talking && self.may_send && self.direction != "recvonly" {
             self.count += 1;
+            if let Some(tune) = self.tune.as_mut() {
+                let payload = tune.next();
+                return self.send(self.audio_type, self.timestamp, self.count == 1, &payload);
+            }
             let mut payload: Vec<u8> = (0..160u32)
                 .map(|at| (at * 3).wrapping_add(self.count).wrapping_add(self.ssrc) as u8)
                 .collect();

@@ -54,6 +54,37 @@ fn sound_passes_byte_for_byte_in_every_pairing() {
 }
 
 #[test]
+fn ends_without_a_common_codec_hear_each_other() {
+    let (opus, pcmu, g722) = ("111 opus/48000/2", "0 PCMU/8000", "9 G722/8000");
+    for ((alice, own), (bob, other)) in [
+        ((Browser, opus), (Legacy, pcmu)),
+        ((Legacy, pcmu), (Browser, opus)),
+        ((Browser, opus), (Legacy, g722)),
+        ((Browser, pcmu), (Browser, opus)),
+        ((Legacy, g722), (Legacy, pcmu)),
+    ] {
+        let mut world = World::of_kinds(7, alice, bob);
+        let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
+        (world.network.sip, world.network.media) = (fair, fair);
+        world.phones[0].audio.only(own, 440.0);
+        world.phones[1].audio.only(other, 1000.0);
+        world.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
+        world.act(0, |phone, now| phone.invite(now, "bob", "call-1", None));
+        let heard = |world: &World| world.phones.iter().all(|phone| phone.audio.heard.len() > 100);
+        assert!(world.run_until(SECOND * 15, heard), "{own} to {other}: silence\n{}", world.ladder());
+        for (side, hertz) in [(0, 1000.0), (1, 440.0)] {
+            let heard = world.phones[side].audio.hears();
+            assert!(heard.is(hertz), "{own} to {other}, side {side}: {heard:?}");
+        }
+        world.act(0, |phone, _| phone.audio.press(5));
+        world.run(SECOND);
+        let keys: Vec<u8> = world.phones[1].audio.keys.iter().map(|key| key.code).collect();
+        assert_eq!(keys, [5], "{own} to {other}");
+        hang_up(&mut world);
+    }
+}
+
+#[test]
 fn keys_change_their_clock_on_the_way() {
     for (alice, bob) in PAIRS {
         let mut world = talking(2, alice, bob);
