@@ -113,13 +113,14 @@ impl Paths {
     }
 
     fn transcoder_due(&mut self, now: Instant, from: At, at: usize) {
+        let gated = self.legs.get(from.0).is_some_and(|leg| leg.gates.media);
         let Some(route) = self.route_mut(from, at) else { return };
         let due = |transcoding: &mut Box<Transcoding>| transcoding.poll_timeout().is_some_and(|at| at <= now);
         let (to, open) = ((route.leg, route.line), route.open);
         let Some(mut transcoding) = route.transcoding.take_if(due) else { return };
         let listener = self.legs.get(to.0).and_then(|leg| leg.line(to.1));
         // A silence is no reason to take the floor.
-        let heard = open && listener.is_some_and(|line| line.floor.holder == Some(from.0));
+        let heard = open && !gated && listener.is_some_and(|line| line.floor.holder == Some(from.0));
         if heard {
             self.take_turns(now, from, to, &mut transcoding);
         } else {
