@@ -16,6 +16,9 @@ const LONGEST_MS: u32 = 250;
 /// So much of a loss is made up; behind it there is nothing to go by.
 const CONCEALED_MS: u32 = 120;
 
+/// A gap as long as this is a hold rather than a loss: nothing is made up.
+const LONGEST_LOSS_MS: u32 = 1000;
+
 /// Timestamps that step back so far are those of a sender that began anew.
 const OVERLAP_MS: u32 = 500;
 
@@ -156,7 +159,7 @@ impl Transcoder {
         let ahead = self.ahead(now, clock, packet.timestamp, give);
         let skip = usize::try_from(-ahead).unwrap_or(0);
         let gap = u32::try_from(ahead).unwrap_or(0);
-        if gap > 0 && (missing || pausing) {
+        if gap > 0 && gap < units(LONGEST_LOSS_MS, clock) && (missing || pausing) {
             let made = gap.min(units(CONCEALED_MS, clock));
             self.fill(at, made, Some(packet.payload).filter(|_| missing && made == gap), give);
             self.leap(gap - made, clock, give);
@@ -222,9 +225,11 @@ impl Transcoder {
         }
     }
 
-    /// The place of the decoder of `format`, made at its first packet.
+    /// The place of the decoder of `format`, made at its first packet. What a decoder can be asked does not matter to it: a
+    /// call has no more of them than there are codecs, however often it is renewed.
     fn input(&mut self, format: Format) -> Option<usize> {
-        if let Some(at) = self.inputs.iter().position(|input| input.format == format) {
+        let same = |input: &Input| (input.format.coding, input.format.clock) == (format.coding, format.clock);
+        if let Some(at) = self.inputs.iter().position(same) {
             return Some(at);
         }
         let decoder = format.decoder(self.encoder.rate())?;

@@ -224,6 +224,28 @@ fn a_sender_that_begins_anew_leaps_by_the_time_that_passed() {
 }
 
 #[test]
+fn a_hold_is_no_loss() {
+    let mut bed = Bed::new(format(OPUS, 20), format(PCMU, 20));
+    (0..10).for_each(|_| bed.say(404.0, true));
+    (0..100).for_each(|_| bed.say(404.0, false));
+    (0..10).for_each(|_| bed.say(404.0, true));
+    bed.assert_numbers_rise();
+    assert_eq!(bed.out.len(), 20, "nothing is made up for two seconds");
+    assert_eq!(bed.steps()[9], 160 + 16_000);
+}
+
+#[test]
+fn a_renewed_call_has_no_more_decoders() {
+    let mut bed = Bed::new(format(OPUS, 20), format(PCMU, 20));
+    for bits in 0..100 {
+        bed.from.opus.max_average_bit_rate = 20_000 + bits;
+        bed.say(404.0, true);
+    }
+    assert_eq!(bed.transcoder.inputs.len(), 1);
+    assert_eq!(bed.out.len(), 100);
+}
+
+#[test]
 fn what_passes_by_has_its_place_between() {
     let mut bed = Bed::new(format(OPUS, 20), format(PCMU, 30));
     (0..4).for_each(|_| bed.say(404.0, true));
