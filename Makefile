@@ -2,7 +2,8 @@
 #
 #   make run     builds the page and the gateway, starts it with two demo accounts; Ctrl-C ends it
 #   make test    sets up what it needs and runs every check and test; the last line sums them up
-#   make bench   prints CPU per packet and memory per call of the relay
+#   make bench   prints CPU per packet and memory per call of the relay, and one round of make bench-signaling: CPU per
+#                REGISTER and call, memory per browser, ours beside Kamailio's where that is installed
 #   make image   builds the container image causeway:VERSION
 #
 # and make peer-tests RTPENGINE_SRC=CHECKOUT runs rtpengine's own tests against the relay.
@@ -20,7 +21,7 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\
 PAGE_SOURCES := $(shell find web-demo -type f -not -path 'web-demo/node_modules/*' -not -path 'web-demo/dist/*' \
 	-not -name '*.png' 2>/dev/null)
 
-.PHONY: run test bench image page build tools screenshot peer-tests
+.PHONY: run test bench bench-signaling image page build tools screenshot peer-tests
 
 run: build
 	@exec target/release/causeway run $(ARGS)
@@ -47,6 +48,13 @@ test:
 
 bench: tools page
 	@cargo run --release --locked --package media --example relay_bench -- 200 10 1
+	@$(MAKE) bench-signaling ROUNDS=1
+
+# More rounds make the medians steadier.
+ROUNDS ?= 5
+
+bench-signaling: build
+	@cargo run --release --locked --package e2e --example signaling_bench -- $(ROUNDS)
 
 # PEER_ARGS="--only main-0" runs some of them.
 peer-tests: tools
