@@ -66,9 +66,8 @@ fn trouble(event: &Event) {
             let (method, call_id, reason) = (method.as_str(), call_id.as_str(), reason.as_str());
             tracing::info!(%source, method, call_id, code, reason, "request refused");
         }
-        Event::Overloaded { waited } => {
-            let waited_ms = milliseconds(*waited);
-            tracing::warn!(waited_ms, "overload: new requests are refused with 503");
+        Event::Overloaded { pending } => {
+            tracing::warn!(pending, "overload: new requests are refused with 503");
         }
         Event::OverloadEnded { refused } => tracing::warn!(refused, "overload is over"),
         Event::OutsideFailed { call_id, what } => {

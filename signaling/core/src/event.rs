@@ -149,10 +149,10 @@ pub enum Event {
         /// Its reason phrase.
         reason: String,
     },
-    /// Messages wait too long for this worker: from now on it refuses new requests with 503.
+    /// Messages wait too long for this worker, or its requests for the store: from now on it refuses new ones with 503.
     Overloaded {
-        /// How long the last one has waited.
-        waited: Duration,
+        /// Requests that wait for the store, a name server or the relay.
+        pending: usize,
     },
     /// It serves all requests again.
     OverloadEnded {

@@ -10,6 +10,7 @@ mod forking;
 mod refresh;
 mod reliable;
 mod responses;
+mod room;
 mod shutdown;
 mod takeover;
 
@@ -31,7 +32,7 @@ use crate::fork::{self, Fork};
 use crate::location::{Gone, Location};
 use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
 use crate::outside::Outside;
-use crate::overload::{Load, Overload};
+use crate::overload::Overload;
 use crate::route;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -73,8 +74,8 @@ pub struct Proxy {
     stopping: Option<Instant>,
     next_sweep: Instant,
     overload: Overload,
-    /// Requests refused since [`Event::Overloaded`].
-    refused: u64,
+    /// Requests refused since [`Event::Overloaded`]; `None` while there is time for all.
+    refused: Option<u64>,
 }
 
 /// What becomes of a server transaction.
@@ -140,7 +141,7 @@ impl Proxy {
             stopping: None,
             next_sweep: now + SWEEP,
             overload: Overload::new(max_delay),
-            refused: 0,
+            refused: None,
         }
     }
 
@@ -164,28 +165,20 @@ impl Proxy {
     /// refused, so that what has begun goes on.
     pub fn handle_delayed(&mut self, now: Instant, waited: Duration, inbound: Inbound) {
         self.world.set_now(now);
-        match self.overload.note(now, waited) {
-            Load::Begins => {
-                self.refused = 0;
-                self.world.tell(Event::Overloaded { waited });
-            }
-            Load::Ends => self.world.tell(Event::OverloadEnded { refused: self.refused }),
-            Load::Normal | Load::Lasts => {}
-        }
+        self.overload.note(now, waited);
         self.take(inbound);
     }
 
     fn take(&mut self, inbound: Inbound) {
         let now = self.world.now();
+        self.note_load();
         if !guard::admit(&self.world, &inbound.bytes) {
             return;
         }
         let limits = Limits { message: self.world.settings.limits.max_message_size, ..Limits::default() };
         match Message::parse_with(inbound.bytes, &limits) {
             Ok(Message::Request(request)) if self.has_no_room(&request) => {
-                self.refused += 1;
-                self.world.stats.borrow_mut().overload += 1;
-                self.table.refuse(&inbound.flow, request);
+                self.refuse(&inbound.flow, request);
             }
             Ok(message) => self.table.handle_message(now, inbound.flow, message),
             Err(error) => {
@@ -203,17 +196,6 @@ impl Proxy {
             }
         }
         self.settle();
-    }
-
-    /// Whether a request is refused before it takes a transaction: it begins something, and there is no time or no room for
-    /// that, or no future.
-    fn has_no_room(&self, request: &Request) -> bool {
-        let full = self.overload.is_refusing()
-            || self.stopping.is_some()
-            || self.routes.len() >= self.world.settings.limits.max_pending;
-        full && request.to_tag().is_none()
-            && !matches!(request.method(), Method::Ack | Method::Cancel | Method::Bye | Method::Prack)
-            && !self.table.serves(request)
     }
 
     /// An [`Outbound`] with this token could not be sent.

@@ -17,7 +17,8 @@ use crate::event::Event;
 use crate::flow::{Destination, Protocol};
 use crate::location::Location;
 use crate::message::build;
-use crate::outside::Outside;
+use crate::outside::{Account, Outside, Unavailable};
+use crate::overload::Door;
 use crate::settings::{Settings, normal_host};
 use crate::stats::Stats;
 
@@ -45,6 +46,8 @@ pub struct World {
     pub authenticator: RefCell<Authenticator>,
     /// Counters.
     pub stats: RefCell<Stats>,
+    /// The line before the accounts of the store.
+    pub accounts: Door,
     /// Places that do not take TCP, and until when that is believed.
     no_tcp: RefCell<HashMap<SocketAddr, Instant>>,
     events: RefCell<VecDeque<Event>>,
@@ -83,6 +86,7 @@ impl World {
             calls: RefCell::default(),
             authenticator: RefCell::new(authenticator),
             stats: RefCell::default(),
+            accounts: Door::default(),
             no_tcp: RefCell::default(),
             events: RefCell::default(),
             rng: RefCell::new(rng),
@@ -108,6 +112,14 @@ impl World {
     #[must_use]
     pub fn unix_now(&self) -> u64 {
         self.unix_start + self.now.get().saturating_duration_since(self.start).as_secs()
+    }
+
+    /// The account of `username` in `domain`, as the store has it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn account(&self, username: &str, domain: &str) -> Result<Option<Account>, Unavailable> {
+        self.accounts.pass(|| self.now(), self.outside.store.account(username, domain)).await
     }
 
     /// Whether TCP was refused at `remote` lately.

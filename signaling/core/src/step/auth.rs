@@ -49,7 +49,7 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
     if world.authenticator.borrow().nonce(world.unix_now(), &proof.nonce, realm) == Nonce::Foreign {
         return challenge(world, incoming, realm, false);
     }
-    let account = match world.outside.store.account(&proof.username, realm).await {
+    let account = match world.account(&proof.username, realm).await {
         Ok(account) => account,
         Err(error) => {
             let what = format!("account of {}: {error}", proof.username);

@@ -70,7 +70,7 @@ pub async fn require_account(world: &World, incoming: &Incoming) -> ControlFlow<
     let found = incoming.message.uri().ok().and_then(|uri| find(world, &uri));
     let (aor, _) = found.unwrap_or_default();
     let (user, domain) = aor.rsplit_once('@').unwrap_or_default();
-    match world.outside.store.account(user, domain).await {
+    match world.account(user, domain).await {
         Ok(Some(_)) => ControlFlow::Continue(()),
         Ok(None) => refuse(StatusCode::NOT_FOUND, "Not Found"),
         Err(error) => {
