@@ -9,6 +9,7 @@ mod section_15;
 mod section_16;
 mod section_17;
 mod section_18;
+mod section_18_1;
 mod section_18_streams;
 mod section_20;
 mod section_21;
