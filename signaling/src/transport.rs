@@ -5,6 +5,7 @@ mod admission;
 mod counters;
 mod flows;
 mod listen;
+mod peer_name;
 mod stream;
 mod udp;
 mod web;
@@ -195,7 +196,8 @@ impl Transport {
         remote: SocketAddr,
         queued: Queued,
     ) -> Result<(), Queued> {
-        let queued = match self.flows.find(protocol, remote) {
+        let name = if protocol == Protocol::Tls { peer_name::of(&queued.bytes) } else { None };
+        let queued = match self.flows.find(protocol, remote, name.as_deref()) {
             Some(connection) => {
                 // A connection that was used before may be dead without anybody having noticed: then another one is opened.
                 let address = Destination::Address { protocol, remote };
@@ -215,12 +217,12 @@ impl Transport {
             self.counters.refused_connections.add("connections refused: too many");
             return Err(queued);
         };
-        let registration = self.flows.open(protocol, remote, self.limits.send_queue);
+        let registration = self.flows.open_to(protocol, remote, self.limits.send_queue, name.clone());
         let sent = self.queue(registration.id(), queued);
         let transport = Arc::clone(self);
         self.runtime.spawn(async move {
             let _permit = permit;
-            stream::dial(transport, registration, protocol, remote).await;
+            stream::dial(transport, registration, protocol, remote, name).await;
         });
         sent
     }

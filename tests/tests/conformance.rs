@@ -26,6 +26,8 @@ mod rfc4475;
 mod rfc5118;
 #[path = "conformance/rfc5393/mod.rs"]
 mod rfc5393;
+#[path = "conformance/rfc5922/mod.rs"]
+mod rfc5922;
 #[path = "conformance/rfc5923/mod.rs"]
 mod rfc5923;
 #[path = "conformance/rfc6026/mod.rs"]

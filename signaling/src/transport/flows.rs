@@ -13,10 +13,10 @@ use crate::worker::WorkerId;
 /// A message on its way out, and what becomes of it if it does not get there.
 #[derive(Debug)]
 pub(super) struct Queued {
+    pub(super) bytes: Bytes,
     /// Where it goes then.
     pub(super) fallback: Option<Destination>,
     /// Who wants to know when that fails as well.
-    pub(super) bytes: Bytes,
     pub(super) token: SendToken,
     pub(super) worker: WorkerId,
 }
@@ -47,6 +47,8 @@ struct Table {
 struct Connection {
     queue: mpsc::Sender<Queued>,
     close: Arc<Notify>,
+    /// Whom its peer has proved to be, of one that we dialled by name.
+    name: Option<Box<str>>,
 }
 
 /// A connection's own end: what it is to write, and its place in the table, which ends with it.
@@ -64,12 +66,23 @@ pub(super) struct Registration {
 impl Flows {
     /// Enters a connection to `remote` whose queue holds `capacity` messages.
     pub(super) fn open(&self, protocol: Protocol, remote: SocketAddr, capacity: usize) -> Registration {
+        self.open_to(protocol, remote, capacity, None)
+    }
+
+    /// The same for a connection that will only come about when its peer proves to be `name`.
+    pub(super) fn open_to(
+        &self,
+        protocol: Protocol,
+        remote: SocketAddr,
+        capacity: usize,
+        name: Option<Box<str>>,
+    ) -> Registration {
         let (sender, queue) = mpsc::channel(capacity);
         let close = Arc::new(Notify::new());
         let mut table = self.write();
         table.last += 1;
         let id = ConnectionId(table.last);
-        table.connections.insert(id, Connection { queue: sender, close: Arc::clone(&close) });
+        table.connections.insert(id, Connection { queue: sender, close: Arc::clone(&close), name });
         table.peers.insert((protocol, remote), id);
         drop(table);
         Registration { id, peer: (protocol, remote), queue, close, flows: self.clone() }
@@ -89,9 +102,19 @@ impl Flows {
         })
     }
 
-    /// The newest open connection to `remote`.
-    pub(super) fn find(&self, protocol: Protocol, remote: SocketAddr) -> Option<ConnectionId> {
-        self.read().peers.get(&(protocol, remote)).copied()
+    /// The newest open connection to `remote`, unless its peer has proved to be somebody else than `name`: what is for one
+    /// domain does not go to another that shares the address (RFC 5922 §7.1). A connection that the peer has opened is its own
+    /// proof: who is behind it is there.
+    pub(super) fn find(
+        &self,
+        protocol: Protocol,
+        remote: SocketAddr,
+        name: Option<&str>,
+    ) -> Option<ConnectionId> {
+        let table = self.read();
+        let id = table.peers.get(&(protocol, remote))?;
+        let other = table.connections.get(id)?.name.as_deref().is_some_and(|proved| name != Some(proved));
+        (!other).then_some(*id)
     }
 
     pub(super) fn close(&self, connection: ConnectionId) {
@@ -170,8 +193,8 @@ mod tests {
         let flows = Flows::default();
         let remote = "192.0.2.1:5060".parse().unwrap();
         let mut open = flows.open(Protocol::Tcp, remote, 2);
-        assert_eq!(flows.find(Protocol::Tcp, remote), Some(open.id()));
-        assert_eq!(flows.find(Protocol::Tls, remote), None);
+        assert_eq!(flows.find(Protocol::Tcp, remote, None), Some(open.id()));
+        assert_eq!(flows.find(Protocol::Tls, remote, None), None);
         flows.send(open.id(), queued(1)).unwrap();
         assert_eq!(open.queue.try_recv().unwrap().token, SendToken(1));
         flows.send(open.id(), queued(2)).unwrap();
@@ -179,7 +202,20 @@ mod tests {
         let left: Vec<_> = open.end().into_iter().map(|queued| queued.token).collect();
         assert_eq!(left, [SendToken(2)], "what was not written is given back");
         assert!(flows.send(id, queued(3)).is_err());
-        assert_eq!((flows.find(Protocol::Tcp, remote), flows.len()), (None, 0));
+        assert_eq!((flows.find(Protocol::Tcp, remote, None), flows.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_proved_name_is_not_another() {
+        let flows = Flows::default();
+        let remote = "192.0.2.1:5061".parse().unwrap();
+        let open = flows.open_to(Protocol::Tls, remote, 1, Some("far.example".into()));
+        let find = |name| flows.find(Protocol::Tls, remote, name);
+        assert_eq!(find(Some("far.example")), Some(open.id()));
+        assert_eq!((find(Some("other.example")), find(None)), (None, None));
+        drop(open);
+        let opened_by_peer = flows.open(Protocol::Tls, remote, 1);
+        assert_eq!(find(Some("far.example")), Some(opened_by_peer.id()));
     }
 
     #[tokio::test]
@@ -200,6 +236,6 @@ mod tests {
         let old = flows.open(Protocol::Tcp, remote, 1);
         let new = flows.open(Protocol::Tcp, remote, 1);
         drop(old);
-        assert_eq!(flows.find(Protocol::Tcp, remote), Some(new.id()));
+        assert_eq!(flows.find(Protocol::Tcp, remote, None), Some(new.id()));
     }
 }

@@ -21,12 +21,14 @@ use super::listen::Ends;
 
 const READ_SIZE: usize = 4096;
 
-/// Opens a connection for what is queued in `registration`, and serves it.
+/// Opens a connection for what is queued in `registration`, and serves it. Over TLS the peer must prove to be `name`, or to
+/// have its address.
 pub(super) async fn dial(
     transport: Arc<Transport>,
     registration: Registration,
     protocol: Protocol,
     remote: SocketAddr,
+    name: Option<Box<str>>,
 ) {
     let connecting = async {
         let stream = TcpStream::connect(remote).await?;
@@ -34,8 +36,11 @@ pub(super) async fn dial(
         let ends = Ends { protocol, local: stream.local_addr()?, remote };
         let tls = match protocol {
             Protocol::Tls => {
-                // The proxy hands over addresses; a certificate for a phone's address is what RFC 5922 §7.2 leaves.
-                let name = ServerName::IpAddress(remote.ip().into());
+                let name = match &name {
+                    Some(name) => ServerName::try_from(name.to_string()).map_err(std::io::Error::other)?,
+                    // A certificate for a phone's address is what RFC 5922 §7.2 leaves.
+                    None => ServerName::IpAddress(remote.ip().into()),
+                };
                 Ok(TlsConnector::from(Arc::clone(&transport.client)).connect(name, stream).await?)
             }
             _ => Err(stream),

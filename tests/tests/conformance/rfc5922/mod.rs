@@ -1,0 +1,3 @@
+//! RFC 5922: Domain certificates in SIP.
+
+mod section_7;
