@@ -89,7 +89,7 @@ impl Gateway {
         settings.auth.secret = Some(secret);
         let settings = Arc::new(settings);
         let location = Arc::new(Location::new());
-        location.load(registrations(&database, &bound).await?);
+        location.load(registrations(&database, &bound).await?, unix_now());
 
         let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
         let maker = WorkerMaker {

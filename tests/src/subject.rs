@@ -181,6 +181,7 @@ loadmodule "siputils.so"
 loadmodule "sanity.so"
 loadmodule "auth.so"
 loadmodule "kex.so"
+loadmodule "stun.so"
 
 modparam("auth", "algorithm", "@ALGORITHM@")
 modparam("auth", "nonce_count", 1)
@@ -193,6 +194,10 @@ modparam("registrar", "max_contacts", 10)
 modparam("registrar", "min_expires", 60)
 modparam("registrar", "max_expires", 3600)
 modparam("registrar", "default_expires", 3600)
+modparam("registrar", "use_path", 1)
+modparam("registrar", "path_mode", 2)
+modparam("registrar", "outbound_mode", 1)
+modparam("registrar", "gruu_enabled", 1)
 
 request_route {
 	if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }

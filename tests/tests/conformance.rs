@@ -2,6 +2,8 @@
 
 #[path = "conformance/pair.rs"]
 mod pair;
+#[path = "conformance/registering.rs"]
+mod registering;
 #[path = "conformance/rfc3261/mod.rs"]
 mod rfc3261;
 #[path = "conformance/rfc3262/mod.rs"]
@@ -12,6 +14,8 @@ mod rfc3263;
 mod rfc3311;
 #[path = "conformance/rfc3326/mod.rs"]
 mod rfc3326;
+#[path = "conformance/rfc3327/mod.rs"]
+mod rfc3327;
 #[path = "conformance/rfc3581/mod.rs"]
 mod rfc3581;
 #[path = "conformance/rfc3891/mod.rs"]
@@ -26,6 +30,10 @@ mod rfc4475;
 mod rfc5118;
 #[path = "conformance/rfc5393/mod.rs"]
 mod rfc5393;
+#[path = "conformance/rfc5626/mod.rs"]
+mod rfc5626;
+#[path = "conformance/rfc5627/mod.rs"]
+mod rfc5627;
 #[path = "conformance/rfc5922/mod.rs"]
 mod rfc5922;
 #[path = "conformance/rfc5923/mod.rs"]

@@ -61,6 +61,8 @@ const SIGNALING_LAYERS: &[&str] = &[
     "stats",
     "flow",
     "secret",
+    "flow_token",
+    "stun",
     "message",
     "digest",
     "settings",

@@ -1,6 +1,7 @@
 //! Who is where: the bindings of all addresses of record (RFC 3261 §10), shared by all workers.
 
 mod binding;
+mod keepalive;
 mod shared;
 mod update;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::binding::{Binding, Peer};
+pub use self::keepalive::Ping;
 pub use self::update::{Changes, Outcome, Registration, Rejected, Rules, Updated};
 use crate::event::Expiry;
 use crate::flow::{ConnectionId, Flow};
@@ -26,6 +28,7 @@ pub struct Location {
     /// Which addresses of record live on a connection, so that its end touches only them.
     connections: Mutex<HashMap<ConnectionId, Vec<Arc<str>>>>,
     shared: shared::Shared,
+    round: keepalive::Round,
     /// The second of the last [`Location::expire`].
     swept: AtomicU64,
     hasher: RandomState,
@@ -78,6 +81,7 @@ impl Location {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             connections: Mutex::default(),
             shared: shared::Shared::default(),
+            round: keepalive::Round::default(),
             swept: AtomicU64::new(0),
             hasher: RandomState::new(),
         }
@@ -85,7 +89,7 @@ impl Location {
 
     /// Takes what was kept by the store, at start. UDP contacts are reachable again at once; those of a WebSocket
     /// are not until their owner comes back, for nobody can dial a browser.
-    pub fn load(&self, rows: Vec<(String, StoredBinding)>) {
+    pub fn load(&self, rows: Vec<(String, StoredBinding)>, unix_now: u64) {
         for (aor, mut stored) in rows {
             stored.user_agent = self.shared.text(&stored.user_agent);
             stored.local = stored.local.map(|local| self.shared.address(*local));
@@ -93,7 +97,8 @@ impl Location {
             shard.earliest = shard.earliest.min(stored.expires_at);
             let record = shard.record(&aor);
             record.bindings.retain(|binding| binding.stored.ruid != stored.ruid);
-            let binding = Binding { stored: Arc::new(stored), connection: None, held_until: None };
+            self.want_turns(&stored);
+            let binding = Binding::new(Arc::new(stored), None, unix_now);
             record.put(record.bindings.iter().cloned().chain([binding]).collect());
         }
     }
@@ -122,6 +127,7 @@ impl Location {
         let ends = outcome.registered.iter().map(|stored| stored.expires_at).min();
         shard.earliest = shard.earliest.min(ends.unwrap_or(u64::MAX));
         let key = shard.records.get_key_value(aor).map(|(key, _)| Arc::clone(key));
+        outcome.registered.iter().for_each(|stored| self.want_turns(stored));
         drop(shard);
         let connection = registration.flow.connection.filter(|_| !outcome.registered.is_empty());
         if let Some((connection, key)) = connection.zip(key) {

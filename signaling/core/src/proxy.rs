@@ -7,6 +7,7 @@
 mod acks;
 mod calls;
 mod forking;
+mod natping;
 mod refresh;
 mod reliable;
 mod responses;
@@ -27,7 +28,7 @@ use futures_util::stream::FuturesUnordered;
 use crate::blocklist::Blocklist;
 use crate::dialog::End;
 use crate::event::{EndCause, Event};
-use crate::flow::{ConnectionId, Flow, Inbound, Outbound, SendToken};
+use crate::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, SendToken};
 use crate::fork::{self, Fork};
 use crate::location::{Gone, Location};
 use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
@@ -38,6 +39,7 @@ use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
 use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media};
+use crate::stun;
 use crate::transaction::{self, Cancelled, ClientId, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
@@ -73,6 +75,8 @@ pub struct Proxy {
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
     stopping: Option<Instant>,
     next_sweep: Instant,
+    /// When the next contacts are to be asked; `None` while there are none.
+    next_ping: Option<Instant>,
     overload: Overload,
     /// Requests refused since [`Event::Overloaded`]; `None` while there is time for all.
     refused: Option<u64>,
@@ -140,6 +144,7 @@ impl Proxy {
             closing: VecDeque::new(),
             stopping: None,
             next_sweep: now + SWEEP,
+            next_ping: None,
             overload: Overload::new(max_delay),
             refused: None,
         }
@@ -172,6 +177,13 @@ impl Proxy {
     fn take(&mut self, inbound: Inbound) {
         let now = self.world.now();
         self.note_load();
+        let Inbound { flow, bytes } = &inbound;
+        if flow.protocol == Protocol::Udp
+            && let Some(answer) = stun::answer(bytes, flow.remote)
+        {
+            self.world.stats.borrow_mut().keepalives += 1;
+            return self.table.send(Destination::Flow(*flow), answer);
+        }
         if !guard::admit(&self.world, &inbound.bytes) {
             return;
         }
@@ -242,6 +254,7 @@ impl Proxy {
             self.watch_acks();
             self.refresh_sessions();
         }
+        self.natping();
         self.repeat_reliable();
         self.table.handle_timeout(now);
         self.settle();
@@ -286,7 +299,13 @@ impl Proxy {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stop = self.stopping.filter(|stop| *stop > self.world.now());
-        let due = [self.table.poll_timeout(), self.reliable.poll_timeout(), Some(self.next_sweep), stop];
+        let due = [
+            self.table.poll_timeout(),
+            self.reliable.poll_timeout(),
+            Some(self.next_sweep),
+            self.next_ping,
+            stop,
+        ];
         due.into_iter().flatten().min()
     }
 

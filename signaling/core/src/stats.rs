@@ -25,6 +25,10 @@ pub struct Stats {
     pub accepted_regs: u64,
     /// REGISTER requests refused (Kamailio's `rejected_regs`).
     pub rejected_regs: u64,
+    /// Contacts asked whether they are still there.
+    pub natpings: u64,
+    /// Their answers.
+    pub natpings_answered: u64,
     /// Credentials refused.
     pub auth_failures: u64,
     /// Calls let through.

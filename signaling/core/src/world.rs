@@ -139,6 +139,13 @@ impl World {
         }
     }
 
+    /// The same in milliseconds.
+    #[must_use]
+    pub fn unix_millis(&self) -> u64 {
+        let since = self.now.get().saturating_duration_since(self.start).as_millis();
+        self.unix_start * 1000 + u64::try_from(since).unwrap_or(u64::MAX / 2)
+    }
+
     /// Notes an event.
     pub fn tell(&self, event: Event) {
         self.events.borrow_mut().push_back(event);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use signaling_core::message::Uri;
 use toml::de::DeValue;
 
 use super::listen::Listen;
@@ -67,6 +68,15 @@ impl Value {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
         let text = self.text()?;
         if text.bytes().all(token) { Ok(text) } else { Err(format!("{text:?} is not a name")) }
+    }
+
+    /// A SIP URI; empty means "not set".
+    pub(super) fn sip_uri(&self) -> Result<Option<String>, String> {
+        let is_sip = |text: &str| Uri::parse(text).is_ok_and(|uri| uri.is_sip());
+        match self.optional()? {
+            Some(text) if !is_sip(&text) => Err(format!("{text:?} is no SIP URI")),
+            text => Ok(text),
+        }
     }
 
     /// Text, where empty means "not set".

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use signaling_core::flow::{Flow, Inbound};
+use signaling_core::flow::{Flow, Inbound, SendToken};
+use signaling_core::message::framing::PONG;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -20,6 +21,7 @@ use super::Transport;
 use super::flows::{Queued, Registration};
 use super::listen::Ends;
 use super::stream::end;
+use crate::worker::WorkerId;
 
 /// How long a peer may take to hear why its connection ends.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -134,12 +136,25 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         unanswered.store(0, Ordering::Relaxed);
         if !bytes.trim_ascii().is_empty() {
             transport.workers.deliver(Inbound { flow, bytes }).await;
+        } else if &*bytes == b"\r\n\r\n" {
+            pong(transport, &flow);
         }
     }
     (None, "closed by peer")
 }
 
 /// Writes what is queued, and pings, for ever; `writing` holds the message of which not all is written.
+/// Some libraries keep a WebSocket open as they do a stream (RFC 5626 §4.4.1). One that sends more of these than it reads
+/// answers is a slow reader like any other.
+fn pong(transport: &Transport, flow: &Flow) {
+    let bytes = Bytes::from_static(PONG);
+    let queued = Queued { bytes, token: SendToken::default(), worker: WorkerId(0), fallback: None };
+    let sent = flow.connection.map(|connection| transport.flows.send(connection, queued));
+    if matches!(sent, Some(Err(_))) {
+        tracing::trace!(remote = %flow.remote, "pong not sent");
+    }
+}
+
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &Transport,
     sink: &mut SplitSink<WebSocketStream<S>, Message>,

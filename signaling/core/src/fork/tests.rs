@@ -16,6 +16,7 @@ fn targets(qs: &[u16]) -> Vec<Target> {
         prack: true,
         instance: Box::default(),
         keeps_early: true,
+        by_token: false,
         q,
         alternatives: Vec::new(),
     };

@@ -18,6 +18,10 @@ pub struct Binding {
     pub connection: Option<ConnectionId>,
     /// Its connection is gone, and it ends at this second (since 1970) unless its owner comes back.
     pub held_until: Option<u64>,
+    /// When it was heard of last, by a REGISTER or the answer to a keep-alive, in seconds since 1970.
+    pub heard_at: u64,
+    /// See [`StoredBinding::is_nated`].
+    pub nated: bool,
 }
 
 /// One end of a call, as far as the table is concerned: see [`super::Location::flow_of`].
@@ -43,6 +47,13 @@ impl Peer<'_> {
 }
 
 impl Binding {
+    /// A binding that was registered over `connection`, or loaded, at `unix_now`.
+    #[must_use]
+    pub fn new(stored: Arc<StoredBinding>, connection: Option<ConnectionId>, unix_now: u64) -> Self {
+        let nated = stored.is_nated();
+        Self { stored, connection, held_until: None, heard_at: unix_now, nated }
+    }
+
     /// The flow of the REGISTER while it can still be used.
     #[must_use]
     pub fn flow(&self) -> Option<Flow> {

@@ -280,11 +280,14 @@ fn after_a_restart_phones_are_reachable_and_browsers_are_not() {
     let location = Location::new();
     let (wss, udp) = (flow(Protocol::Wss, 1, 1), flow(Protocol::Udp, 3, 0));
     let here = StoredBinding { local: Some(Arc::new(udp.local)), ..contact("sip:v@1.2.3.4", udp, 60) };
-    location.load(vec![
-        (AOR.into(), contact("sip:w@a.invalid;transport=ws", wss, 60)),
-        (AOR.into(), contact("sip:u@198.51.100.7", udp, 60)),
-        (AOR.into(), here),
-    ]);
+    location.load(
+        vec![
+            (AOR.into(), contact("sip:w@a.invalid;transport=ws", wss, 60)),
+            (AOR.into(), contact("sip:u@198.51.100.7", udp, 60)),
+            (AOR.into(), here),
+        ],
+        NOW,
+    );
     let reachable: Vec<_> = location.bindings(AOR, NOW).iter().map(Binding::destination).collect();
     let phone = Destination::Address { protocol: Protocol::Udp, remote: udp.remote };
     assert_eq!(reachable, [None, Some(phone), Some(Destination::Flow(udp))]);

@@ -122,7 +122,7 @@ pub(super) fn apply(
         let stored = StoredBinding { ruid, local: Some(Arc::clone(local)), ..wanted.clone() };
         let stored = Arc::new(stored);
         outcome.registered.push(Arc::clone(&stored));
-        bindings.push(Binding { stored, connection: flow.connection, held_until: None });
+        bindings.push(Binding::new(stored, flow.connection, unix_now));
     }
     if added > 0 && bindings.len() > rules.max_contacts {
         return Err(Rejected::TooManyContacts);

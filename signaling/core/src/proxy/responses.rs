@@ -42,6 +42,9 @@ impl Proxy {
         }
         let branch = id.and_then(|id| self.clients.get(&id).copied());
         let Some((server, leg)) = branch else {
+            if id.is_none() && self.answers_ping(&response) {
+                return;
+            }
             self.world.stats.borrow_mut().strays += 1;
             return;
         };
@@ -272,16 +275,20 @@ impl Proxy {
         timer == Timer::B && alone && !fork.cancelled && !self.world.settings.tm.noisy_ctimer
     }
 
-    /// A branch cannot be sent to. A browser whose WebSocket is gone is not there now: 480.
+    /// A branch cannot be sent to. A browser whose WebSocket is gone is not there now: 480. Whoever brought a token for the
+    /// flow may know another one: 430 (RFC 5626 §5.3.1).
     pub(super) fn unreachable(&mut self, id: ClientId) {
         if self.byes.remove(&id) || self.refresh_failed(id, false) {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
-        let websocket = relay::protocol_of(&fork.legs[leg].target.destination).is_websocket();
-        let gone =
-            if websocket { StatusCode::TEMPORARILY_UNAVAILABLE } else { StatusCode::SERVICE_UNAVAILABLE };
+        let target = &fork.legs[leg].target;
+        let gone = match relay::protocol_of(&target.destination) {
+            _ if target.by_token => StatusCode::FLOW_FAILED,
+            protocol if protocol.is_websocket() => StatusCode::TEMPORARILY_UNAVAILABLE,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
         self.note_failed(server, leg, Failure::Transport);
         self.leg_failed(server, leg, gone, "");
     }

@@ -13,6 +13,7 @@ use super::{Incoming, Target, Verdict, auth, early_update, glare, location, nat,
 use crate::alias::{self, Alias};
 use crate::dialog::End;
 use crate::flow::{Destination, Flow};
+use crate::flow_token;
 use crate::location::Peer;
 use crate::message::header::{NameAddr, Route};
 use crate::message::{Method, Name, Request, StatusCode, Uri};
@@ -31,14 +32,15 @@ pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
         };
     }
     let strict = undo_strict_routing(world, incoming);
-    if !remove_own_routes(world, incoming) && !strict {
+    let routed = remove_own_routes(world, incoming);
+    if routed.is_none() && !strict {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::NOT_FOUND, "Not here"));
     }
     note_sender(world, incoming);
     session_timer::check(world, incoming)?;
     early_update::answer(world, incoming).await?;
     glare::claim(world, incoming)?;
-    ControlFlow::Break(match target(world, incoming).await {
+    ControlFlow::Break(match target(world, incoming, routed.flatten()).await {
         Ok(target) => Verdict::Relay(vec![target]),
         Err(verdict) => verdict,
     })
@@ -61,9 +63,10 @@ fn undo_strict_routing(world: &World, incoming: &mut Incoming) -> bool {
 }
 
 /// Takes our Routes off the top (RFC 3261 §16.4): the one or two of the dialog, and one that a phone has put before them
-/// because we are its outbound proxy. `false` when none is of the dialog.
-fn remove_own_routes(world: &World, incoming: &mut Incoming) -> bool {
-    let mut found = false;
+/// because we are its outbound proxy. `None` when none is of the dialog; else the flow that the last of them names, which
+/// is the one on the other side (RFC 5626 §5.3).
+fn remove_own_routes(world: &World, incoming: &mut Incoming) -> Option<Option<Flow>> {
+    let mut found = None;
     for _ in 0..4 {
         let top = incoming.message.get::<Route<'_>>().ok().flatten().and_then(|route| route.uri().ok());
         let Some(top) = top else { break };
@@ -72,7 +75,11 @@ fn remove_own_routes(world: &World, incoming: &mut Incoming) -> bool {
             break;
         }
         incoming.message.remove_first_value(Name::Route);
-        found |= own;
+        if own {
+            let did = top.param("did").unwrap_or_default();
+            let flow = top.user().and_then(|token| flow_token::read(&world.settings.secret, did, token));
+            found = Some(flow.filter(|flow| *flow != incoming.flow));
+        }
     }
     found
 }
@@ -155,7 +162,7 @@ pub fn follow(world: &World, end: &mut End) {
 }
 
 /// Where it goes, or what its sender hears.
-async fn target(world: &World, incoming: &mut Incoming) -> Result<Target, Verdict> {
+async fn target(world: &World, incoming: &mut Incoming, flow: Option<Flow>) -> Result<Target, Verdict> {
     let bad = |incoming: &Incoming| incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI");
     let taken = alias::take(incoming.message.uri_text()).map_err(|_| bad(incoming))?;
     let (uri, alias) = match taken {
@@ -167,7 +174,11 @@ async fn target(world: &World, incoming: &mut Incoming) -> Result<Target, Verdic
         Some(peer) => in_call(world, &peer, uri, alias, next)
             .await
             .map_err(|(status, reason)| incoming.refuse(world, status, reason)),
-        None => beside_calls(world, incoming, uri, next).await,
+        None => {
+            // The Contact that we gave to the sender names the flow as well.
+            let flow = flow.filter(|flow| alias.is_none_or(|alias| alias.fits(flow)));
+            beside_calls(world, incoming, uri, next, flow).await
+        }
     }
 }
 
@@ -215,6 +226,7 @@ async fn beside_calls(
     incoming: &mut Incoming,
     uri: Uri,
     next: Option<Uri>,
+    flow: Option<Flow>,
 ) -> Result<Target, Verdict> {
     let (call_id, tag) = (incoming.message.call_id(), incoming.message.from_tag().unwrap_or_default());
     let of_calls = matches!(
@@ -226,6 +238,11 @@ async fn beside_calls(
     }
     if let Some(target) = registered_target(world, incoming, &uri).await.filter(|_| next.is_none()) {
         return Ok(target);
+    }
+    // We have said ourselves, sealed for this dialog, that the way leads over this flow.
+    if let Some(flow) = flow.filter(|_| next.is_none()) {
+        let target = Target::new(world, uri, Destination::Flow(flow));
+        return Ok(Target { by_token: true, ..target });
     }
     if let ControlFlow::Break(verdict) = auth::authenticate(world, incoming).await {
         return Err(verdict);

@@ -74,6 +74,8 @@ pub struct Target {
     pub prack: bool,
     /// The instance of that user (RFC 5626 §4.1); empty when it is not known.
     pub instance: Box<str>,
+    /// Whether a flow token led here, so that nobody is there when the flow is not (RFC 5626 §5.3.1).
+    pub by_token: bool,
     /// Whether it keeps a call that is not answered yet when its connection is lost, to come back to it.
     pub keeps_early: bool,
     /// How much it is wanted, in thousandths (RFC 3261 §20.10).
@@ -97,6 +99,7 @@ impl Target {
             aor: None,
             prack: !relay::protocol_of(&destination).is_websocket(),
             instance: Box::default(),
+            by_token: false,
             keeps_early: true,
             q: 1000,
             alternatives: Vec::new(),

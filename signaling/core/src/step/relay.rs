@@ -1,7 +1,8 @@
 //! Request forwarding (RFC 3261 §16.6): from a target to the message that goes there.
 
 use super::{Incoming, Target, media, reliable, renumber, size};
-use crate::flow::{Destination, Protocol};
+use crate::flow::{Destination, Flow, Protocol};
+use crate::flow_token;
 use crate::message::{Method, Name, Request, StatusCode};
 use crate::world::World;
 
@@ -146,22 +147,35 @@ fn branch_name(world: &World, incoming: &Incoming) -> String {
 fn record_route(world: &World, incoming: &Incoming, target: &Target, message: &mut Request) {
     let tag = incoming.message.from_tag().unwrap_or_default();
     let did = dialog_seal(world, incoming.message.call_id(), tag);
-    let entry = |protocol: Protocol, sent_by: String, double: bool| {
+    let token = |flow: Option<Flow>| {
+        // What is a call knows where its ends are. Any other dialog has only what its peers carry (RFC 5626 §5.3).
+        let flow = flow.filter(|flow| flow.connection.is_some() && *incoming.method() != Method::Invite);
+        flow.map_or(String::new(), |flow| {
+            format!("{}@", flow_token::make(&world.settings.secret, &did, &flow))
+        })
+    };
+    let entry = |token: &str, protocol: Protocol, sent_by: String, double: bool| {
         let transport = match protocol {
             Protocol::Udp => "",
             Protocol::Tcp => ";transport=tcp",
             Protocol::Tls => ";transport=tls",
             Protocol::Ws | Protocol::Wss => ";transport=ws",
         };
-        format!("<sip:{sent_by}{transport}{};lr;did={did}>", if double { ";r2=on" } else { "" })
+        format!("<sip:{token}{sent_by}{transport}{};lr;did={did}>", if double { ";r2=on" } else { "" })
     };
     let (from, to) = (incoming.flow.protocol, protocol_of(&target.destination));
     let (here, there) = (world.sent_by(from, incoming.flow.local), world.sent_by(to, target.local));
-    let double = from != to || here != there;
+    let flow_there = match target.destination {
+        Destination::Flow(flow) => Some(flow),
+        Destination::Address { .. } => None,
+    };
+    let (token_here, token_there) = (token(Some(incoming.flow)), token(flow_there));
+    // Each side has a token of its own.
+    let double = from != to || here != there || !(token_here.is_empty() && token_there.is_empty());
     if double {
-        message.prepend(Name::RecordRoute, entry(from, here, true));
+        message.prepend(Name::RecordRoute, entry(&token_here, from, here, true));
     }
-    message.prepend(Name::RecordRoute, entry(to, there, double));
+    message.prepend(Name::RecordRoute, entry(&token_there, to, there, double));
 }
 
 /// The transport towards a destination.

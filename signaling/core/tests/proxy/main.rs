@@ -4,6 +4,7 @@ mod auth;
 mod call;
 mod dialog;
 mod forking;
+mod natping;
 mod overload;
 mod register;
 mod registrar;

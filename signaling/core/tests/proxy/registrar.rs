@@ -351,3 +351,69 @@ fn what_cannot_be_kept_is_undone() {
     let answer = register(&mut bed, &mut alice, "");
     assert_eq!(answer.headers("Contact").into_iter().map(uri_of).collect::<Vec<_>>(), [alice.contact]);
 }
+
+/// RFC 5626 §7: a flow that cannot be sent to, or whose edge says 430, leaves the next one.
+#[test]
+fn the_next_flow_is_tried_when_one_fails() {
+    let mut bed = bed(|_| {});
+    let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.8:5060");
+    let mut alice = alice(&mut bed);
+    let instance = "+sip.instance=\"<urn:uuid:1>\"";
+    for (reg_id, edge) in [(1, "198.51.100.21:5060"), (2, "198.51.100.22:5060")] {
+        let lines = format!(
+            "Contact: <sip:alice@10.0.0.1>;reg-id={reg_id};{instance}\r\nSupported: outbound, path\r\n\
+             Path: <sip:t@{edge};lr;ob>\r\n"
+        );
+        assert_eq!(register(&mut bed, &mut alice, &lines).headers("Contact").len(), reg_id);
+    }
+    let edges = ["198.51.100.21:5060", "198.51.100.22:5060"].map(|edge| bed.flow(Protocol::Udp, edge));
+    let request = bob.request("MESSAGE", &format!("sip:alice@{DOMAIN}"), "m-1", "", "hi");
+    bob.authorize_only(&mut bed, &request);
+    let first = bed.expect(&edges[1], "MESSAGE ");
+    bed.send(&edges[1], &alice.reply(&first, 430, "Flow Failed", ""));
+    let second = bed.expect(&edges[0], "MESSAGE ");
+    assert!(second.header("Route").contains("198.51.100.21"));
+    bed.send(&edges[0], &alice.reply(&second, 200, "OK", ""));
+    bed.expect(&bob.flow, "SIP/2.0 200 ");
+    bed.expect_silence();
+}
+
+/// RFC 5626 §5.3: the Record-Route of a dialog that is no call carries the flow; whoever brings it back reaches it, as long
+/// as it is there.
+#[test]
+fn a_flow_token_leads_to_its_flow_or_to_430() {
+    let mut bed = bed(|_| {});
+    let mut alice = alice(&mut bed);
+    alice.register(&mut bed);
+    // It has not registered: nothing but the token leads back to it.
+    let mut bob = Phone::browser(&mut bed, "bob", "203.0.113.9:41000");
+    let more = format!("Contact: <{}>\r\nEvent: presence\r\n", bob.contact);
+    let request = bob.request("SUBSCRIBE", &alice.aor(), "sub-1", &more, "");
+    bob.authorize_only(&mut bed, &request);
+    let offered = bed.expect(&alice.flow, "SUBSCRIBE ");
+    let accepted = alice.reply(&offered, 200, "OK", "");
+    bed.send(&alice.flow, &accepted);
+    bed.expect(&bob.flow, "SIP/2.0 200 ");
+    let mut dialog = Dialog::of_callee(&offered, &Sip { text: accepted });
+    assert_eq!(dialog.routes.len(), 2);
+    assert!(dialog.routes[1].contains("@192.0.2.1:8443") && !dialog.routes[1].contains("203.0.113.9"));
+    let notify = dialog.request(&mut alice, "NOTIFY", "Event: presence\r\n", "");
+    bed.send(&alice.flow, &notify);
+    let arrived = bed.expect(&bob.flow, "NOTIFY ");
+    bed.send(&bob.flow, &bob.reply(&arrived, 200, "OK", ""));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+
+    let whole = dialog.routes[1].clone();
+    let at = whole.find('@').expect("a token");
+    dialog.routes[1].replace_range(at - 1..at, if whole.as_bytes()[at - 1] == b'A' { "B" } else { "A" });
+    let forged = dialog.request(&mut alice, "NOTIFY", "Event: presence\r\n", "");
+    bed.send(&alice.flow, &forged);
+    bed.expect(&alice.flow, "SIP/2.0 407 ");
+    dialog.routes[1] = whole;
+
+    bed.close(&bob.flow.clone());
+    let notify = dialog.request(&mut alice, "NOTIFY", "Event: presence\r\n", "");
+    bed.send(&alice.flow, &notify);
+    bed.expect(&alice.flow, "SIP/2.0 430 ");
+    bed.expect_silence();
+}

@@ -81,7 +81,7 @@ impl Bed {
         }
         let media = Rc::new(FakeMedia::default());
         let location = Arc::new(Location::new());
-        location.load(kept);
+        location.load(kept, UNIX_START);
         let outside = Outside {
             store: Box::new(Shared(Rc::clone(&store))),
             media: Box::new(Shared(Rc::clone(&media))),

@@ -202,4 +202,32 @@ pub(super) const KEYS: &[Key] = &[
         about: "Whether a connection is closed when the last registration over it has run out.",
         set: |c, v| v.flag().map(|flag| c.usrloc.close_expired_tcp = flag),
     },
+    Key {
+        name: "nathelper.natping_interval",
+        allowed: "0 to 3600 seconds; 0 for never",
+        default: "30",
+        about: "Each phone on UDP is asked with OPTIONS once in this time, which keeps the NAT before it open.",
+        set: |c, v| v.seconds(0, 3600).map(|time| c.nathelper.natping_interval = time),
+    },
+    Key {
+        name: "nathelper.ping_nated_only",
+        allowed: FLAG,
+        default: "true",
+        about: "Whether only phones are asked that are seen elsewhere than their Contact says.",
+        set: |c, v| v.flag().map(|flag| c.nathelper.ping_nated_only = flag),
+    },
+    Key {
+        name: "nathelper.sipping_from",
+        allowed: "a SIP URI; empty for sip:pinger@ with the domain",
+        default: "\"\"",
+        about: "The From of those requests.",
+        set: |c, v| v.sip_uri().map(|uri| c.nathelper.sipping_from = uri),
+    },
+    Key {
+        name: "nathelper.keepalive_timeout",
+        allowed: "0 to 86400 seconds; 0 for never",
+        default: "0",
+        about: "A phone that has answered none of them for this long is taken for gone, and its registration removed.",
+        set: |c, v| v.seconds(0, 86_400).map(|time| c.nathelper.keepalive_timeout = time),
+    },
 ];

@@ -121,6 +121,46 @@ async fn a_user_registers_only_for_itself() -> Result<()> {
     Ok(())
 }
 
+/// §10.3 step 7: the same request again, a while after its transaction, changes nothing and is no mistake.
+#[tokio::test]
+async fn a_repeated_request_is_harmless() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut phone = subject.phone("alice").await?;
+    let aor = phone.aor();
+    let mut request = phone.request("REGISTER", "sip:causeway.test", &aor);
+    request.headers.push(("Contact".into(), "<sip:a@192.0.2.1>;expires=300".into()));
+    // It comes by another way: its transaction is another one, Call-ID and CSeq are the same.
+    let mut again = phone.request("REGISTER", "sip:causeway.test", &aor);
+    e2e::phone::set(&mut again, "Call-ID", request.header("Call-ID").to_owned());
+    again.headers.push(("Contact".into(), "<sip:a@192.0.2.1>;expires=300".into()));
+    assert_eq!(phone.transact(request).await?.status(), Some(200));
+    let answer = phone.transact(again).await?;
+    assert_eq!((answer.status(), bindings(&answer).len()), (Some(200), 1), "{answer}");
+    Ok(())
+}
+
+/// §10.2.1.2, §20.10: a preference is a number from 0 to 1.
+#[tokio::test]
+async fn a_preference_beyond_its_range_is_refused() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut phone = subject.phone("alice").await?;
+    let answer = register(&mut phone, &["<sip:a@192.0.2.1>;q=1.5"]).await?;
+    assert_eq!(answer.status(), Some(400), "{answer}");
+    assert_eq!(bindings(&register(&mut phone, &[]).await?).len(), 0);
+    Ok(())
+}
+
+/// §10.3: one contact that cannot be taken keeps the others of the request out.
+#[tokio::test]
+async fn a_request_is_taken_whole_or_not_at_all() -> Result<()> {
+    let subject = Subject::start().await?;
+    let mut phone = subject.phone("alice").await?;
+    let answer = register(&mut phone, &["<sip:a@192.0.2.1>", "<sip:b@192.0.2.1>;q=1.5"]).await?;
+    assert!(answer.status() >= Some(400), "{answer}");
+    assert_eq!(bindings(&register(&mut phone, &[]).await?).len(), 0);
+    Ok(())
+}
+
 async fn register(phone: &mut Phone, contacts: &[&str]) -> Result<Message> {
     register_with(phone, contacts, None).await
 }

@@ -1,0 +1,3 @@
+//! Path: the proxies between a phone and its registrar.
+
+mod section_05;

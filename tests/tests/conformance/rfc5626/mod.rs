@@ -1,0 +1,4 @@
+//! Managing client-initiated connections: flows, their registration and their keep-alive.
+
+mod section_04;
+mod section_06;

@@ -1,0 +1,3 @@
+//! Globally routable user agent URIs.
+
+mod section_05;
