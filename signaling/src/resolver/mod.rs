@@ -1,4 +1,4 @@
-//! Names to addresses by RFC 3263. [`locate`] decides, [`order`] is RFC 6724, and here are the name servers: one cache for
+//! Names to addresses by RFC 3263. `locate` decides, `order` is RFC 6724, and here are the name servers: one cache for
 //! all workers, bounded in size, in age, and in how long and how many ask at once.
 
 mod locate;
