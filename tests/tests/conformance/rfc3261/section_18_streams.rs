@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use e2e::phone::{Phone, set};
 use e2e::sip::Message;
 use e2e::subject::Subject;
+use e2e::wait::PATIENCE;
 use e2e::wire::Wire;
 use tokio::net::TcpListener;
 
@@ -121,7 +122,7 @@ async fn a_double_line_end_is_answered_by_a_single_one() -> Result<()> {
 }
 
 /// §18.2.2: the response comes over the connection of its request, and when that is gone over a new one to the port of sent-by
-/// at the address the request came from. (Kamailio 5.6 opens none.)
+/// at the address the request came from. (Kamailio 5.6 opens one only when it has noticed the end of the first in time.)
 #[tokio::test]
 async fn a_response_finds_its_way_when_its_connection_is_gone() -> Result<()> {
     let subject = Subject::start().await?;
@@ -142,11 +143,11 @@ async fn a_response_finds_its_way_when_its_connection_is_gone() -> Result<()> {
     let message = bob.receive("the message", |m| m.method() == Some("MESSAGE")).await?;
     wire.reset()?;
     bob.answer(&message, 200, "OK", "b1", "").await?;
-    if subject.is_kamailio() {
-        assert!(tokio::time::timeout(Duration::from_secs(1), listener.accept()).await.is_err());
-        return Ok(());
-    }
-    let mut back = Wire::accept(&listener).await?;
+    let limit = if subject.is_kamailio() { Duration::from_secs(1) } else { PATIENCE };
+    let mut back = match tokio::time::timeout(limit, Wire::accept(&listener)).await {
+        Err(_) if subject.is_kamailio() => return Ok(()),
+        accepted => accepted??,
+    };
     let response = back.receive().await?;
     assert_eq!((response.status(), response.header("Call-ID")), (Some(200), request.header("Call-ID")));
     Ok(())

@@ -132,7 +132,8 @@ async fn a_server_that_stops_says_so() -> Result<()> {
     Ok(())
 }
 
-/// A request for a browser goes over its WebSocket, with our end and its transport in Via and Record-Route (§5.2, §5.3).
+/// A request for a browser goes over its WebSocket, with our end and its transport in Via and Record-Route (§5.2, §5.3); before
+/// our end stands the token of the flow (RFC 5626 §5.2).
 #[tokio::test]
 async fn a_browser_is_reached_over_its_websocket() -> Result<()> {
     let (gateway, mut alice, mut socket) = scene().await?;
@@ -160,10 +161,7 @@ async fn a_browser_is_reached_over_its_websocket() -> Result<()> {
     let here = SocketAddr::new(gateway.address, gateway.websocket);
     assert!(request.header("Via").starts_with(&format!("SIP/2.0/WS {here};")), "{request}");
     let routes: Vec<&str> = request.all("Record-Route").collect();
-    assert!(
-        routes[0].contains(&format!("sip:{here};transport=ws")) && routes[0].contains("r2=on"),
-        "{request}"
-    );
+    assert!(routes[0].contains(&format!("@{here};transport=ws")) && routes[0].contains("r2=on"), "{request}");
     assert!(routes[1].contains(&gateway.proxy().to_string()), "{request}");
     Ok(())
 }
