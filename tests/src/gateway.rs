@@ -54,12 +54,14 @@ impl Gateway {
 
     /// The same with more lines of configuration (sections other than general, sip, https and media).
     pub async fn start_with(more: &str) -> Result<Self> {
-        Self::start_for(DOMAIN, more).await
+        Self::launch(&format!("[sip]\ndomain = \"{DOMAIN}\"\n"), more, &[]).await
     }
 
-    /// The same for another SIP domain.
+    /// The same for another SIP domain, and with one worker: what several phones send over UDP is served in the order in which
+    /// it was sent, while workers of their own sockets may overtake each other.
     pub async fn start_for(domain: &str, more: &str) -> Result<Self> {
-        let mut gateway = Self::launch(&format!("[sip]\ndomain = \"{domain}\"\n"), more, &[]).await?;
+        let sip_section = format!("[sip]\ndomain = \"{domain}\"\nworkers = 1\n");
+        let mut gateway = Self::launch(&sip_section, more, &[]).await?;
         gateway.domain = domain.to_owned();
         Ok(gateway)
     }

@@ -50,11 +50,13 @@ async fn two_answers_make_two_dialogs() -> Result<()> {
     let mut sofa = Phone::registered(pair.bob.account.clone(), pair.subject.proxy()).await?;
     let (invite, at_desk) = pair.invite(&[], SDP).await?;
     let at_sofa = sofa.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    let of =
+        |tag| move |m: &e2e::sip::Message| m.status() == Some(200) && m.parameter("To", "tag") == Some(tag);
     respond(&mut pair.bob, &at_desk, 200, &[], SDP).await?;
+    let first = pair.alice.receive("the first 200", of("b1")).await?;
     sofa.answer(&at_sofa, 200, "OK", "s1", SDP).await?;
-    for (tag, phone) in [("s1", &mut sofa), ("b1", &mut pair.bob)] {
-        let ours = |m: &e2e::sip::Message| m.status() == Some(200) && m.parameter("To", "tag") == Some(tag);
-        let ok = pair.alice.receive("a 200", ours).await?;
+    let second = pair.alice.receive("the second 200", of("s1")).await?;
+    for (ok, phone) in [(second, &mut sofa), (first, &mut pair.bob)] {
         let mut dialog = Dialog::of_caller(&invite, &ok);
         let ack = dialog.request(&mut pair.alice, "ACK");
         pair.alice.send(&ack).await?;
