@@ -157,8 +157,9 @@ const CONFIGURATION: &str = r#"#!KAMAILIO
 debug=0
 log_stderror=yes
 fork=yes
-children=2
-tcp_children=2
+# One reader, so that what one phone sends before another does is also handled first: the tests speak of order.
+children=1
+tcp_children=1
 tcp_accept_no_cl=no
 auto_aliases=no
 dns=no
