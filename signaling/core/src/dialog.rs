@@ -33,6 +33,8 @@ pub struct Call {
     /// Every dialog that a callee has begun: the early ones until one answers; then that one comes first, and after it
     /// those that have answered too late and are yet to be ended by the caller.
     pub callees: Vec<End>,
+    /// CSeq number of the INVITE, which is that of its ACK.
+    pub cseq: u32,
     /// When the INVITE came.
     pub started: Instant,
     /// The same on the wall clock.

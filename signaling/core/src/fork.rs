@@ -14,6 +14,9 @@ use crate::transaction::{ClientId, Patience};
 /// With less left of a request's life nobody is tried any more.
 const TOO_LATE: Duration = Duration::from_secs(1);
 
+/// Dialogs of late 2xx that are remembered of one request.
+const MAX_OTHERS: usize = 16;
+
 /// A relayed request.
 #[derive(Debug)]
 pub(crate) struct Fork {
@@ -37,6 +40,10 @@ pub(crate) struct Fork {
     pub(crate) busy: bool,
     /// The branch that has answered with 2xx.
     pub(crate) answered: Option<usize>,
+    /// The To tag of that 2xx.
+    winner: String,
+    /// To tags of other 2xx, and whether they are acknowledged and ended here: the caller does not hear of them.
+    others: Vec<(String, bool)>,
     /// Whether a final response has gone back.
     pub(crate) done: bool,
     /// Whether the caller has given up.
@@ -73,6 +80,8 @@ pub(crate) struct Leg {
     pub(crate) superseded: bool,
     /// Whether the relay has forgotten it.
     pub(crate) freed: bool,
+    /// Whether it was given up because the caller does not acknowledge its reliable responses (RFC 3262 §3).
+    pub(crate) no_prack: bool,
 }
 
 /// A negative final response.
@@ -137,6 +146,8 @@ impl Fork {
             waiting: VecDeque::new(),
             busy: false,
             answered: None,
+            winner: String::new(),
+            others: Vec::new(),
             done: false,
             cancelled: false,
             everywhere: false,
@@ -153,6 +164,37 @@ impl Fork {
     pub(crate) fn call(&self) -> (&str, &str) {
         let message = &self.incoming.message;
         (message.call_id(), message.from_tag().unwrap_or_default())
+    }
+
+    /// The first 2xx, with this To tag.
+    pub(crate) fn answer(&mut self, leg: usize, tag: &str) {
+        (self.answered, self.winner) = (Some(leg), tag.to_owned());
+    }
+
+    /// Whether a 2xx with this To tag is the first one again. A request within a dialog has one answer.
+    pub(crate) fn answers_for(&self, tag: &str) -> bool {
+        !self.is_call() || (self.answered.is_some() && self.winner == tag)
+    }
+
+    /// Notes another 2xx; returns whether it is the first one of its dialog.
+    pub(crate) fn note_late(&mut self, tag: &str) -> bool {
+        let first = !self.others.iter().any(|(known, _)| known == tag);
+        if first && self.others.len() < MAX_OTHERS {
+            self.others.push((tag.to_owned(), false));
+        }
+        first
+    }
+
+    /// A 2xx of this dialog is ended here; returns whether it is the first one.
+    pub(crate) fn settle(&mut self, tag: &str) -> bool {
+        self.note_late(tag);
+        let known = self.others.iter_mut().find(|(known, _)| known == tag);
+        known.is_none_or(|(_, settled)| !std::mem::replace(settled, true))
+    }
+
+    /// Whether the dialog is ended here.
+    pub(crate) fn is_settled(&self, tag: &str) -> bool {
+        self.others.iter().any(|(known, settled)| known == tag && *settled)
     }
 
     /// Whether somebody else may be tried: nobody has answered, refused for all, or given up.

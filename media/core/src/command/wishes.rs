@@ -1,8 +1,7 @@
 //! What a controller of the ng protocol may wish for the SDP of an exchange, beyond what the relay does by itself.
 
 /// ng `codec` (and the flags `codec-strip-…` and so on): which formats the receiver is offered. Names are encoding names,
-/// `NAME/CLOCK` (one channel) or `NAME/CLOCK/CHANNELS`; `all` and `full` stand for every format, and after `full` nothing of
-/// the sender's comes back by `transcode`.
+/// `NAME/CLOCK` or `NAME/CLOCK/CHANNELS`; `all` and `full` stand for every format.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CodecEdits {
     /// Taken out of the offer.
@@ -17,11 +16,15 @@ pub struct CodecEdits {
     pub consume: Vec<String>,
     /// Answered to the sender whatever the receiver takes.
     pub accept: Vec<String>,
-    /// Offered to the receiver though the sender has it not: the relay converts. With more behind the channels,
-    /// `/BITRATE/PTIME/PARAMETERS`, it is a format of its own beside one of the same name.
+    /// Offered to the receiver though the sender has it not: the relay converts.
     pub transcode: Vec<String>,
-    /// Bit rates, `NAME/CLOCK/CHANNELS/BITRATE`, for what is converted to without being named in `transcode`.
-    pub set: Vec<String>,
+}
+
+impl CodecEdits {
+    /// Whether nothing is wished.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// ng `SDES`: the keys of RFC 4568 towards the receiver.

@@ -55,6 +55,7 @@ impl Proxy {
             to: message.uri().map(|uri| plain(&uri)).unwrap_or_default(),
             caller,
             callees: Vec::new(),
+            cseq: message.cseq().map_or(0, |cseq| cseq.number),
             started: self.world.now(),
             started_at: self.world.unix_now(),
             answered: None,
@@ -143,16 +144,36 @@ impl Proxy {
         }
     }
 
-    /// A 2xx after the first one: another dialog, which the caller acknowledges and ends (RFC 3261 §13.2.2.4).
-    pub(super) fn note_late(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
-        let Some(callee) = self.callee(server, leg, flow, response) else { return };
-        let mut calls = self.world.calls.borrow_mut();
-        let call = calls.find_mut(response.call_id(), response.from_tag().unwrap_or_default());
-        match call {
-            Some(call) if call.is_answerer(&callee.tag) => call.ack.note_repeated_answer(),
-            Some(call) if call.end(&callee.tag).is_none() => call.note_callee(callee),
-            _ => {}
+    /// A 2xx after the first one. Another dialog is for the caller to acknowledge and to end (RFC 3261 §13.2.2.4), unless he
+    /// has hung up meanwhile and forgotten about it. Returns whether he hears of it.
+    pub(super) fn note_late(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) -> bool {
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return false };
+        let (call_id, tag) = (response.call_id(), response.to_tag().unwrap_or_default());
+        let from_tag = response.from_tag().unwrap_or_default();
+        if fork.answers_for(tag) {
+            let mut calls = self.world.calls.borrow_mut();
+            if let Some(call) = calls.find_mut(call_id, from_tag).filter(|call| call.is_answerer(tag)) {
+                call.ack.note_repeated_answer();
+            }
+            return true;
         }
+        let first = fork.note_late(tag);
+        let is_there = self.world.calls.borrow().find(call_id, from_tag).is_some();
+        if !is_there || self.is_settled(server, tag) {
+            self.undo_answer(server, leg, flow, response);
+            return false;
+        }
+        if first && let Some(callee) = self.callee(server, leg, flow, response) {
+            let mut calls = self.world.calls.borrow_mut();
+            if let Some(call) = calls.find_mut(call_id, from_tag) {
+                call.note_callee(callee);
+            }
+        }
+        true
+    }
+
+    fn is_settled(&self, server: ServerId, tag: &str) -> bool {
+        matches!(self.servers.get(&server), Some(Server::Relaying(fork)) if fork.is_settled(tag))
     }
 
     /// The end that a response to a first INVITE shows; `None` for other requests.
@@ -204,20 +225,32 @@ impl Proxy {
     pub(super) fn end_call(&mut self, call_id: &str, tag: &str, cause: EndCause) {
         let Some(mut call) = self.world.calls.borrow_mut().remove(call_id, tag) else { return };
         self.tell_of_ack(&mut call);
+        self.end_late(&call);
         media::delete(&self.world, call_id, &call.caller.tag, None);
         self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
     }
 
-    /// The callee has answered, but no media can flow: it is acknowledged and hung up on, for the caller hears of a
-    /// failure.
+    /// Those who have answered too late and whom the caller has not ended yet: with the call he forgets them, and an answer
+    /// that nobody acknowledges is repeated for half a minute.
+    pub(super) fn end_late(&mut self, call: &Call) {
+        for callee in call.callees.iter().skip(1).filter(|_| call.answered.is_some()) {
+            self.send_ack(&call.call_id, &call.caller.address, callee, call.cseq);
+            self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.next_cseq());
+        }
+    }
+
+    /// The callee has answered, and the caller does not hear of it: it is acknowledged each time, and hung up on once.
     pub(super) fn undo_answer(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
         let Some(callee) = self.callee(server, leg, flow, response) else { return };
-        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
+        let first = fork.settle(&callee.tag);
         let message = &fork.incoming.message;
         let (from, cseq) = (text(message, Name::From), message.cseq().map_or(0, |cseq| cseq.number));
         let call_id = message.call_id().to_owned();
         self.send_ack(&call_id, &from, &callee, cseq);
-        self.send_bye(&call_id, &from, &callee, cseq.saturating_add(1));
+        if first {
+            self.send_bye(&call_id, &from, &callee, cseq.saturating_add(1));
+        }
     }
 }
 

@@ -81,6 +81,7 @@ impl Proxy {
                 timed_out: false,
                 superseded: false,
                 freed: false,
+                no_prack: false,
             });
         }
     }

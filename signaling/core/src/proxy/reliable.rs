@@ -44,6 +44,10 @@ struct Invite {
 #[derive(Debug)]
 struct Dialog {
     key: [String; 3],
+    /// Its branch.
+    leg: usize,
+    /// Whether that has failed: nothing more is sent, but a PRACK may still come.
+    over: bool,
     rseq: u32,
     sent: Option<Sent>,
     waiting: VecDeque<Response>,
@@ -70,7 +74,19 @@ struct Held {
 #[derive(Debug)]
 enum Due {
     Again(ServerId, Response),
-    GiveUp(ServerId),
+    /// Its dialog has no PRACK in time.
+    GiveUp(ServerId, usize),
+}
+
+/// What becomes of a 2xx.
+#[derive(Debug, PartialEq, Eq)]
+enum Hold {
+    /// It may go.
+    No,
+    /// It waits for a PRACK.
+    Kept,
+    /// Another one waits already, and is the first.
+    Late,
 }
 
 impl Reliable {
@@ -80,7 +96,7 @@ impl Reliable {
         &mut self,
         now: Instant,
         t1: Duration,
-        server: ServerId,
+        (server, leg): (ServerId, usize),
         response: Response,
         first: u32,
     ) -> Option<Response> {
@@ -93,7 +109,8 @@ impl Reliable {
             None if invite.dialogs.len() < MAX_DIALOGS => {
                 self.dialogs.insert(key.clone(), server);
                 let rseq = first.saturating_sub(1);
-                invite.dialogs.push(Dialog { key, rseq, sent: None, waiting: VecDeque::new() });
+                let (sent, waiting) = (None, VecDeque::new());
+                invite.dialogs.push(Dialog { key, leg, over: false, rseq, sent, waiting });
                 invite.dialogs.len() - 1
             }
             None => return None,
@@ -110,7 +127,7 @@ impl Reliable {
         let invite = self.invites.get_mut(&server)?;
         let dialog = invite.dialogs.get_mut(at)?;
         // None is begun after the final response (RFC 3262 §3).
-        if dialog.sent.is_some() || invite.done {
+        if dialog.sent.is_some() || dialog.over || invite.done {
             return None;
         }
         let mut response = dialog.waiting.pop_front()?;
@@ -142,17 +159,38 @@ impl Reliable {
         Some(at)
     }
 
-    /// Keeps a 2xx whose dialog has SDP on its way that is not acknowledged; `false` when it may go.
-    fn hold(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) -> bool {
-        let Some(invite) = self.invites.get_mut(&server) else { return false };
+    /// Keeps a 2xx whose dialog has SDP on its way that is not acknowledged.
+    fn hold(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) -> Hold {
+        let Some(invite) = self.invites.get_mut(&server) else { return Hold::No };
         let key = key_of(response);
         let describes = |sent: &Sent| media::sdp_of(&sent.response).is_some();
         let waits = |dialog: &Dialog| dialog.key == key && dialog.sent.as_ref().is_some_and(describes);
         if invite.done || !invite.dialogs.iter().any(waits) {
-            return false;
+            return Hold::No;
+        }
+        if invite.held.as_ref().is_some_and(|held| key_of(&held.response) != key) {
+            return Hold::Late;
         }
         invite.held = Some(Held { leg, flow: *flow, response: response.clone() });
-        true
+        Hold::Kept
+    }
+
+    /// A branch has failed. Whoever still acknowledges what it has said is right to (RFC 3262 §3).
+    pub(super) fn end_leg(&mut self, server: ServerId, leg: usize) {
+        let Some(invite) = self.invites.get_mut(&server) else { return };
+        for (at, dialog) in invite.dialogs.iter_mut().enumerate().filter(|(_, dialog)| dialog.leg == leg) {
+            dialog.over = true;
+            dialog.waiting.clear();
+            if let Some(sent) = &dialog.sent {
+                self.deadlines.remove(&(sent.next, server, at));
+            }
+        }
+    }
+
+    /// The branch of a dialog that has no PRACK in time, and the 2xx that has waited for it.
+    fn give_up(&mut self, server: ServerId, at: usize) -> Option<(usize, Option<Held>)> {
+        let leg = self.invites.get(&server)?.dialogs.get(at)?.leg;
+        Some((leg, self.release(server, at)))
     }
 
     /// The 2xx of a dialog that waits no more.
@@ -193,7 +231,7 @@ impl Reliable {
         let (_, server, at) = self.deadlines.pop_first()?;
         let sent = self.invites.get_mut(&server)?.dialogs.get_mut(at)?.sent.as_mut()?;
         if sent.end <= now {
-            return Some(Due::GiveUp(server));
+            return Some(Due::GiveUp(server, at));
         }
         sent.interval *= 2;
         sent.next = (now + sent.interval).min(sent.end);
@@ -226,7 +264,7 @@ impl Proxy {
         let t1 = self.world.settings.timers.retr_timer1;
         // RFC 3262 §3: from 1 to 2³¹-1.
         let first = self.world.with_rng(|rng| rand::RngExt::random_range(rng, 1..=i32::MAX.cast_unsigned()));
-        if let Some(response) = self.reliable.send(now, t1, server, response.clone(), first) {
+        if let Some(response) = self.reliable.send(now, t1, (server, leg), response.clone(), first) {
             self.table.respond(now, server, &response);
         }
     }
@@ -239,14 +277,19 @@ impl Proxy {
         flow: &Flow,
         response: &Response,
     ) -> bool {
-        if self.reliable.hold(server, leg, flow, response) {
-            return true;
+        match self.reliable.hold(server, leg, flow, response) {
+            Hold::Kept => return true,
+            Hold::Late => {
+                self.undo_answer(server, leg, flow, response);
+                return true;
+            }
+            Hold::No => {}
         }
-        self.reliable.finish(server);
+        self.give_up_pracks(server);
         false
     }
 
-    /// A negative response ends all that waits for PRACK; a callee who has answered meanwhile is hung up on.
+    /// A final response ends all that waits for PRACK; a callee who has answered meanwhile is hung up on.
     pub(super) fn give_up_pracks(&mut self, server: ServerId) {
         if let Some(held) = self.reliable.finish(server) {
             self.undo_answer(server, held.leg, &held.flow, &held.response);
@@ -303,24 +346,31 @@ impl Proxy {
         self.routes.push(route.boxed_local());
     }
 
-    /// Sends again what no PRACK has come for, and ends the INVITE when none has for 64·T1: 504 (RFC 3262 §3 wants a 5xx).
+    /// Sends again what no PRACK has come for, and ends the branch when none has for 64·T1: 504 (RFC 3262 §3 wants a 5xx).
     pub(super) fn repeat_reliable(&mut self) {
         let now = self.world.now();
         while let Some(due) = self.reliable.pop_due(now) {
             match due {
                 Due::Again(server, response) => _ = self.table.respond(now, server, &response),
-                Due::GiveUp(server) => self.no_prack(server),
+                Due::GiveUp(server, dialog) => self.no_prack(server, dialog),
             }
         }
     }
 
-    fn no_prack(&mut self, server: ServerId) {
-        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+    /// Other branches are other user agents, which the caller may hear better.
+    fn no_prack(&mut self, server: ServerId, dialog: usize) {
+        let Some((leg, held)) = self.reliable.give_up(server, dialog) else { return };
+        let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         if fork.done {
             return;
         }
-        let response = fork.incoming.answer(&self.world, StatusCode::SERVER_TIMEOUT, "No PRACK", &[]);
-        self.cancel_legs(server, None, &[]);
-        self.fail(server, &response);
+        fork.legs[leg].no_prack = true;
+        let client = fork.legs[leg].client;
+        match (held, client) {
+            (Some(held), _) => self.undo_answer(server, leg, &held.flow, &held.response),
+            (None, Some(client)) => _ = self.table.cancel(self.world.now(), client, &[]),
+            (None, None) => {}
+        }
+        self.leg_failed(server, leg, StatusCode::SERVER_TIMEOUT, "No PRACK");
     }
 }

@@ -152,8 +152,8 @@ impl Proxy {
         let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         let invite = *fork.incoming.method() == Method::Invite;
-        if fork.done && fork.answered.is_none() {
-            // The caller has heard of a failure by now.
+        if fork.legs[leg].no_prack || (fork.done && fork.answered.is_none()) {
+            // The caller has heard of a failure by now, or of nothing that he would acknowledge.
             return self.undo_answer(server, leg, flow, response);
         }
         if fork.done && !invite {
@@ -165,13 +165,13 @@ impl Proxy {
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.done = true;
         if fork.answered.is_none() {
-            fork.answered = Some(leg);
+            fork.answer(leg, response.to_tag().unwrap_or_default());
             glare::release(&self.world, &fork.incoming.message);
             self.note_answer(server, leg, flow, response);
             self.cancel_others(server, leg, response.status());
             self.free_losers(server, leg);
-        } else {
-            self.note_late(server, leg, flow, response);
+        } else if !self.note_late(server, leg, flow, response) {
+            return;
         }
         self.table.respond(now, server, response);
     }
@@ -202,6 +202,7 @@ impl Proxy {
         }
         let status = response.status();
         let retry_after = retry_after(&response);
+        self.reliable.end_leg(server, leg);
         fork.legs[leg].last = Some(Refusal { response, local });
         fork.everywhere |= status.class() == 6 && !self.world.settings.tm.disable_6xx_block;
         let (everywhere, method) = (fork.everywhere, fork.incoming.method().clone());

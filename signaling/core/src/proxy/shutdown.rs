@@ -65,6 +65,7 @@ impl Proxy {
         let Some(callee) = call.callees.first().filter(|_| call.answered.is_some()) else { return };
         self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.next_cseq());
         self.send_bye(&call.call_id, &callee.address, &call.caller, callee.next_cseq());
+        self.end_late(call);
     }
 
     /// A BYE to one end in the name of the other.

@@ -698,10 +698,11 @@ fn response_destination(flow: &Flow, request: &Request) -> (Destination, Option<
         Protocol::Udp => {
             // Without rport the answer goes to the port that sent-by names, from the socket the request came to.
             let remote = via.and_then(|via| via.response_address()).unwrap_or(flow.remote);
-            if let Some(maddr) = via.and_then(|via| via.maddr()).filter(|ip| ip.is_ipv4() == remote.is_ipv4())
-            {
+            // Another place that `maddr` names would hear what it has not asked for, from us: nothing is sent to it, and
+            // nobody who knows it can come by multicast, which is not listened to (RFC 3261 §18.2.2).
+            if via.and_then(|via| via.maddr()) == Some(flow.remote.ip()) {
                 let port = via.and_then(|via| via.port()).unwrap_or(5060);
-                let remote = SocketAddr::new(maddr, port);
+                let remote = SocketAddr::new(flow.remote.ip(), port);
                 return (Destination::Flow(Flow { remote, ..*flow }), None);
             }
             let port = if remote.ip() == flow.remote.ip() { remote.port() } else { flow.remote.port() };

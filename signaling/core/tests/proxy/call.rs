@@ -430,6 +430,47 @@ fn the_end_of_a_late_answer_leaves_the_call() {
     assert_eq!(bed.proxy.calls(), 0);
 }
 
+/// The caller hangs up while another phone answers, whether he has heard of that answer or not: he knows of one call alone, so
+/// the other answer is acknowledged and ended here.
+#[test]
+fn an_answer_that_crosses_the_end_of_the_call_is_ended() {
+    for heard in [false, true] {
+        let (mut bed, [mut alice, bob, desk], [invite, first, second]) = forked(Tm::default());
+        bed.send(&bob.flow, &bob.reply(&first, 200, "OK", &legacy_sdp("bob")));
+        let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+        bed.expect(&desk.flow, "CANCEL ");
+        let mut dialog = Dialog::of_caller(&invite, &answered);
+        let late = desk.reply(&second, 200, "OK", &legacy_sdp("desk"));
+        let mut hang_up = |bed: &mut Bed, alice: &mut Phone| {
+            let bye = dialog.request(alice, "BYE", "", "");
+            bed.send(&alice.flow, &bye);
+            let ended = bed.expect(&bob.flow, "BYE ");
+            bed.send(&bob.flow, &bob.reply(&ended, 200, "OK", ""));
+            bed.expect(&alice.flow, "SIP/2.0 200 ");
+        };
+        if !heard {
+            hang_up(&mut bed, &mut alice);
+        }
+        bed.send(&desk.flow, &late);
+        if heard {
+            assert_eq!(bed.expect(&alice.flow, "SIP/2.0 200 ").tag("To"), desk.tag);
+            hang_up(&mut bed, &mut alice);
+        }
+        let ack = bed.expect(&desk.flow, "ACK ");
+        assert_eq!(ack.header("CSeq"), invite.header("CSeq").replace("INVITE", "ACK"));
+        assert_eq!((ack.tag("To"), ack.tag("From")), (desk.tag.as_str(), alice.tag.as_str()));
+        let bye = bed.expect(&desk.flow, "BYE ");
+        bed.send(&desk.flow, &desk.reply(&bye, 200, "OK", ""));
+        // The ACK was lost: once more, and no other BYE.
+        bed.send(&desk.flow, &late);
+        bed.expect(&desk.flow, "ACK ");
+        bed.expect_silence();
+        bed.advance(Duration::from_secs(60));
+        let stats = bed.proxy.transaction_stats();
+        assert_eq!((stats.current, stats.created), (0, stats.freed));
+    }
+}
+
 #[test]
 fn a_strict_router_and_an_outbound_proxy_before_us() {
     let mut bed = Bed::new(&["alice", "bob"]);

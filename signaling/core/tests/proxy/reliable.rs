@@ -278,6 +278,92 @@ fn without_a_prack_the_call_is_ended() {
     }
 }
 
+/// A browser for each q, all of them bob's.
+fn browsers(bed: &mut Bed, qs: [&str; 2]) -> [Phone; 2] {
+    let mut number = 0;
+    qs.map(|q| {
+        number += 1;
+        let mut phone = Phone::browser(bed, "bob", &format!("203.0.113.9:4100{number}"));
+        phone.contact = format!("sip:bob{number}@df7jal23ls0d.invalid;transport=ws");
+        phone.contact_params = format!(";q={q};reg-id=1;+sip.instance=\"<urn:uuid:{number}>\"");
+        phone.tag = format!("tag-{number}");
+        phone.register(bed);
+        phone
+    })
+}
+
+/// What a branch has said that has failed since is nobody's concern any more: the next one rings for as long as it likes. A late
+/// PRACK for it is answered all the same.
+#[test]
+fn the_ringing_of_a_failed_branch_ends_nothing() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    alice.register(&mut bed);
+    let [first, second] = browsers(&mut bed, ["1", "0.5"]);
+    let (invite, offered) = call(&mut bed, &mut alice, &first, "Require: 100rel\r\n", &legacy_sdp("a"));
+    bed.send(&first.flow, &first.reply(&offered, 180, "Ringing", ""));
+    let rang = bed.expect(&alice.flow, "SIP/2.0 180 ");
+    bed.send(&first.flow, &first.reply(&offered, 486, "Busy Here", ""));
+    bed.expect(&first.flow, "ACK ");
+    let offered = bed.expect(&second.flow, "INVITE ");
+    bed.send(&second.flow, &second.reply(&offered, 180, "Ringing", ""));
+    let ringing = bed.expect(&alice.flow, "SIP/2.0 180 ");
+    let mut dialog = Dialog::of_caller(&invite, &ringing);
+    let request = prack(&mut dialog, &mut alice, ringing.header("RSeq"), cseq(&invite), "");
+    bed.send(&alice.flow, &request);
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.advance(Duration::from_secs(25));
+    bed.expect_silence();
+    let mut over = Dialog::of_caller(&invite, &rang);
+    over.cseq = dialog.cseq;
+    let request = prack(&mut over, &mut alice, rang.header("RSeq"), cseq(&invite), "");
+    bed.send(&alice.flow, &request);
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    bed.advance(Duration::from_secs(25));
+    bed.expect_silence();
+    bed.send(&second.flow, &second.reply(&offered, 200, "OK", &browser_sdp("b")));
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+}
+
+/// Of two browsers that ring at once the caller hears one alone: the other one's branch ends after 64·T1, or its answer waits
+/// for a PRACK in vain, and the call goes on.
+#[test]
+fn without_a_prack_the_branch_is_ended_and_no_other() {
+    for answered in [false, true] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+        alice.register(&mut bed);
+        let [deaf, heard] = browsers(&mut bed, ["1", "1"]);
+        let (invite, to_deaf) = call(&mut bed, &mut alice, &deaf, "Require: 100rel\r\n", &legacy_sdp("a"));
+        let to_heard = bed.expect(&heard.flow, "INVITE ");
+        bed.send(&deaf.flow, &deaf.reply(&to_deaf, 183, "Progress", &browser_sdp("b")));
+        if answered {
+            bed.send(&deaf.flow, &deaf.reply(&to_deaf, 200, "OK", &browser_sdp("b")));
+        }
+        bed.send(&heard.flow, &heard.reply(&to_heard, 180, "Ringing", ""));
+        bed.expect(&alice.flow, "SIP/2.0 183 ");
+        let ringing = bed.expect(&alice.flow, "SIP/2.0 180 ");
+        let mut dialog = Dialog::of_caller(&invite, &ringing);
+        let request = prack(&mut dialog, &mut alice, ringing.header("RSeq"), cseq(&invite), "");
+        bed.send(&alice.flow, &request);
+        bed.advance(Duration::from_secs(33));
+        bed.discard_but(&deaf.flow);
+        if answered {
+            bed.expect(&deaf.flow, "ACK ");
+            bed.expect(&deaf.flow, "BYE ");
+        } else {
+            bed.expect(&deaf.flow, "CANCEL ");
+            bed.send(&deaf.flow, &deaf.reply(&to_deaf, 487, "Request Terminated", ""));
+            bed.expect(&deaf.flow, "ACK ");
+        }
+        bed.discard();
+        bed.send(&heard.flow, &heard.reply(&to_heard, 200, "OK", &browser_sdp("b")));
+        let answer = bed.expect(&alice.flow, "SIP/2.0 200 ");
+        assert_eq!(answer.tag("To"), heard.tag);
+        bed.expect_silence();
+    }
+}
+
 /// The caller gives up, or the callee refuses: nothing is sent again.
 #[test]
 fn a_refusal_ends_the_waiting() {

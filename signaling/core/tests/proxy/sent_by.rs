@@ -4,11 +4,14 @@ use signaling_core::flow::Protocol;
 
 use crate::testbed::{Bed, Phone};
 
-/// `maddr` comes before everything else, at the port of sent-by; it says nothing on a stream, whose connection is the way.
+/// `maddr` comes before `rport` where it names the sender himself, at the port of sent-by; a third party hears nothing, be it a
+/// group. It says nothing on a stream, whose connection is the way.
 #[test]
-fn maddr_decides_for_datagrams() {
+fn maddr_sends_nothing_to_third_parties() {
     for (protocol, more, expected) in [
-        (Protocol::Udp, ";maddr=203.0.113.77;rport", "203.0.113.77:5090"),
+        (Protocol::Udp, ";maddr=198.51.100.1;rport", "198.51.100.1:5090"),
+        (Protocol::Udp, ";maddr=203.0.113.77;rport", "198.51.100.1:40000"),
+        (Protocol::Udp, ";maddr=224.2.0.1;rport", "198.51.100.1:40000"),
         (Protocol::Udp, ";maddr=[2001:db8::1]", "198.51.100.1:40000"),
         (Protocol::Udp, ";maddr=name.example", "198.51.100.1:40000"),
         (Protocol::Udp, ";rport", "198.51.100.1:40000"),

@@ -113,7 +113,7 @@ impl<'a> Via<'a> {
         host_ip(value).or_else(|| value.parse().ok())
     }
 
-    /// The `maddr` parameter as an address: where responses to a datagram go before anywhere else (RFC 3261 §18.2.2).
+    /// The `maddr` parameter as an address: where the sender of a datagram wants the responses (RFC 3261 §18.2.2).
     #[must_use]
     pub fn maddr(&self) -> Option<IpAddr> {
         let value = self.params.get("maddr")?;
