@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use listen::Listen;
 pub use sample::sample;
-use signaling_core::settings::{Auth, Blst, Nathelper, Registrar, Timers, Tm, Udp, Usrloc};
+use signaling_core::settings::{Auth, Blst, Edge, Nathelper, Registrar, Timers, Tm, Udp, Usrloc};
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -53,6 +53,7 @@ pub struct Config {
     pub timers: Timers,
     pub tm: Tm,
     pub blst: Blst,
+    pub edge: Vec<Edge>,
     pub voicemail_host: Option<String>,
     pub voicemail_port: u16,
     pub limits: Limits,
@@ -79,6 +80,8 @@ pub struct Limits {
     pub send_queue: usize,
     pub worker_queue: usize,
     pub worker_queue_bytes: usize,
+    pub max_branches: usize,
+    pub max_breadth: u32,
     pub max_pending: usize,
     pub max_delay: Duration,
     pub retry_after: u32,
@@ -228,6 +231,10 @@ impl Config {
                         ports"
                     .into(),
             );
+        }
+        let own = |edge: &&Edge| Some(&edge.domain) == self.domain.as_ref();
+        if let Some(edge) = self.edge.iter().find(own) {
+            return Err(format!("edge.domains: {} is the domain served here", edge.domain));
         }
         if self.registrar.min_expires > self.registrar.max_expires {
             return Err("registrar.min_expires must not be above registrar.max_expires".into());

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use signaling_core::dialog::header_call_id;
 use signaling_core::flow::{ConnectionId, Inbound, SendToken};
 use signaling_core::message::{peek_call_id, peek_continues};
 use signaling_core::proxy::Proxy;
@@ -173,7 +174,8 @@ impl Workers {
 
     /// The relay has given up a call because no media came.
     pub(crate) fn media_timed_out(&self, call_id: Arc<str>) {
-        self.notify(self.mailbox_of(call_id.as_bytes()), Notice::MediaTimedOut(call_id.clone()));
+        let mailbox = self.mailbox_of(header_call_id(&call_id).as_bytes());
+        self.notify(mailbox, Notice::MediaTimedOut(call_id.clone()));
     }
 
     /// Ends all calls; the workers end when that is done.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::baresip::{Account, Baresip};
 use crate::chromium::Chromium;
-use crate::gateway::{DOMAIN, Gateway};
+use crate::gateway::Gateway;
 use crate::page::Page;
 use crate::phone::{Audio, Phone, hear_ulaw};
 use crate::sip::Sdp;
@@ -63,7 +63,7 @@ impl Scene {
     /// The phone calls the page, and the page answers.
     pub async fn phone_calls_page(&mut self) -> Result<()> {
         let mark = self.phone.mark();
-        self.phone.dial(&format!("sip:alice@{DOMAIN}")).await?;
+        self.phone.dial(&format!("sip:alice@{}", self.alice.domain)).await?;
         self.page.shown("incoming").await?;
         self.phone.event_after(mark, "CALL_RINGING").await?;
         self.page.answer().await?;

@@ -69,7 +69,7 @@ impl Subject {
     pub fn proxy(&self) -> SocketAddr {
         match self {
             Self::Causeway(gateway) => gateway.proxy(),
-            Self::Kamailio(kamailio) => SocketAddr::new(host_address(), kamailio.port),
+            Self::Kamailio(kamailio) => kamailio.address(),
         }
     }
 
@@ -83,9 +83,7 @@ impl Subject {
     pub async fn phone(&self, user: &str) -> Result<Phone> {
         let account = match self {
             Self::Causeway(gateway) => gateway.account(user, PASSWORD)?,
-            Self::Kamailio(kamailio) => {
-                Account { user: user.into(), password: PASSWORD.into(), domain: kamailio.domain.clone() }
-            }
+            Self::Kamailio(kamailio) => kamailio.account(user),
         };
         Phone::new(account, self.proxy()).await
     }
@@ -115,7 +113,26 @@ pub struct Kamailio {
 }
 
 impl Kamailio {
-    async fn start(setup: Setup<'_>) -> Result<Self> {
+    /// An account there, which every name has.
+    #[must_use]
+    pub fn account(&self, user: &str) -> Account {
+        Account { user: user.into(), password: PASSWORD.into(), domain: self.domain.clone() }
+    }
+
+    /// Where it listens, over UDP and TCP.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(host_address(), self.port)
+    }
+
+    /// Everything it logged.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.lines()
+    }
+
+    /// Starts one with this setup.
+    pub async fn start(setup: Setup<'_>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut ports = Ports::take().await?;
         let port = ports.listener()?;

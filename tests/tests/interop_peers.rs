@@ -8,6 +8,7 @@ use e2e::gateway::{DOMAIN, Gateway};
 use e2e::page::Page;
 use e2e::peers::{Flags, KamailioFront, NgRelay, NgTap};
 use e2e::scene::{BROWSER_TONE, PHONE_TONE, Scene};
+use e2e::subject::{Kamailio, Setup};
 
 /// What the second phone plays. No harmonic of it is near another tone.
 const OTHER_PHONE_TONE: f64 = 620.0;
@@ -38,6 +39,24 @@ async fn rtpengine_joins_two_phones() -> Result<()> {
     phones_call(bob, carol).await?;
     tap.no_complaint()?;
     rtpengine.is_idle().await
+}
+
+/// Our gateway as the edge of a domain whose registrar is Kamailio: the page is registered there by way of us, the phone at
+/// Kamailio itself, and neither has an account with us.
+#[tokio::test]
+async fn kamailio_is_the_registrar_behind_our_edge() -> Result<()> {
+    let kamailio = Kamailio::start(Setup { domain: "pbx.test", ..Setup::default() }).await?;
+    let edge = format!("[edge]\ndomains = [\"pbx.test=sip:{}\"]\n", kamailio.address());
+    let gateway = Gateway::start_with(&edge).await?;
+    let (alice, bob) = (kamailio.account("alice"), kamailio.account("bob"));
+    let phone = Baresip::registered(&bob, kamailio.address(), "udp", PHONE_TONE).await?;
+    let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
+    let page = Page::registered(&browser, &gateway, &alice).await?;
+    let mut scene = Scene { page, phone, browser, alice, bob, gateway };
+    let called = call_both_ways(&mut scene).await;
+    called.map_err(|error| {
+        error.context(format!("{}\n{}", kamailio.log().join("\n"), scene.gateway.log().join("\n")))
+    })
 }
 
 /// What the documentation of Kamailio's module and most configurations found in the field say.

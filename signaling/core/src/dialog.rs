@@ -13,7 +13,13 @@ use crate::outside::{LegKind, MediaLeg};
 /// To-tags remembered per call; a callee that makes more dialogs than that is not followed.
 const MAX_CALLEES: usize = 16;
 
-/// All calls, by Call-ID.
+/// The Call-ID that messages of a call have: see [`crate::step::Incoming::call_id`].
+#[must_use]
+pub fn header_call_id(call_id: &str) -> &str {
+    call_id.split_once(' ').map_or(call_id, |(call_id, _)| call_id)
+}
+
+/// All calls, by [`Call::call_id`].
 #[derive(Debug, Default)]
 pub struct Calls {
     by_call_id: HashMap<String, Vec<Call>>,
@@ -22,8 +28,10 @@ pub struct Calls {
 /// An INVITE and what became of it.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Call-ID.
+    /// See [`crate::step::Incoming::call_id`].
     pub call_id: String,
+    /// What the INVITE was sealed with: see [`crate::step::Incoming::seal`].
+    pub seal: String,
     /// Who called, for people.
     pub from: String,
     /// Who was called, for people.

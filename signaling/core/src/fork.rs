@@ -163,7 +163,7 @@ impl Fork {
     /// The Call-ID and the caller's tag, by which the relay knows it.
     pub(crate) fn call(&self) -> (&str, &str) {
         let message = &self.incoming.message;
-        (message.call_id(), message.from_tag().unwrap_or_default())
+        (self.incoming.call_id(), message.from_tag().unwrap_or_default())
     }
 
     /// The first 2xx, with this To tag.

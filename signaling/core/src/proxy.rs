@@ -38,7 +38,7 @@ use crate::route;
 use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
-use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media};
+use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, sanity};
 use crate::stun;
 use crate::transaction::{self, Cancelled, ClientId, ServerId, Table, Timer, Trying};
 use crate::world::World;
@@ -338,16 +338,9 @@ impl Proxy {
         while let Some(event) = self.table.poll_event() {
             match event {
                 transaction::Event::Request { id, flow, request, merged } => {
-                    if merged && *request.method() == Method::Invite && request.to_tag().is_none() {
-                        let incoming = Incoming::new(&self.world, request, flow);
-                        let status = StatusCode::LOOP_DETECTED;
-                        let response = incoming.answer(&self.world, status, "Merged Request", &[]);
-                        self.table.respond(self.world.now(), id, &response);
-                    } else {
-                        self.begin(Some(id), flow, request);
-                    }
+                    self.begin(Some(id), flow, request, merged);
                 }
-                transaction::Event::Ack { flow, request, .. } => self.begin(None, flow, request),
+                transaction::Event::Ack { flow, request, .. } => self.begin(None, flow, request, false),
                 transaction::Event::Cancel { id, invite, flow, request } => {
                     if let Some(invite) = invite.filter(|_| flow.connection.is_some()) {
                         self.table.move_server(invite, flow);
@@ -370,14 +363,17 @@ impl Proxy {
         }
     }
 
-    /// Puts a request on the route.
-    fn begin(&mut self, server: Option<ServerId>, flow: Flow, request: Request) {
+    /// Puts a request on the route. `merged`: another transaction of the same request is here.
+    fn begin(&mut self, server: Option<ServerId>, flow: Flow, request: Request, merged: bool) {
         if let Some(server) = server.filter(|_| *request.method() == Method::Prack)
             && self.pracked(server, flow, &request)
         {
             return;
         }
         let mut incoming = Incoming::new(&self.world, request, flow);
+        if merged {
+            incoming.begin_pass();
+        }
         // What begins something was refused before; what belongs to a call has as much room again.
         let limits = &self.world.settings.limits;
         if self.routes.len() >= 2 * limits.max_pending {
@@ -423,13 +419,22 @@ impl Proxy {
             Some(Server::Routing(_)) => {}
             // Given up by its sender meanwhile.
             _ => {
-                glare::release(&self.world, &incoming.message);
+                glare::release(&self.world, &incoming);
                 return self.free_media(&incoming, &outcome);
             }
         }
+        let outcome = match outcome {
+            // The other one was on the route as well, and is through by now.
+            Outcome::Relay(..) if sanity::is_merged(&self.world, &incoming) => {
+                self.free_media(&incoming, &outcome);
+                let status = StatusCode::LOOP_DETECTED;
+                Outcome::Reply(Box::new(incoming.answer(&self.world, status, "Merged Request", &[])))
+            }
+            outcome => outcome,
+        };
         match outcome {
             Outcome::Reply(response) => {
-                glare::release(&self.world, &incoming.message);
+                glare::release(&self.world, &incoming);
                 self.servers.insert(server, Server::Ended);
                 self.table.respond(now, server, &response);
             }
@@ -509,15 +514,15 @@ impl Proxy {
         self.forget_pracks(id);
         let Some(server) = self.servers.remove(&id) else { return };
         if let Server::Relaying(fork) = server {
-            glare::release(&self.world, &fork.incoming.message);
+            glare::release(&self.world, &fork.incoming);
             for client in fork.legs.iter().filter_map(|leg| leg.client) {
                 self.clients.remove(&client);
             }
             let message = &fork.incoming.message;
             if !fork.done && *message.method() == Method::Invite && message.to_tag().is_none() {
                 let from_tag = message.from_tag().unwrap_or_default();
-                media::delete(&self.world, message.call_id(), from_tag, None);
-                self.world.calls.borrow_mut().remove(message.call_id(), from_tag);
+                media::delete(&self.world, fork.incoming.call_id(), from_tag, None);
+                self.world.calls.borrow_mut().remove(fork.incoming.call_id(), from_tag);
             }
         }
     }
@@ -566,7 +571,7 @@ impl Proxy {
         let prepared = matches!(outcome, Outcome::Relay(..)) && *incoming.method() == Method::Invite;
         if prepared && !incoming.is_in_dialog() {
             let from_tag = incoming.message.from_tag().unwrap_or_default();
-            media::delete(&self.world, incoming.message.call_id(), from_tag, None);
+            media::delete(&self.world, incoming.call_id(), from_tag, None);
         }
     }
 
@@ -579,7 +584,7 @@ impl Proxy {
         };
         let tags = incoming.message.from_tag().zip(incoming.message.to_tag());
         let Some((from, to)) = tags.filter(|_| along_the_dialog) else { return };
-        let call_id = incoming.message.call_id();
+        let call_id = incoming.call_id();
         let mut calls = self.world.calls.borrow_mut();
         let Some(call) = calls.find_mut(call_id, from).filter(|call| call.answered.is_some()) else { return };
         let by_caller = call.caller.tag == from;

@@ -11,8 +11,8 @@ use crate::event::Untaken;
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
 use crate::step::{
-    Incoming, Verdict, auth, in_dialog, location, media, nat, outbound, registrar, sanity, session_timer,
-    voicemail,
+    Incoming, Verdict, auth, edge, in_dialog, location, media, nat, outbound, registrar, sanity,
+    session_timer, voicemail,
 };
 use crate::world::World;
 
@@ -36,6 +36,8 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     in_dialog::route(world, incoming).await?;
     // OPTIONS to ourselves.
     location::keepalive(world, incoming)?;
+    // What belongs to a domain with its registrar behind us, and what comes from there.
+    edge::forward(world, incoming).await?;
     // Whoever claims a local address proves it: 401, 407, 403.
     auth::authenticate(world, incoming).await?;
     // A session that is too short: 422.
@@ -54,21 +56,19 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     voicemail::divert(world, incoming, Untaken::Offline).await
 }
 
-/// Treats a response, our Via already removed, that came over `flow` from a branch with `session`. An error is what the
-/// caller hears in its place.
+/// Treats a response, our Via already removed, that came over `flow` from a branch with `session`, from the user agent itself if
+/// that is the next hop. An error is what the caller hears in its place.
 pub async fn response(
     world: &World,
     flow: &Flow,
+    next_hop: bool,
     session: Option<&mut media::Session>,
     response: &mut Response,
 ) -> Result<(), (StatusCode, &'static str)> {
     // The callee's Contact may mislead as the caller's does; that of a redirection is for the caller alone. One that cannot
     // be read is the caller's to judge.
     let makes_target = !response.status().is_final() || response.status().is_success();
-    if makes_target
-        && nat::is_next_hop(response)
-        && nat::add_contact_alias(&world.settings, response, flow).is_err()
-    {
+    if makes_target && next_hop && nat::add_contact_alias(&world.settings, response, flow).is_err() {
         tracing::debug!(call_id = response.call_id(), "response with an unreadable Contact");
     }
     match session {

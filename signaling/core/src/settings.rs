@@ -26,6 +26,8 @@ pub struct Settings {
     pub tm: Tm,
     /// Which destinations are avoided for a while.
     pub blst: Blst,
+    /// Domains whose registrar stands behind this process (default none).
+    pub edge: Vec<Edge>,
     /// Where calls go that nobody takes; `None` for nowhere.
     pub voicemail: Option<Voicemail>,
     /// The registrar.
@@ -142,6 +144,15 @@ pub struct Blst {
     pub methods_lookup: u32,
 }
 
+/// A domain of which this process is the edge (RFC 5626 §2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge {
+    /// Its name, lower case.
+    pub domain: String,
+    /// A SIP URI that leads to its registrar.
+    pub registrar: String,
+}
+
 /// The server that takes calls which nobody takes (`voicemail.srv_ip` and `voicemail.srv_port` of kamailio.cfg).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voicemail {
@@ -210,6 +221,10 @@ pub struct Registrar {
     pub path_mode: PathMode,
     /// Whether the `received` parameter of the first Path says where the contact is (default false).
     pub path_use_received: bool,
+    /// Whether values of the Path that name this process are left out when a request goes along it (default false).
+    pub path_check_local: bool,
+    /// What a name may have before that of a served domain and still mean it, such as `sip.`; empty for nothing (default).
+    pub realm_prefix: String,
     /// The Contact parameter of a 200 that says where a contact was seen when that is not what its URI says; empty for
     /// none (default `received`).
     pub received_param: String,
@@ -323,6 +338,8 @@ pub struct Limits {
     pub max_forwards: u8,
     /// Branches of one request (default 12).
     pub max_branches: usize,
+    /// Branches that a request may be in at once, whatever it asks for (default 60, which RFC 5393 §5.3.3 recommends).
+    pub max_breadth: u32,
     /// Requests of one worker that may wait for the store, the resolver or the relay at once; beyond it the answer
     /// is 503 (default 10000). Those within dialogs may be twice as many.
     pub max_pending: usize,
@@ -342,6 +359,7 @@ impl Default for Settings {
             timers: Timers::default(),
             tm: Tm::default(),
             blst: Blst::default(),
+            edge: Vec::new(),
             voicemail: None,
             registrar: Registrar::default(),
             min_se: 90,
@@ -353,6 +371,7 @@ impl Default for Settings {
                 max_message_size: 65_535,
                 max_forwards: 70,
                 max_branches: 12,
+                max_breadth: 60,
                 max_pending: 10_000,
                 max_delay: Duration::from_secs(1),
                 retry_after: 10,
@@ -449,6 +468,8 @@ impl Default for Registrar {
             use_path: true,
             path_mode: PathMode::Strict,
             path_use_received: false,
+            path_check_local: false,
+            realm_prefix: String::new(),
             received_param: "received".into(),
             outbound_mode: OutboundMode::Supported,
             regid_mode: false,
@@ -487,7 +508,7 @@ impl Settings {
     #[must_use]
     pub fn local_domain(&self, host: &str) -> Option<&str> {
         let host = normal_host(host);
-        if let Some(domain) = self.domains.iter().find(|domain| **domain == host) {
+        if let Some(domain) = self.domain_named(&host) {
             return Some(domain);
         }
         (self.aliases.contains(&host) || self.is_our_address(&host))
@@ -495,11 +516,18 @@ impl Settings {
             .map(String::as_str)
     }
 
+    /// The domain `host` that has its registrar behind us.
+    #[must_use]
+    pub fn edge(&self, host: &str) -> Option<&Edge> {
+        let host = normal_host(host);
+        self.edge.iter().find(|edge| edge.domain == host)
+    }
+
     /// Whether `host` and `port` are where one of the listeners answers, on any of its names.
     #[must_use]
     pub fn is_myself(&self, host: &str, port: Option<u16>) -> bool {
         let host = normal_host(host);
-        let named = self.domains.contains(&host) || self.aliases.contains(&host);
+        let named = self.domain_named(&host).is_some() || self.aliases.contains(&host);
         let port_fits = |ours: u16| port.is_none_or(|port| port == ours);
         self.listeners.iter().any(|listener| {
             let advertised = listener
@@ -508,6 +536,13 @@ impl Settings {
                 .is_some_and(|(name, port)| normal_host(name) == host && port_fits(*port));
             advertised || (port_fits(listener.addr.port()) && (named || listener.answers_at(&host)))
         })
+    }
+
+    /// The served domain with this normal name, [`Registrar::realm_prefix`] aside.
+    fn domain_named(&self, host: &str) -> Option<&str> {
+        let bare = host.strip_prefix(self.registrar.realm_prefix.as_str()).unwrap_or(host);
+        let named = |name: &str| self.domains.iter().find(|domain| *domain == name);
+        named(host).or_else(|| named(bare)).map(String::as_str)
     }
 
     /// Whether `host` is an address or advertised name of a listener.
@@ -580,6 +615,23 @@ mod tests {
         ] {
             assert_eq!(settings.local_domain(host), domain, "{host}");
         }
+    }
+
+    #[test]
+    fn a_prefix_of_the_realm_means_the_domain() {
+        let mut settings = settings();
+        assert_eq!(settings.local_domain("sip.sip.example"), None);
+        settings.registrar.realm_prefix = "sip.".into();
+        for (host, domain) in [
+            ("SIP.other.example", Some("other.example")),
+            ("sip.sip.example", Some("sip.example")),
+            ("sip.example", Some("sip.example")),
+            ("sip.elsewhere.example", None),
+            ("example", None),
+        ] {
+            assert_eq!(settings.local_domain(host), domain, "{host}");
+        }
+        assert!(settings.is_myself("sip.other.example", Some(5060)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
 
 mod dns;
+mod edge;
 mod limits;
 mod registrar;
 mod tm;
@@ -58,7 +59,7 @@ const HOSTS: &str = "a list of host names and addresses";
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, registrar::KEYS, tm::KEYS, limits::KEYS, dns::KEYS].into_iter().flatten()
+    [KEYS, registrar::KEYS, edge::KEYS, tm::KEYS, limits::KEYS, dns::KEYS].into_iter().flatten()
 }
 
 /// Names that Kamailio knows and that say nothing here, with the reason. They are accepted, and a warning tells it.
@@ -71,6 +72,16 @@ pub const OBSOLETE: &[(&str, &str)] = &[
     ("tm.via1_matching", "the topmost Via always counts"),
     ("tm.callid_matching", "the branch names the transaction (RFC 3261 section 17.1.3)"),
     ("tm.reparse_invite", "CANCEL and negative ACK are always made from the INVITE as sent"),
+    ("registrar.aor_avp", "there are no AVPs; the address of record is that of To"),
+    ("registrar.received_avp", "there are no AVPs; where a phone was seen is always noted"),
+    ("registrar.reg_callid_avp", "there are no AVPs; see usrloc.matching_mode"),
+    ("registrar.xavp_cfg", "there are no AVPs; each parameter is a key"),
+    ("registrar.xavp_rcd", "there are no AVPs"),
+    ("registrar.sock_flag", "see registrar.sock_hdr_name"),
+    (
+        "registrar.sock_hdr_name",
+        "the socket of a registration is the one that it came to; behind an edge, Path says more (registrar.use_path)",
+    ),
     ("tm.reparse_on_dns_failover", "every branch is made from the request as it came"),
 ];
 

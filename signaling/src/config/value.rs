@@ -177,7 +177,8 @@ fn address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address"))
 }
 
-fn host(text: &str) -> Result<String, String> {
+/// A host name or an address, lower case, an IPv6 one without brackets.
+pub(super) fn host(text: &str) -> Result<String, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let named = !text.is_empty()
         && text.len() <= 253

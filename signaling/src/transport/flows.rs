@@ -36,11 +36,20 @@ pub(super) struct Flows {
     table: Arc<RwLock<Table>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    /// The number of the newest connection. The first one is drawn: others carry numbers for us (RFC 5626 §5.2), and those of
+    /// before a restart are nobody's.
     last: u64,
     connections: HashMap<ConnectionId, Connection>,
     peers: HashMap<(Protocol, SocketAddr), ConnectionId>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let last = rand::random::<u64>() >> 1;
+        Self { last, connections: HashMap::new(), peers: HashMap::new() }
+    }
 }
 
 #[derive(Debug)]

@@ -32,7 +32,7 @@ impl Proxy {
         let tags = message.from_tag().zip(message.to_tag());
         let Some((from, to)) = tags.filter(|_| *incoming.method() == Method::Ack) else { return };
         let mut calls = self.world.calls.borrow_mut();
-        if let Some(call) = calls.find_mut(message.call_id(), from).filter(|call| call.is_answerer(to)) {
+        if let Some(call) = calls.find_mut(incoming.call_id(), from).filter(|call| call.is_answerer(to)) {
             call.ack.passed.get_or_insert(self.world.now());
         }
     }

@@ -10,7 +10,7 @@ use crate::flow::{Destination, Flow};
 use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
 use crate::outside::LegKind;
-use crate::step::relay::{Branch, protocol_of};
+use crate::step::relay::{self, Branch, protocol_of};
 use crate::step::{Incoming, in_dialog, media, nat};
 use crate::transaction::ServerId;
 
@@ -50,7 +50,8 @@ impl Proxy {
             renewed: false,
         };
         let call = Call {
-            call_id: message.call_id().to_owned(),
+            call_id: incoming.call_id().to_owned(),
+            seal: incoming.seal.clone(),
             from: person(message, Name::From),
             to: message.uri().map(|uri| plain(&uri)).unwrap_or_default(),
             caller,
@@ -85,7 +86,8 @@ impl Proxy {
     /// A provisional response: perhaps an early dialog, perhaps the first ringing.
     pub(super) fn note_early(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
         let Some(callee) = self.callee(server, leg, flow, response) else { return };
-        let call_id = response.call_id();
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let call_id = fork.incoming.call_id();
         let mut calls = self.world.calls.borrow_mut();
         let Some(call) = calls.find_mut(call_id, response.from_tag().unwrap_or_default()) else { return };
         if !callee.tag.is_empty() {
@@ -109,9 +111,9 @@ impl Proxy {
         let callee = self.callee(server, leg, flow, response);
         // What the sender of a re-INVITE or UPDATE says of its Contact counts from now on (RFC 6141 §4).
         if fork.incoming.is_in_dialog() {
-            in_dialog::renew_target(&self.world, &fork.incoming.message);
+            in_dialog::renew_target(&self.world, &fork.incoming);
         }
-        let (call_id, now) = (response.call_id(), self.world.now());
+        let (call_id, now) = (fork.incoming.call_id(), self.world.now());
         let mut calls = self.world.calls.borrow_mut();
         let Some(call) = calls.find_mut(call_id, response.from_tag().unwrap_or_default()) else { return };
         if *fork.incoming.method() == Method::Invite {
@@ -146,9 +148,16 @@ impl Proxy {
 
     /// A 2xx after the first one. Another dialog is for the caller to acknowledge and to end (RFC 3261 §13.2.2.4), unless he
     /// has hung up meanwhile and forgotten about it. Returns whether he hears of it.
-    pub(super) fn note_late(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) -> bool {
+    pub(super) fn note_late(
+        &mut self,
+        server: ServerId,
+        leg: usize,
+        flow: &Flow,
+        response: &Response,
+    ) -> bool {
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return false };
-        let (call_id, tag) = (response.call_id(), response.to_tag().unwrap_or_default());
+        let call_id = fork.incoming.call_id().to_owned();
+        let (call_id, tag) = (call_id.as_str(), response.to_tag().unwrap_or_default());
         let from_tag = response.from_tag().unwrap_or_default();
         if fork.answers_for(tag) {
             let mut calls = self.world.calls.borrow_mut();
@@ -159,7 +168,11 @@ impl Proxy {
         }
         let first = fork.note_late(tag);
         let is_there = self.world.calls.borrow().find(call_id, from_tag).is_some();
-        if !is_there || self.is_settled(server, tag) {
+        if !is_there && !first {
+            // It was ended with the call.
+            fork.settle(tag);
+        }
+        if !is_there || fork.is_settled(tag) {
             self.undo_answer(server, leg, flow, response);
             return false;
         }
@@ -170,10 +183,6 @@ impl Proxy {
             }
         }
         true
-    }
-
-    fn is_settled(&self, server: ServerId, tag: &str) -> bool {
-        matches!(self.servers.get(&server), Some(Server::Relaying(fork)) if fork.is_settled(tag))
     }
 
     /// The end that a response to a first INVITE shows; `None` for other requests.
@@ -187,8 +196,10 @@ impl Proxy {
         let (reliable, described) = (response.contains(Name::RSeq), media::sdp_of(response).is_some());
         let kind = leg.session.as_ref().map(|session| session.to.kind);
         // Proxies behind us recorded themselves above our own entries; they are visited in reverse order.
-        let mut routes: Vec<String> =
-            record_routes(response).take_while(|route| !route.contains(";did=")).collect();
+        let pass = fork.incoming.pass();
+        let behind = record_routes(response);
+        let behind = behind.take_while(|route| !relay::is_recorded_here(route.as_bytes(), pass));
+        let mut routes: Vec<String> = behind.collect();
         routes.reverse();
         let destination = if protocol_of(&leg.target.destination) == flow.protocol {
             Destination::Flow(*flow)
@@ -246,7 +257,7 @@ impl Proxy {
         let first = fork.settle(&callee.tag);
         let message = &fork.incoming.message;
         let (from, cseq) = (text(message, Name::From), message.cseq().map_or(0, |cseq| cseq.number));
-        let call_id = message.call_id().to_owned();
+        let call_id = fork.incoming.call_id().to_owned();
         self.send_ack(&call_id, &from, &callee, cseq);
         if first {
             self.send_bye(&call_id, &from, &callee, cseq.saturating_add(1));

@@ -156,7 +156,7 @@ impl Proxy {
         }
         let from_tag = incoming.message.from_tag().unwrap_or_default();
         for branch in branches {
-            media::delete(&self.world, incoming.message.call_id(), from_tag, Some(&branch.name));
+            media::delete(&self.world, incoming.call_id(), from_tag, Some(&branch.name));
         }
     }
 
@@ -224,7 +224,7 @@ impl Proxy {
         fork.done = true;
         self.give_up_pracks(server);
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
-        glare::release(&self.world, &fork.incoming.message);
+        glare::release(&self.world, &fork.incoming);
         if fork.is_call() {
             let (call_id, from_tag) = fork.call();
             media::delete(&self.world, call_id, from_tag, None);

@@ -55,7 +55,7 @@ impl Proxy {
             Server::Ended => None,
         });
         let invites = incoming.filter(|incoming| *incoming.method() == Method::Invite);
-        invites.map(|invite| invite.message.call_id().to_owned()).collect()
+        invites.map(|invite| invite.call_id().to_owned()).collect()
     }
 
     /// Sends an UPDATE to the end with `tag`, in the name of the other one, when it can take it.

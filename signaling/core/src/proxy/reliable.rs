@@ -13,7 +13,7 @@ use futures_util::future::FutureExt as _;
 use super::{Done, Outcome, Proxy, Server};
 use crate::flow::Flow;
 use crate::message::header::RAck;
-use crate::message::{Method, Request, Response, StatusCode};
+use crate::message::{Fields, Method, Request, Response, StatusCode};
 use crate::step::{Incoming, Verdict, early_update, in_dialog, media, reliable};
 use crate::transaction::ServerId;
 
@@ -27,7 +27,7 @@ const MAX_WAITING: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Reliable {
     invites: HashMap<ServerId, Invite>,
-    /// By Call-ID, From tag and To tag.
+    /// By [`Incoming::call_id`], From tag and To tag.
     dialogs: HashMap<[String; 3], ServerId>,
     deadlines: BTreeSet<(Instant, ServerId, usize)>,
 }
@@ -97,13 +97,14 @@ impl Reliable {
         now: Instant,
         t1: Duration,
         (server, leg): (ServerId, usize),
+        call_id: &str,
         response: Response,
         first: u32,
     ) -> Option<Response> {
         let cseq = response.cseq().map_or(0, |cseq| cseq.number);
         let fresh = || Invite { cseq, dialogs: Vec::new(), held: None, done: false };
         let invite = self.invites.entry(server).or_insert_with(fresh);
-        let key = key_of(&response);
+        let key = key_of(call_id, &response);
         let at = match invite.dialogs.iter().position(|dialog| dialog.key == key) {
             Some(at) => at,
             None if invite.dialogs.len() < MAX_DIALOGS => {
@@ -140,10 +141,8 @@ impl Reliable {
     }
 
     /// The INVITE that a PRACK is for, if its responses are made reliable here.
-    fn invite_of(&self, prack: &Request) -> Option<ServerId> {
-        let part = |tag: Option<&str>| tag.unwrap_or_default().to_owned();
-        let key = [prack.call_id().to_owned(), part(prack.from_tag()), part(prack.to_tag())];
-        self.dialogs.get(&key).copied()
+    fn invite_of(&self, prack: &Incoming) -> Option<ServerId> {
+        self.dialogs.get(&key_of(prack.call_id(), &prack.message)).copied()
     }
 
     /// Takes a PRACK: the dialog it belongs to, when it fits what was sent (RFC 3262 §3).
@@ -162,13 +161,13 @@ impl Reliable {
     /// Keeps a 2xx whose dialog has SDP on its way that is not acknowledged.
     fn hold(&mut self, server: ServerId, leg: usize, flow: &Flow, response: &Response) -> Hold {
         let Some(invite) = self.invites.get_mut(&server) else { return Hold::No };
-        let key = key_of(response);
+        let tag = response.to_tag().unwrap_or_default();
         let describes = |sent: &Sent| media::sdp_of(&sent.response).is_some();
-        let waits = |dialog: &Dialog| dialog.key == key && dialog.sent.as_ref().is_some_and(describes);
+        let waits = |dialog: &Dialog| dialog.key[2] == tag && dialog.sent.as_ref().is_some_and(describes);
         if invite.done || !invite.dialogs.iter().any(waits) {
             return Hold::No;
         }
-        if invite.held.as_ref().is_some_and(|held| key_of(&held.response) != key) {
+        if invite.held.as_ref().is_some_and(|held| held.response.to_tag() != Some(tag)) {
             return Hold::Late;
         }
         invite.held = Some(Held { leg, flow: *flow, response: response.clone() });
@@ -196,8 +195,8 @@ impl Reliable {
     /// The 2xx of a dialog that waits no more.
     fn release(&mut self, server: ServerId, at: usize) -> Option<Held> {
         let invite = self.invites.get_mut(&server)?;
-        let key = &invite.dialogs.get(at)?.key;
-        invite.held.take_if(|held| key_of(&held.response) == *key)
+        let [.., tag] = &invite.dialogs.get(at)?.key;
+        invite.held.take_if(|held| held.response.to_tag() == Some(tag))
     }
 
     /// A final response has gone back: nothing is sent again, but a PRACK may still come (RFC 3262 §3).
@@ -240,10 +239,10 @@ impl Reliable {
     }
 }
 
-/// Call-ID, From tag and To tag of a response.
-fn key_of(response: &Response) -> [String; 3] {
+/// The name of the call, From tag and To tag of a response, or of a PRACK.
+fn key_of(call_id: &str, message: &Fields) -> [String; 3] {
     let part = |tag: Option<&str>| tag.unwrap_or_default().to_owned();
-    [response.call_id().to_owned(), part(response.from_tag()), part(response.to_tag())]
+    [call_id.to_owned(), part(message.from_tag()), part(message.to_tag())]
 }
 
 impl Proxy {
@@ -264,7 +263,8 @@ impl Proxy {
         let t1 = self.world.settings.timers.retr_timer1;
         // RFC 3262 §3: from 1 to 2³¹-1.
         let first = self.world.with_rng(|rng| rand::RngExt::random_range(rng, 1..=i32::MAX.cast_unsigned()));
-        if let Some(response) = self.reliable.send(now, t1, (server, leg), response.clone(), first) {
+        let (call_id, response) = (fork.incoming.call_id(), response.clone());
+        if let Some(response) = self.reliable.send(now, t1, (server, leg), call_id, response, first) {
             self.table.respond(now, server, &response);
         }
     }
@@ -302,9 +302,10 @@ impl Proxy {
 
     /// Takes a PRACK for a response that was made reliable here; `false` when it is for somebody else.
     pub(super) fn pracked(&mut self, id: ServerId, flow: Flow, request: &Request) -> bool {
-        let Some(server) = self.reliable.invite_of(request) else { return false };
         let (now, t1) = (self.world.now(), self.world.settings.timers.retr_timer1);
-        let incoming = Incoming::new(&self.world, request.clone(), flow);
+        let mut incoming = Incoming::new(&self.world, request.clone(), flow);
+        in_dialog::note_pass(&self.world, &mut incoming);
+        let Some(server) = self.reliable.invite_of(&incoming) else { return false };
         in_dialog::note_sender(&self.world, &incoming);
         let Some(dialog) = self.reliable.acknowledge(server, request) else {
             let response = incoming.answer(&self.world, StatusCode::CALL_DOES_NOT_EXIST, "", &[]);

@@ -10,7 +10,7 @@ use crate::flow::Flow;
 use crate::fork::{Arrival, Refusal};
 use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
-use crate::step::{glare, media, relay, renumber, session_timer};
+use crate::step::{edge, glare, media, nat, relay, renumber, session_timer};
 use crate::transaction::{Cancelled, ClientId, ServerId, Timer};
 
 /// Responses of one request that may wait for the relay; provisional ones beyond it are dropped.
@@ -68,6 +68,7 @@ impl Proxy {
                 return;
             }
             renumber::restore(&fork.incoming, &mut response);
+            edge::hide_path(&fork.incoming, &mut response);
             fork.waiting.push_back(Arrival { leg, flow, response });
             self.pump(server);
         }
@@ -98,11 +99,14 @@ impl Proxy {
         }
         // A late 2xx is for the caller to end (RFC 3261 §13.2.2.4): the relay has forgotten its branch.
         let late = fork.done && fork.answered != Some(leg);
+        // The Contacts of a 200 to REGISTER are a list, and those of its sender.
+        let lists = *fork.incoming.method() == Method::Register;
+        let next_hop = !lists && nat::is_next_hop(&response, fork.incoming.pass());
         let world = Rc::clone(&self.world);
         let route = async move {
             let media =
                 session.as_mut().filter(|_| !late && (status.is_provisional() || status.is_success()));
-            let result = route::response(&world, &flow, media, &mut response).await;
+            let result = route::response(&world, &flow, next_hop, media, &mut response).await;
             Done::Response(Box::new(Treated { server, leg, flow, session, response, hidden, result }))
         };
         self.routes.push(route.boxed_local());
@@ -166,7 +170,7 @@ impl Proxy {
         fork.done = true;
         if fork.answered.is_none() {
             fork.answer(leg, response.to_tag().unwrap_or_default());
-            glare::release(&self.world, &fork.incoming.message);
+            glare::release(&self.world, &fork.incoming);
             self.note_answer(server, leg, flow, response);
             self.cancel_others(server, leg, response.status());
             self.free_losers(server, leg);

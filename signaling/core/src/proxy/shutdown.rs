@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Proxy, Server};
-use crate::dialog::{Call, End};
+use crate::dialog::{Call, End, header_call_id};
 use crate::event::{EndCause, Event};
 use crate::flow::Destination;
 use crate::message::build::{self, NewRequest};
@@ -111,7 +111,8 @@ impl Proxy {
         let branch = self.world.with_rng(build::random_branch);
         let via =
             build::via(protocol, &self.world.sent_by(protocol, self.world.local_of(&destination)), &branch);
-        let mut request = NewRequest::new(method, &uri, &via, from, &end.address, call_id, cseq);
+        let mut request =
+            NewRequest::new(method, &uri, &via, from, &end.address, header_call_id(call_id), cseq);
         for route in &end.routes {
             request = request.header(Name::Route, route);
         }

@@ -61,7 +61,7 @@ impl Proxy {
         }
         let mut calls = self.world.calls.borrow_mut();
         let tag = fork.incoming.message.from_tag().unwrap_or_default();
-        let call = calls.find_mut(fork.incoming.message.call_id(), tag);
+        let call = calls.find_mut(fork.incoming.call_id(), tag);
         let Some(end) = call.and_then(|call| call.end_mut(tag)) else { return };
         in_dialog::follow(&self.world, end);
         if let Some(Destination::Flow(flow)) = end.destination.filter(|_| end.routes.is_empty())
@@ -130,7 +130,7 @@ impl Proxy {
         let calls = self.world.calls.borrow();
         for fork in self.servers.values().filter_map(relayed).filter(|fork| begins_call(fork) && !fork.done) {
             let message = &fork.incoming.message;
-            let call = calls.find(message.call_id(), message.from_tag().unwrap_or_default());
+            let call = calls.find(fork.incoming.call_id(), message.from_tag().unwrap_or_default());
             for leg in fork.legs.iter().filter(|leg| is_over(&leg.target.destination, connection)) {
                 let rings = call.is_some_and(|call| call.callees.iter().any(|end| end.branch == leg.name));
                 if rings && leg.last.is_none() && leg.target.keeps_early {

@@ -35,6 +35,11 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
         incoming.user = Some(claimed);
         return ControlFlow::Continue(());
     }
+    // It was proved when it came first, and what proved it was for us alone. Whoever has it now may send it to users of ours, as
+    // a stranger may, and not elsewhere in the name of its sender.
+    if incoming.spirals && *incoming.method() != Method::Register {
+        return ControlFlow::Continue(());
+    }
     let Some((user, realm)) = claimed.rsplit_once('@') else { return ControlFlow::Continue(()) };
     let Some((index, proof)) = find_credentials(incoming, realm) else {
         return challenge(world, incoming, realm, false);

@@ -35,7 +35,7 @@ pub async fn reply(
         response.set_body(media::SDP, answer);
     }
     if *incoming.method() == Method::Update {
-        in_dialog::renew_target(world, &incoming.message);
+        in_dialog::renew_target(world, incoming);
         if let Some(contact) = in_dialog::contact_of(world, browser) {
             response.push(Name::Contact, contact);
         }
@@ -56,7 +56,7 @@ pub fn refuse(world: &World, incoming: &Incoming, status: StatusCode, reason: &s
 fn unanswered(world: &World, incoming: &Incoming) -> (StatusCode, &'static str) {
     let calls = world.calls.borrow();
     let from = incoming.message.from_tag().unwrap_or_default();
-    let by_caller = calls.find(incoming.message.call_id(), from).is_some_and(|call| call.caller.tag == from);
+    let by_caller = calls.find(incoming.call_id(), from).is_some_and(|call| call.caller.tag == from);
     if by_caller { (StatusCode::SERVER_INTERNAL_ERROR, "") } else { (StatusCode::REQUEST_PENDING, "") }
 }
 
@@ -65,7 +65,7 @@ fn unanswered(world: &World, incoming: &Incoming) -> (StatusCode, &'static str) 
 pub fn early_browser(world: &World, incoming: &Incoming) -> Option<End> {
     let calls = world.calls.borrow();
     let (from, to) = (incoming.message.from_tag()?, incoming.message.to_tag()?);
-    let call = calls.find(incoming.message.call_id(), to).filter(|call| call.answered.is_none())?;
+    let call = calls.find(incoming.call_id(), to).filter(|call| call.answered.is_none())?;
     call.end(from)?;
     let end = call.end(to).filter(|end| end.protocol.is_websocket())?;
     // A caller has described itself, but there is no session before a callee has answered that.

@@ -17,7 +17,7 @@ pub fn claim(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     }
     let Some(claim) = claim_of(&incoming.message) else { return ControlFlow::Continue(()) };
     let mut calls = world.calls.borrow_mut();
-    let Some(call) = calls.find_mut(incoming.message.call_id(), &claim.0) else {
+    let Some(call) = calls.find_mut(incoming.call_id(), &claim.0) else {
         return ControlFlow::Continue(());
     };
     // A third party of a call that was forked is somebody else's partner.
@@ -31,10 +31,10 @@ pub fn claim(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
 }
 
 /// The request has its final response, or never will.
-pub fn release(world: &World, request: &Request) {
-    let Some(claim) = claim_of(request).filter(|_| request.to_tag().is_some()) else { return };
+pub fn release(world: &World, incoming: &Incoming) {
+    let Some(claim) = claim_of(&incoming.message).filter(|_| incoming.is_in_dialog()) else { return };
     let mut calls = world.calls.borrow_mut();
-    if let Some(call) = calls.find_mut(request.call_id(), &claim.0) {
+    if let Some(call) = calls.find_mut(incoming.call_id(), &claim.0) {
         call.offering.take_if(|offering| *offering == claim);
     }
 }

@@ -6,6 +6,7 @@
 //! anything further the sender must be a proved user, who could go there with a new request as well. An alias that fits
 //! none of these is a wish, not a way: believed, it would make us throw datagrams at anybody.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
@@ -16,7 +17,7 @@ use crate::flow::{Destination, Flow};
 use crate::flow_token;
 use crate::location::Peer;
 use crate::message::header::{NameAddr, Route};
-use crate::message::{Method, Name, Request, StatusCode, Uri};
+use crate::message::{Method, Name, StatusCode, Uri};
 use crate::settings::normal_host;
 use crate::world::World;
 
@@ -49,9 +50,9 @@ pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
 /// A strict router before us has made our Route the Request-URI and put the target behind the last Route
 /// (RFC 3261 §16.4). `false` when none has.
 fn undo_strict_routing(world: &World, incoming: &mut Incoming) -> bool {
-    if !incoming.message.uri().is_ok_and(|uri| is_own(world, incoming, &uri)) {
-        return false;
-    }
+    let Ok(uri) = incoming.message.uri() else { return false };
+    let Some(pass) = pass_of(world, incoming, &uri) else { return false };
+    let pass = pass.map(str::to_owned);
     let routes = incoming.message.values(Name::Route).count();
     let last = incoming.message.values(Name::Route).last();
     let Some(uri) = last.and_then(|last| NameAddr::parse("Route", last).ok()?.uri().ok()) else {
@@ -59,23 +60,26 @@ fn undo_strict_routing(world: &World, incoming: &mut Incoming) -> bool {
     };
     incoming.message.remove_value(Name::Route, routes - 1);
     incoming.message.set_uri(&uri);
+    incoming.set_pass(pass.as_deref());
     true
 }
 
 /// Takes our Routes off the top (RFC 3261 §16.4): the one or two of the dialog, and one that a phone has put before them
-/// because we are its outbound proxy. `None` when none is of the dialog; else the flow that the last of them names, which
-/// is the one on the other side (RFC 5626 §5.3).
+/// because we are its outbound proxy. Those of another pass are for later. `None` when none is of the dialog; else the flow
+/// that the last of them names, which is the one on the other side (RFC 5626 §5.3).
 fn remove_own_routes(world: &World, incoming: &mut Incoming) -> Option<Option<Flow>> {
     let mut found = None;
     for _ in 0..4 {
         let top = incoming.message.get::<Route<'_>>().ok().flatten().and_then(|route| route.uri().ok());
         let Some(top) = top else { break };
-        let own = is_own(world, incoming, &top);
-        if !own && !world.settings.is_myself(top.host(), top.port()) {
+        let pass = pass_of(world, incoming, &top);
+        let other = pass.is_some_and(|pass| found.is_some() && pass != incoming.pass());
+        if other || (pass.is_none() && !world.settings.is_myself(top.host(), top.port())) {
             break;
         }
         incoming.message.remove_first_value(Name::Route);
-        if own {
+        if let Some(pass) = pass {
+            incoming.set_pass(pass);
             let did = top.param("did").unwrap_or_default();
             let flow = top.user().and_then(|token| flow_token::read(&world.settings.secret, did, token));
             found = Some(flow.filter(|flow| *flow != incoming.flow));
@@ -84,12 +88,23 @@ fn remove_own_routes(world: &World, incoming: &mut Incoming) -> Option<Option<Fl
     found
 }
 
-/// Whether this worker wrote the URI into a Record-Route of this dialog.
-fn is_own(world: &World, incoming: &Incoming, uri: &Uri) -> bool {
+/// The pass in which this worker wrote the URI into a Record-Route of this dialog, if it has.
+fn pass_of<'u>(world: &World, incoming: &Incoming, uri: &'u Uri) -> Option<Option<&'u str>> {
+    let did = uri.param("did")?;
+    let (seal, mark) = did.split_once('.').map_or((did, None), |(seal, mark)| (seal, Some(mark)));
     let call_id = incoming.message.call_id();
-    let tags = [incoming.message.from_tag(), incoming.message.to_tag()];
-    uri.param("did")
-        .is_some_and(|did| tags.into_iter().flatten().any(|tag| dialog_seal(world, call_id, tag) == did))
+    let call_id = mark.map_or(Cow::Borrowed(call_id), |mark| format!("{call_id} {mark}").into());
+    let mut tags = [incoming.message.from_tag(), incoming.message.to_tag()].into_iter().flatten();
+    tags.any(|tag| dialog_seal(world, &call_id, tag) == seal).then_some(mark)
+}
+
+/// Notes the pass that a request of a dialog belongs to, for those who look at it before the route does.
+pub fn note_pass(world: &World, incoming: &mut Incoming) {
+    let routes = incoming.message.all::<Route<'_>>().flatten().filter_map(|route| route.uri().ok());
+    let found = routes.take(2).find_map(|uri| Some(pass_of(world, incoming, &uri)?.map(str::to_owned)));
+    if let Some(pass) = found {
+        incoming.set_pass(pass.as_deref());
+    }
 }
 
 /// A peer that speaks within a call is reached where it was heard last: a browser may have come back over another
@@ -97,7 +112,7 @@ fn is_own(world: &World, incoming: &Incoming, uri: &Uri) -> bool {
 pub fn note_sender(world: &World, incoming: &Incoming) {
     let (Some(tag), Some(to)) = (incoming.message.from_tag(), incoming.message.to_tag()) else { return };
     let mut calls = world.calls.borrow_mut();
-    let Some(call) = calls.find_mut(incoming.message.call_id(), tag) else { return };
+    let Some(call) = calls.find_mut(incoming.call_id(), tag) else { return };
     // A phone that rang in vain knows the caller's tag and not that of whoever answered.
     if call.end(to).is_none() {
         return;
@@ -112,10 +127,11 @@ pub fn note_sender(world: &World, incoming: &Incoming) {
 }
 
 /// A re-INVITE or UPDATE has succeeded: its sender is to be found at its Contact (RFC 3261 §12.2.2, RFC 6141 §4).
-pub fn renew_target(world: &World, request: &Request) {
+pub fn renew_target(world: &World, incoming: &Incoming) {
+    let request = &incoming.message;
     let mut calls = world.calls.borrow_mut();
     let from = request.from_tag().unwrap_or_default();
-    let end = calls.find_mut(request.call_id(), from).and_then(|call| call.end_mut(from));
+    let end = calls.find_mut(incoming.call_id(), from).and_then(|call| call.end_mut(from));
     if let Some((end, target)) = end.zip(nat::contact_uri(request)) {
         end.target = target;
     }
@@ -228,7 +244,7 @@ async fn beside_calls(
     next: Option<Uri>,
     flow: Option<Flow>,
 ) -> Result<Target, Verdict> {
-    let (call_id, tag) = (incoming.message.call_id(), incoming.message.from_tag().unwrap_or_default());
+    let (call_id, tag) = (incoming.call_id(), incoming.message.from_tag().unwrap_or_default());
     let of_calls = matches!(
         incoming.method(),
         Method::Invite | Method::Ack | Method::Bye | Method::Update | Method::Prack | Method::Info
@@ -292,7 +308,7 @@ fn same_place(a: &Uri, b: &Uri) -> bool {
 fn peer(world: &World, incoming: &Incoming) -> Option<End> {
     let mut calls = world.calls.borrow_mut();
     let to = incoming.message.to_tag()?;
-    let end = calls.find_mut(incoming.message.call_id(), to)?.end_mut(to)?;
+    let end = calls.find_mut(incoming.call_id(), to)?.end_mut(to)?;
     follow(world, end);
     Some(end.clone())
 }

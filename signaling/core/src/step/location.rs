@@ -167,11 +167,20 @@ fn says_prack(methods: u32) -> bool {
     methods != u32::MAX && super::registrar::method_bit("PRACK").is_some_and(|bit| methods & bit != 0)
 }
 
+/// Whether a value of a Path names this process.
+fn leads_here(world: &World, route: &str) -> bool {
+    let uri = NameAddr::parse("Path", route.as_bytes()).ok().and_then(|route| route.uri().ok());
+    uri.is_some_and(|uri| world.settings.is_myself(uri.host(), uri.port()))
+}
+
 /// How to reach a binding of `aor`: by its Path, over its flow, or by dialling its Contact. `None` when it is gone.
 pub(super) async fn target(world: &World, aor: &str, binding: &Binding) -> Option<Target> {
     let stored = &binding.stored;
     let uri = Uri::parse(&stored.contact).ok()?.as_request_uri();
-    let routes = stored.routes();
+    let mut routes = stored.routes();
+    if world.settings.registrar.path_check_local {
+        routes.retain(|route| !leads_here(world, route));
+    }
     let hops = match routes.first() {
         Some(first) => {
             let first = NameAddr::parse("Path", first.as_bytes()).ok()?.uri().ok()?;

@@ -77,7 +77,7 @@ fn answers(world: &World, incoming: &Incoming) -> bool {
     let made = || {
         let calls = world.calls.borrow();
         let to = incoming.message.to_tag()?;
-        Some(calls.find(incoming.message.call_id(), to)?.end(to)?.early_offer == EarlyOffer::Made)
+        Some(calls.find(incoming.call_id(), to)?.end(to)?.early_offer == EarlyOffer::Made)
     };
     match incoming.method() {
         Method::Ack => true,
@@ -90,7 +90,7 @@ fn answers(world: &World, incoming: &Incoming) -> bool {
 fn note_renewal(world: &World, incoming: &Incoming) {
     let tags = [incoming.message.from_tag(), incoming.message.to_tag()].map(Option::unwrap_or_default);
     let mut calls = world.calls.borrow_mut();
-    let call = calls.find_mut(incoming.message.call_id(), tags[0]).filter(|call| call.answered.is_none());
+    let call = calls.find_mut(incoming.call_id(), tags[0]).filter(|call| call.answered.is_none());
     let callees = call.into_iter().flat_map(|call| &mut call.callees);
     callees.filter(|end| tags.contains(&end.tag.as_str())).for_each(|end| end.renewed = true);
 }
@@ -230,7 +230,7 @@ fn session(world: &World, incoming: &Incoming, branch: &Branch, sdp: Option<&Byt
     if incoming.is_in_dialog() {
         return session_of_dialog(world, incoming);
     }
-    let call_id = incoming.message.call_id().to_owned();
+    let call_id = incoming.call_id().to_owned();
     let from_tag = incoming.message.from_tag().unwrap_or_default().to_owned();
     let (from, to) = (caller_leg(incoming, sdp), callee_leg(&branch.target));
     let branch = Some(branch.name.clone());
@@ -239,7 +239,7 @@ fn session(world: &World, incoming: &Incoming, branch: &Branch, sdp: Option<&Byt
 
 /// The same within a dialog.
 fn session_of_dialog(world: &World, incoming: &Incoming) -> Option<Session> {
-    let call_id = incoming.message.call_id().to_owned();
+    let call_id = incoming.call_id().to_owned();
     let from_tag = incoming.message.from_tag()?.to_owned();
     let to_tag = incoming.message.to_tag()?;
     let calls = world.calls.borrow();

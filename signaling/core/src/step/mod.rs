@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod early_update;
+pub mod edge;
 pub mod glare;
 pub mod guard;
 pub mod in_dialog;
@@ -40,6 +41,10 @@ pub struct Incoming {
     pub breadth: u32,
     /// Names this request as it came, to know it again when it comes back (RFC 3261 §16.6 step 8).
     pub seal: String,
+    /// Whether it has been here before, for another target (a spiral, RFC 3261 §6).
+    pub spirals: bool,
+    /// See [`Incoming::call_id`].
+    pub(crate) pass: Option<Box<str>>,
 }
 
 /// What is to become of a request.
@@ -125,7 +130,40 @@ impl Incoming {
         let parts = [message.uri_text(), from, to, message.call_id(), message.method().as_str()];
         let routes = message.values(Name::Route);
         let seal = world.seal(parts.into_iter().map(str::as_bytes).chain([number.as_slice()]).chain(routes));
-        Self { message, flow, user: None, breadth: sanity::MAX_BREADTH, seal }
+        Self {
+            message,
+            flow,
+            user: None,
+            breadth: world.settings.limits.max_breadth,
+            seal,
+            spirals: false,
+            pass: None,
+        }
+    }
+
+    /// Names the call: the Call-ID, and behind a space the pass that this is, where the call comes through here more than
+    /// once (a spiral, or a fork before us). Each pass is a call of its own, with ends and media of its own.
+    #[must_use]
+    pub fn call_id(&self) -> &str {
+        self.pass.as_deref().unwrap_or_else(|| self.message.call_id())
+    }
+
+    /// What marks the pass; `None` for the first one.
+    #[must_use]
+    pub fn pass(&self) -> Option<&str> {
+        self.pass.as_deref()?.split_once(' ').map(|(_, mark)| mark)
+    }
+
+    /// It belongs to the pass with this mark.
+    pub fn set_pass(&mut self, mark: Option<&str>) {
+        self.pass = mark.map(|mark| format!("{} {mark}", self.message.call_id()).into());
+    }
+
+    /// It begins a pass of its own.
+    pub fn begin_pass(&mut self) {
+        let seal = std::mem::take(&mut self.seal);
+        self.set_pass(Some(&seal));
+        self.seal = seal;
     }
 
     /// The method.
@@ -173,7 +211,7 @@ impl Incoming {
     fn note_stray_ack(&self, world: &World, status: StatusCode, reason: &str) {
         let tag = self.message.from_tag().unwrap_or_default();
         let reason = if reason.is_empty() { status.reason() } else { reason };
-        if let Some(call) = world.calls.borrow_mut().find_mut(self.message.call_id(), tag) {
+        if let Some(call) = world.calls.borrow_mut().find_mut(self.call_id(), tag) {
             call.ack.stray = Some(format!("{} from {}: {reason}", self.message.uri_text(), self.flow.remote));
         }
     }

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 
+use super::relay::is_recorded_here;
 use super::{Incoming, Verdict};
 use crate::alias::{self, Alias};
 use crate::flow::{Flow, Protocol};
@@ -65,11 +66,12 @@ fn aliased(settings: &Settings, value: &[u8], flow: &Flow) -> Result<Option<Vec<
     Ok(Some(rewritten(value, address.uri_text(), &aliased)))
 }
 
-/// Whether a response comes from a user agent right behind us: no proxy has recorded itself after us.
+/// Whether a response comes from a user agent right behind us: no proxy has recorded itself after us. `pass` is that of the
+/// request.
 #[must_use]
-pub fn is_next_hop(response: &Fields) -> bool {
+pub fn is_next_hop(response: &Fields, pass: Option<&str>) -> bool {
     let top = response.values(Name::RecordRoute).next();
-    top.is_none_or(|top| memchr::memmem::find(top, b";did=").is_some())
+    top.is_none_or(|top| is_recorded_here(top, pass))
 }
 
 /// The Contact URI of a message without alias: the remote target of the dialog.

@@ -62,7 +62,7 @@ fn aliased(world: &World, alias: Alias) -> Option<Destination> {
 }
 
 /// Whether a URI is for us: a name of ours, and no port that is not.
-fn is_local(world: &World, uri: &Uri) -> bool {
+pub(super) fn is_local(world: &World, uri: &Uri) -> bool {
     world.settings.local_domain(uri.host()).is_some()
         && (uri.port().is_none() || world.settings.is_myself(uri.host(), uri.port()))
 }

@@ -9,7 +9,7 @@ use super::{Incoming, Verdict};
 use crate::event::{Event, Expiry};
 use crate::gruu;
 use crate::location::{Registration, Rejected, Rules, Updated};
-use crate::message::header::{NameAddr, Via};
+use crate::message::header::{Contact, NameAddr, Via};
 use crate::message::{Method, Name, StatusCode};
 use crate::outside::StoredBinding;
 use crate::settings::{OutboundMode, PathMode};
@@ -52,6 +52,13 @@ pub async fn save(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
         _ => stats.rejected_regs += 1,
     }
     ControlFlow::Break(verdict)
+}
+
+/// Whether the flow of a contact is named, and so to be kept (RFC 5626 §4.2).
+#[must_use]
+pub fn has_reg_id(incoming: &Incoming) -> bool {
+    let contacts = incoming.message.all::<Contact<'_>>().flatten();
+    contacts.into_iter().any(|contact| contact.reg_id().is_some() && contact.instance().is_some())
 }
 
 /// The methods of a mask.
@@ -132,13 +139,12 @@ fn way(world: &World, incoming: &Incoming) -> Result<Way, Verdict> {
         let headers = [(Name::Require, "outbound".to_owned())];
         return Err(incoming.refuse_with(world, StatusCode::EXTENSION_REQUIRED, "", &headers));
     }
-    let with_reg_id = || contacts::has_reg_id(incoming);
     // Whoever stands next to the user agent has put his Path at the bottom and says `ob` if he keeps the flow.
     let first_hop = message.all::<Via<'_>>().count() == 1;
     let edge = path.last().and_then(|edge| NameAddr::parse("Path", edge.as_bytes()).ok()?.uri().ok());
     let flows_are_kept =
         first_hop || (settings.use_path && edge.is_some_and(|edge| edge.params().contains("ob")));
-    if wanted && !flows_are_kept && with_reg_id() {
+    if wanted && !flows_are_kept && has_reg_id(incoming) {
         return Err(incoming.refuse(world, StatusCode::FIRST_HOP_LACKS_OUTBOUND_SUPPORT, ""));
     }
     let outbound = wanted && flows_are_kept;

@@ -1,13 +1,13 @@
 //! Request forwarding (RFC 3261 §16.6): from a target to the message that goes there.
 
-use super::{Incoming, Target, media, reliable, renumber, size};
+use super::{Incoming, Target, edge, media, reliable, renumber, size};
 use crate::flow::{Destination, Flow, Protocol};
 use crate::flow_token;
 use crate::message::{Method, Name, Request, StatusCode};
 use crate::world::World;
 
 /// What our branches begin with: the cookie of RFC 3261, and a mark of ours. The seal of the request follows, so that
-/// a loop is recognized (§16.6 step 8).
+/// a loop is recognized (§16.6 step 8), and what proves a spiral.
 pub const BRANCH_PREFIX: &str = "z9hG4bKcw";
 
 /// A request ready to be sent to one target.
@@ -25,10 +25,41 @@ pub struct Branch {
     pub media: Option<media::Session>,
 }
 
-/// Names the dialog of the caller `tag`, as only this worker can.
+/// Names the dialog of the caller `tag`, as only this worker can. `call_id` is that of [`Incoming::call_id`].
 #[must_use]
 pub fn dialog_seal(world: &World, call_id: &str, tag: &str) -> String {
     world.seal([b"did".as_slice(), call_id.as_bytes(), tag.as_bytes()])
+}
+
+/// The `did` of our Record-Route: the seal, and behind a dot the mark of the pass.
+fn did(world: &World, incoming: &Incoming) -> String {
+    let seal = dialog_seal(world, incoming.call_id(), incoming.message.from_tag().unwrap_or_default());
+    match incoming.pass() {
+        Some(mark) => format!("{seal}.{mark}"),
+        None => seal,
+    }
+}
+
+/// Whether a Record-Route value is one that we have written in the pass with this mark.
+#[must_use]
+pub fn is_recorded_here(value: &[u8], pass: Option<&str>) -> bool {
+    let Some(at) = memchr::memmem::find(value, b";did=") else { return false };
+    let did = &value[at + 5..];
+    let did = &did[..memchr::memchr2(b';', b'>', did).unwrap_or(did.len())];
+    let mark = memchr::memchr(b'.', did).map(|dot| &did[dot + 1..]);
+    mark == pass.map(str::as_bytes)
+}
+
+/// What says in a branch of ours that this very request was let through here, for whatever target: nobody else can make it, and
+/// whoever has seen it has the request itself. 8 hexadecimal digits.
+#[must_use]
+pub fn proof_of_passage(world: &World, message: &Request) -> String {
+    let number = message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
+    let parts = [message.from_tag().unwrap_or_default(), message.call_id(), message.method().as_str()];
+    let parts = parts.into_iter().map(str::as_bytes).chain([number.as_slice(), b"passed"]);
+    let mut proof = world.seal(parts);
+    proof.truncate(8);
+    proof
 }
 
 /// Makes a branch for each target and has the relay prepare its media. A branch that the relay refuses is left out, and so
@@ -92,7 +123,7 @@ fn branch(world: &World, incoming: &Incoming, target: Target, breadth: u32) -> B
     let mut message = incoming.message.clone();
     message.set_uri(&target.uri);
     reliable::leave_out(&mut message, &target);
-    renumber::raise(world, &mut message);
+    renumber::raise(world, incoming, &mut message);
     for route in target.routes.iter().rev() {
         message.prepend(Name::Route, route);
     }
@@ -112,6 +143,8 @@ fn address(world: &World, incoming: &Incoming, target: &Target, message: &mut Re
         matches!(method, Method::Invite | Method::Subscribe | Method::Refer) && !incoming.is_in_dialog();
     if begins || *method == Method::Notify {
         record_route(world, incoming, target, message);
+    } else if *method == Method::Register {
+        edge::add_path(world, incoming, target, message);
     }
     let protocol = protocol_of(&target.destination);
     let via = format!("SIP/2.0/{protocol} {};branch={name}", world.sent_by(protocol, target.local));
@@ -128,6 +161,9 @@ pub fn readdress(world: &World, incoming: &Incoming, target: &Target, message: &
     for _ in theirs..ours {
         message.remove_first_value(Name::RecordRoute);
     }
+    if *message.method() == Method::Register {
+        message.remove_first_value(Name::Path);
+    }
     address(world, incoming, target, message, name);
 }
 
@@ -139,14 +175,15 @@ fn branch_name(world: &World, incoming: &Incoming) -> String {
     } else {
         world.tag()
     };
-    format!("{BRANCH_PREFIX}{}.{unique}", incoming.seal)
+    let proof =
+        if incoming.is_in_dialog() { String::new() } else { proof_of_passage(world, &incoming.message) };
+    format!("{BRANCH_PREFIX}{}{proof}.{unique}", incoming.seal)
 }
 
 /// Record-Route (RFC 3261 §16.6 step 4): one entry per side where the sides differ, the outgoing one on top, so that each
 /// peer sends to an address and transport that it can reach (RFC 5658 §3.3).
 fn record_route(world: &World, incoming: &Incoming, target: &Target, message: &mut Request) {
-    let tag = incoming.message.from_tag().unwrap_or_default();
-    let did = dialog_seal(world, incoming.message.call_id(), tag);
+    let did = did(world, incoming);
     let token = |flow: Option<Flow>| {
         // What is a call knows where its ends are. Any other dialog has only what its peers carry (RFC 5626 §5.3).
         let flow = flow.filter(|flow| flow.connection.is_some() && *incoming.method() != Method::Invite);
@@ -155,12 +192,7 @@ fn record_route(world: &World, incoming: &Incoming, target: &Target, message: &m
         })
     };
     let entry = |token: &str, protocol: Protocol, sent_by: String, double: bool| {
-        let transport = match protocol {
-            Protocol::Udp => "",
-            Protocol::Tcp => ";transport=tcp",
-            Protocol::Tls => ";transport=tls",
-            Protocol::Ws | Protocol::Wss => ";transport=ws",
-        };
+        let transport = transport_parameter(protocol);
         format!("<sip:{token}{sent_by}{transport}{};lr;did={did}>", if double { ";r2=on" } else { "" })
     };
     let (from, to) = (incoming.flow.protocol, protocol_of(&target.destination));
@@ -176,6 +208,17 @@ fn record_route(world: &World, incoming: &Incoming, target: &Target, message: &m
         message.prepend(Name::RecordRoute, entry(&token_here, from, here, true));
     }
     message.prepend(Name::RecordRoute, entry(&token_there, to, there, double));
+}
+
+/// The `transport` parameter of a URI of ours, with its separator; none for UDP.
+#[must_use]
+pub const fn transport_parameter(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Udp => "",
+        Protocol::Tcp => ";transport=tcp",
+        Protocol::Tls => ";transport=tls",
+        Protocol::Ws | Protocol::Wss => ";transport=ws",
+    }
 }
 
 /// The transport towards a destination.

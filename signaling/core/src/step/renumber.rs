@@ -9,10 +9,10 @@ use crate::message::{Name, Request, Response};
 use crate::world::World;
 
 /// Raises the number of a request of a dialog by as much as its sender lags behind.
-pub fn raise(world: &World, message: &mut Request) {
+pub fn raise(world: &World, incoming: &Incoming, message: &mut Request) {
     let (Some(from), Some(_)) = (message.from_tag(), message.to_tag()) else { return };
     let calls = world.calls.borrow();
-    let end = calls.find(message.call_id(), from).and_then(|call| call.end(from));
+    let end = calls.find(incoming.call_id(), from).and_then(|call| call.end(from));
     let Some(lag) = end.map(|end| end.cseq_lag).filter(|lag| *lag > 0) else { return };
     drop(calls);
     let Ok(cseq) = message.cseq() else { return };

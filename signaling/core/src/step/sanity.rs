@@ -4,15 +4,12 @@
 
 use std::ops::ControlFlow;
 
-use super::{Incoming, Verdict};
+use super::{Incoming, Verdict, edge};
 use crate::message::header::{Expires, Via, decimal};
 use crate::message::{Method, Name, StatusCode};
 use crate::settings::OutboundMode;
-use crate::step::relay::BRANCH_PREFIX;
+use crate::step::relay::{self, BRANCH_PREFIX};
 use crate::world::World;
-
-/// The most branches that a request may be in at once; what RFC 5393 §5.3.3 recommends, and whatever it asks for.
-pub const MAX_BREADTH: u32 = 60;
 
 /// Checks what a proxy must check, and counts the hop.
 pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
@@ -37,16 +34,32 @@ pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     }
     hop(world, incoming)?;
     breadth(world, incoming)?;
-    if is_loop(incoming) {
-        return refuse(incoming, StatusCode::LOOP_DETECTED, "");
+    match came_back(world, incoming) {
+        CameBack::No => {}
+        CameBack::Spiral => {
+            incoming.spirals = true;
+            incoming.begin_pass();
+        }
+        CameBack::Loop => return refuse(incoming, StatusCode::LOOP_DETECTED, ""),
     }
-    // The same INVITE by another way: a call has one route through here (RFC 3261 §8.2.2.2).
-    let from_tag = incoming.message.from_tag().unwrap_or_default();
-    let again = *incoming.method() == Method::Invite && !incoming.is_in_dialog();
-    if again && world.calls.borrow().find(incoming.message.call_id(), from_tag).is_some() {
+    if is_merged(world, incoming) {
         return refuse(incoming, StatusCode::LOOP_DETECTED, "Merged Request");
     }
     require(world, incoming)
+}
+
+/// Whether a call of the same INVITE is here, which came by another way: a request for one target has one route through here
+/// (RFC 3261 §8.2.2.2).
+#[must_use]
+pub fn is_merged(world: &World, incoming: &Incoming) -> bool {
+    if *incoming.method() != Method::Invite || incoming.is_in_dialog() {
+        return false;
+    }
+    let from_tag = incoming.message.from_tag().unwrap_or_default();
+    let calls = world.calls.borrow();
+    let first = || calls.find(incoming.message.call_id(), from_tag);
+    calls.find(incoming.call_id(), from_tag).is_some()
+        || first().is_some_and(|call| call.seal == incoming.seal)
 }
 
 /// Max-Forwards: none left is 483, none there is given the default (RFC 3261 §16.3 step 3, §16.6 step 3).
@@ -66,7 +79,7 @@ fn hop(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     ControlFlow::Continue(())
 }
 
-/// Max-Breadth (RFC 5393 §5.3.3): none is the recommended one, more is no more than that. What may be in no branch at all
+/// Max-Breadth (RFC 5393 §5.3.3): none is the configured one, more is no more than that. What may be in no branch at all
 /// goes nowhere.
 fn breadth(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     let Some(value) = incoming.message.raw(Name::MaxBreadth) else { return ControlFlow::Continue(()) };
@@ -74,26 +87,50 @@ fn breadth(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         let reason = "Bad Max-Breadth";
         return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, reason));
     };
-    incoming.breadth = u32::try_from(asked).unwrap_or(MAX_BREADTH).min(MAX_BREADTH);
+    let most = world.settings.limits.max_breadth;
+    incoming.breadth = u32::try_from(asked).unwrap_or(most).min(most);
     if incoming.breadth == 0 {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::MAX_BREADTH_EXCEEDED, ""));
     }
     ControlFlow::Continue(())
 }
 
-/// A Via of ours for this very request, unchanged (RFC 3261 §16.3 step 4). A spiral has another Request-URI.
-fn is_loop(incoming: &Incoming) -> bool {
-    let branches = incoming.message.all::<Via<'_>>().flatten().filter_map(|via| via.branch());
-    branches
-        .filter_map(|branch| branch.strip_prefix(BRANCH_PREFIX))
-        .any(|branch| branch.starts_with(&incoming.seal))
+/// Whether a request has been here before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CameBack {
+    No,
+    /// For another target: it goes on (RFC 3261 §6, §16.3 step 4).
+    Spiral,
+    /// Unchanged: it would come back for ever.
+    Loop,
+}
+
+/// What the Vias of ours say that a request carries (RFC 3261 §16.3 step 4). Those of requests within dialogs prove no more
+/// than a loop.
+fn came_back(world: &World, incoming: &Incoming) -> CameBack {
+    let vias = incoming.message.all::<Via<'_>>().flatten();
+    let ours = vias.filter_map(|via| via.branch()?.strip_prefix(BRANCH_PREFIX));
+    let mut proof = None;
+    let mut found = CameBack::No;
+    for branch in ours {
+        if branch.starts_with(&incoming.seal) {
+            return CameBack::Loop;
+        }
+        if !incoming.is_in_dialog() {
+            let proof = proof.get_or_insert_with(|| relay::proof_of_passage(world, &incoming.message));
+            let passed = branch.get(incoming.seal.len()..).is_some_and(|rest| rest.starts_with(&**proof));
+            found = if passed { CameBack::Spiral } else { found };
+        }
+    }
+    found
 }
 
 /// Proxy-Require: nothing that could be asked of a proxy is known here (RFC 3261 §16.3 step 5). Require is for the user
 /// agent, which the registrar is for a REGISTER (§10.3 step 2).
 fn require(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     understand(world, incoming, Name::ProxyRequire, &[])?;
-    if *incoming.method() != Method::Register {
+    let elsewhere = incoming.message.uri().is_ok_and(|uri| edge::is_edge(world, &uri));
+    if *incoming.method() != Method::Register || elsewhere {
         return ControlFlow::Continue(());
     }
     let registrar = &world.settings.registrar;

@@ -71,7 +71,7 @@ pub fn stand_in(world: &World, incoming: &Incoming, refusal: &Response) -> Optio
     let mut response = incoming.answer(world, StatusCode::OK, "", &[]);
     let to = incoming.message.to_tag().unwrap_or_default();
     let calls = world.calls.borrow();
-    let end = calls.find(incoming.message.call_id(), to).and_then(|call| call.end(to));
+    let end = calls.find(incoming.call_id(), to).and_then(|call| call.end(to));
     if let Some(contact) = end.and_then(|end| in_dialog::contact_of(world, end)) {
         response.push(Name::Contact, contact);
     }

@@ -435,10 +435,12 @@ fn the_end_of_a_late_answer_leaves_the_call() {
 #[test]
 fn an_answer_that_crosses_the_end_of_the_call_is_ended() {
     for heard in [false, true] {
-        let (mut bed, [mut alice, bob, desk], [invite, first, second]) = forked(Tm::default());
+        let (mut bed, [mut alice, bob, mut desk], [invite, first, second]) = forked(Tm::default());
+        desk.tag = "tag-desk".into();
         bed.send(&bob.flow, &bob.reply(&first, 200, "OK", &legacy_sdp("bob")));
         let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
-        bed.expect(&desk.flow, "CANCEL ");
+        let cancel = bed.expect(&desk.flow, "CANCEL ");
+        bed.send(&desk.flow, &desk.reply(&cancel, 200, "OK", ""));
         let mut dialog = Dialog::of_caller(&invite, &answered);
         let late = desk.reply(&second, 200, "OK", &legacy_sdp("desk"));
         let mut hang_up = |bed: &mut Bed, alice: &mut Phone| {

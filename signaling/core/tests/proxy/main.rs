@@ -3,6 +3,7 @@
 mod auth;
 mod call;
 mod dialog;
+mod edge;
 mod forking;
 mod natping;
 mod overload;
@@ -12,6 +13,7 @@ mod reliable;
 mod security;
 mod sent_by;
 mod size;
+mod spiral;
 mod takeover;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;

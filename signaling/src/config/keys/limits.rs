@@ -88,6 +88,20 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.number(2_097_152, 4_294_967_295).map(|number| c.limits.worker_queue_bytes = number),
     },
     Key {
+        name: "limits.max_branches",
+        allowed: "1 to 31",
+        default: "12",
+        about: "Contacts that one request goes to at most (Kamailio's max_branches); those wanted most come first.",
+        set: |c, v| v.number(1, 31).map(|number| c.limits.max_branches = number),
+    },
+    Key {
+        name: "limits.max_breadth",
+        allowed: "1 to 1000",
+        default: "60",
+        about: "Branches that one request may be in at once, here and further on (Max-Breadth, RFC 5393 section 5); more wait for those before them.",
+        set: |c, v| v.number(1, 1000).map(|number| c.limits.max_breadth = number),
+    },
+    Key {
         name: "limits.max_delay",
         allowed: "50 to 10000 ms",
         default: "1000",

@@ -115,6 +115,20 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.flag().map(|flag| c.registrar.path_use_received = flag),
     },
     Key {
+        name: "registrar.path_check_local",
+        allowed: FLAG,
+        default: "false",
+        about: "Whether values of a Path that name this gateway are left out when a call goes along it.",
+        set: |c, v| v.flag().map(|flag| c.registrar.path_check_local = flag),
+    },
+    Key {
+        name: "registrar.realm_prefix",
+        allowed: "a text such as \"sip.\"; empty for none",
+        default: "\"\"",
+        about: "What a name may have before the domain and still mean it, for phones that know no SRV records.",
+        set: |c, v| v.token().map(|text| c.registrar.realm_prefix = text.to_ascii_lowercase()),
+    },
+    Key {
         name: "registrar.received_param",
         allowed: "a parameter name; empty for none",
         default: "\"received\"",

@@ -45,12 +45,6 @@ pub(super) fn changes(
     Ok(Some(Changes::Each(bindings)))
 }
 
-/// Whether the flow of a contact is named, and so to be kept (RFC 5626 §4.2).
-pub(super) fn has_reg_id(incoming: &Incoming) -> bool {
-    let contacts = incoming.message.all::<Contact<'_>>().flatten();
-    contacts.into_iter().any(|contact| contact.reg_id().is_some() && contact.instance().is_some())
-}
-
 fn binding(
     world: &World,
     incoming: &Incoming,
