@@ -34,8 +34,8 @@ pub(super) struct Pair {
     pub(super) answered: bool,
     /// Whether each is shown the other's description in the manner of rtpengine.
     pub(super) mirrored: bool,
-    /// ng `codec` of the latest offer.
-    pub(super) edits: crate::command::CodecEdits,
+    /// The formats of each line of a mirrored pair.
+    pub(super) formats: Vec<super::mirror::LineFormats>,
 }
 
 /// An offer that waits for its answer.
@@ -220,7 +220,7 @@ impl Session {
                     pending,
                     answered: false,
                     mirrored: false,
-                    edits: Default::default(),
+                    formats: Vec::new(),
                 });
                 (self.pairs.len() - 1, to)
             }
@@ -303,7 +303,7 @@ mod tests {
                 pending,
                 answered: tag == "c",
                 mirrored: false,
-                edits: Default::default(),
+                formats: Vec::new(),
             });
         }
         session

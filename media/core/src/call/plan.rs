@@ -324,6 +324,12 @@ pub struct PayloadMap {
 }
 
 impl PayloadMap {
+    /// Whether packets keep all but their payload type.
+    pub fn is_untouched(&self) -> bool {
+        let is_same = matches!(self.payload, Payload::Media | Payload::Dtmf | Payload::ComfortNoise);
+        is_same && self.from_clock == self.to_clock
+    }
+
     /// What passes as it is.
     pub fn same(payload_type: u8) -> Self {
         Self {

@@ -61,6 +61,9 @@ const MAX_DROPOUT: i16 = 3000;
 /// As far behind it is no longer a late one (RFC 3550 A.1).
 const MAX_MISORDER: i16 = 100;
 
+/// A source whose numbers leap but whose timestamps are this near to what they should be keeps its time line.
+const TIME_NEAR: Duration = Duration::from_secs(1);
+
 /// A sender report that is this far from the packets is of a broken clock.
 const REFERENCE_NEAR: Duration = Duration::from_secs(2);
 
@@ -151,7 +154,15 @@ impl Sink {
         let number = header.sequence_number.wrapping_add(self.sequence_offset);
         let ahead = distance(number, last.sequence_number);
         if !(-MAX_MISORDER..MAX_DROPOUT).contains(&ahead) {
-            self.switch(now, header, map);
+            let timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
+            let expected = last.timestamp.wrapping_add(ticks(last.at, now, last.clock));
+            match last.clock == map.to_clock && near(timestamp, expected, last.clock, TIME_NEAR) {
+                true => {
+                    let next = last.sequence_number.wrapping_add(1);
+                    self.sequence_offset = next.wrapping_sub(header.sequence_number);
+                }
+                false => self.switch(now, header, map),
+            }
         } else if self.interrupted && ahead > 1 {
             // What the end was not to get it did not lose either.
             let next = last.sequence_number.wrapping_add(1);
@@ -236,6 +247,11 @@ impl Sink {
             Some(last) if event => last.sequence_number = sequence_number,
             last => *last = Some(Last { sequence_number, timestamp: header.timestamp, clock, at: now }),
         }
+    }
+
+    /// The SSRC of what is sent: its source's where packets keep that.
+    pub fn sent_ssrc(&self) -> u32 {
+        self.source.filter(|_| self.transparent).map_or(self.ssrc, |(.., ssrc)| ssrc)
     }
 
     /// Counts a packet that was sent with `payload` octets.
@@ -375,6 +391,21 @@ mod tests {
             );
             assert_eq!(next.timestamp.wrapping_sub(first.timestamp), 160);
         }
+    }
+
+    #[test]
+    fn numbers_that_begin_anew_leave_the_time_line_where_it_is() {
+        let (mut sink, now) = (sink(), crate::testing::start());
+        let mut sent = |number, timestamp| {
+            let mut header = Header::new(0, number, timestamp, 1);
+            sink.renumber(now, (0, 0, 1), &mut header, &MAP);
+            (header.sequence_number, header.timestamp, header.marker)
+        };
+        let (first, time, _) = sent(2011, 5760);
+        assert_eq!(sent(62_011, 5920), (first + 1, time + 160, false));
+        assert_eq!(sent(62_012, 6080), (first + 2, time + 320, false));
+        // With the timestamps gone as well, only the clock tells.
+        assert_eq!(sent(9, 1_000_000), (first + 3, time + 321, true));
     }
 
     #[test]

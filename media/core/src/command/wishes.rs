@@ -1,7 +1,8 @@
 //! What a controller of the ng protocol may wish for the SDP of an exchange, beyond what the relay does by itself.
 
 /// ng `codec` (and the flags `codec-strip-…` and so on): which formats the receiver is offered. Names are encoding names,
-/// `NAME/CLOCK` or `NAME/CLOCK/CHANNELS`; `all` and `full` stand for every format.
+/// `NAME/CLOCK` (one channel) or `NAME/CLOCK/CHANNELS`; `all` and `full` stand for every format, and after `full` nothing of
+/// the sender's comes back by `transcode`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CodecEdits {
     /// Taken out of the offer.
@@ -16,15 +17,11 @@ pub struct CodecEdits {
     pub consume: Vec<String>,
     /// Answered to the sender whatever the receiver takes.
     pub accept: Vec<String>,
-    /// Offered to the receiver though the sender has it not: the relay converts.
+    /// Offered to the receiver though the sender has it not: the relay converts. With more behind the channels,
+    /// `/BITRATE/PTIME/PARAMETERS`, it is a format of its own beside one of the same name.
     pub transcode: Vec<String>,
-}
-
-impl CodecEdits {
-    /// Whether nothing is wished.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
+    /// Bit rates, `NAME/CLOCK/CHANNELS/BITRATE`, for what is converted to without being named in `transcode`.
+    pub set: Vec<String>,
 }
 
 /// ng `SDES`: the keys of RFC 4568 towards the receiver.

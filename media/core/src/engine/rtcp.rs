@@ -132,7 +132,7 @@ impl<S: Sockets> Engine<S> {
             let Some(line) = line.as_mut().filter(|_| wanted.is_none_or(|wanted| wanted == index)) else {
                 continue;
             };
-            if let Some(view) = remote_view(arrival, reports, line.sink.ssrc) {
+            if let Some(view) = remote_view(arrival, reports, line.sink.sent_ssrc()) {
                 // A report that answers none of ours says nothing new of the round trip.
                 let known = line.remote_view.and_then(|known| known.round_trip);
                 line.remote_view = Some(RemoteView { round_trip: view.round_trip.or(known), ..view });
@@ -277,7 +277,7 @@ impl<S: Sockets> Engine<S> {
         let Some(line) = lines.get_mut(index).and_then(Option::as_mut) else { return false };
         let sent = sender_info(now, line);
         let block = report_block(now, &mut line.reception, &line.sender_report);
-        begin_compound(packet, now, &self.ntp, line.sink.ssrc, sent, block.as_slice(), cname).is_ok()
+        begin_compound(packet, now, &self.ntp, line.sink.sent_ssrc(), sent, block.as_slice(), cname).is_ok()
     }
 
     fn send_rtcp(&mut self, now: Instant, key: LegKey, index: usize, mut packet: Packet) {

@@ -62,6 +62,12 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("loop-protect", "mark the SDP, and leave one alone that has come round", |it| {
         it.flags.loop_protect = true;
     }),
+    flag("always-transcode", "answer what the sender has, whatever the receiver takes", |it| {
+        it.codec.accept.push("all".to_owned());
+    }),
+    flag("symmetric-codecs", "each end sends what it was answered: always so", |_| {}),
+    flag("asymmetric-codecs", "each end may send another format: always so", |_| {}),
+    flag("reorder-codecs", "formats stand in the order of preference: always so", |_| {}),
     flag("single-codec", "answer with the first format alone", |it| it.flags.single_codec = true),
     flag("allow-transcoding", "convert between formats where both are known: always so", |_| {}),
     flag("all", "both directions, where it matters", |_| {}),
@@ -123,6 +129,7 @@ const PREFIXES: &[Prefix] = &[
     prefix("codec-mask-", "not offered, but answered", |it, value| it.codec.mask.push(value)),
     prefix("codec-consume-", "not offered, and answered always", |it, value| it.codec.consume.push(value)),
     prefix("codec-accept-", "answered always", |it, value| it.codec.accept.push(value)),
+    prefix("codec-set-", "bit rates of formats", |it, value| it.codec.set.push(value)),
     prefix("codec-transcode-", "offered by conversion", |it, value| it.codec.transcode.push(value)),
     prefix("transcode-", "the same", |it, value| it.codec.transcode.push(value)),
     prefix("SDES-no-", "this suite is not offered", |it, value| it.sdes.not.push(value)),

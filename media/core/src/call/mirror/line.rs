@@ -4,7 +4,7 @@ use super::sdes::Keys;
 use crate::call::agree::is_target;
 use crate::call::plan::{DtlsRole, Protection, RemoteDtls, RemoteIce};
 use crate::command::{Dtls, Exchange, Ice, IceLite, RtcpMux, TransportProtocol};
-use crate::sdp::{Codec, Description, Fingerprint, Media, Setup};
+use crate::sdp::{Description, Fingerprint, Media, Setup};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
@@ -13,19 +13,39 @@ pub(super) struct MirrorLine {
     pub(super) protocol: Option<TransportProtocol>,
     /// `a=mid`, the offerer's at both ends.
     pub(super) mid: Option<String>,
-    /// Milliseconds of audio per packet that the end is told.
-    pub(super) ptime: Option<u16>,
-    /// What the end wrote itself, and ng `ptime-reverse` of its offer.
-    own_ptime: Option<u16>,
-    reverse_ptime: Option<u16>,
-    /// The formats the end was told last.
-    pub(super) told: Vec<Codec>,
+    pub(super) ptime: PacketTime,
     pub(super) mux: Mux,
     pub(super) keys: Keys,
     pub(super) dtls: DtlsState,
     pub(super) ice: IceState,
     /// ng `OSRTP: accept` of its offer.
     osrtp_accept: bool,
+}
+
+/// How long the packets of a line are at one end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PacketTime {
+    /// Milliseconds of audio that the end is told.
+    pub(super) told: Option<u16>,
+    /// The controller chose it (ng `ptime`, `ptime-reverse`): packets are repacked, and what either end writes is its own
+    /// affair.
+    pub(super) is_chosen: bool,
+}
+
+impl PacketTime {
+    /// Takes an offer or answer that `media` of one end makes to the other: their times from then on.
+    pub(super) fn settle(sender: Self, receiver: Self, media: &Media, exchange: &Exchange) -> [Self; 2] {
+        let mut both = [sender, receiver];
+        for end in both.iter_mut().filter(|end| !end.is_chosen) {
+            end.told = media.ptime.or(end.told);
+        }
+        let wishes = [exchange.ptime_reverse, exchange.ptime];
+        for (end, wish) in both.iter_mut().zip(wishes) {
+            end.told = wish.or(end.told);
+            end.is_chosen |= wishes.iter().any(Option::is_some);
+        }
+        both
+    }
 }
 
 /// RTP and RTCP on one port (RFC 5761).
@@ -78,7 +98,6 @@ impl MirrorLine {
     pub(super) fn hear_offer(&mut self, media: &Media, exchange: &Exchange) {
         self.protocol = TransportProtocol::parse(&media.protocol);
         self.mid.clone_from(&media.mid);
-        (self.own_ptime, self.reverse_ptime) = (media.ptime, exchange.ptime_reverse);
         let wishes = |wish| exchange.rtcp_mux.contains(&wish);
         // One number for both says it as well (RFC 3605).
         self.mux.heard = media.rtcp_mux || media.rtcp.is_some_and(|(port, _)| port == media.port);
@@ -97,7 +116,6 @@ impl MirrorLine {
     pub(super) fn hear_answer(&mut self, media: &Media) -> bool {
         self.mux.agreed = self.mux.told && media.rtcp_mux;
         self.keys.heard.clone_from(&media.crypto);
-        self.own_ptime = media.ptime;
         self.ice.heard = Some(media.ice.is_some());
         if self.dtls.told && !media.fingerprints.is_empty() {
             self.settle_role(media, false, None);
@@ -118,7 +136,6 @@ impl MirrorLine {
             (None, theirs) => self.protocol.or(theirs),
         };
         self.mid.clone_from(&sender.mid);
-        self.ptime = exchange.ptime.or(media.ptime);
         let wishes = |wish| exchange.rtcp_mux.contains(&wish);
         // What was agreed stays so, also where a later offer does not say it again.
         let before = self.mux.agreed;
@@ -163,7 +180,6 @@ impl MirrorLine {
         let accepts = other.mux.agreed || other.mux.demuxed || mux.accept;
         let reject = mux.reject || exchange.rtcp_mux.contains(&RtcpMux::Reject);
         mux.agreed = mux.heard && accepts && !reject;
-        self.ptime = exchange.ptime.or(self.reverse_ptime).or(other.own_ptime).or(self.own_ptime);
         self.ice.told = match exchange.ice {
             Some(Ice::Remove) => false,
             Some(Ice::Force | Ice::ForceRelay) => true,

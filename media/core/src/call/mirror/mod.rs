@@ -11,7 +11,9 @@ mod write;
 
 use bytes::Bytes;
 
-use self::line::MirrorLine;
+pub(super) use self::codecs::LineFormats;
+use self::codecs::Packing;
+use self::line::{MirrorLine, PacketTime};
 use self::write::{Section, Writer};
 use super::agree::remote_address;
 use super::end::End;
@@ -19,7 +21,8 @@ use super::lines::{answer_direction, direction};
 use super::offer_answer::{Outcome, Session, lost};
 use super::parties::{Pair, Pending};
 use super::plan::{
-    FlowPlan, LegId, LegPlan, LegRequest, LineEnd, LinePlan, LocalLeg, MediaKind, MediaPlan, Transports,
+    FlowPlan, LegId, LegPlan, LegRequest, LineEnd, LinePlan, LocalLeg, MediaKind, MediaPlan, PayloadMap,
+    Transports,
 };
 use crate::command::{AddressFamily, Cause, Exchange, Failure, LegKind};
 use crate::sdp::{Codec, Description, Direction, Media, MediaType};
@@ -79,7 +82,7 @@ impl Session {
         let mut warnings = exchange.warnings.clone();
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
         entry.mirrored = true;
-        entry.edits.clone_from(&exchange.codec);
+        entry.formats.resize_with(description.media.len().max(entry.formats.len()), LineFormats::default);
         let (from, to) = (entry.ends[side], entry.ends[1 - side]);
         self.end_mut(from)?.note(&exchange.sender, exchange);
         let local = self.mirror_legs(exchange, [from, to], &description, transports)?;
@@ -90,6 +93,7 @@ impl Session {
             self.mirror_line(from, index)?.hear_offer(media, exchange);
             let sender = self.mirror_line(from, index)?.clone();
             self.mirror_line(to, index)?.prepare_offer(&sender, media, exchange);
+            let times = self.settle_ptimes([from, to], index, media, exchange)?;
             let Some(kind) = media_kind(media) else {
                 sections.push(Section::untouched());
                 told.push(Vec::new());
@@ -101,26 +105,29 @@ impl Session {
                 told.push(Vec::new());
                 continue;
             }
-            let edited = codecs::offered(&media.codecs, kind, &exchange.codec);
-            for warning in edited.warnings {
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
-            }
-            line.told.clone_from(&edited.offered);
             let offers_keys = line.offers_keys(&sender, exchange);
             line.keys.told.retain(|_| offers_keys);
             let crypto = match offers_keys {
                 true => line.keys.offer(&sender.keys.heard, &exchange.sdes, transports),
                 false => Vec::new(),
             };
+            let formats = self.mirror_formats(pair, index)?;
+            let before = [&formats.agreed[side], &formats.agreed[1 - side]];
+            let offered = codecs::offer(before, &media.codecs, kind, &exchange.codec, times);
+            for warning in offered.warnings {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            let offered_codecs = offered.told.codecs();
+            formats.proposed = in_order(side, offered.offerer, offered.told);
             transports.media(from, index, kind)?;
             let mut section = self.mirror_section(to, index, media, kind, true, false, transports)?;
             section.direction = meant(media);
             section.crypto = crypto;
-            section.codecs.clone_from(&edited.offered);
+            section.codecs.clone_from(&offered_codecs);
             sections.push(section);
-            told.push(edited.offered);
+            told.push(offered_codecs);
         }
         let said = Said { id: to, description: &description };
         let sdp = self.mirror_write(&said, exchange, &local, &sections, transports.instance())?;
@@ -141,7 +148,6 @@ impl Session {
         let warnings = exchange.warnings.clone();
         let entry = self.pairs.get(pair).ok_or_else(lost)?;
         let (to, from) = (entry.ends[pending.side], entry.ends[1 - pending.side]);
-        let edits = entry.edits.clone();
         self.end_mut(from)?.note(&exchange.sender, exchange);
         self.end_mut(to)?.note_announce(&exchange.receiver);
         let local = self.mirror_leg(to, None, &pending.description, transports)?;
@@ -154,10 +160,13 @@ impl Session {
                 sections.push(Section::untouched());
                 continue;
             };
-            let told = pending.told.get(index).map(Vec::as_slice).unwrap_or_default();
             let mid = self.mirror_line(to, index)?.mid.clone();
-            let codecs =
-                codecs::answered(&offer.codecs, told, &media.codecs, &edits, exchange.flags.single_codec);
+            let times = self.settle_ptimes([from, to], index, media, exchange)?;
+            let formats = self.mirror_formats(pair, index)?;
+            let proposed = [&formats.proposed[pending.side], &formats.proposed[1 - pending.side]];
+            let (edits, single) = (&exchange.codec, exchange.flags.single_codec);
+            let answered = codecs::answer(proposed, &media.codecs, kind, edits, single, times.reversed());
+            let codecs = answered.offerer.codecs();
             let common = kind == MediaKind::Other || codecs.iter().any(Codec::is_media);
             if media.port == 0 || offer.port == 0 {
                 let format =
@@ -176,7 +185,6 @@ impl Session {
             let answerer = self.mirror_line(from, index)?.clone();
             let line = self.mirror_line(to, index)?;
             line.prepare_answer(&answerer, offer, exchange);
-            line.told.clone_from(&codecs);
             let crypto = match line.dtls.told || !line.answers_keys(&answerer, exchange) {
                 true => None,
                 false => {
@@ -195,6 +203,8 @@ impl Session {
             section.crypto = crypto.into_iter().collect();
             section.codecs = codecs;
             sections.push(section);
+            self.mirror_formats(pair, index)?.agreed =
+                in_order(pending.side, answered.offerer, answered.answerer);
         }
         if offered > 0 && live == 0 {
             let reason =
@@ -217,6 +227,25 @@ impl Session {
             lines.resize_with(index + 1, MirrorLine::default);
         }
         lines.get_mut(index).ok_or_else(lost)
+    }
+
+    fn mirror_formats(&mut self, pair: usize, index: usize) -> Result<&mut LineFormats, Failure> {
+        self.pairs.get_mut(pair).and_then(|pair| pair.formats.get_mut(index)).ok_or_else(lost)
+    }
+
+    /// Settles how long packets are at both ends; what `from` writes is `media`.
+    fn settle_ptimes(
+        &mut self,
+        [from, to]: [LegId; 2],
+        index: usize,
+        media: &Media,
+        exchange: &Exchange,
+    ) -> Result<Packing, Failure> {
+        let (sender, receiver) = (self.mirror_line(from, index)?.ptime, self.mirror_line(to, index)?.ptime);
+        let [sender, receiver] = PacketTime::settle(sender, receiver, media, exchange);
+        self.mirror_line(from, index)?.ptime = sender;
+        self.mirror_line(to, index)?.ptime = receiver;
+        Ok(packing([sender, receiver]))
     }
 
     /// Our ends of both legs; the one towards the receiver.
@@ -287,7 +316,7 @@ impl Session {
             mux,
             one_port,
             mid: line.mid.clone(),
-            ptime: line.ptime,
+            ptime: line.ptime.told,
             ice,
             dtls,
             ..Section::untouched()
@@ -355,7 +384,7 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
             payload_types: Vec::new(),
             feedback: Vec::new(),
             rtcp_mux: line.mux.agreed,
-            ptime: line.ptime,
+            ptime: line.ptime.told,
             learn: !ends[at].asymmetric,
             strict_source: true,
             protection: media[at].map(|media| line.protection(media, pair.answered)).unwrap_or_default(),
@@ -363,25 +392,33 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
         })
     };
     let line_ends = [end(0)?, end(1)?];
+    let formats = pair.formats.get(index);
+    let ptimes = ends.map(|end| end.mirror.lines.get(index).map(|line| line.ptime).unwrap_or_default());
     let flow = |from: usize, to: usize| {
-        // What the offerer may send is what it was answered; what the other takes is what it answered itself.
-        let agreed = |at: usize| match (at, media[at]) {
-            (0, Some(_)) => ends[0].mirror.lines.get(index).map(|line| line.told.clone()).unwrap_or_default(),
-            (_, Some(media)) => media.codecs.clone(),
-            (_, None) => Vec::new(),
-        };
         let open = pair.answered && line_ends[from].sends && line_ends[to].wants;
-        let payloads = match pair.answered && kind != MediaKind::Other {
-            true => codecs::payloads(&agreed(from), &agreed(to), media[to].and_then(|media| media.ptime)),
-            false => Vec::new(),
+        let agreed = formats.map(|it| [&it.agreed[sides[from]], &it.agreed[sides[to]]]);
+        let payloads = match agreed.filter(|_| pair.answered && kind != MediaKind::Other) {
+            Some([from_formats, to_formats]) => {
+                codecs::payloads(from_formats, to_formats, packing([ptimes[from], ptimes[to]]))
+            }
+            None => Vec::new(),
         };
-        // Where clocks differ the stream is ours, with reports of ours.
-        let transparent = payloads.iter().all(|map| map.from_clock == map.to_clock);
+        // What is converted is a stream of ours, with reports of ours.
+        let transparent = payloads.iter().all(PayloadMap::is_untouched);
         FlowPlan { open, payloads, extensions: Vec::new(), transparent }
     };
-    let mut flows = [flow(0, 1), flow(1, 0)];
+    let flows = [flow(0, 1), flow(1, 0)];
     let transparent = flows.iter().all(|flow| flow.transparent);
-    flows.iter_mut().for_each(|flow| flow.transparent = transparent);
     let rtcp_passes = transparent && !ends.iter().any(|end| end.generates_rtcp);
     Some(LinePlan { kind, rtcp_passes, ends: line_ends, flows })
+}
+
+/// The lists of the offerer, which is `side`, and of the other, by side.
+fn in_order<T>(side: usize, offerer: T, other: T) -> [T; 2] {
+    if side == 0 { [offerer, other] } else { [other, offerer] }
+}
+
+/// From an end to another.
+fn packing(times: [PacketTime; 2]) -> Packing {
+    Packing { ptimes: times.map(|it| it.told), repacks: times.iter().any(|it| it.is_chosen) }
 }
