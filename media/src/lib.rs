@@ -61,6 +61,8 @@ pub struct RelayConfig {
     pub offer_timeout: Duration,
     /// Every call ends after so long; zero for never.
     pub final_timeout: Duration,
+    /// What the relay calls its software in descriptions of its own and in STUN: letters, digits and hyphens.
+    pub software_id: String,
     /// A call deleted over ng is kept for so long, unless the message says otherwise.
     pub delete_delay: Duration,
     /// Type of service (IPv4) and traffic class (IPv6) of media packets.
@@ -89,6 +91,7 @@ impl Default for RelayConfig {
             silent_timeout: Duration::from_secs(3600),
             offer_timeout: Duration::from_secs(3600),
             final_timeout: Duration::ZERO,
+            software_id: concat!("causeway-", env!("CARGO_PKG_VERSION")).to_owned(),
             delete_delay: Duration::ZERO,
             tos: 0,
             max_sessions: None,
@@ -175,6 +178,7 @@ impl Relay {
                 silent_timeout: config.silent_timeout,
                 offer_timeout: config.offer_timeout,
                 final_timeout: config.final_timeout,
+                software_id: config.software_id.as_str().into(),
             };
             let name = format!("media-{index}");
             let seed: [u8; 32] = rand::rng().random();

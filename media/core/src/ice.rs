@@ -4,11 +4,14 @@
 //! are the normal case, since browsers hide their addresses behind `.local` names (which are passed over here).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
 use rand::{Rng, RngExt};
+
+use crate::stun;
 
 /// How many remote addresses one generation of credentials may bring. A peer that owns the password could otherwise
 /// grow the check list without end.
@@ -76,6 +79,10 @@ pub struct IceAgent {
     locals: Vec<SocketAddr>,
     sources: Vec<SocketAddr>,
     remote: Option<Credentials>,
+    /// Our password, which protects answers to checks.
+    password: String,
+    /// SOFTWARE of what is sent (RFC 8489 §14.14); empty for none.
+    software: Arc<str>,
     state: IceState,
 }
 
@@ -102,8 +109,16 @@ impl IceAgent {
             locals: Vec::new(),
             sources: Vec::new(),
             remote: None,
+            password: credentials.pwd.clone(),
+            software: "".into(),
             state: IceState::Checking,
         })
+    }
+
+    /// Says what the software is called in every message from now on.
+    pub fn with_software(mut self, software: &Arc<str>) -> IceAgent {
+        self.software = Arc::clone(software);
+        self
     }
 
     /// Adds a further address of ours, of less priority than the first.
@@ -150,6 +165,7 @@ impl IceAgent {
     pub fn restart(&mut self, credentials: &Credentials) {
         self.inner.ice_restart(credentials.as_is(), true);
         self.remote = None;
+        self.password.clone_from(&credentials.pwd);
         self.sources.clear();
     }
 
@@ -185,7 +201,16 @@ impl IceAgent {
 
     /// The next STUN message to send and where to.
     pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
-        self.inner.poll_transmit().map(|transmit| (transmit.destination, transmit.contents.into()))
+        let transmit = self.inner.poll_transmit()?;
+        let datagram: Vec<u8> = transmit.contents.into();
+        // A request is protected by the password of who gets it, a response by that of who sends it (RFC 8445 §7.1.2).
+        let key = match stun::is_request(&datagram) {
+            true => self.remote.as_ref().map(|remote| remote.pwd.as_str()),
+            false => Some(self.password.as_str()),
+        };
+        let named = key.filter(|_| !self.software.is_empty());
+        let named = named.and_then(|key| stun::with_software(&datagram, &self.software, key.as_bytes()));
+        Some((transmit.destination, named.unwrap_or(datagram)))
     }
 
     /// The next thing to tell.

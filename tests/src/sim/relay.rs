@@ -111,6 +111,7 @@ impl Relay {
             media_timeout: Duration::from_secs(60),
             offer_timeout: Duration::from_secs(3600),
             final_timeout: Duration::ZERO,
+            software_id: "relay".into(),
             silent_timeout: Duration::from_secs(3600),
         };
         let sockets = FakeSockets::default();

@@ -76,6 +76,8 @@ pub struct Settings {
     pub offer_timeout: Duration,
     /// A call that is so old ends; zero for never.
     pub final_timeout: Duration,
+    /// What the relay calls its software: `s=` of descriptions of its own, SOFTWARE of STUN (RFC 8489 §14.14).
+    pub software_id: Arc<str>,
 }
 
 /// A local address and what is announced for it.

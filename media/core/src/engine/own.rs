@@ -98,7 +98,8 @@ impl<S: Sockets> Engine<S> {
         let lite = lite || self.settings.ice_lite;
         let mut agent = |port: u16| {
             let mut locals = addresses.iter().map(|address| SocketAddr::new(*address, port));
-            let mut agent = IceAgent::new(&credentials, locals.next()?, false, lite, self.rng.random())?;
+            let agent = IceAgent::new(&credentials, locals.next()?, false, lite, self.rng.random())?;
+            let mut agent = agent.with_software(&self.settings.software_id);
             locals.for_each(|local| agent.add_local(local));
             Some(agent)
         };

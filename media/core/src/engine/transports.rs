@@ -165,7 +165,8 @@ impl<S: Sockets> Engine<S> {
         let credentials = self.fresh_credentials();
         let local = SocketAddr::new(address, port);
         let ice = IceAgent::new(&credentials, local, false, self.settings.ice_lite, self.rng.random())
-            .ok_or_else(|| full(format!("{address} cannot be announced as a candidate")))?;
+            .ok_or_else(|| full(format!("{address} cannot be announced as a candidate")))?
+            .with_software(&self.settings.software_id);
         Ok(Secure {
             socket,
             port,

@@ -29,7 +29,12 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let relay = RelayConfig { delete_delay: Duration::from_secs(30), ..RelayConfig::default() };
+        let relay = RelayConfig {
+            delete_delay: Duration::from_secs(30),
+            // In rtpengine's place, for those who look for its name.
+            software_id: concat!("rtpengine-causeway-", env!("CARGO_PKG_VERSION")).replace('.', "-"),
+            ..RelayConfig::default()
+        };
         Self {
             relay,
             pidfile: None,
@@ -160,8 +165,8 @@ const OPTIONS: &[Opt] = &[
         "software-id",
         None,
         "STRING",
-        "what the relay calls itself to others",
-        Warn("the relay presents no name to others"),
+        "what the relay calls itself in STUN and SDP of its own (rtpengine-causeway-VERSION)",
+        Set(software_id),
     ),
     opt(
         "ice-lite",
@@ -434,6 +439,16 @@ fn address(value: &str) -> Option<SocketAddr> {
 fn listen_ng(settings: &mut Settings, value: &str) -> Result<(), String> {
     let address = address(value).ok_or_else(|| format!("{value:?} is no [IP:]PORT"))?;
     settings.relay.listen_ng = Some(address);
+    Ok(())
+}
+
+/// As rtpengine has it: letters, digits and hyphens, the last in place of all else.
+fn software_id(settings: &mut Settings, text: &str) -> Result<(), String> {
+    if text.is_empty() || text.len() > 64 {
+        return Err("1 to 64 characters".to_owned());
+    }
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    settings.relay.software_id = text.chars().map(plain).collect();
     Ok(())
 }
 
@@ -750,5 +765,13 @@ mod tests {
             assert_eq!(run(line, file).unwrap_err(), reason, "{line}");
         }
         assert!(run("--help", "").unwrap_err().contains("--interface"));
+    }
+
+    #[test]
+    fn the_name_told_to_others_is_plain() {
+        let name = |line: &str| run(line, "").unwrap().relay.software_id;
+        assert_eq!(name("--software-id=my/relay.1"), "my-relay-1");
+        assert!(name("").starts_with("rtpengine-causeway-") && !name("").contains('.'));
+        assert_eq!(run("--software-id=", "").unwrap_err(), "software-id: 1 to 64 characters");
     }
 }

@@ -186,6 +186,7 @@ pub(super) fn settings() -> Settings {
         media_timeout: Duration::from_secs(60),
         offer_timeout: Duration::from_secs(3600),
         final_timeout: Duration::ZERO,
+        software_id: "relay".into(),
         silent_timeout: Duration::from_secs(3600),
     }
 }
