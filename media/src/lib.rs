@@ -260,7 +260,9 @@ impl Relay {
     /// Hands `command` to its worker; `done` runs on that worker's thread.
     pub(crate) fn submit(&self, mut command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
         let workers = &self.inner.workers;
-        if let (Command::Offer(exchange), Some(limit)) = (&mut command, self.inner.max_sessions) {
+        if let (Command::Offer(exchange) | Command::Publish(exchange), Some(limit)) =
+            (&mut command, self.inner.max_sessions)
+        {
             exchange.no_new_call = workers.iter().map(Worker::calls).sum::<usize>() >= limit;
         }
         match &command {
@@ -275,7 +277,12 @@ impl Relay {
             | Command::Answer(_)
             | Command::Delete(_)
             | Command::Query(_)
-            | Command::Gate(_) => {
+            | Command::Gate(_)
+            | Command::Publish(_)
+            | Command::SubscribeRequest(_)
+            | Command::SubscribeAnswer(_)
+            | Command::Unsubscribe(_)
+            | Command::Connect(_) => {
                 let hash = self.inner.hasher.hash_one(command.call_id());
                 let index = usize::try_from(hash % workers.len() as u64).unwrap_or(0);
                 workers[index].submit(Job { command, done });

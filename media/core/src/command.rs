@@ -20,6 +20,16 @@ pub enum Command {
     Offer(Box<Exchange>),
     /// The SDP answer to an earlier offer; answered with the SDP for the offerer.
     Answer(Box<Exchange>),
+    /// An SDP whose media is taken for others to hear (ng `publish`); answered with ours.
+    Publish(Box<Exchange>),
+    /// Somebody wants copies of what ends of a call send (ng `subscribe request`); answered with [`Reply::Subscription`].
+    SubscribeRequest(Box<Exchange>),
+    /// The SDP answer to that; `to_tag` names the subscription.
+    SubscribeAnswer(Box<Exchange>),
+    /// Ends a subscription.
+    Unsubscribe(Unsubscribe),
+    /// Has two ends of a call talk to each other (ng `connect`).
+    Connect(Connect),
     /// Ends a call, or one branch of it.
     Delete(Delete),
     /// What is known of a call.
@@ -44,7 +54,13 @@ impl Command {
     /// The Call-ID that decides which worker executes the command; `None` when any can.
     pub fn call_id(&self) -> Option<&str> {
         match self {
-            Self::Offer(exchange) | Self::Answer(exchange) => Some(&exchange.call_id),
+            Self::Offer(exchange)
+            | Self::Answer(exchange)
+            | Self::Publish(exchange)
+            | Self::SubscribeRequest(exchange)
+            | Self::SubscribeAnswer(exchange) => Some(&exchange.call_id),
+            Self::Unsubscribe(unsubscribe) => Some(&unsubscribe.call_id),
+            Self::Connect(connect) => Some(&connect.call_id),
             Self::Delete(delete) => Some(&delete.call_id),
             Self::Query(query) => Some(&query.call_id),
             Self::Gate(gate) => Some(&gate.call_id),
@@ -64,6 +80,8 @@ pub struct Exchange {
     pub to_tag: Option<String>,
     /// Names the branch of a forked INVITE; the same value in the offer and its answers.
     pub via_branch: Option<String>,
+    /// ng `from-tags`: whom a subscription is to hear.
+    pub from_tags: Vec<String>,
     /// The session description as received (RFC 8866).
     pub sdp: Bytes,
     /// The end from which `sdp` comes: the offerer in an offer, the answerer in an answer.
@@ -259,6 +277,14 @@ pub struct Flags {
     pub loop_protect: bool,
     /// Reports of our own instead of those of the ends.
     pub generate_rtcp: bool,
+    /// A subscription hears all ends.
+    pub all: bool,
+    /// A subscription for a recorder (RFC 7866): its lines get `a=label`.
+    pub siprec: bool,
+    /// Reports of a subscriber pass to whom it hears.
+    pub rtcp_mirror: bool,
+    /// A subscriber may take other formats than its sources send.
+    pub allow_transcoding: bool,
 }
 
 /// ng `replace`. Connection addresses are always replaced; without `origin` the address in `o=` stays the sender's.
@@ -315,6 +341,30 @@ pub struct Delete {
     pub warnings: Vec<String>,
 }
 
+/// Ends a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unsubscribe {
+    /// Which call.
+    pub call_id: String,
+    /// Which subscription.
+    pub to_tag: String,
+    /// Keys and flags of the message that had no effect.
+    pub warnings: Vec<String>,
+}
+
+/// Has two ends of a call talk to each other, and no longer to those they talked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connect {
+    /// Which call.
+    pub call_id: String,
+    /// The one.
+    pub from_tag: String,
+    /// The other.
+    pub to_tag: String,
+    /// Keys and flags of the message that had no effect.
+    pub warnings: Vec<String>,
+}
+
 /// Holds back a part of what ends send (ng `block DTMF`, `block media`, `silence media` and their opposites).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
@@ -366,6 +416,8 @@ pub enum Reply {
         /// What had no effect.
         warnings: Vec<String>,
     },
+    /// To a subscribe request.
+    Subscription(Box<Subscription>),
     /// To a delete or query.
     Call {
         /// What is known of the call; `None` when it was not asked for or is not known.
@@ -391,6 +443,43 @@ impl Reply {
     pub fn error(cause: Cause, reason: impl Into<String>) -> Self {
         Self::Error(Failure { cause, reason: reason.into() })
     }
+}
+
+/// A subscription that waits for its answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subscription {
+    /// The offer for the subscriber.
+    pub sdp: Bytes,
+    /// Names the subscription.
+    pub to_tag: String,
+    /// Whom it hears, in the order of the m= lines.
+    pub sources: Vec<SubscribedTag>,
+    /// What had no effect.
+    pub warnings: Vec<String>,
+}
+
+/// An end that a subscription hears.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscribedTag {
+    /// Its tag.
+    pub tag: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// Its lines.
+    pub medias: Vec<SubscribedMedia>,
+}
+
+/// An m= line that a subscription hears.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscribedMedia {
+    /// Its place in its own SDP, from 1.
+    pub index: usize,
+    /// `audio`, `video` …
+    pub media_type: String,
+    /// `a=label` of the line in the offer, where it has one.
+    pub label: Option<String>,
+    /// The direction as we have it: `sendonly` is an end that only receives.
+    pub mode: &'static str,
 }
 
 /// Why a command was not executed.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::call::leg::{Leg, LegKey, Port};
+use crate::call::leg::{Leg, LegKey, Port, Purpose};
 use crate::call::plan::{MediaKind, Payload, PayloadMap};
 use crate::call::sink::{Sink, Source};
 use crate::codec::g711;
@@ -232,8 +232,9 @@ impl Paths {
         if gates.sound && source.kind == MediaKind::Audio && map.payload != Payload::Dtmf {
             silence(packet, header)?;
         }
-        // Of several branches only the one that is heard also hears.
-        if source.floor.speakers > 1 && source.floor.holder.is_some_and(|holder| holder != to) {
+        // Of several branches only the one that is heard also hears; a subscriber is no branch.
+        let talk = route.purpose == Purpose::Talk;
+        if talk && source.floor.speakers > 1 && source.floor.holder.is_some_and(|holder| holder != to) {
             self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
             return None;
         }

@@ -419,6 +419,14 @@ impl Transports for Ports {
         "0123456789ab"
     }
 
+    fn software(&self) -> &str {
+        "relay-1"
+    }
+
+    fn fresh_tag(&mut self) -> String {
+        "fresh".to_owned()
+    }
+
     fn fresh_key(&mut self, profile: Profile) -> MasterKey {
         MasterKey::new(profile, &vec![7; profile.key_len()], &vec![8; profile.salt_len()]).unwrap()
     }

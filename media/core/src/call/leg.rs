@@ -145,7 +145,7 @@ pub struct Line {
     pub rtcp: Option<Port>,
     /// RTP and RTCP share a port.
     pub rtcp_mux: bool,
-    /// RTCP of the end passes to those that hear it, and it gets none of ours.
+    /// The end gets the reports of those it hears, and none of ours.
     pub rtcp_passes: bool,
     /// ICE, DTLS and SRTP on the line's own ports.
     pub own: Option<Box<Own>>,
@@ -235,6 +235,17 @@ pub struct OwnIce {
     pub addresses: Vec<IpAddr>,
 }
 
+/// What a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The talk of a pair: of several that speak to an end one is heard.
+    Talk,
+    /// A copy for a subscriber, who has no part in the talk.
+    Copy,
+    /// A subscriber's reports on the copy.
+    Reports,
+}
+
 /// The way to another leg.
 #[derive(Debug)]
 pub struct Route {
@@ -244,6 +255,10 @@ pub struct Route {
     pub line: usize,
     /// Whether RTP passes now.
     pub open: bool,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whether RTCP passes as it is.
+    pub rtcp: bool,
     /// Packets keep what they came with, and payload types that are not listed pass.
     pub transparent: bool,
     /// Header extension ids that pass.
@@ -257,7 +272,7 @@ pub struct Route {
 
 impl Route {
     /// The route that `flow` describes.
-    pub fn new(leg: LegKey, line: usize, flow: &FlowPlan) -> Route {
+    pub fn new(leg: LegKey, line: usize, flow: &FlowPlan, purpose: Purpose, rtcp: bool) -> Route {
         let mut table = Box::new([u8::MAX; 128]);
         for (at, map) in flow.payloads.iter().enumerate().take(128) {
             if let Some(entry) = table.get_mut(usize::from(map.from)) {
@@ -268,6 +283,8 @@ impl Route {
             leg,
             line,
             open: flow.open,
+            purpose,
+            rtcp,
             transparent: flow.transparent,
             extensions: flow.extensions.clone(),
             transcoding: None,

@@ -10,6 +10,7 @@ use super::codecs::{self, More};
 use super::compose::{Active, Compose, Section};
 use super::end::{End, EndLine, StableAnswer};
 use super::lines::{answer_direction, base_line, direction, is_usable, passed, usable_lines};
+use super::mirror::party::Party;
 use super::parties::{Pair, PairLine, Pending, no_offer, side_of};
 use super::plan::{
     DtlsRole, LegId, LegRequest, LinePlan, LocalLeg, MediaKind, MediaPlan, Payload, PayloadMap, Transports,
@@ -22,7 +23,11 @@ use crate::sdp::{Codec, Description, MAX_MEDIA, Setup};
 pub struct Session {
     pub(super) ends: Vec<End>,
     pub(super) pairs: Vec<Pair>,
+    /// Ends that are in no pair.
+    pub(super) parties: Vec<Party>,
     pub(super) next_leg: u32,
+    /// The next `a=label`.
+    pub(super) next_label: u32,
 }
 
 /// What came of an offer or an answer.
@@ -55,10 +60,10 @@ impl Session {
         self.attempt(|next| next.make_answer(exchange, transports))
     }
 
-    fn attempt(
+    pub(super) fn attempt<T>(
         &mut self,
-        run: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
-    ) -> Result<Outcome, Failure> {
+        run: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let mut next = self.clone();
         let outcome = run(&mut next);
         match outcome {
@@ -417,7 +422,7 @@ impl Session {
     }
 }
 
-fn read(exchange: &Exchange) -> Result<Description, Failure> {
+pub(super) fn read(exchange: &Exchange) -> Result<Description, Failure> {
     let description = Description::parse(exchange.sdp.clone()).map_err(|error| refuse(&error.to_string()))?;
     if description.media.is_empty() {
         return Err(refuse("the session description has no m= line"));
@@ -450,7 +455,7 @@ fn check_flows(pair: &Pair, offerer: usize, plan: &MediaPlan) -> Result<(), Fail
     }
 }
 
-fn refuse(reason: &str) -> Failure {
+pub(super) fn refuse(reason: &str) -> Failure {
     Failure { cause: Cause::NotAcceptable, reason: reason.to_owned() }
 }
 

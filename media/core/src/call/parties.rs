@@ -2,6 +2,7 @@
 
 use super::codecs::Numbers;
 use super::end::End;
+use super::mirror::party::Party;
 use super::offer_answer::{Session, lost};
 use super::plan::{LegId, MediaKind};
 use crate::command::{Cause, Delete, Dtls, Exchange, Failure, Ice, LegKind, TransportProtocol};
@@ -76,6 +77,11 @@ impl Session {
     /// Forgets the pairs that `delete` names (all, if it names neither branch nor to-tag) and returns the legs that
     /// belong to no pair any more.
     pub fn remove(&mut self, delete: &Delete) -> Vec<LegId> {
+        if let Some(party) = self.party_named(delete) {
+            self.parties.retain(|it| it.end != party);
+            self.ends.retain(|end| end.id != party);
+            return vec![party];
+        }
         let named: Vec<LegId> = match (&delete.via_branch, &delete.to_tag) {
             (_, Some(tag)) if self.pairs.iter().any(|pair| self.is_end(pair.ends, tag)) => {
                 self.ends.iter().filter(|end| end.has_tag(tag)).map(|end| end.id).collect()
@@ -87,16 +93,19 @@ impl Session {
             (None, None) => self.ends.iter().map(|end| end.id).collect(),
         };
         self.pairs.retain(|pair| !pair.ends.iter().any(|id| named.contains(id)));
-        let pairs = &self.pairs;
-        let (kept, gone) =
-            self.ends.drain(..).partition(|end: &End| pairs.iter().any(|pair| pair.ends.contains(&end.id)));
+        self.parties.retain(|party| !named.contains(&party.end));
+        let (pairs, parties) = (&self.pairs, &self.parties);
+        let needed = |id: LegId| {
+            pairs.iter().any(|pair| pair.ends.contains(&id)) || parties.iter().any(|party| party.end == id)
+        };
+        let (kept, gone) = self.ends.drain(..).partition(|end: &End| needed(end.id));
         self.ends = kept;
         gone.into_iter().map(|end| end.id).collect()
     }
 
-    /// Whether no pair is left: the call is over.
+    /// Whether nobody is left who could be heard: the call is over.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.pairs.is_empty() && !self.parties.iter().any(Party::publishes)
     }
 
     /// Whether the session knows a leg: one that a refused exchange made is of no use.
@@ -134,12 +143,17 @@ impl Session {
         tag: Option<&String>,
         controlling: bool,
     ) -> Result<LegId, Failure> {
-        if self.ends.len() >= MAX_ENDS {
+        if self.ends.len() - self.parties.len().min(self.ends.len()) >= MAX_ENDS {
             return Err(Failure {
                 cause: Cause::Full,
                 reason: format!("a call has at most {MAX_ENDS} ends"),
             });
         }
+        Ok(self.new_end(kind, tag, controlling))
+    }
+
+    /// An end that nothing is known of yet.
+    pub(super) fn new_end(&mut self, kind: LegKind, tag: Option<&String>, controlling: bool) -> LegId {
         let id = LegId(self.next_leg);
         self.next_leg = self.next_leg.wrapping_add(1);
         self.ends.push(End {
@@ -163,7 +177,7 @@ impl Session {
             ufrag: None,
             mirror: Default::default(),
         });
-        Ok(id)
+        id
     }
 
     /// The end that makes the offer.

@@ -34,6 +34,12 @@ pub trait Transports {
     /// What the relay calls itself in `a=rtpengine` (ng `loop protect`).
     fn instance(&self) -> &str;
 
+    /// What the relay calls its software: `s=` of a description that is its own.
+    fn software(&self) -> &str;
+
+    /// A fresh tag for an end that the controller gave none.
+    fn fresh_tag(&mut self) -> String;
+
     /// A fresh key for `a=crypto`.
     fn fresh_key(&mut self, profile: Profile) -> MasterKey;
 }
@@ -198,6 +204,41 @@ pub struct LinePlan {
     pub ends: [LineEnd; 2],
     /// `flows[0]`: what comes from `ends[0]` and goes to `ends[1]`; `flows[1]` the other way. Empty before the answer.
     pub flows: [FlowPlan; 2],
+}
+
+/// The wanted state of an end that is in no pair: it publishes, or it is sent copies of what others say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartyPlan {
+    /// Which leg.
+    pub leg: LegId,
+    /// Whether we are the controlling ICE agent: we made the offer.
+    pub controlling: bool,
+    /// Its lines; those that are not here are silent.
+    pub lines: Vec<PartyLine>,
+}
+
+/// A line of an end that is in no pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartyLine {
+    /// What it carries.
+    pub kind: MediaKind,
+    /// The line at the end.
+    pub end: LineEnd,
+    /// What the end hears there; a publisher hears nothing.
+    pub hears: Option<Hearing>,
+}
+
+/// What a subscriber is sent on a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hearing {
+    /// Whose line, and its place in the SDP of that leg.
+    pub source: (LegId, usize),
+    /// What becomes of its packets.
+    pub flow: FlowPlan,
+    /// Whether reports of the source pass to the subscriber instead of ours.
+    pub rtcp_passes: bool,
+    /// Whether reports of the subscriber pass to the source (ng `RTCP mirror`).
+    pub rtcp_returns: bool,
 }
 
 /// What kind of media a line carries.

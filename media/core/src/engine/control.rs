@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use super::transports::Provider;
 use super::{Call, Engine, MAX_CALLS};
 use crate::call::history::History;
-use crate::call::leg::{LegKey, Route};
+use crate::call::leg::{LegKey, Purpose, Route};
 use crate::call::offer_answer::{Outcome, Session};
-use crate::call::plan::{self, Feedback, LegId, LegPlan, LinePlan, MediaKind, MediaPlan};
-use crate::command::{Cause, Command, Delete, Exchange, Gate, Gated, Reply};
+use crate::call::plan::{
+    self, Feedback, LegId, LegPlan, LineEnd, LinePlan, MediaKind, MediaPlan, Transports,
+};
+use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Gated, Reply};
 use crate::dtls::{Dtls, Fingerprint};
 use crate::ice::Credentials;
 use crate::sockets::Sockets;
@@ -25,6 +27,11 @@ impl<S: Sockets> Engine<S> {
             Command::Ping => Reply::Pong,
             Command::Offer(exchange) => self.exchange(now, exchange, true),
             Command::Answer(exchange) => self.exchange(now, exchange, false),
+            Command::Publish(exchange) => self.publish(now, exchange),
+            Command::SubscribeRequest(exchange) => self.subscribe_request(now, exchange),
+            Command::SubscribeAnswer(exchange) => self.subscribe_answer(now, exchange),
+            Command::Unsubscribe(unsubscribe) => self.unsubscribe(now, unsubscribe),
+            Command::Connect(connect) => self.connect(now, connect),
             Command::Delete(delete) => self.delete(now, delete),
             Command::Query(query) => self.query(now, query),
             Command::Gate(gate) => self.gate(gate),
@@ -43,44 +50,70 @@ impl<S: Sockets> Engine<S> {
             // It came round: its media passes here already.
             return Reply::Sdp { sdp: exchange.sdp.clone(), warnings: exchange.warnings.clone() };
         }
+        let key = match self.call_of(now, exchange, offer) {
+            Ok(key) => key,
+            Err(failure) => return Reply::Error(failure),
+        };
+        let result = self.think(now, key, |session, transports| match offer {
+            true => session.offer(exchange, transports),
+            false => session.answer(exchange, transports),
+        });
+        match result {
+            Ok(Outcome { sdp, plan, warnings }) => {
+                self.apply(now, key, &plan, usize::from(!offer));
+                self.apply_parties(now, key, None);
+                Reply::Sdp { sdp, warnings }
+            }
+            Err(failure) => Reply::Error(failure),
+        }
+    }
+
+    /// The call of an exchange, which `begins` one where it is the first. The call lives on for it.
+    pub(super) fn call_of(
+        &mut self,
+        now: Instant,
+        exchange: &Exchange,
+        begins: bool,
+    ) -> Result<usize, Failure> {
+        let refused = |cause, reason: &str| Failure { cause, reason: reason.to_owned() };
         let key = match self.by_id.get(exchange.call_id.as_str()) {
             Some(key) => *key,
-            None if !offer => return Reply::error(Cause::UnknownCall, "unknown call-id"),
+            None if !begins => return Err(refused(Cause::UnknownCall, "unknown call-id")),
             None if exchange.no_new_call || self.calls.len() >= MAX_CALLS => {
-                return Reply::error(Cause::Full, "too many calls");
+                return Err(refused(Cause::Full, "too many calls"));
             }
             None => self.new_call(now, &exchange.call_id),
         };
         let unix = self.unix(now).as_secs();
-        let Some(call) = self.calls.get_mut(key) else {
-            return Reply::error(Cause::Internal, "the call is gone");
-        };
+        let call = self.calls.get_mut(key).ok_or_else(|| refused(Cause::Internal, "the call is gone"))?;
         call.last_signal = unix;
         call.last_rtp = now;
         // Whoever speaks again is not to be deleted, but a branch that is gone stays gone.
         call.ending
             .retain(|(_, delete)| delete.via_branch.is_some() && delete.via_branch != exchange.via_branch);
-        // The session asks the engine for ports while it thinks, so it cannot be inside the engine meanwhile.
-        let mut session = std::mem::take(&mut call.session);
-        let mut provider = Provider { engine: self, call: key, now };
-        let result = if offer {
-            session.offer(exchange, &mut provider)
-        } else {
-            session.answer(exchange, &mut provider)
+        Ok(key)
+    }
+
+    /// Has the session of a call think; it asks the engine for ports meanwhile, so it cannot be inside the engine. After
+    /// a failure nothing is left of what it asked for.
+    pub(super) fn think<T>(
+        &mut self,
+        now: Instant,
+        key: usize,
+        run: impl FnOnce(&mut Session, &mut dyn Transports) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let Some(call) = self.calls.get_mut(key) else {
+            return Err(Failure { cause: Cause::Internal, reason: "the call is gone".to_owned() });
         };
+        let mut session = std::mem::take(&mut call.session);
+        let result = run(&mut session, &mut Provider { engine: self, call: key, now });
         if let Some(call) = self.calls.get_mut(key) {
             call.session = session;
         }
-        match result {
-            Ok(Outcome { sdp, plan, warnings }) => {
-                self.apply(now, key, &plan, usize::from(!offer));
-                Reply::Sdp { sdp, warnings }
-            }
-            Err(failure) => {
-                self.after_failure(now, key);
-                Reply::Error(failure)
-            }
+        if result.is_err() {
+            self.after_failure(now, key);
         }
+        result
     }
 
     /// Whether the relay has written a description.
@@ -150,6 +183,7 @@ impl<S: Sockets> Engine<S> {
         if over {
             self.remove_call(now, key);
         } else {
+            self.apply_parties(now, key, None);
             self.recount_speakers(key);
         }
         Reply::Call { report, warnings: delete.warnings.clone() }
@@ -202,7 +236,8 @@ impl<S: Sockets> Engine<S> {
         let mut before = [0, 1].map(|side| self.take_routes(keys[side], keys[1 - side]));
         for line in &plan.lines {
             for side in 0..2 {
-                self.apply_end(keys[side], line, side, side == sender);
+                let transparent = line.flows[1 - side].transparent;
+                self.apply_end(keys[side], &line.ends[side], line.rtcp_passes, transparent, side == sender);
                 self.apply_own(now, keys[side], &line.ends[side], plan.legs[side].controlling);
                 self.apply_flow(keys, side, line, &mut before[side]);
             }
@@ -279,8 +314,16 @@ impl<S: Sockets> Engine<S> {
         }
     }
 
-    fn apply_end(&mut self, key: LegKey, planned: &LinePlan, side: usize, signalled: bool) {
-        let end = &planned.ends[side];
+    /// Makes a line be what `end` says. `transparent`: what it is sent keeps names and numbers. `signalled`: its SDP has
+    /// just come.
+    pub(super) fn apply_end(
+        &mut self,
+        key: LegKey,
+        end: &LineEnd,
+        rtcp_passes: bool,
+        transparent: bool,
+        signalled: bool,
+    ) {
         let Some(leg) = self.paths.legs.get_mut(key) else { return };
         let secure = leg.secure.is_some();
         let Some(line) = leg.line_mut(end.index) else { return };
@@ -291,8 +334,8 @@ impl<S: Sockets> Engine<S> {
         line.payload_types.clone_from(&end.payload_types);
         line.feedback.clone_from(&end.feedback);
         line.rtcp_mux = end.rtcp_mux;
-        line.rtcp_passes = planned.rtcp_passes;
-        line.sink.set_transparent(planned.flows[1 - side].transparent);
+        line.rtcp_passes = rtcp_passes;
+        line.sink.set_transparent(transparent);
         let Some(remote) = end.remote else { return };
         for (port, address) in [(line.rtp.as_mut(), remote.rtp), (line.rtcp.as_mut(), remote.rtcp)] {
             let Some(port) = port else { continue };
@@ -304,7 +347,8 @@ impl<S: Sockets> Engine<S> {
 
     fn apply_flow(&mut self, keys: [LegKey; 2], side: usize, line: &LinePlan, before: &mut [(usize, Route)]) {
         let (from, to) = (&line.ends[side], &line.ends[1 - side]);
-        let mut route = Route::new(keys[1 - side], to.index, &line.flows[side]);
+        let flow = &line.flows[side];
+        let mut route = Route::new(keys[1 - side], to.index, flow, Purpose::Talk, line.rtcp_passes);
         // A re-INVITE that changes nothing is not to be heard.
         let same = before.iter_mut().find(|(index, route)| *index == from.index && route.line == to.index);
         route.transcoding = same.and_then(|(_, route)| route.transcoding.take());
@@ -338,7 +382,8 @@ impl<S: Sockets> Engine<S> {
         for key in &keys {
             for line in self.paths.legs[*key].lines.iter_mut().flatten() {
                 line.floor.speakers = 0;
-                routes.extend(line.routes.iter().map(|route| (route.leg, route.line, route.open)));
+                let media = line.routes.iter().filter(|route| route.purpose != Purpose::Reports);
+                routes.extend(media.map(|route| (route.leg, route.line, route.open)));
             }
         }
         for (leg, line, _) in &routes {

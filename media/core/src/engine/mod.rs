@@ -8,6 +8,7 @@ mod address_hash;
 mod control;
 mod datagram;
 mod own;
+mod party;
 mod report;
 mod rtcp;
 mod timer;

@@ -25,8 +25,9 @@ impl<S: Sockets> Engine<S> {
         match self.read_compound(now, key, line, packet.as_slice()) {
             Ok(asks) => {
                 self.paths.stats.rtcp_received += 1;
-                let passes = self.paths.legs.get(key).and_then(|leg| leg.line(line?));
-                if let Some((line, _)) = line.zip(passes).filter(|(_, passes)| passes.rtcp_passes) {
+                let known = self.paths.legs.get(key).and_then(|leg| leg.line(line?));
+                let passes = known.is_some_and(|known| known.routes.iter().any(|route| route.rtcp));
+                if let Some(line) = line.filter(|_| passes) {
                     self.pass_compound(now, key, line, &packet);
                 } else if asks {
                     self.pass_feedback(now, key, packet.as_slice());
@@ -42,7 +43,12 @@ impl<S: Sockets> Engine<S> {
         let line = |paths: &Paths| paths.legs.get(key)?.line(index).map(|line| line.routes.len());
         for at in 0..line(&self.paths).unwrap_or(0) {
             let route = self.paths.legs.get(key).and_then(|leg| leg.line(index)?.routes.get(at));
-            let Some((leg, line)) = route.map(|route| (route.leg, route.line)) else { return };
+            let Some((leg, line, passes)) = route.map(|route| (route.leg, route.line, route.rtcp)) else {
+                return;
+            };
+            if !passes {
+                continue;
+            }
             let mut copy = self.paths.pool.take();
             copy.copy_from(packet);
             self.send_rtcp(now, leg, line, copy);

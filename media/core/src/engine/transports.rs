@@ -69,6 +69,14 @@ impl<S: Sockets> Transports for Provider<'_, S> {
         &self.engine.instance
     }
 
+    fn software(&self) -> &str {
+        &self.engine.settings.software_id
+    }
+
+    fn fresh_tag(&mut self) -> String {
+        format!("{:016x}", self.engine.rng.random::<u64>())
+    }
+
     fn fresh_key(&mut self, profile: Profile) -> MasterKey {
         MasterKey::generate(profile, &mut self.engine.rng)
     }

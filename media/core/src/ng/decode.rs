@@ -7,7 +7,10 @@ use bytes::Bytes;
 use super::flags::{apply_key, normal};
 use super::node::Node;
 use super::{DecodeError, Encoding, MAX_COOKIE, MAX_MESSAGE, Message, bencode};
-use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Gated, Query};
+use crate::command::{Cause, Command, Connect, Delete, Exchange, Failure, Gate, Gated, Query, Unsubscribe};
+
+/// Ends named by one subscription.
+const MAX_TAGS: usize = 64;
 
 /// What a message means where it does not say: settings of the whole relay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,6 +81,20 @@ fn command(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Command, String
             }
             Command::Answer(Box::new(exchange))
         }
+        "publish" => Command::Publish(Box::new(exchange(dictionary, defaults)?)),
+        "subscribe-request" => Command::SubscribeRequest(Box::new(subscription(dictionary, defaults)?)),
+        "subscribe-answer" => Command::SubscribeAnswer(Box::new(subscribed(dictionary, defaults)?)),
+        "unsubscribe" => Command::Unsubscribe(Unsubscribe {
+            call_id: required(dictionary, "call-id")?,
+            to_tag: required(dictionary, "to-tag")?,
+            warnings: unknown_keys(dictionary, &["command", "call-id", "from-tag", "to-tag", "via-branch"]),
+        }),
+        "connect" => Command::Connect(Connect {
+            call_id: required(dictionary, "call-id")?,
+            from_tag: required(dictionary, "from-tag")?,
+            to_tag: required(dictionary, "to-tag")?,
+            warnings: unknown_keys(dictionary, &["command", "call-id", "from-tag", "to-tag", "via-branch"]),
+        }),
         "delete" => Command::Delete(delete(dictionary, defaults)?),
         "query" => Command::Query(Query {
             call_id: required(dictionary, "call-id")?,
@@ -100,13 +117,54 @@ fn command(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Command, String
 }
 
 fn exchange(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Exchange, String> {
+    if !matches!(find(dictionary, "sdp"), Some(Node::Text(_))) {
+        return Err(missing("sdp"));
+    }
+    let exchange = wishes(dictionary, defaults)?;
+    match exchange.from_tag.is_empty() {
+        true => Err(missing("from-tag")),
+        false => Ok(exchange),
+    }
+}
+
+/// A subscribe request: it has no SDP, and names those to be heard in one of several ways.
+fn subscription(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Exchange, String> {
+    let mut exchange = wishes(dictionary, defaults)?;
+    if let Some(tags) = find(dictionary, "from-tags") {
+        exchange.from_tags.extend(tags.words());
+        exchange.from_tags.truncate(MAX_TAGS);
+    }
+    let named = exchange.flags.all
+        || !exchange.from_tags.is_empty()
+        || exchange.sender.label.is_some()
+        || !exchange.from_tag.is_empty();
+    match named {
+        true => Ok(exchange),
+        false => Err("the message names nobody: no from-tag, from-tags, label or all".to_owned()),
+    }
+}
+
+/// A subscribe answer.
+fn subscribed(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Exchange, String> {
+    if !matches!(find(dictionary, "sdp"), Some(Node::Text(_))) {
+        return Err(missing("sdp"));
+    }
+    let exchange = wishes(dictionary, defaults)?;
+    match exchange.to_tag {
+        None => Err(missing("to-tag")),
+        Some(_) => Ok(exchange),
+    }
+}
+
+/// All that a message may say of an SDP, and the SDP where it has one.
+fn wishes(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Exchange, String> {
     let sdp = match find(dictionary, "sdp") {
         Some(Node::Text(sdp)) => Bytes::copy_from_slice(sdp),
-        _ => return Err(missing("sdp")),
+        _ => Bytes::new(),
     };
     let mut exchange = Exchange {
         call_id: required(dictionary, "call-id")?,
-        from_tag: required(dictionary, "from-tag")?,
+        from_tag: text(dictionary, "from-tag")?.unwrap_or_default(),
         to_tag: text(dictionary, "to-tag")?,
         via_branch: text(dictionary, "via-branch")?,
         sdp,
@@ -144,13 +202,7 @@ fn delete(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Delete, String> 
 
 fn gate(dictionary: &Node<'_>, what: Gated, closed: bool) -> Result<Gate, String> {
     let known = ["command", "call-id", "from-tag", "from-label", "label", "flags", "via-branch", "to-tag"];
-    let mut warnings: Vec<String> = Vec::new();
-    for (key, _) in dictionary.entries().iter().take(32) {
-        let key = normal(&String::from_utf8_lossy(key));
-        if !known.contains(&key.as_str()) {
-            warnings.push(format!("no effect here: {}", key.chars().take(64).collect::<String>()));
-        }
-    }
+    let warnings = unknown_keys(dictionary, &known);
     let flags = find(dictionary, "flags").map(Node::words).unwrap_or_default();
     // With `all` the tag only says who asks.
     let all = flags.iter().any(|flag| flag == "all");
@@ -163,6 +215,14 @@ fn gate(dictionary: &Node<'_>, what: Gated, closed: bool) -> Result<Gate, String
         closed,
         warnings,
     })
+}
+
+/// A warning for each key that is not known.
+fn unknown_keys(dictionary: &Node<'_>, known: &[&str]) -> Vec<String> {
+    let keys = dictionary.entries().iter().take(32).map(|(key, _)| normal(&String::from_utf8_lossy(key)));
+    keys.filter(|key| !known.contains(&key.as_str()))
+        .map(|key| format!("no effect here: {}", key.chars().take(64).collect::<String>()))
+        .collect()
 }
 
 fn find<'n, 'a>(dictionary: &'n Node<'a>, key: &str) -> Option<&'n Node<'a>> {
@@ -234,7 +294,7 @@ mod tests {
             assert_eq!((gate.what, gate.closed, gate.from_tag.as_deref()), (what, closed, Some("a")));
             assert_eq!(gate.warnings, ["no effect here: trigger"]);
         }
-        for name in ["play media", "subscribe request", "moon"] {
+        for name in ["play media", "moon"] {
             let expected = Command::NotImplemented { name: name.to_owned() };
             assert_eq!(json(&format!(r#"{{"command":"{name}"}}"#)).unwrap(), expected);
         }
@@ -244,6 +304,32 @@ mod tests {
             panic!("a delete")
         };
         assert_eq!((delete.fast, delete.warnings.len()), (true, 1));
+    }
+
+    #[test]
+    fn subscriptions() {
+        let Command::SubscribeRequest(it) = json(
+            r#"{"command":"subscribe request","call-id":"c","from-tags":["a","b"],"flags":["from-tags-d","SIPREC",
+            "RTCP mirror"],"set-label":"x","transport protocol":"RTP/SAVP"}"#,
+        )
+        .unwrap() else {
+            panic!("a request")
+        };
+        assert_eq!(it.from_tags, ["d", "a", "b"]);
+        assert!(it.flags.siprec && it.flags.rtcp_mirror && !it.flags.all && it.warnings.is_empty());
+        assert_eq!((it.receiver.label.as_deref(), it.sdp.len()), (Some("x"), 0));
+        for (text, reason) in [
+            (r#"{"command":"subscribe request","call-id":"c"}"#, "names nobody"),
+            (r#"{"command":"subscribe answer","call-id":"c","to-tag":"t"}"#, "has no sdp"),
+            (r#"{"command":"subscribe answer","call-id":"c","sdp":"v=0"}"#, "has no to-tag"),
+            (r#"{"command":"unsubscribe","call-id":"c"}"#, "has no to-tag"),
+            (r#"{"command":"publish","call-id":"c","sdp":"v=0"}"#, "has no from-tag"),
+            (r#"{"command":"connect","call-id":"c","from-tag":"a"}"#, "has no to-tag"),
+        ] {
+            assert!(
+                matches!(json(text), Err(DecodeError::Refused { failure, .. }) if failure.reason.contains(reason))
+            );
+        }
     }
 
     #[test]

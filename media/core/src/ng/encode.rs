@@ -2,7 +2,9 @@
 
 use super::Encoding;
 use super::bencode::write_text;
-use crate::command::{CallReport, Counters, MediaReport, Quality, Reply, StreamReport, TagReport, Value};
+use crate::command::{
+    CallReport, Counters, MediaReport, Quality, Reply, StreamReport, Subscription, TagReport, Value,
+};
 
 /// Writes a reply after its cookie.
 pub fn encode(cookie: &[u8], reply: &Reply, encoding: Encoding) -> Vec<u8> {
@@ -17,7 +19,7 @@ pub fn encode_plain(reply: &Reply, encoding: Encoding) -> Vec<u8> {
     let mut entries = dictionary(reply);
     match (encoding, reply) {
         (Encoding::Json, _) => {
-            if let Reply::Sdp { sdp, .. } = reply {
+            if let Some(sdp) = sdp_of(reply) {
                 // JSON has no octets: an SDP that is not UTF-8 is told as well as it can be.
                 entries.push(("sdp".to_owned(), text(&String::from_utf8_lossy(sdp))));
             }
@@ -25,7 +27,7 @@ pub fn encode_plain(reply: &Reply, encoding: Encoding) -> Vec<u8> {
         }
         (Encoding::Bencode, _) => {
             let mut out = vec![b'd'];
-            if let Reply::Sdp { sdp, .. } = reply {
+            if let Some(sdp) = sdp_of(reply) {
                 write_text(&mut out, b"sdp");
                 write_text(&mut out, sdp);
             }
@@ -33,6 +35,14 @@ pub fn encode_plain(reply: &Reply, encoding: Encoding) -> Vec<u8> {
             out.push(b'e');
             out
         }
+    }
+}
+
+fn sdp_of(reply: &Reply) -> Option<&[u8]> {
+    match reply {
+        Reply::Sdp { sdp, .. } => Some(sdp),
+        Reply::Subscription(subscription) => Some(&subscription.sdp),
+        _ => None,
     }
 }
 
@@ -48,6 +58,11 @@ fn dictionary(reply: &Reply) -> Vec<(String, Value)> {
         Reply::Sdp { warnings, .. } => {
             put("result", text("ok"));
             warning(warnings).into_iter().for_each(|value| put("warning", value));
+        }
+        Reply::Subscription(it) => {
+            subscription(it).into_iter().for_each(|(key, value)| put(&key, value));
+            put("result", text("ok"));
+            warning(&it.warnings).into_iter().for_each(|value| put("warning", value));
         }
         Reply::Call { report, warnings } => {
             report.iter().flat_map(|report| call(report)).for_each(|(key, value)| put(&key, value));
@@ -72,6 +87,41 @@ fn dictionary(reply: &Reply) -> Vec<(String, Value)> {
 
 fn warning(warnings: &[String]) -> Option<Value> {
     (!warnings.is_empty()).then(|| text(&warnings.join("; ")))
+}
+
+fn subscription(it: &Subscription) -> Vec<(String, Value)> {
+    let tags = it.sources.iter().map(|source| text(&source.tag)).collect();
+    let mut entries = vec![entry("to-tag", text(&it.to_tag)), entry("from-tags", Value::List(tags))];
+    if let [source] = it.sources.as_slice() {
+        entries.push(entry("from-tag", text(&source.tag)));
+    }
+    let mut by_label = Vec::new();
+    let mut by_tag = Vec::with_capacity(it.sources.len());
+    for source in &it.sources {
+        let named = || source.label.iter().map(|label| entry("label", text(label)));
+        let mut medias = Vec::with_capacity(source.medias.len());
+        for media in &source.medias {
+            let mut about =
+                vec![entry("index", integer(media.index as u64)), entry("type", text(&media.media_type))];
+            about.push(entry("mode", text(media.mode)));
+            if let Some(label) = &media.label {
+                let mut whose = about.clone();
+                whose.push(entry("tag", text(&source.tag)));
+                whose.extend(named());
+                by_label.push((label.clone(), Value::Dictionary(whose)));
+                about.push(entry("label", text(label)));
+            }
+            medias.push(Value::Dictionary(about));
+        }
+        let mut about = vec![entry("tag", text(&source.tag)), entry("medias", Value::List(medias))];
+        about.extend(named());
+        by_tag.push(Value::Dictionary(about));
+    }
+    entries.push(entry("tag-medias", Value::List(by_tag)));
+    if !by_label.is_empty() {
+        entries.push(entry("media-labels", Value::Dictionary(by_label)));
+    }
+    entries
 }
 
 fn call(report: &CallReport) -> Vec<(String, Value)> {
@@ -208,7 +258,7 @@ fn write_entries(out: &mut Vec<u8>, entries: &[(String, Value)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Cause;
+    use crate::command::{Cause, SubscribedMedia, SubscribedTag};
 
     #[test]
     fn replies() {
@@ -240,6 +290,42 @@ mod tests {
             assert_eq!(String::from_utf8(encode(b"1", &reply, Encoding::Bencode)).unwrap(), bencode);
             assert_eq!(String::from_utf8(encode(b"1", &reply, Encoding::Json)).unwrap(), json);
         }
+    }
+
+    #[test]
+    fn a_subscription_tells_whom_it_hears() {
+        let media = |label: Option<&str>| SubscribedMedia {
+            index: 1,
+            media_type: "audio".into(),
+            label: label.map(str::to_owned),
+            mode: "sendrecv",
+        };
+        let source = |tag: &str, label: Option<&str>| SubscribedTag {
+            tag: tag.into(),
+            label: label.map(|_| "caller".into()),
+            medias: vec![media(label)],
+        };
+        let show = |sources| {
+            let it = Subscription { to_tag: "t".into(), sources, sdp: "v=0".into(), warnings: Vec::new() };
+            let json = encode_plain(&Reply::Subscription(Box::new(it)), Encoding::Json);
+            serde_json::from_slice::<serde_json::Value>(&json).unwrap()
+        };
+        let one = show(vec![source("a", None)]);
+        assert_eq!(
+            (&one["from-tag"], &one["to-tag"], &one["sdp"]),
+            (&"a".into(), &"t".into(), &"v=0".into())
+        );
+        assert!(one.get("media-labels").is_none());
+        let two = show(vec![source("a", Some("3")), source("b", Some("2"))]);
+        assert!(two.get("from-tag").is_none());
+        assert_eq!(two["from-tags"], serde_json::json!(["a", "b"]));
+        let about = serde_json::json!({"index": 1, "type": "audio", "mode": "sendrecv", "tag": "b", "label": "caller"});
+        assert_eq!(two["media-labels"]["2"], about);
+        let medias = serde_json::json!([{"index": 1, "type": "audio", "mode": "sendrecv", "label": "3"}]);
+        assert_eq!(
+            two["tag-medias"][0],
+            serde_json::json!({"tag": "a", "label": "caller", "medias": medias})
+        );
     }
 
     #[test]

@@ -69,8 +69,14 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("asymmetric-codecs", "each end may send another format: always so", |_| {}),
     flag("reorder-codecs", "formats stand in the order of preference: always so", |_| {}),
     flag("single-codec", "answer with the first format alone", |it| it.flags.single_codec = true),
-    flag("allow-transcoding", "convert between formats where both are known: always so", |_| {}),
-    flag("all", "both directions, where it matters", |_| {}),
+    flag("allow-transcoding", "a subscriber may take other formats than its sources send", |it| {
+        it.flags.allow_transcoding = true;
+    }),
+    flag("all", "a subscription hears all ends", |it| it.flags.all = true),
+    flag("SIPREC", "a subscription's lines get a=label", |it| it.flags.siprec = true),
+    flag("RTCP-mirror", "a subscriber's reports pass to its source", |it| it.flags.rtcp_mirror = true),
+    flag("mirror-RTCP", "the same", |it| it.flags.rtcp_mirror = true),
+    flag("egress", "a subscriber hears what passed the relay, not what is blocked: always so", |_| {}),
     flag("debug", "rtpengine logs more; here the log level decides", |_| {}),
     flag("early-media", "media passes before the answer as soon as its SDP is known: always so", |_| {}),
     flag("replace-origin", "our address in o=", |it| it.replace.origin = true),
@@ -132,6 +138,7 @@ const PREFIXES: &[Prefix] = &[
     prefix("codec-set-", "bit rates of formats", |it, value| it.codec.set.push(value)),
     prefix("codec-transcode-", "offered by conversion", |it, value| it.codec.transcode.push(value)),
     prefix("transcode-", "the same", |it, value| it.codec.transcode.push(value)),
+    prefix("from-tags-", "whom a subscription hears", |it, value| it.from_tags.push(value)),
     prefix("SDES-no-", "this suite is not offered", |it, value| it.sdes.not.push(value)),
     prefix("SDES-only-", "no other suite is offered", |it, value| it.sdes.only.push(value)),
     prefix("DTLS-fingerprint-", "the hash function of a=fingerprint", |it, value| {
@@ -143,10 +150,11 @@ const PREFIXES: &[Prefix] = &[
 const MAX_VALUES: usize = 64;
 
 /// Keys whose value is read elsewhere or says nothing to this relay.
-const OTHER_KEYS: [&str; 11] = [
+const OTHER_KEYS: [&str; 12] = [
     "call-id",
     "command",
     "from-tag",
+    "from-tags",
     "sdp",
     "supports",
     "to-tag",

@@ -14,6 +14,8 @@ pub(super) struct MirrorLine {
     /// `a=mid`, the offerer's at both ends.
     pub(super) mid: Option<String>,
     pub(super) ptime: PacketTime,
+    /// `a=label` of the line in what a recorder is offered.
+    pub(super) label: Option<u32>,
     pub(super) mux: Mux,
     pub(super) keys: Keys,
     pub(super) dtls: DtlsState,
@@ -94,6 +96,11 @@ pub(super) struct IceState {
 }
 
 impl MirrorLine {
+    /// The other end of one that publishes: it has nothing against anything.
+    pub(super) fn willing() -> Self {
+        Self { mux: Mux { agreed: true, ..Mux::default() }, ..Self::default() }
+    }
+
     /// What an offer of this end says.
     pub(super) fn hear_offer(&mut self, media: &Media, exchange: &Exchange) {
         self.protocol = TransportProtocol::parse(&media.protocol);
@@ -232,7 +239,7 @@ impl MirrorLine {
         matches!((&before, &self.ice.credentials), (Some(before), Some(now)) if before != now)
     }
 
-    fn is_srtp(&self) -> bool {
+    pub(super) fn is_srtp(&self) -> bool {
         self.protocol.is_some_and(TransportProtocol::is_srtp)
     }
 

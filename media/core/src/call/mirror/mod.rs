@@ -6,6 +6,7 @@
 
 mod codecs;
 mod line;
+pub(super) mod party;
 mod sdes;
 mod write;
 
@@ -90,6 +91,8 @@ impl Session {
         let mut told = Vec::with_capacity(description.media.len());
         let mut sections = Vec::with_capacity(description.media.len());
         for (index, media) in description.media.iter().enumerate() {
+            self.label_line(to, index)?;
+            self.label_line(from, index)?;
             self.mirror_line(from, index)?.hear_offer(media, exchange);
             let sender = self.mirror_line(from, index)?.clone();
             self.mirror_line(to, index)?.prepare_offer(&sender, media, exchange);
@@ -219,6 +222,17 @@ impl Session {
         entry.remote[side] = Some(pending.description);
         entry.answered = true;
         Ok(Outcome { sdp, plan: self.plan(pair)?, warnings })
+    }
+
+    /// Gives a line its name for recorders, once.
+    fn label_line(&mut self, end: LegId, index: usize) -> Result<(), Failure> {
+        let next = self.next_label;
+        let line = self.mirror_line(end, index)?;
+        if line.label.is_none() {
+            line.label = Some(next);
+            self.next_label = next.wrapping_add(1);
+        }
+        Ok(())
     }
 
     fn mirror_line(&mut self, end: LegId, index: usize) -> Result<&mut MirrorLine, Failure> {
@@ -365,33 +379,10 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
     if media.iter().flatten().any(|media| !live(media)) {
         return None;
     }
-    let end = |at: usize| {
-        let line = ends[at].mirror.lines.get(index)?;
-        let remote = media[at].and_then(|media| remote_address(media, ends[at].source));
-        let direction = media[at].map(meant);
-        Some(LineEnd {
-            index,
-            remote: remote.map(|mut remote| {
-                if line.mux.agreed {
-                    remote.rtcp = remote.rtp;
-                }
-                remote
-            }),
-            wants: direction.is_some_and(Direction::receives),
-            sends: direction.is_some_and(Direction::sends),
-            mid: None,
-            ssrcs: Vec::new(),
-            payload_types: Vec::new(),
-            feedback: Vec::new(),
-            rtcp_mux: line.mux.agreed,
-            ptime: line.ptime.told,
-            learn: !ends[at].asymmetric,
-            strict_source: true,
-            protection: media[at].map(|media| line.protection(media, pair.answered)).unwrap_or_default(),
-            ice: said[at].zip(media[at]).and_then(|(said, media)| line.remote_ice(said, media)),
-        })
-    };
-    let line_ends = [end(0)?, end(1)?];
+    let line_ends = [
+        line_end(ends[0], index, said[0], pair.answered)?,
+        line_end(ends[1], index, said[1], pair.answered)?,
+    ];
     let formats = pair.formats.get(index);
     let ptimes = ends.map(|end| end.mirror.lines.get(index).map(|line| line.ptime).unwrap_or_default());
     let flow = |from: usize, to: usize| {
@@ -421,4 +412,33 @@ fn in_order<T>(side: usize, offerer: T, other: T) -> [T; 2] {
 /// From an end to another.
 fn packing(times: [PacketTime; 2]) -> Packing {
     Packing { ptimes: times.map(|it| it.told), repacks: times.iter().any(|it| it.is_chosen) }
+}
+
+/// A line at an end that wrote `said`; `answered` tells whether what was written is in force.
+fn line_end(end: &End, index: usize, said: Option<&Description>, answered: bool) -> Option<LineEnd> {
+    let line = end.mirror.lines.get(index)?;
+    let media = said.and_then(|said| said.media.get(index));
+    let remote = media.and_then(|media| remote_address(media, end.source));
+    let direction = media.map(meant);
+    Some(LineEnd {
+        index,
+        remote: remote.map(|mut remote| {
+            if line.mux.agreed {
+                remote.rtcp = remote.rtp;
+            }
+            remote
+        }),
+        wants: direction.is_some_and(Direction::receives),
+        sends: direction.is_some_and(Direction::sends),
+        mid: None,
+        ssrcs: Vec::new(),
+        payload_types: Vec::new(),
+        feedback: Vec::new(),
+        rtcp_mux: line.mux.agreed,
+        ptime: line.ptime.told,
+        learn: !end.asymmetric,
+        strict_source: true,
+        protection: media.map(|media| line.protection(media, answered)).unwrap_or_default(),
+        ice: said.zip(media).and_then(|(said, media)| line.remote_ice(said, media)),
+    })
 }

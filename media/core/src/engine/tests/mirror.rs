@@ -19,22 +19,22 @@ use crate::rtp::Header;
 use crate::sdp::{Crypto, Description};
 use crate::srtp::{DtlsRole, MasterKey, Profile, SrtpContext};
 
-const A: &str = "192.0.2.1:4000";
-const B: &str = "203.0.113.2:5000";
+pub(super) const A: &str = "192.0.2.1:4000";
+pub(super) const B: &str = "203.0.113.2:5000";
 
 /// A controller, and the network around the relay.
-struct Ng {
-    engine: Engine<FakeSockets>,
-    sockets: FakeSockets,
-    now: Instant,
+pub(super) struct Ng {
+    pub(super) engine: Engine<FakeSockets>,
+    pub(super) sockets: FakeSockets,
+    pub(super) now: Instant,
     /// Our port towards each end.
-    ports: HashMap<&'static str, u16>,
+    pub(super) ports: HashMap<&'static str, u16>,
 }
 
 /// What left the relay: from which port, to where, what.
-type Sent = (u16, SocketAddr, Vec<u8>);
+pub(super) type Sent = (u16, SocketAddr, Vec<u8>);
 
-fn sdp(end: &str, protocol: &str, lines: &str) -> String {
+pub(super) fn sdp(end: &str, protocol: &str, lines: &str) -> String {
     let (ip, port) = end.rsplit_once(':').expect("an address");
     let lines = lines.replace('\n', "\r\n");
     format!(
@@ -43,7 +43,7 @@ fn sdp(end: &str, protocol: &str, lines: &str) -> String {
 }
 
 impl Ng {
-    fn new(settings: Settings) -> Ng {
+    pub(super) fn new(settings: Settings) -> Ng {
         let sockets = FakeSockets::default();
         let now = crate::testing::start();
         let seed = rand::RngExt::random(&mut StdRng::seed_from_u64(1));
@@ -67,7 +67,7 @@ impl Ng {
     }
 
     /// What the other end gets; `to` is that end.
-    fn exchange(
+    pub(super) fn exchange(
         &mut self,
         offer: bool,
         to: &'static str,
@@ -85,11 +85,15 @@ impl Ng {
     }
 
     /// An offer of A and the answer of B; what B and A get.
-    fn call(&mut self, [offer, answer]: [&str; 2], wish: impl Fn(&mut Exchange)) -> [Description; 2] {
+    pub(super) fn call(
+        &mut self,
+        [offer, answer]: [&str; 2],
+        wish: impl Fn(&mut Exchange),
+    ) -> [Description; 2] {
         [self.exchange(true, B, offer, &wish), self.exchange(false, A, answer, |_| {})]
     }
 
-    fn send(&mut self, port: u16, from: SocketAddr, octets: &[u8]) -> Vec<Sent> {
+    pub(super) fn send(&mut self, port: u16, from: SocketAddr, octets: &[u8]) -> Vec<Sent> {
         let mut packet = Packet::new();
         packet.fill(octets).expect("it fits");
         let socket = self.sockets.at_family(port, from.is_ipv6()).expect("open");
@@ -98,7 +102,7 @@ impl Ng {
     }
 
     /// What `end` says to the port that it was told.
-    fn say(&mut self, end: &'static str, octets: &[u8]) -> Vec<Sent> {
+    pub(super) fn say(&mut self, end: &'static str, octets: &[u8]) -> Vec<Sent> {
         self.send(self.ports[end], end.parse().expect("an address"), octets)
     }
 
@@ -113,27 +117,27 @@ impl Ng {
         std::iter::from_fn(|| self.engine.poll_event()).map(|event| event.kind).collect()
     }
 
-    fn pass(&mut self, time: Duration) -> Vec<Sent> {
+    pub(super) fn pass(&mut self, time: Duration) -> Vec<Sent> {
         self.now += time;
         self.engine.handle_timeout(self.now);
         self.sent()
     }
 }
 
-fn rtp(payload_type: u8, sequence_number: u16) -> Vec<u8> {
+pub(super) fn rtp(payload_type: u8, sequence_number: u16) -> Vec<u8> {
     let mut packet = Packet::new();
     Header::new(payload_type, sequence_number, 160, 0x1234).start(&mut packet, b"hello").expect("it fits");
     packet.as_slice().to_vec()
 }
 
-fn protect(srtp: &mut SrtpContext, octets: &[u8]) -> Vec<u8> {
+pub(super) fn protect(srtp: &mut SrtpContext, octets: &[u8]) -> Vec<u8> {
     let mut packet = Packet::new();
     packet.fill(octets).expect("it fits");
     srtp.protect(&mut packet).expect("protected");
     packet.as_slice().to_vec()
 }
 
-fn unprotect(srtp: &mut SrtpContext, octets: &[u8]) -> Vec<u8> {
+pub(super) fn unprotect(srtp: &mut SrtpContext, octets: &[u8]) -> Vec<u8> {
     let mut packet = Packet::new();
     packet.fill(octets).expect("it fits");
     srtp.unprotect(&mut packet).expect("authentic");
@@ -141,7 +145,7 @@ fn unprotect(srtp: &mut SrtpContext, octets: &[u8]) -> Vec<u8> {
 }
 
 /// The far end of a line with keys: `ours` is what it wrote, `theirs` what the relay did.
-fn context(ours: &str, theirs: &Crypto) -> SrtpContext {
+pub(super) fn context(ours: &str, theirs: &Crypto) -> SrtpContext {
     let profile = Profile::from_sdes_name(&theirs.suite).expect("known");
     let key = |text: &str| MasterKey::from_sdes(profile, text).expect("a key");
     SrtpContext::new(&key(ours), &key(&theirs.key))
@@ -507,6 +511,11 @@ fn mutated_messages_do_no_harm() {
             r#""OSRTP":["accept"],"sdp-attr":{"audio":{"add":["x"],"substitute":[["y","z"]]}},"#,
         ),
         message("delete", B, r#""delete delay":1,"#),
+        message("publish", A, ""),
+        message("subscribe request", A, r#""flags":["all","SIPREC"],"SDES":["pad"],"#),
+        message("subscribe answer", B, r#""flags":["allow transcoding"],"#),
+        message("unsubscribe", B, ""),
+        message("connect", B, ""),
         message("silence media", B, ""),
         message("query", B, ""),
     ];

@@ -4,6 +4,7 @@ mod bed;
 mod dtmf;
 mod forks;
 mod mirror;
+mod pubsub;
 mod rtcp;
 mod transcode;
 

@@ -26,6 +26,16 @@ pub(in crate::call) struct LineFormats {
     pub(in crate::call) proposed: [Formats; 2],
 }
 
+/// The list of an end of which nothing is known but what it may send.
+pub(super) fn spoken(codecs: &[Codec]) -> Formats {
+    Formats::heard(codecs, &Formats::default())
+}
+
+/// Whether a name of ng `codec` means this format.
+pub(super) fn means(name: &str, codec: &Codec) -> bool {
+    wish::Wish::of(name).means(codec)
+}
+
 /// What was made of an offer.
 pub(super) struct Offered {
     /// The offerer's own.
