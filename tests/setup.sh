@@ -9,6 +9,12 @@ baresip:baresip-core
 kamailio:kamailio
 /usr/lib/*/kamailio/modules/websocket.so:kamailio-websocket-modules
 /usr/lib/*/kamailio/modules/tls.so:kamailio-tls-modules
+/usr/share/kamailio/mysql/standard-create.sql:kamailio-mysql-modules
+/usr/share/kamailio/postgres/standard-create.sql:kamailio-postgres-modules
+/usr/lib/postgresql/*/bin/postgres:postgresql
+mariadbd:mariadb-server
+sqlite3:sqlite3
+/usr/share/kamailio/db_sqlite/standard-create.sql:kamailio-sqlite-modules
 rtpengine:rtpengine-daemon
 certutil:libnss3-tools
 cc:build-essential
@@ -55,7 +61,7 @@ apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::
 if command -v systemctl >/dev/null 2>&1; then
     for package in "${missing[@]}"; do
         case $package in
-        kamailio | rtpengine-daemon) "${root[@]}" systemctl disable "$package" >/dev/null 2>&1 || true ;;
+        kamailio | rtpengine-daemon | postgresql | mariadb-server) "${root[@]}" systemctl disable "${package%-server}" >/dev/null 2>&1 || true ;;
         esac
     done
 fi

@@ -33,6 +33,22 @@ pub(crate) enum Command {
         #[arg(long, global = true)]
         domain: Option<String>,
     },
+    /// The contacts that are registered, as the database has them.
+    Registrations {
+        #[command(subcommand)]
+        command: Registrations,
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The database.
+    Db {
+        #[command(subcommand)]
+        command: Db,
+        #[command(flatten)]
+        file: File,
+    },
     /// The configuration file.
     Config {
         #[command(subcommand)]
@@ -45,6 +61,45 @@ pub(crate) struct File {
     /// The configuration file; without one the defaults hold.
     #[arg(long = "config", value_name = "FILE", global = true)]
     path: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Output {
+    /// For programs: JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Registrations {
+    /// All of them.
+    List,
+    /// Those of one user.
+    Show {
+        /// NAME, or NAME@DOMAIN for another domain than the gateway's own.
+        user: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Db {
+    /// Make every table and column that is missing.
+    Create,
+    /// Say what is there, and what is wrong with it.
+    Check,
+    /// Save everything as a SQLite file. A gateway may run meanwhile.
+    Backup {
+        /// The file, which must not be there.
+        to: PathBuf,
+    },
+    /// Take accounts, registrations and tables over from a database of Kamailio's, or from a backup: all or nothing.
+    ImportKamailio {
+        /// sqlite:///FILE, postgres://USER:PASSWORD@HOST/NAME or mysql://USER:PASSWORD@HOST/NAME.
+        url: String,
+        /// Remove the rows of these tables that are there.
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 #[derive(Subcommand)]

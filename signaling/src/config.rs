@@ -19,7 +19,9 @@ use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
 use self::value::Value;
-use crate::store::DbMode;
+use crate::accounting;
+use crate::store::sql::Place;
+use crate::store::{DbMode, Storage};
 
 /// Everything a person can set. The meaning of each field is the sentence of its key in [`keys::all`].
 #[derive(Debug, Clone, Default)]
@@ -47,7 +49,9 @@ pub struct Config {
     pub certificate_names: Vec<String>,
     pub registrar: Registrar,
     pub usrloc: Usrloc,
+    pub db_url: Option<Place>,
     pub db_mode: DbMode,
+    pub acc: accounting::Settings,
     pub nathelper: Nathelper,
     pub auth: Auth,
     pub timers: Timers,
@@ -249,10 +253,15 @@ impl Config {
         Ok(())
     }
 
-    /// The database file.
+    /// Where accounts and registrations are kept: the embedded file unless a URL names another place.
     #[must_use]
-    pub fn database(&self) -> PathBuf {
-        self.data_directory.join("causeway.sqlite")
+    pub fn storage(&self) -> Storage {
+        let file = self.data_directory.join("causeway.sqlite");
+        let embedded = Storage::file(&file, self.db_mode);
+        match &self.db_url {
+            Some(place) => Storage { place: place.clone(), own: false, ..embedded },
+            None => embedded,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use signaling_core::settings::{self, Settings, Voicemail};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::accounting::Accounting;
 use crate::certs::Certificates;
 use crate::config::{Config, Listen};
 use crate::media_link::MediaLink;
@@ -32,6 +33,8 @@ use crate::{host, page};
 
 /// How long calls get to end when the gateway stops. With what follows it stays below five seconds.
 const SHUTDOWN: Duration = Duration::from_secs(4);
+/// How long records of calls get to reach their destinations then.
+const RECORDS: Duration = Duration::from_millis(200);
 /// How often the host's addresses and the certificate are looked at.
 const WATCH: Duration = Duration::from_secs(60);
 
@@ -42,6 +45,7 @@ pub struct Gateway {
     bound: Vec<Bound>,
     certificates: Arc<Certificates>,
     database: Database,
+    accounting: Accounting,
     transport: Arc<Transport>,
     workers: Arc<Workers>,
     threads: Vec<JoinHandle<()>>,
@@ -64,7 +68,7 @@ impl Gateway {
         if !config.auth.required {
             tracing::warn!("auth.required is false: everybody who reaches this gateway is whom he says");
         }
-        let database = Database::open(&config.database(), config.db_mode).await?;
+        let database = Database::connect(&config.storage()).await?;
         warn_of_other_domains(&database, &domain).await?;
         database.load_accounts().await?;
         let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
@@ -89,10 +93,13 @@ impl Gateway {
         settings.auth.secret = Some(secret);
         let settings = Arc::new(settings);
         let location = Arc::new(Location::new());
-        location.load(registrations(&database, &bound).await?, unix_now());
+        location.load(registrations(&database, &domain, &bound).await?, unix_now());
 
         let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
+        let journal = config.data_directory.join("calls.journal");
+        let accounting = Accounting::start(&config.acc, &journal, database.sql()).await?;
         let maker = WorkerMaker {
+            accounting: accounting.clone(),
             settings,
             location,
             blocklist: Arc::default(),
@@ -109,7 +116,18 @@ impl Gateway {
         start_streams(&mut tasks, streams, &config, &domain, &certificates, &transport)?;
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
-        Ok(Self { domain, bound, certificates, database, transport, workers, threads, tasks, media })
+        Ok(Self {
+            domain,
+            bound,
+            certificates,
+            database,
+            accounting,
+            transport,
+            workers,
+            threads,
+            tasks,
+            media,
+        })
     }
 
     /// The SIP domain in use.
@@ -166,6 +184,7 @@ impl Gateway {
         let in_time = tokio::time::timeout(Duration::from_millis(300), closed).await.is_ok();
         tracing::debug!(in_time, "connections closed");
         self.media.shut_down();
+        self.accounting.finish(RECORDS).await;
         let flushed = tokio::time::timeout(Duration::from_millis(400), self.database.close()).await;
         anyhow::ensure!(flushed.is_ok(), "the database is still busy");
         anyhow::ensure!(late == 0, "{late} signalling threads did not end their calls in time");
@@ -175,6 +194,7 @@ impl Gateway {
 
 /// What every worker is made from.
 struct WorkerMaker {
+    accounting: Accounting,
     settings: Arc<Settings>,
     location: Arc<Location>,
     blocklist: Arc<Blocklist>,
@@ -188,10 +208,11 @@ impl WorkerMaker {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let blocklist = Arc::clone(&self.blocklist);
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
-        worker::start(inbox, transport, move |now| {
+        let accounting = self.accounting.clone();
+        worker::start(inbox, transport, self.accounting.clone(), move |now| {
             let outside = Outside {
                 store: Box::new(database.clone()),
-                media: media.control(),
+                media: media.control(&accounting),
                 resolver: Box::new(dns.clone()),
             };
             let seed: [u8; 32] = rand::rng().random();
@@ -231,8 +252,15 @@ pub fn domain(config: &Config, addresses: &[IpAddr]) -> String {
 }
 
 /// The registrations that were kept. A socket that is gone is forgotten: any other is as good.
-async fn registrations(database: &Database, bound: &[Bound]) -> anyhow::Result<Vec<(String, StoredBinding)>> {
-    let mut rows = database.registrations(unix_now()).await?;
+async fn registrations(
+    database: &Database,
+    domain: &str,
+    bound: &[Bound],
+) -> anyhow::Result<Vec<(String, StoredBinding)>> {
+    let mut rows = database.registrations(unix_now(), domain).await?;
+    if !rows.is_empty() {
+        database.adopt_registrations(domain).await?;
+    }
     for (_, row) in &mut rows {
         let protocol = row.protocol;
         let is_there = |local: &Arc<SocketAddr>| {

@@ -8,17 +8,21 @@
 //! | [`gateway`] | the composition root |
 //! | [`transport`] | UDP, TCP, TLS, WS, WSS and HTTP; the flow table; limits |
 //! | [`worker`] | the signalling threads, each with a proxy of its own |
-//! | [`store`] | accounts and registrations in SQLite |
+//! | [`store`] | accounts and registrations in SQLite, PostgreSQL or MySQL |
+//! | [`accounting`] | a record of every call |
 //! | [`certs`] | the local CA, or the operator's own certificate |
 //! | [`media_link`] | the relay, in process or over ng |
 //! | [`resolver`] | names to addresses (RFC 3263) |
 //! | [`page`] | the softphone page and what else HTTP answers |
-//! | [`accounts`], [`demo`] | the `user` commands; the demo accounts and the first screen |
+//! | [`accounts`], [`commands`] | the `user` commands; those that look after the database |
+//! | [`demo`] | the demo accounts and the first screen |
 //! | [`host`], [`logging`] | what this host is called; how lines are written |
 #![forbid(unsafe_code)]
 
+pub mod accounting;
 pub mod accounts;
 pub mod certs;
+pub mod commands;
 pub mod config;
 pub mod demo;
 mod events;

@@ -12,9 +12,9 @@ use causeway::config::{Config, ConfigError};
 use causeway::demo::{self, Screen};
 use causeway::gateway::{self, Gateway};
 use causeway::store::Database;
-use causeway::{accounts, host, logging};
+use causeway::{accounts, commands, host, logging};
 use clap::Parser as _;
-use command_line::{Cli, Command, ConfigCommand, User};
+use command_line::{Cli, Command, ConfigCommand, Db, Registrations, User};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -49,9 +49,32 @@ fn execute(command: Command) -> anyhow::Result<()> {
             runtime.shutdown_timeout(std::time::Duration::from_millis(100));
             result
         }
-        Command::User { command, file, domain } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(user(command, &file.read()?, domain))
+        Command::User { command, file, domain } => runtime()?.block_on(user(command, &file.read()?, domain)),
+        Command::Registrations { command, file, output } => {
+            let config = file.read()?;
+            let own = own_domain(&config);
+            let user = match &command {
+                Registrations::List => None,
+                Registrations::Show { user } => Some(user.rsplit_once('@').unwrap_or((user, &own))),
+            };
+            let storage = config.storage();
+            let list = runtime()?.block_on(commands::database::registrations(&storage, user))?;
+            say(&list.show(output.json))
+        }
+        Command::Db { command, file } => {
+            let config = file.read()?;
+            let storage = config.storage();
+            gateway::make_data_directory(&config.data_directory)?;
+            say(&runtime()?.block_on(async {
+                match command {
+                    Db::Create => commands::database::create(&storage).await,
+                    Db::Check => commands::database::check(&storage).await,
+                    Db::Backup { to } => commands::database::backup(&storage, &to).await,
+                    Db::ImportKamailio { url, replace } => {
+                        commands::database::import(&storage, &url, replace).await
+                    }
+                }
+            })?)
         }
         Command::Config { command: ConfigCommand::Sample } => say(&causeway::config::sample()),
         Command::Config { command: ConfigCommand::Check { file } } => {
@@ -63,6 +86,15 @@ fn execute(command: Command) -> anyhow::Result<()> {
             say(&format!("the configuration is good (data directory {data})\n"))
         }
     }
+}
+
+/// For a command that does one thing and ends.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn own_domain(config: &Config) -> String {
+    gateway::domain(config, &host::addresses().unwrap_or_default())
 }
 
 async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
@@ -106,9 +138,8 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
 
 async fn user(command: User, config: &Config, domain: Option<String>) -> anyhow::Result<()> {
     gateway::make_data_directory(&config.data_directory)?;
-    let database = Database::open(&config.database(), config.db_mode).await?;
-    let own = || gateway::domain(config, &host::addresses().unwrap_or_default());
-    let domain = domain.unwrap_or_else(own);
+    let database = Database::connect(&config.storage()).await?;
+    let domain = domain.unwrap_or_else(|| own_domain(config));
     match command {
         User::Add { name } => accounts::add(&database, &name, &domain, &accounts::read_password()?).await?,
         User::Passwd { name } => {

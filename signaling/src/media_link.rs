@@ -2,6 +2,7 @@
 
 mod bencode;
 mod in_process;
+mod listened;
 mod ng_client;
 
 use std::net::IpAddr;
@@ -15,7 +16,9 @@ use media::{EventKind, Relay, RelayConfig};
 use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
 
 use self::in_process::InProcess;
+use self::listened::Listened;
 use self::ng_client::NgClient;
+use crate::accounting::Accounting;
 use crate::config::{self, Media};
 use crate::worker::Workers;
 
@@ -67,14 +70,15 @@ impl MediaLink {
         }
     }
 
-    /// The door for one worker.
+    /// The door for one worker. `accounting` hears what is agreed on and counted there.
     #[must_use]
-    pub fn control(&self) -> Box<dyn MediaControl> {
-        match self {
-            Self::InProcess(link) => Box::new(link.clone()),
-            Self::Ng(link) => Box::new(link.clone()),
-            Self::Off => Box::new(Direct),
-        }
+    pub fn control(&self, accounting: &Accounting) -> Box<dyn MediaControl> {
+        let (control, relay): (Box<dyn MediaControl>, _) = match self {
+            Self::InProcess(link) => (Box::new(link.clone()), Some(link.clone())),
+            Self::Ng(link) => (Box::new(link.clone()), None),
+            Self::Off => (Box::new(Direct), None),
+        };
+        if accounting.is_on() { Box::new(Listened::new(control, relay, accounting.clone())) } else { control }
     }
 
     /// Ends the relay of this process.
@@ -140,7 +144,7 @@ mod tests {
             to: leg,
             sdp: Bytes::from_static(b"v=0\r\n"),
         };
-        let control = link.control();
+        let control = link.control(&Accounting::off());
         assert_eq!(control.offer(exchange.clone()).await.unwrap(), exchange.sdp);
         assert_eq!(control.answer(exchange.clone()).await.unwrap(), exchange.sdp);
     }

@@ -1,37 +1,56 @@
-//! Accounts and registrations in SQLite, under Kamailio's table and column names, so that its tools can read them.
+//! Accounts and registrations in a database, under Kamailio's table and column names, so that one that is there can be used
+//! and its tools can read ours. By default it is a file in the data directory; a URL leads to PostgreSQL, MySQL or another file.
+//!
+//! | module | one line |
+//! |---|---|
+//! | [`sql`] | one way to speak to three kinds of databases |
+//! | [`schema`], [`tables`] | the tables; rows of any of them |
+//! | `accounts` | accounts in memory, and how a change is noticed |
+//! | `location`, `writer` | bindings as rows, and the queue of those to be written |
+//! | `health` | what is done while the database does not answer |
 
 mod accounts;
-mod schema;
+mod health;
+mod location;
+pub mod schema;
+pub mod sql;
+pub mod tables;
 mod writer;
 
-use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use futures_util::future::LocalBoxFuture;
-use signaling_core::flow::Protocol;
 use signaling_core::outside::{Account, Store, StoredBinding, Unavailable};
-use sqlx::Row as _;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
 
 use self::accounts::Accounts;
+use self::schema::Bring;
+use self::sql::{Place, Sql, Statement, Value};
 use self::writer::Writer;
-
-/// The bit of a contact behind a NAT in `cflags`: flag 6, which Kamailio's own configuration calls FLB_NATB.
-const NATED: i64 = 1 << 6;
 
 /// The open database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: SqlitePool,
+    sql: Sql,
     mode: DbMode,
     accounts: Arc<Accounts>,
     writer: Arc<Writer>,
+}
+
+/// Which database, and how it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// Where it is.
+    pub place: Place,
+    /// Whether it is this program's own, to be given whatever tables and columns are missing. In another one only missing
+    /// tables are made.
+    pub own: bool,
+    /// The file by which the commands tell a running gateway of a change.
+    pub changes: PathBuf,
+    /// When registrations are written.
+    pub mode: DbMode,
 }
 
 /// When registrations are written (Kamailio's `db_mode` of `usrloc`, by its numbers).
@@ -46,60 +65,91 @@ pub enum DbMode {
     WriteBack,
 }
 
+/// What a database has not done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Addresses of record whose registrations wait to be written.
+    pub waiting: usize,
+    /// Reads and writes that had no answer.
+    pub failures: u64,
+    /// Changes of registrations that will never be written.
+    pub lost: u64,
+}
+
+impl Storage {
+    /// A file of this program's own.
+    #[must_use]
+    pub fn file(path: &Path, mode: DbMode) -> Self {
+        let changes = path.with_extension("changes");
+        Self { place: Place::File(path.to_owned()), own: true, changes, mode }
+    }
+}
+
 impl Database {
-    /// Opens the file at `path`, makes it when missing, and brings its tables up to date. `mode` is for
-    /// registrations; accounts are always durable.
+    /// Opens a file of this program's own: [`Database::connect`] with [`Storage::file`].
     ///
     /// # Errors
-    /// The file cannot be opened, is no database, or belongs to a newer version of this program.
+    /// As there.
     pub async fn open(path: &Path, mode: DbMode) -> anyhow::Result<Self> {
-        // Hashes of passwords are worth guessing at: only the owner reads them. SQLite gives its other files the same mode.
-        let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-        made.with_context(|| format!("database {}", path.display()))?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A 200 to REGISTER is a promise over a power cut; NORMAL may lose the last transactions of a WAL.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options)
-            .await
-            .with_context(|| format!("database {}", path.display()))?;
-        schema::migrate(&pool).await.with_context(|| format!("database {}", path.display()))?;
-        let (accounts, writer) = (Accounts::new(path), Writer::start(pool.clone(), mode));
-        Ok(Self { pool, mode, accounts: Arc::new(accounts), writer: Arc::new(writer) })
+        Self::connect(&Storage::file(path, mode)).await
+    }
+
+    /// Opens a database, makes its file when missing, and brings its tables up to date. The mode is for registrations;
+    /// accounts are always durable.
+    ///
+    /// # Errors
+    /// It cannot be opened, is no database, or belongs to a newer version of this program or another one of Kamailio.
+    pub async fn connect(storage: &Storage) -> anyhow::Result<Self> {
+        let sql = Sql::open(&storage.place).await?;
+        let bring = if storage.own { Bring::All } else { Bring::Missing };
+        let named = || format!("database {}", storage.place.name());
+        schema::bring(&sql, bring).await.with_context(named)?;
+        let accounts = Accounts::new(&sql, storage.changes.clone()).await.with_context(named)?;
+        let writer = Writer::start(sql.clone(), storage.mode);
+        Ok(Self { sql, mode: storage.mode, accounts: Arc::new(accounts), writer: Arc::new(writer) })
     }
 
     /// Waits until all that was written is in the main file.
     pub async fn close(&self) {
         self.writer.finish().await;
-        self.pool.close().await;
+        self.sql.close().await;
+    }
+
+    /// The tables as they are.
+    #[must_use]
+    pub const fn sql(&self) -> &Sql {
+        &self.sql
+    }
+
+    /// What it has not done.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let (waiting, failures, lost) = self.writer.counts();
+        Counts { waiting, failures: failures + self.accounts.failures(), lost }
     }
 
     /// Adds an account, or gives one that is there another password. `ha1` and `ha1b` are as Kamailio computes them; the
-    /// `password` column stays empty.
+    /// `password` column becomes empty, for it would say something else.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn put_account(&self, account: &Account, ha1b: &str) -> anyhow::Result<()> {
-        sqlx::query(
-            "INSERT INTO subscriber (username, domain, password, ha1, ha1b, ha1_sha256, ha1_sha512_256)
-             VALUES (?, ?, '', ?, ?, ?, ?)
-             ON CONFLICT (username, domain) DO UPDATE SET ha1 = excluded.ha1, ha1b = excluded.ha1b,
-                ha1_sha256 = excluded.ha1_sha256, ha1_sha512_256 = excluded.ha1_sha512_256",
-        )
-        .bind(&account.username)
-        .bind(&account.domain)
-        .bind(&account.ha1)
-        .bind(ha1b)
-        .bind(&account.ha1_sha256)
-        .bind(&account.ha1_sha512_256)
-        .execute(&self.pool)
-        .await?;
+        let hashes = if self.accounts.has_hashes { ", ha1_sha256 = ?, ha1_sha512_256 = ?" } else { "" };
+        let mut values: Vec<Value> = vec![(&account.ha1).into(), ha1b.into()];
+        if self.accounts.has_hashes {
+            values.extend([(&account.ha1_sha256).into(), (&account.ha1_sha512_256).into()]);
+        }
+        let name: [Value; 2] = [(&account.username).into(), (&account.domain).into()];
+        let made = Statement::new(
+            "INSERT INTO subscriber (username, domain)
+             SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM subscriber AS known WHERE known.username = ? AND known.domain = ?)",
+            [name.clone(), name.clone()].concat(),
+        );
+        values.extend(name);
+        let changed = format!(
+            "UPDATE subscriber SET password = '', ha1 = ?, ha1b = ?{hashes} WHERE username = ? AND domain = ?"
+        );
+        self.sql.transact(vec![made, Statement::new(changed, values)]).await?;
         Ok(self.accounts.changed()?)
     }
 
@@ -107,8 +157,8 @@ impl Database {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn get_account(&self, username: &str, domain: &str) -> Result<Option<Account>, sqlx::Error> {
-        self.accounts.get(&self.pool, username, domain).await
+    pub async fn get_account(&self, username: &str, domain: &str) -> Result<Option<Account>, Unavailable> {
+        self.accounts.get(&self.sql, username, domain).await
     }
 
     /// Takes all accounts into memory, which the gateway does before it serves.
@@ -116,7 +166,7 @@ impl Database {
     /// # Errors
     /// The database does not answer.
     pub async fn load_accounts(&self) -> anyhow::Result<()> {
-        Ok(self.accounts.load(&self.pool).await?)
+        Ok(self.accounts.load(&self.sql).await?)
     }
 
     /// All accounts as (user, domain), sorted.
@@ -124,9 +174,9 @@ impl Database {
     /// # Errors
     /// The database does not answer.
     pub async fn accounts(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let rows = sqlx::query("SELECT username, domain FROM subscriber ORDER BY domain, username");
-        let rows = rows.fetch_all(&self.pool).await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+        let query = "SELECT username, domain FROM subscriber ORDER BY domain, username";
+        let rows = self.sql.fetch(Statement::new(query, [])).await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
     }
 
     /// Removes an account and its registrations. Whether it was there.
@@ -134,40 +184,41 @@ impl Database {
     /// # Errors
     /// The database does not answer.
     pub async fn remove_account(&self, username: &str, domain: &str) -> anyhow::Result<bool> {
-        let mut transaction = self.pool.begin().await?;
-        let mut removed = 0;
-        for table in ["location", "subscriber"] {
-            let statement = match table {
-                // Registrations may be kept in lower case (`registrar.case_sensitive`).
-                "location" => "DELETE FROM location WHERE username = ? COLLATE NOCASE AND domain = ?",
-                _ => "DELETE FROM subscriber WHERE username = ? AND domain = ?",
-            };
-            let done = sqlx::query(statement).bind(username).bind(domain).execute(&mut *transaction).await?;
-            removed = done.rows_affected();
-        }
-        transaction.commit().await?;
+        let of = |sql: &'static str| Statement::new(sql, [username.into(), domain.into()]);
+        let removed = self.sql.transact(vec![
+            // Registrations may be kept in lower case (`registrar.case_sensitive`).
+            of("DELETE FROM location WHERE LOWER(username) = LOWER(?) AND domain = ?"),
+            of("DELETE FROM subscriber WHERE username = ? AND domain = ?"),
+        ]);
+        let removed = removed.await?;
         self.accounts.changed()?;
-        Ok(removed > 0)
+        Ok(removed.last().is_some_and(|rows| *rows > 0))
     }
 
-    /// The registrations that are good at `unix_now`, each with its address of record; none in mode 0.
+    /// The registrations that are good at `unix_now`, each with its address of record; none in mode 0. Those without a
+    /// domain, as Kamailio writes them with `use_domain` 0, are of the domain `home`.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn registrations(&self, unix_now: u64) -> anyhow::Result<Vec<(String, StoredBinding)>> {
+    pub async fn registrations(
+        &self,
+        unix_now: u64,
+        home: &str,
+    ) -> anyhow::Result<Vec<(String, StoredBinding)>> {
         if self.mode == DbMode::Memory {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(
-            "SELECT username, domain, ruid, contact, received, socket, path, CAST(strftime('%s', expires) AS INTEGER),
-                    q, callid, cseq, user_agent, instance, reg_id, methods,
-                    CAST(strftime('%s', last_modified) AS INTEGER)
-             FROM location WHERE expires > datetime(?, 'unixepoch') ORDER BY last_modified, id",
-        )
-        .bind(i64::try_from(unix_now)?)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.iter().filter_map(read_binding).collect())
+        location::read_all(&self.sql, unix_now, home).await
+    }
+
+    /// Names the domain of registrations that were written without one, so that they are replaced with the others.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn adopt_registrations(&self, home: &str) -> anyhow::Result<()> {
+        let adopt = "UPDATE location SET domain = ? WHERE domain IS NULL OR domain = ''";
+        self.sql.execute(Statement::new(adopt, [home.into()])).await?;
+        Ok(())
     }
 }
 
@@ -189,65 +240,13 @@ pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Kamailio's `socket` column: the transport, and our address in it if it is known.
-fn socket(binding: &StoredBinding) -> String {
-    let protocol = binding.protocol.via_token().to_ascii_lowercase();
-    binding.local.as_ref().map_or_else(|| protocol.clone(), |local| format!("{protocol}:{local}"))
-}
-
-/// A row that another program wrote in a way that is not understood here is left where it is, and out.
-fn read_binding(row: &SqliteRow) -> Option<(String, StoredBinding)> {
-    let binding = try_read_binding(row);
-    if let Err(error) = &binding {
-        tracing::warn!(%error, "row of table location not understood");
-    }
-    binding.ok()
-}
-
-fn try_read_binding(row: &SqliteRow) -> anyhow::Result<(String, StoredBinding)> {
-    let text = |index: usize| row.try_get::<Option<String>, _>(index).map(Option::unwrap_or_default);
-    let number = |index: usize| row.try_get::<i64, _>(index);
-    let received = text(4)?;
-    let address = received.trim_start_matches("sip:").split(';').next().unwrap_or_default();
-    let socket = text(5)?;
-    let (protocol, local) = socket.split_once(':').unwrap_or((&socket, ""));
-    let protocol = match protocol {
-        "udp" => Protocol::Udp,
-        "tcp" => Protocol::Tcp,
-        "tls" => Protocol::Tls,
-        "ws" => Protocol::Ws,
-        "wss" => Protocol::Wss,
-        other => anyhow::bail!("transport {other:?}"),
-    };
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range first")]
-    let q = (row.try_get::<f64, _>(8)?.clamp(0.0, 1.0) * 1000.0).round() as u16;
-    let binding = StoredBinding {
-        ruid: text(2)?.into(),
-        contact: text(3)?.into(),
-        received: address.parse::<SocketAddr>().with_context(|| received.clone())?,
-        protocol,
-        local: local.parse().ok().map(Arc::new),
-        path: text(6)?.into(),
-        expires_at: number(7)?.try_into()?,
-        last_modified: number(15)?.try_into()?,
-        q,
-        call_id: text(9)?.into(),
-        cseq: number(10)?.try_into()?,
-        user_agent: text(11)?.into(),
-        instance: text(12)?.into(),
-        reg_id: number(13)?.try_into()?,
-        methods: number(14)?.try_into()?,
-    };
-    Ok((format!("{}@{}", text(0)?, text(1)?), binding))
-}
-
 impl Store for Database {
     fn account<'a>(
         &'a self,
         username: &'a str,
         domain: &'a str,
     ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>> {
-        Box::pin(async move { self.get_account(username, domain).await.map_err(|error| unavailable(&error)) })
+        Box::pin(self.get_account(username, domain))
     }
 
     fn save_bindings<'a>(
@@ -259,12 +258,12 @@ impl Store for Database {
     }
 }
 
-fn unavailable(error: &sqlx::Error) -> Unavailable {
-    Unavailable(format!("database: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use signaling_core::flow::Protocol;
+
     use super::*;
 
     fn binding(ruid: &str, protocol: Protocol, expires_at: u64) -> StoredBinding {
@@ -311,10 +310,14 @@ mod tests {
         };
         assert_eq!(hashes(&alice), hashes(&new));
         assert!(Store::account(&database, "alice", "example.org").await.unwrap().is_none());
-        let loaded = database.registrations(1000).await.unwrap();
+        let loaded = database.registrations(1000, "example.com").await.unwrap();
         let expected = bindings.map(|binding| ("alice@example.com".to_owned(), (*binding).clone()));
         assert_eq!(loaded, expected, "every column comes back");
-        assert_eq!(database.registrations(2000).await.unwrap().len(), 1, "those that ran out are not loaded");
+        assert_eq!(
+            database.registrations(2000, "example.com").await.unwrap().len(),
+            1,
+            "those that ran out are not loaded"
+        );
     }
 
     #[tokio::test]
@@ -327,15 +330,15 @@ mod tests {
         };
         save(&[binding("a", Protocol::Tcp, 2000), binding("b", Protocol::Tls, 2000)]).await;
         save(&[binding("b", Protocol::Ws, 2000)]).await;
-        assert_eq!(database.registrations(0).await.unwrap().len(), 1);
+        assert_eq!(database.registrations(0, "example.com").await.unwrap().len(), 1);
         save(&[]).await;
-        assert_eq!(database.registrations(0).await.unwrap().len(), 0);
+        assert_eq!(database.registrations(0, "example.com").await.unwrap().len(), 0);
 
         database.put_account(&account("bob", "h"), "b").await.unwrap();
         save(&[binding("c", Protocol::Udp, 2000)]).await;
         assert!(database.remove_account("bob", "example.com").await.unwrap());
         assert!(!database.remove_account("bob", "example.com").await.unwrap());
-        assert!(database.registrations(0).await.unwrap().is_empty());
+        assert!(database.registrations(0, "example.com").await.unwrap().is_empty());
         assert!(database.accounts().await.unwrap().is_empty());
     }
 
@@ -350,7 +353,7 @@ mod tests {
         for result in futures_util::future::join_all(saves).await {
             result.unwrap();
         }
-        assert_eq!(database.registrations(0).await.unwrap().len(), 2500);
+        assert_eq!(database.registrations(0, "example.com").await.unwrap().len(), 2500);
         let (old, new) = (
             [Arc::new(binding("old", Protocol::Udp, 2000))],
             [Arc::new(binding("new", Protocol::Udp, 2000))],
@@ -360,7 +363,7 @@ mod tests {
             database.save_bindings("u1@example.com", &new)
         );
         assert!(first.is_ok() && second.is_ok());
-        let rows = database.registrations(0).await.unwrap();
+        let rows = database.registrations(0, "example.com").await.unwrap();
         let of_u1: Vec<_> = rows.iter().filter(|(aor, _)| aor == "u1@example.com").collect();
         assert_eq!(of_u1.len(), 1);
         assert_eq!(&*of_u1[0].1.ruid, "new");
@@ -379,7 +382,7 @@ mod tests {
             database.close().await;
             assert!(database.save_bindings("bob@example.com", &[]).await.is_ok() == (mode == DbMode::Memory));
             let database = Database::open(&path, DbMode::WriteThrough).await.unwrap();
-            assert_eq!(database.registrations(0).await.unwrap().len(), expected, "{mode:?}");
+            assert_eq!(database.registrations(0, "example.com").await.unwrap().len(), expected, "{mode:?}");
         }
     }
 
@@ -408,7 +411,7 @@ mod tests {
         database.put_account(&account("alice", "old"), "b").await.unwrap();
         let ha1 = async || database.get_account("alice", "example.com").await.unwrap().unwrap().ha1;
         assert_eq!(ha1().await, account("alice", "old").ha1);
-        sqlx::query("UPDATE subscriber SET ha1 = 'new'").execute(&database.pool).await.unwrap();
+        database.sql.execute(Statement::new("UPDATE subscriber SET ha1 = 'new'", [])).await.unwrap();
         let soon = async {
             while ha1().await != "new" {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -18,6 +18,7 @@ use signaling_core::proxy::Proxy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 
+use crate::accounting::Accounting;
 use crate::events;
 use crate::transport::{Transport, UdpReader};
 
@@ -224,12 +225,13 @@ fn size(inbound: &Inbound) -> u32 {
 pub fn start(
     mut inbox: Inbox,
     transport: Arc<Transport>,
+    accounting: Accounting,
     proxy: impl Fn(Instant) -> anyhow::Result<Proxy> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
     let name = format!("signaling-{}", inbox.id.0);
     let work = move || loop {
-        let life = AssertUnwindSafe(|| runtime.block_on(live(&mut inbox, &transport, &proxy)));
+        let life = AssertUnwindSafe(|| runtime.block_on(live(&mut inbox, &transport, &accounting, &proxy)));
         match catch_unwind(life) {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
@@ -246,12 +248,20 @@ pub fn start(
 async fn live(
     inbox: &mut Inbox,
     transport: &Arc<Transport>,
+    accounting: &Accounting,
     proxy: &impl Fn(Instant) -> anyhow::Result<Proxy>,
 ) -> anyhow::Result<()> {
     let proxy = proxy(Instant::now())?;
     let datagrams = transport.datagrams(inbox.id).context("UDP sockets")?;
-    let mut worker =
-        Worker { proxy, datagrams, inbox, workers: transport.workers(), transport, shutting_down: false };
+    let mut worker = Worker {
+        proxy,
+        datagrams,
+        inbox,
+        workers: transport.workers(),
+        transport,
+        accounting,
+        shutting_down: false,
+    };
     let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
     Ok(())
@@ -262,6 +272,7 @@ struct Worker<'a> {
     datagrams: Vec<UdpReader>,
     inbox: &'a mut Inbox,
     transport: &'a Arc<Transport>,
+    accounting: &'a Accounting,
     workers: Arc<Workers>,
     shutting_down: bool,
 }
@@ -330,15 +341,17 @@ impl Worker<'_> {
         }
     }
 
+    /// What has happened is recorded before anybody hears of it.
     fn drain(&mut self) {
+        while let Some(event) = self.proxy.poll_event() {
+            self.accounting.note(&event);
+            events::log(&event);
+        }
         while let Some(outbound) = self.proxy.poll_transmit() {
             self.transport.send(self.inbox.id, outbound);
         }
         while let Some(connection) = self.proxy.poll_close() {
             self.transport.close_connection(connection);
-        }
-        while let Some(event) = self.proxy.poll_event() {
-            events::log(&event);
         }
     }
 }

@@ -171,6 +171,13 @@ impl Gateway {
         Ok(asked.elapsed())
     }
 
+    /// Ends it as a power cut does: it has no time for anything.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.process.signal("KILL")?;
+        self.process.ended(PATIENCE).await?;
+        Ok(())
+    }
+
     /// Starts it again with the same data and ports.
     pub async fn start_again(&mut self) -> Result<()> {
         self.process = run(&self.folder, self.arguments)?;

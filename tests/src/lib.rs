@@ -11,6 +11,7 @@
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`digest`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
 //! | [`wire`] | scripted peers on TCP, TLS and WebSocket, byte by byte and frame by frame |
+//! | [`databases`] | a real PostgreSQL, MariaDB or SQLite |
 //! | [`dns`] | a name server with the records of a test |
 //! | [`scene`] | the three of them, registered and ready to call |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
@@ -22,6 +23,7 @@
 
 pub mod baresip;
 pub mod chromium;
+pub mod databases;
 pub mod devtools;
 pub mod digest;
 pub mod dns;

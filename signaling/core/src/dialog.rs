@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::event::{CallRecord, EndCause};
+use crate::event::{Answerer, CallRecord, EndCause, Parties};
 use crate::flow::{ConnectionId, Destination, Flow, Protocol};
 use crate::outside::{LegKind, MediaLeg};
 
@@ -36,6 +37,8 @@ pub struct Call {
     pub from: String,
     /// Who was called, for people.
     pub to: String,
+    /// The same for accounting.
+    pub parties: Arc<Parties>,
     /// The caller.
     pub caller: End,
     /// Every dialog that a callee has begun: the early ones until one answers; then that one comes first, and after it
@@ -162,6 +165,12 @@ impl End {
         MediaLeg { kind: self.kind, local: self.local.ip(), signalling_source }
     }
 
+    /// What accounting tells of it.
+    #[must_use]
+    pub fn answerer(&self) -> Answerer {
+        Answerer { to_tag: self.tag.clone(), dst_ip: self.media_leg().signalling_source }
+    }
+
     /// The next number for a request in its name (RFC 3261 §12.2.1.1), which is used up by that.
     pub fn take_cseq(&mut self) -> u32 {
         let cseq = self.next_cseq();
@@ -232,6 +241,8 @@ impl Call {
             answered_at: self.answered_at,
             duration: self.answered.map_or_else(Default::default, |at| now.saturating_duration_since(at)),
             cause,
+            parties: Arc::clone(&self.parties),
+            answerer: self.callees.first().map(End::answerer).unwrap_or_default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What happened: for the log, and later for metrics and call records. No secret is ever in here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::flow::Protocol;
@@ -96,6 +97,10 @@ pub enum Event {
         source: SocketAddr,
         /// How many contacts are rung.
         branches: usize,
+        /// The same for accounting.
+        parties: Arc<Parties>,
+        /// Seconds since 1970.
+        at: u64,
     },
     /// The first contact rings.
     CallRinging {
@@ -110,6 +115,12 @@ pub enum Event {
         call_id: String,
         /// From the INVITE to the 200.
         after: Duration,
+        /// Who calls whom.
+        parties: Arc<Parties>,
+        /// Who has answered.
+        answerer: Answerer,
+        /// Seconds since 1970.
+        at: u64,
     },
     /// The ACK of an answered call has not come, or not arrived: its callee hangs up 64·T1 after the 200, 32 s
     /// (RFC 3261 §13.3.1.4).
@@ -148,6 +159,14 @@ pub enum Event {
         code: u16,
         /// Its reason phrase.
         reason: String,
+        /// Who calls whom.
+        parties: Arc<Parties>,
+        /// The To tag of that reply.
+        to_tag: String,
+        /// Seconds since 1970 at the INVITE.
+        started_at: u64,
+        /// The same at the final reply.
+        at: u64,
     },
     /// Messages wait too long for this worker, or its requests for the store: from now on it refuses new ones with 503.
     Overloaded {
@@ -246,6 +265,36 @@ impl AuthFailure {
     }
 }
 
+/// Who calls whom, as it was at the INVITE: what Kamailio's `acc` writes of every call with the `db_extra` of the articles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parties {
+    /// Tag of the caller.
+    pub from_tag: String,
+    /// User of the From URI (`$fU`).
+    pub src_user: String,
+    /// Its host (`$fd`).
+    pub src_domain: String,
+    /// Where the INVITE came from (`$si`).
+    pub src_ip: IpAddr,
+    /// User of the To URI: what was dialled (`$tU`).
+    pub dst_ouser: String,
+    /// User of the Request-URI as it was routed, aliases replaced, and before a contact took its place (`$rU`).
+    pub dst_user: String,
+    /// Its host (`$rd`).
+    pub dst_domain: String,
+    /// Whether it rang at contacts of a user of ours: when he does not answer, he has missed it.
+    pub to_user: bool,
+}
+
+/// Who has answered a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answerer {
+    /// His tag.
+    pub to_tag: String,
+    /// Where his signalling comes from, if that is known.
+    pub dst_ip: Option<IpAddr>,
+}
+
 /// An answered call, looked back upon: what a CDR is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRecord {
@@ -263,6 +312,10 @@ pub struct CallRecord {
     pub duration: Duration,
     /// How it ended.
     pub cause: EndCause,
+    /// Who called whom.
+    pub parties: Arc<Parties>,
+    /// Who had answered.
+    pub answerer: Answerer,
 }
 
 /// How an answered call ended.

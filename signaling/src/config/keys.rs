@@ -11,6 +11,8 @@ use toml::de::DeValue;
 
 use super::value::Value;
 use super::{Config, Relay};
+use crate::accounting::Url;
+use crate::store::sql::Place;
 
 /// One key: its name, what it may hold, what it is when left out, and what it does.
 pub struct Key {
@@ -328,6 +330,34 @@ const KEYS: &[Key] = &[
         set: |c, v| v.milliseconds(100, 60_000).map(|time| c.timers.retr_timer2 = time),
     },
     Key {
+        name: "database.db_url",
+        allowed: "\"sqlite:///FILE\", \"postgres://USER:PASSWORD@HOST/NAME\" or \"mysql://USER:PASSWORD@HOST/NAME\"; empty for a file of its own in the data directory",
+        default: "\"\"",
+        about: "The database of accounts, registrations and call records: one with Kamailio's tables can be pointed at, an empty one is given them.",
+        set: set_db_url,
+    },
+    Key {
+        name: "acc.db",
+        allowed: FLAG,
+        default: "true",
+        about: "Whether calls are recorded as rows of acc, missed_calls and acc_cdrs.",
+        set: |c, v| v.flag().map(|flag| c.acc.db = flag),
+    },
+    Key {
+        name: "acc.cdr_file",
+        allowed: "a path; empty for none",
+        default: "\"\"",
+        about: "File to which the record of each call is added as a line of JSON.",
+        set: |c, v| v.optional().map(|path| c.acc.cdr_file = path.map(Into::into)),
+    },
+    Key {
+        name: "acc.cdr_url",
+        allowed: "an http or https URL; empty for none",
+        default: "\"\"",
+        about: "Where the record of each call is posted as JSON, again and again until it is taken.",
+        set: set_cdr_url,
+    },
+    Key {
         name: "media.relay",
         allowed: "\"in-process\", \"udp:ADDRESS:PORT\" or \"off\"",
         default: "\"in-process\"",
@@ -431,6 +461,18 @@ fn set_relay(config: &mut Config, value: &Value) -> Result<(), String> {
         Some(Ok(address)) => Relay::Ng(address),
         _ => return Err(format!("{text:?} is no relay")),
     };
+    Ok(())
+}
+
+fn set_db_url(config: &mut Config, value: &Value) -> Result<(), String> {
+    let text = value.text()?;
+    config.db_url = if text.is_empty() { None } else { Some(Place::parse(&text)?) };
+    Ok(())
+}
+
+fn set_cdr_url(config: &mut Config, value: &Value) -> Result<(), String> {
+    let url = value.optional()?;
+    config.acc.cdr_url = url.map(|url| Url::parse(&url)).transpose()?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
 use media::Relay;
-use media::command::{Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
+use media::command::{CallReport, Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
 use signaling_core::outside::{self, MediaControl, MediaError, MediaExchange, MediaLeg};
 
 /// A handle of the relay, and the address to announce in place of local ones.
@@ -28,6 +28,18 @@ impl InProcess {
     /// What happens in its calls; `None` the second time.
     pub(super) fn events(&self) -> Option<impl Stream<Item = media::Event> + Unpin + Send + use<>> {
         self.relay.events()
+    }
+
+    /// Ends a call, and what was counted in it; `None` when it is not known.
+    pub(super) fn end(&self, call_id: &str) -> impl Future<Output = Option<Box<CallReport>>> + Send + use<> {
+        let delete = Delete { call_id: call_id.to_owned(), ..Delete::default() };
+        let done = self.relay.execute(Command::Delete(delete));
+        async move {
+            match done.await {
+                Reply::Call { report, .. } => report,
+                _ => None,
+            }
+        }
     }
 
     async fn exchange(&self, command: Command) -> Result<Bytes, MediaError> {

@@ -1,30 +1,51 @@
 //! Bindings on their way into the database. Whatever waits is written in one transaction: a hundred phones that register
 //! together cost one, and a phone that registers twice meanwhile is written once.
+//!
+//! While the database does not answer, what changes waits here, the last word of each address of record, and is written when it
+//! answers again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use signaling_core::outside::{StoredBinding, Unavailable};
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{DbMode, NATED, socket, unavailable};
+use super::health::{Failure, Health, RETRY};
+use super::sql::Sql;
+use super::{DbMode, location};
 
 /// Addresses of record written in one transaction.
 const BATCH: usize = 1000;
-/// How long changes are gathered in mode 2 before they are written, and how long a database that failed is left alone.
+/// Addresses of record that may wait; the bindings themselves are those of the table in memory.
+const ROOM: usize = 500_000;
+/// How long changes are gathered in mode 2 before they are written.
 const GATHER: Duration = Duration::from_secs(1);
+/// How long a phone waits in mode 1 until its registration goes on without the database.
+const WAIT: Duration = Duration::from_secs(3);
+/// How long a transaction may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The queue, and the task that empties it.
 #[derive(Debug)]
 pub(super) struct Writer {
     mode: DbMode,
-    waiting: Arc<Mutex<Waiting>>,
+    shared: Arc<Shared>,
     /// Wakes the task; without it the task ends as soon as all is written.
     wake: Mutex<Option<mpsc::Sender<()>>>,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sql: Sql,
+    mode: DbMode,
+    health: Health,
+    waiting: Mutex<Waiting>,
+    /// Changes that were not written and never will be.
+    lost: AtomicU64,
 }
 
 /// The latest bindings of each address of record that has changed since it was written.
@@ -39,14 +60,16 @@ struct Save {
 
 impl Writer {
     /// Must be called within a runtime.
-    pub(super) fn start(pool: SqlitePool, mode: DbMode) -> Self {
-        let waiting = Arc::new(Mutex::new(Waiting::new()));
+    pub(super) fn start(sql: Sql, mode: DbMode) -> Self {
+        let health = Health::new(sql.kind(), LIMIT, "registrations are kept in memory and written later");
+        let shared =
+            Arc::new(Shared { sql, mode, health, waiting: Mutex::default(), lost: AtomicU64::new(0) });
         let (wake, woken) = mpsc::channel(1);
-        let task = tokio::spawn(run(pool, mode, Arc::clone(&waiting), woken));
-        Self { mode, waiting, wake: Mutex::new(Some(wake)), task: Mutex::new(Some(task)) }
+        let task = tokio::spawn(run(Arc::clone(&shared), woken));
+        Self { mode, shared, wake: Mutex::new(Some(wake)), task: Mutex::new(Some(task)) }
     }
 
-    /// Takes the bindings of `aor`. Mode 1 returns when they are durable, mode 2 at once.
+    /// Takes the bindings of `aor`. Mode 1 returns when they are durable, or the database does not answer; mode 2 at once.
     pub(super) async fn save(&self, aor: &str, bindings: &[Arc<StoredBinding>]) -> Result<(), Unavailable> {
         if self.mode == DbMode::Memory {
             return Ok(());
@@ -57,29 +80,46 @@ impl Writer {
         let done = self.enter(aor, bindings);
         // A full channel holds a wake-up already.
         _ = wake.try_send(());
-        if self.mode == DbMode::WriteBack {
+        let Some(done) = done.filter(|_| self.mode != DbMode::WriteBack && !self.shared.health.is_down())
+        else {
             return Ok(());
+        };
+        match tokio::time::timeout(WAIT, done).await {
+            Ok(written) => written.unwrap_or_else(|_| Err(Unavailable("database: closed".into()))),
+            Err(_) => {
+                self.shared.health.failed(&format!("no answer within {} s", WAIT.as_secs()));
+                Ok(())
+            }
         }
-        done.await.unwrap_or_else(|_| Err(Unavailable("database: closed".into())))
     }
 
-    /// Puts bindings in the place of those that wait. In mode 1 the end of the writing is told.
+    /// Puts bindings in the place of those that wait. In mode 1 the end of the writing is told; `None` when there is no room.
     fn enter(
         &self,
         aor: &str,
         bindings: &[Arc<StoredBinding>],
-    ) -> oneshot::Receiver<Result<(), Unavailable>> {
+    ) -> Option<oneshot::Receiver<Result<(), Unavailable>>> {
         let (told, done) = oneshot::channel();
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = lock(&self.shared.waiting);
+        if waiting.len() >= ROOM && !waiting.contains_key(aor) {
+            self.shared.lose(1, &"too many wait");
+            return None;
+        }
         let save = waiting.entry(aor.to_owned()).or_default();
         save.bindings = bindings.to_vec();
-        if self.mode == DbMode::WriteThrough {
+        if self.mode != DbMode::WriteBack {
             save.told.push(told);
         }
-        done
+        Some(done)
     }
 
-    /// Returns when everything that was taken is written.
+    /// Changes that wait, attempts that failed, and changes that will never be written.
+    pub(super) fn counts(&self) -> (usize, u64, u64) {
+        let shared = &self.shared;
+        (lock(&shared.waiting).len(), shared.health.failures(), shared.lost.load(Ordering::Relaxed))
+    }
+
+    /// Returns when everything that was taken is written, or cannot be.
     pub(super) async fn finish(&self) {
         drop(lock(&self.wake).take());
         let task = lock(&self.task).take();
@@ -91,26 +131,24 @@ impl Writer {
     }
 }
 
-async fn run(pool: SqlitePool, mode: DbMode, waiting: Arc<Mutex<Waiting>>, mut woken: mpsc::Receiver<()>) {
+async fn run(shared: Arc<Shared>, mut woken: mpsc::Receiver<()>) {
     loop {
-        let last = woken.recv().await.is_none();
-        if mode == DbMode::WriteBack && !last {
+        let mut last = woken.recv().await.is_none();
+        if shared.mode == DbMode::WriteBack && !last {
             // The end of the process is not waited for.
-            let _ = tokio::time::timeout(GATHER, until_closed(&mut woken)).await;
+            last = tokio::time::timeout(GATHER, until_closed(&mut woken)).await.is_ok();
         }
-        while let Some(batch) = take(&waiting) {
-            let Err(error) = write(&pool, &batch).await else {
-                tell(batch, &Ok(()));
+        while let Some(batch) = shared.take() {
+            let written = shared.write(batch).await;
+            if written {
                 continue;
-            };
-            let error = unavailable(&error);
-            tracing::error!(%error, aors = batch.len(), "registrations not written");
-            if mode == DbMode::WriteBack && !last {
-                put_back(&waiting, batch);
-                tokio::time::sleep(GATHER).await;
-            } else {
-                tell(batch, &Err(error));
             }
+            if last {
+                let left = lock(&shared.waiting).len();
+                return shared.lose(left, &"the gateway ends and the database does not answer");
+            }
+            // Who closes while the database is gone does not wait for it.
+            last = tokio::time::timeout(RETRY, until_closed(&mut woken)).await.is_ok();
         }
         if last {
             return;
@@ -123,22 +161,68 @@ async fn until_closed(woken: &mut mpsc::Receiver<()>) {
     while woken.recv().await.is_some() {}
 }
 
-fn take(waiting: &Mutex<Waiting>) -> Option<Vec<(String, Save)>> {
-    let mut waiting = lock(waiting);
-    let batch = if waiting.len() <= BATCH {
-        std::mem::take(&mut *waiting).into_iter().collect()
-    } else {
-        let some: Vec<String> = waiting.keys().take(BATCH).cloned().collect();
-        some.into_iter().filter_map(|aor| waiting.remove_entry(&aor)).collect::<Vec<_>>()
-    };
-    (!batch.is_empty()).then_some(batch)
-}
+impl Shared {
+    fn take(&self) -> Option<Vec<(String, Save)>> {
+        let mut waiting = lock(&self.waiting);
+        let batch = if waiting.len() <= BATCH {
+            std::mem::take(&mut *waiting).into_iter().collect()
+        } else {
+            let some: Vec<String> = waiting.keys().take(BATCH).cloned().collect();
+            some.into_iter().filter_map(|aor| waiting.remove_entry(&aor)).collect::<Vec<_>>()
+        };
+        (!batch.is_empty()).then_some(batch)
+    }
 
-/// For the next attempt, except what is out of date.
-fn put_back(waiting: &Mutex<Waiting>, batch: Vec<(String, Save)>) {
-    let mut waiting = lock(waiting);
-    for (aor, save) in batch {
-        waiting.entry(aor).or_insert(save);
+    /// Writes `batch`, or puts it back. Whether the database has answered. What it does not want is told to whoever waits, and
+    /// does not keep the others of its batch.
+    async fn write(&self, batch: Vec<(String, Save)>) -> bool {
+        match self.attempt(&batch).await {
+            Ok(()) => tell(batch, &Ok(())),
+            Err(Failure::Down(_)) => {
+                self.put_back(batch);
+                return false;
+            }
+            Err(Failure::Refused(error)) if batch.len() == 1 => {
+                self.lose(1, &error);
+                tell(batch, &Err(Failure::Refused(error).unavailable()));
+            }
+            Err(Failure::Refused(_)) => {
+                let mut batch = batch.into_iter();
+                while let Some(one) = batch.next() {
+                    if !Box::pin(self.write(vec![one])).await {
+                        self.put_back(batch.collect());
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    async fn attempt(&self, batch: &[(String, Save)]) -> Result<(), Failure> {
+        let rows = batch.iter().map(|(aor, save)| (aor.as_str(), save.bindings.as_slice()));
+        let statements = location::statements(self.sql.kind(), rows);
+        self.health.answer(self.sql.transact(statements)).await.map(|_| ())
+    }
+
+    /// For the next attempt, except what is out of date. Nobody waits any longer: the registration goes on from memory.
+    fn put_back(&self, batch: Vec<(String, Save)>) {
+        let mut waiting = lock(&self.waiting);
+        for (aor, mut save) in batch {
+            let told = std::mem::take(&mut save.told);
+            waiting.entry(aor).or_insert(save);
+            for told in told {
+                // Whoever has given up waiting needs no answer.
+                let _ = told.send(Ok(()));
+            }
+        }
+    }
+
+    fn lose(&self, count: usize, error: &dyn std::fmt::Display) {
+        let before = self.lost.fetch_add(count as u64, Ordering::Relaxed);
+        if count > 1 || before == 0 || before.is_power_of_two() {
+            tracing::error!(%error, lost = before + count as u64, "registrations not written");
+        }
     }
 }
 
@@ -146,92 +230,6 @@ fn tell(batch: Vec<(String, Save)>, result: &Result<(), Unavailable>) {
     for told in batch.into_iter().flat_map(|(_, save)| save.told) {
         // Whoever has given up waiting needs no answer.
         let _ = told.send(result.clone());
-    }
-}
-
-/// Replaces the rows of every address of record in `batch`. The rows travel as JSON, so that two statements, prepared once,
-/// do for any number of them.
-async fn write(pool: &SqlitePool, batch: &[(String, Save)]) -> Result<(), sqlx::Error> {
-    let owners: Vec<(&str, &str)> = batch.iter().map(|(aor, _)| parts(aor)).collect();
-    let rows =
-        batch.iter().flat_map(|(aor, save)| save.bindings.iter().map(|binding| Row::new(aor, binding)));
-    let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
-    let owners = serde_json::to_string(&owners).map_err(encode)?;
-    let rows = serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(encode)?;
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(
-        "DELETE FROM location WHERE id IN (
-            SELECT location.id FROM json_each(?) AS owner JOIN location
-            ON username = owner.value ->> 0 AND domain = owner.value ->> 1)",
-    )
-    .bind(owners)
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query(
-        "INSERT OR REPLACE INTO location (username, domain, ruid, contact, received, socket, path, expires, q,
-            callid, cseq, user_agent, instance, reg_id, methods, cflags, last_modified)
-         SELECT value ->> 'username', value ->> 'domain', value ->> 'ruid', value ->> 'contact', value ->> 'received',
-            value ->> 'socket', value ->> 'path', datetime(value ->> 'expires', 'unixepoch'), value ->> 'q',
-            value ->> 'callid', value ->> 'cseq', value ->> 'user_agent', value ->> 'instance', value ->> 'reg_id',
-            value ->> 'methods', value ->> 'cflags', datetime(value ->> 'last_modified', 'unixepoch')
-         FROM json_each(?)",
-    )
-    .bind(rows)
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await
-}
-
-fn parts(aor: &str) -> (&str, &str) {
-    aor.rsplit_once('@').unwrap_or(("", aor))
-}
-
-/// A row of the table `location`, with the names of its columns; times are seconds since 1970.
-#[derive(serde::Serialize)]
-struct Row<'a> {
-    username: &'a str,
-    domain: &'a str,
-    ruid: &'a str,
-    contact: &'a str,
-    received: String,
-    socket: String,
-    path: Option<&'a str>,
-    expires: i64,
-    q: f64,
-    callid: &'a str,
-    cseq: u32,
-    user_agent: &'a str,
-    instance: Option<&'a str>,
-    reg_id: u32,
-    methods: u32,
-    cflags: i64,
-    last_modified: i64,
-}
-
-impl<'a> Row<'a> {
-    fn new(aor: &'a str, binding: &'a StoredBinding) -> Self {
-        let (username, domain) = parts(aor);
-        let filled = |text: &'a str| Some(text).filter(|text| !text.is_empty());
-        let seconds = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-        Self {
-            username,
-            domain,
-            ruid: &binding.ruid,
-            contact: &binding.contact,
-            received: binding.received_uri(),
-            socket: socket(binding),
-            path: filled(&binding.path),
-            expires: seconds(binding.expires_at),
-            q: f64::from(binding.q) / 1000.0,
-            callid: &binding.call_id,
-            cseq: binding.cseq,
-            user_agent: &binding.user_agent,
-            instance: filled(&binding.instance),
-            reg_id: binding.reg_id,
-            methods: binding.methods,
-            cflags: if binding.is_nated() { NATED } else { 0 },
-            last_modified: seconds(binding.last_modified),
-        }
     }
 }
 

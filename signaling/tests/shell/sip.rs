@@ -136,7 +136,7 @@ async fn a_registration_needs_the_password_and_survives_a_restart() {
         let contact = format!("Contact: <sip:carol@{protocol}.invalid>;expires=600\r\n");
         let accepted = register(&mut peer, protocol, "right", &contact).await;
         assert!(accepted.starts_with("SIP/2.0 200 "), "{protocol}: {accepted}");
-        let kept = bench.gateway.database().registrations(0).await.unwrap();
+        let kept = bench.gateway.database().registrations(0, "sip.example").await.unwrap();
         let host = format!("carol@{protocol}.invalid");
         assert!(kept.iter().any(|(_, binding)| binding.contact.contains(&host)), "durable before the 200");
     }

@@ -1,11 +1,12 @@
 //! What the responses of an INVITE say about the call.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Proxy, Server};
 use crate::alias;
 use crate::dialog::{AckWatch, Call, EarlyOffer, End, Session};
-use crate::event::{EndCause, Event};
+use crate::event::{EndCause, Event, Parties};
 use crate::flow::{Destination, Flow};
 use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
@@ -54,6 +55,7 @@ impl Proxy {
             seal: incoming.seal.clone(),
             from: person(message, Name::From),
             to: message.uri().map(|uri| plain(&uri)).unwrap_or_default(),
+            parties: Arc::new(parties(incoming, branches)),
             caller,
             callees: Vec::new(),
             cseq: message.cseq().map_or(0, |cseq| cseq.number),
@@ -72,7 +74,8 @@ impl Proxy {
         self.world.stats.borrow_mut().calls += 1;
         let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
         let (source, branches) = (incoming.flow.remote, branches.len());
-        self.world.tell(Event::CallInvited { call_id, from, to, source, branches });
+        let (parties, at) = (Arc::clone(&call.parties), call.started_at);
+        self.world.tell(Event::CallInvited { call_id, from, to, source, branches, parties, at });
         self.world.calls.borrow_mut().insert(call);
     }
 
@@ -128,13 +131,16 @@ impl Proxy {
         match callee {
             Some(callee) => {
                 let cseq = call.end(&callee.tag).map_or(0, |known| known.cseq);
+                let answerer = callee.answerer();
                 call.callees.clear();
                 call.note_callee(End { said: None, cseq, ..callee });
                 call.caller.said = None;
                 call.answered = Some(now);
                 call.answered_at = self.world.unix_now();
                 let after = now.saturating_duration_since(call.started);
-                self.world.tell(Event::CallAnswered { call_id: call_id.to_owned(), after });
+                let (parties, at) = (Arc::clone(&call.parties), call.answered_at);
+                let call_id = call_id.to_owned();
+                self.world.tell(Event::CallAnswered { call_id, after, parties, answerer, at });
             }
             // A target refresh by the answering end (RFC 3261 §12.2.1.2).
             None => {
@@ -273,6 +279,24 @@ fn timer(now: Instant, session: SessionExpires, response: &Response) -> Option<S
     };
     let interval = Duration::from_secs(session.seconds.into());
     Some(Session { interval, since: now, refresher: refresher.to_owned(), asked: false })
+}
+
+/// What accounting tells of a call that goes to `branches`.
+fn parties(incoming: &Incoming, branches: &[Branch]) -> Parties {
+    let message = &incoming.message;
+    let of = |name| message.raw(name).and_then(|value| NameAddr::parse("address", value).ok()?.uri().ok());
+    let user = |uri: &Uri| uri.user_decoded().unwrap_or_default().into_owned();
+    let (from, to, uri) = (of(Name::From), of(Name::To), message.uri().ok());
+    Parties {
+        from_tag: message.from_tag().unwrap_or_default().to_owned(),
+        src_user: from.as_ref().map(user).unwrap_or_default(),
+        src_domain: from.map(|uri| uri.host().to_owned()).unwrap_or_default(),
+        src_ip: incoming.flow.remote.ip(),
+        dst_ouser: to.as_ref().map(user).unwrap_or_default(),
+        dst_user: uri.as_ref().map(user).unwrap_or_default(),
+        dst_domain: uri.map(|uri| uri.host().to_owned()).unwrap_or_default(),
+        to_user: branches.iter().any(|branch| branch.target.aor.is_some()),
+    }
 }
 
 fn text(message: &Fields, name: Name<'_>) -> String {

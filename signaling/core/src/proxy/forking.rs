@@ -232,7 +232,11 @@ impl Proxy {
             if let Some(call) = call {
                 let (code, reason) = (response.status().code(), response.reason().into_owned());
                 let (call_id, from, to) = (call.call_id, call.from, call.to);
-                self.world.tell(Event::CallFailed { call_id, from, to, code, reason });
+                let (parties, started_at, at) = (call.parties, call.started_at, self.world.unix_now());
+                let to_tag = response.to_tag().unwrap_or_default().to_owned();
+                let event =
+                    Event::CallFailed { call_id, from, to, code, reason, parties, to_tag, started_at, at };
+                self.world.tell(event);
             }
         }
         self.table.respond(now, server, response);

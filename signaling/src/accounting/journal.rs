@@ -1,0 +1,315 @@
+//! The calls that are open and the records that are on their way, in a file that survives this process: one JSON line for each
+//! thing that happens, written in one piece before anybody else hears of it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use signaling_core::event::Answerer;
+
+use super::record::Record;
+use crate::store::unix_now;
+
+/// When the file is longer than this, and than twice what is still needed of it, it is written anew.
+const LONG: u64 = 4 << 20;
+
+/// Where records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// Rows of the database.
+    Database,
+    /// Lines of a file.
+    File,
+    /// Posted to a URL.
+    Url,
+}
+
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// A call has begun or was answered; the latest word counts.
+    Open { record: Box<Record>, at: u64 },
+    /// A call is over, or more is known of it.
+    Ended { record: Box<Record>, to: Vec<Destination>, at: u64 },
+    /// A record has reached a destination.
+    Delivered { id: String, to: Destination, at: u64 },
+    /// Nothing has happened, and this process still runs.
+    Alive { at: u64 },
+}
+
+/// The open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    wanted: Vec<Destination>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<File>,
+    length: u64,
+    /// The calls that are open, by Call-ID: forks of one are few.
+    open: HashMap<String, Vec<Record>>,
+    /// The records that are on their way, by id.
+    ended: BTreeMap<String, (Record, Vec<Destination>)>,
+    /// Lines that could not be written.
+    failures: u64,
+}
+
+/// A record from before, and where it is still to go.
+pub type Left = Vec<(Record, Vec<Destination>)>;
+
+impl Journal {
+    /// Opens the file, or makes it, and closes the calls that were open in it. Records go to `wanted`; also returned are those
+    /// that have not reached all of it.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn open(path: &Path, wanted: &[Destination]) -> anyhow::Result<(Self, Left)> {
+        let mut state = State::default();
+        let last = state.read(path)?;
+        let open: Vec<Record> = state.open.drain().flat_map(|(_, records)| records).collect();
+        for record in open {
+            let record = record.cut_short(last);
+            tracing::warn!(call_id = record.call_id, "call was cut short: this process was killed");
+            state.ended.insert(record.id(), (record, wanted.to_vec()));
+        }
+        state.ended.retain(|_, (_, to)| {
+            to.retain(|destination| wanted.contains(destination));
+            !to.is_empty()
+        });
+        let mut left: Left = state.ended.values().cloned().collect();
+        left.sort_by_key(|(record, _)| record.end);
+        let journal =
+            Self { path: path.to_owned(), wanted: wanted.to_vec(), state: Mutex::new(State::default()) };
+        state.rewrite(path).context("cannot be written")?;
+        *journal.lock() = state;
+        Ok((journal, left))
+    }
+
+    /// A call begins.
+    pub fn begin(&self, record: Record) {
+        let mut state = self.lock();
+        state.put_open(record.clone());
+        state.write(&self.path, &Line::Open { record: Box::new(record), at: unix_now() });
+    }
+
+    /// It was answered.
+    pub fn answered(&self, call_id: &str, from_tag: &str, answerer: &Answerer, at: u64) {
+        let mut state = self.lock();
+        let Some(record) = state.take_open(call_id, from_tag) else { return };
+        let record = record.answered(answerer, at);
+        state.put_open(record.clone());
+        state.write(&self.path, &Line::Open { record: Box::new(record), at });
+    }
+
+    /// It is over.
+    pub fn end(&self, record: &Record, from_tag: &str) {
+        let mut state = self.lock();
+        // One that failed before it began here has no other entry.
+        let _ = state.take_open(&record.call_id, from_tag);
+        self.put_ended(&mut state, record);
+    }
+
+    /// More is known of a call that is over.
+    pub fn filled(&self, record: &Record) {
+        self.put_ended(&mut self.lock(), record);
+    }
+
+    /// A record has reached `to`.
+    pub fn delivered(&self, record: &Record, to: Destination) {
+        let (mut state, id) = (self.lock(), record.id());
+        if let Some((_, left)) = state.ended.get_mut(&id) {
+            left.retain(|destination| *destination != to);
+            if left.is_empty() {
+                state.ended.remove(&id);
+            }
+        }
+        state.write(&self.path, &Line::Delivered { id, to, at: unix_now() });
+        state.shorten(&self.path);
+    }
+
+    /// Notes the time while calls are open.
+    pub fn still_alive(&self) {
+        let mut state = self.lock();
+        if !state.open.is_empty() {
+            state.write(&self.path, &Line::Alive { at: unix_now() });
+        }
+    }
+
+    /// Whether a call with this Call-ID is going on.
+    #[must_use]
+    pub fn is_open(&self, call_id: &str) -> bool {
+        self.lock().open.contains_key(call_id)
+    }
+
+    /// Whether one is, or its record is on its way.
+    #[must_use]
+    pub fn is_known(&self, call_id: &str) -> bool {
+        let state = self.lock();
+        // An id begins with its Call-ID.
+        let prefix = format!("{call_id};");
+        let next = state.ended.range(prefix.clone()..).next();
+        state.open.contains_key(call_id) || next.is_some_and(|(id, _)| id.starts_with(&prefix))
+    }
+
+    /// The Call-IDs of which [`Journal::is_known`] is true.
+    #[must_use]
+    pub fn known(&self) -> HashSet<String> {
+        let state = self.lock();
+        let ended = state.ended.values().map(|(record, _)| record.call_id.clone());
+        state.open.keys().cloned().chain(ended).collect()
+    }
+
+    /// The calls that are going on.
+    #[must_use]
+    pub fn open_calls(&self) -> Vec<Record> {
+        self.lock().open.values().flatten().cloned().collect()
+    }
+
+    /// Records on their way.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.lock().ended.len()
+    }
+
+    fn put_ended(&self, state: &mut State, record: &Record) {
+        state.ended.insert(record.id(), (record.clone(), self.wanted.clone()));
+        let line = Line::Ended { record: Box::new(record.clone()), to: self.wanted.clone(), at: unix_now() };
+        state.write(&self.path, &line);
+    }
+
+    /// Nothing that is done under the lock can panic half-way.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn put_open(&mut self, record: Record) {
+        self.open.entry(record.call_id.clone()).or_default().push(record);
+    }
+
+    fn take_open(&mut self, call_id: &str, from_tag: &str) -> Option<Record> {
+        let records = self.open.get_mut(call_id)?;
+        let at = records.iter().position(|record| record.from_tag == from_tag)?;
+        let record = records.swap_remove(at);
+        if records.is_empty() {
+            self.open.remove(call_id);
+        }
+        Some(record)
+    }
+
+    /// Takes what is in the file, and returns when its last line was written. The last line may have been cut off.
+    fn read(&mut self, path: &Path) -> anyhow::Result<u64> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error.into()),
+        };
+        let mut last = 0;
+        for line in BufReader::new(file).split(b'\n') {
+            match serde_json::from_slice::<Line>(&line?) {
+                Ok(line) => last = last.max(self.apply(line)),
+                Err(error) => tracing::warn!(%error, "line of the journal of calls not understood"),
+            }
+        }
+        Ok(last)
+    }
+
+    fn apply(&mut self, line: Line) -> u64 {
+        match line {
+            Line::Open { record, at } => {
+                let _ = self.take_open(&record.call_id, &record.from_tag);
+                self.put_open(*record);
+                at
+            }
+            Line::Ended { record, to, at } => {
+                let _ = self.take_open(&record.call_id, &record.from_tag);
+                self.ended.insert(record.id(), (*record, to));
+                at
+            }
+            Line::Delivered { id, to, at } => {
+                if let Some((_, left)) = self.ended.get_mut(&id) {
+                    left.retain(|destination| *destination != to);
+                }
+                self.ended.retain(|_, (_, left)| !left.is_empty());
+                at
+            }
+            Line::Alive { at } => at,
+        }
+    }
+
+    /// A disk that is full costs records of calls that are killed, not the calls.
+    fn write(&mut self, path: &Path, line: &Line) {
+        if let Err(error) = self.try_write(path, line) {
+            self.failures += 1;
+            if self.failures.is_power_of_two() {
+                let failures = self.failures;
+                tracing::error!(%error, failures, "journal of calls {} not written", path.display());
+            }
+        }
+    }
+
+    fn try_write(&mut self, path: &Path, line: &Line) -> std::io::Result<()> {
+        let mut bytes = serde_json::to_vec(line)?;
+        bytes.push(b'\n');
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(options().append(true).create(true).open(path)?),
+        };
+        let length = bytes.len() as u64;
+        file.write_all(&bytes)?;
+        self.length += length;
+        Ok(())
+    }
+
+    fn shorten(&mut self, path: &Path) {
+        // Some 700 bytes a line.
+        let needed = 1024 * (self.open.len() + self.ended.len()) as u64;
+        if self.length > LONG.max(2 * needed)
+            && let Err(error) = self.rewrite(path)
+        {
+            tracing::error!(%error, "journal of calls {} not shortened", path.display());
+        }
+    }
+
+    /// Replaces the file by one with only what is needed.
+    fn rewrite(&mut self, path: &Path) -> std::io::Result<()> {
+        let part = path.with_extension("part");
+        let mut file = options().write(true).truncate(true).create(true).open(&part)?;
+        let (mut bytes, at) = (Vec::new(), unix_now());
+        let open =
+            self.open.values().flatten().map(|record| Line::Open { record: Box::new(record.clone()), at });
+        let ended = self.ended.values().map(|(record, to)| Line::Ended {
+            record: Box::new(record.clone()),
+            to: to.clone(),
+            at,
+        });
+        for line in open.chain(ended) {
+            serde_json::to_writer(&mut bytes, &line)?;
+            bytes.push(b'\n');
+        }
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)?;
+        self.file = Some(options().append(true).open(path)?);
+        self.length = bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Who calls whom is for the owner only.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}

@@ -1,0 +1,145 @@
+//! Records posted to a URL, one request each, over one connection for as long as it lasts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper::header;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+
+use super::Deliver;
+use super::record::Record;
+
+/// How long a connection and an answer may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Where records are posted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    secure: bool,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Url {
+    /// Reads `http://HOST[:PORT]/PATH` or `https://...`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: hyper::Uri = text.parse().map_err(|_| format!("{text:?} is no URL"))?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(format!("{text:?} is no http or https URL")),
+        };
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(format!("{text:?} names no host"))?;
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Self { secure, host: host.to_owned(), port, path })
+    }
+
+    /// For a socket: without the brackets of an IPv6 address.
+    fn name(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+
+/// The client.
+pub(super) struct Post {
+    url: Url,
+    tls: TlsConnector,
+    connection: Mutex<Option<Sender>>,
+}
+
+impl Post {
+    /// # Errors
+    /// No TLS.
+    pub(super) fn new(url: Url) -> anyhow::Result<Self> {
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { url, tls: TlsConnector::from(Arc::new(config)), connection: Mutex::default() })
+    }
+
+    async fn connect(&self) -> anyhow::Result<Sender> {
+        let stream = TcpStream::connect((self.url.name(), self.url.port)).await?;
+        if !self.url.secure {
+            return handshake(TokioIo::new(stream)).await;
+        }
+        let name = rustls_pki_types::ServerName::try_from(self.url.name().to_owned())?;
+        handshake(TokioIo::new(self.tls.connect(name, stream).await?)).await
+    }
+
+    async fn post(&self, record: &Record) -> anyhow::Result<()> {
+        let mut kept = self.connection.lock().await;
+        let mut sender = match kept.take() {
+            Some(mut sender) => match sender.ready().await {
+                Ok(()) => sender,
+                Err(_) => self.connect().await?,
+            },
+            None => self.connect().await?,
+        };
+        let request = hyper::Request::post(&self.url.path)
+            .header(header::HOST, format!("{}:{}", self.url.host, self.url.port))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("Causeway/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::from(serde_json::to_vec(record)?)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        // What it says does not matter; a connection with an unread body is not used again.
+        if http_body_util::BodyExt::collect(http_body_util::Limited::new(response.into_body(), 65_536))
+            .await
+            .is_ok()
+        {
+            *kept = Some(sender);
+        }
+        if status.is_success() {
+            return Ok(());
+        }
+        // It would say the same again, but for these.
+        if status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 404 | 408 | 425 | 429) {
+            tracing::error!(%status, call_id = record.call_id, "call record refused by acc.cdr_url");
+            return Ok(());
+        }
+        bail!("HTTP status {status}")
+    }
+}
+
+impl Deliver for Post {
+    fn deliver<'a>(&'a self, records: &'a [Record]) -> BoxFuture<'a, anyhow::Result<()>> {
+        Box::pin(async move {
+            for record in records {
+                let posted = tokio::time::timeout(LIMIT, self.post(record)).await;
+                posted.unwrap_or_else(|_| bail!("no answer in time")).context("acc.cdr_url")?;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn handshake<T>(io: TokioIo<T>) -> anyhow::Result<Sender>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(io).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection of acc.cdr_url");
+        }
+    });
+    Ok(sender)
+}

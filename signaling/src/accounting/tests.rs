@@ -1,0 +1,176 @@
+use super::record::EndedBy;
+use super::*;
+use crate::store::sql::Statement;
+use crate::store::{Database, DbMode};
+
+fn record(call_id: &str) -> Record {
+    Record {
+        call_id: call_id.into(),
+        from_tag: "a".into(),
+        start: 1000,
+        end: 1000,
+        src_user: "alice".into(),
+        src_domain: "example.com".into(),
+        dst_ouser: "bob".into(),
+        dst_user: "bob".into(),
+        missed: true,
+        ..Record::default()
+    }
+}
+
+fn answerer() -> Answerer {
+    Answerer { to_tag: "b".into(), dst_ip: Some([192, 0, 2, 2].into()) }
+}
+
+#[test]
+fn calls_that_were_open_are_closed_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("calls.journal");
+    {
+        let (journal, left) = Journal::open(&path, &[Destination::Database]).unwrap();
+        assert!(left.is_empty());
+        for call_id in ["rings", "talks", "over", "told"] {
+            journal.begin(record(call_id));
+        }
+        journal.answered("talks", "a", &answerer(), 1010);
+        let over = record("over").failed(&answerer(), 486, "Busy Here", 1020);
+        journal.end(&over, "a");
+        let told = record("told").failed(&answerer(), 404, "Not Found", 1020);
+        journal.end(&told, "a");
+        journal.delivered(&told, Destination::Database);
+    }
+    // It was killed while it wrote.
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"{\"open\":{\"record\":{\"call_id\":\"ha").unwrap();
+    for _ in 0..2 {
+        let (journal, left) = Journal::open(&path, &[Destination::Database]).unwrap();
+        let found = |call_id| left.iter().map(|(record, _)| record).find(|r| r.call_id == call_id);
+        assert_eq!((left.len(), journal.pending()), (3, 3), "whatever is not told is still there");
+        let talks = found("talks").unwrap();
+        assert_eq!((talks.sip_code, talks.answer, &*talks.cause), (200, Some(1010), "gateway was killed"));
+        assert!(talks.end >= talks.start && talks.duration > 0.0 && !talks.missed);
+        let rings = found("rings").unwrap();
+        assert_eq!((rings.sip_code, rings.answer, rings.missed), (0, None, true));
+        assert_eq!(found("over").unwrap().sip_code, 486);
+    }
+    let (_, left) = Journal::open(&path, &[Destination::File]).unwrap();
+    assert!(left.is_empty(), "what is not wanted any more is not kept");
+}
+
+#[test]
+fn the_journal_does_not_grow_without_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("calls.journal");
+    let (journal, _) = Journal::open(&path, &[Destination::File]).unwrap();
+    journal.begin(record("open"));
+    for number in 0..4000 {
+        let over = record(&format!("c{number}")).failed(&answerer(), 486, "Busy Here", 1020);
+        journal.begin(over.clone());
+        journal.end(&over, "a");
+        journal.delivered(&over, Destination::File);
+    }
+    let length = std::fs::metadata(&path).unwrap().len();
+    assert!(length < 5 << 20, "{length}");
+    assert_eq!(journal.open_calls().len(), 1);
+    assert!(journal.is_known("open") && !journal.is_known("c1"));
+}
+
+#[tokio::test]
+async fn rows_are_those_of_kamailio() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
+    let rows = rows::Rows::new(database.sql().clone()).await.unwrap();
+    let mut heard = Heard::default();
+    heard.codec("a", "opus");
+    heard.codec("b", "PCMU");
+    let mut answered = record("one").answered(&answerer(), 1010);
+    answered.fill(&heard);
+    let answered = Record {
+        end: 1070,
+        duration: 60.25,
+        ended_by: EndedBy::Callee,
+        cause: "callee hung up".into(),
+        ..answered
+    };
+    let missed = record("two").failed(&answerer(), 486, &"x".repeat(500), 1020);
+    let foreign = Record { missed: false, ..record("three").failed(&answerer(), 503, "No", 1020) };
+    rows.deliver(&[answered, missed, foreign]).await.unwrap();
+    let ask = async |query: &'static str| {
+        let rows = database.sql().fetch(Statement::new(query, [])).await.unwrap();
+        rows.iter().map(|row| row.text(0).unwrap()).collect::<Vec<_>>()
+    };
+    let acc = "SELECT method || ' ' || from_tag || ' ' || to_tag || ' ' || callid || ' ' || sip_code || ' ' || sip_reason
+               || ' ' || time || ' ' || src_user || ' ' || dst_ouser FROM acc ORDER BY id";
+    assert_eq!(
+        ask(acc).await,
+        [
+            "INVITE a b one 200 OK 1970-01-01 00:16:50 alice bob",
+            "BYE b a one 200 OK 1970-01-01 00:17:50 alice bob"
+        ]
+    );
+    let missed = ask("SELECT callid || ' ' || sip_code || ' ' || length(sip_reason) FROM missed_calls").await;
+    assert_eq!(
+        missed,
+        ["two 486 128"],
+        "a text is cut to its column, and a call that rang nowhere here is not missed"
+    );
+    let cdrs = "SELECT callid || ' ' || start_time || ' ' || coalesce(answer_time, '-') || ' ' || duration || ' ' || cause
+                || ' ' || src_codec || dst_codec FROM acc_cdrs ORDER BY id";
+    assert_eq!(
+        ask(cdrs).await[..2],
+        [
+            "one 1970-01-01 00:16:40 1970-01-01 00:16:50 60.25 callee hung up opusPCMU".to_owned(),
+            format!(
+                "two 1970-01-01 00:16:40 - 0.0 {} ",
+                format!("486 {}", "x".repeat(500)).chars().take(64).collect::<String>()
+            ),
+        ]
+    );
+}
+
+/// A server that says 503 twice, then takes everything.
+#[tokio::test]
+async fn records_are_posted_until_they_are_taken() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/cdr?x=1", listener.local_addr().unwrap())).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
+    let file = directory.path().join("cdr.jsonl");
+    let settings = Settings { db: true, cdr_file: Some(file.clone()), cdr_url: Some(url) };
+    let path = directory.path().join("calls.journal");
+    {
+        let (journal, _) =
+            Journal::open(&path, &[Destination::Database, Destination::File, Destination::Url]).unwrap();
+        journal.end(&record("left").failed(&answerer(), 486, "Busy Here", 1020), "a");
+    }
+    let accounting = Accounting::start(&settings, &path, database.sql()).await.unwrap();
+    let mut bodies = Vec::new();
+    for answer in ["503 No", "503 No", "204 Taken"] {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        let body = loop {
+            stream.read_buf(&mut request).await.unwrap();
+            let text = String::from_utf8_lossy(&request).into_owned();
+            let whole = text.split_once("\r\n\r\n").filter(|(_, body)| body.ends_with('}'));
+            if let Some((head, body)) = whole {
+                assert!(
+                    head.starts_with("POST /cdr?x=1 HTTP/1.1") && head.contains("application/json"),
+                    "{head}"
+                );
+                break body.to_owned();
+            }
+        };
+        bodies.push(body);
+        let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+    let posted: Record = serde_json::from_str(&bodies[2]).unwrap();
+    assert_eq!(posted.call_id, "left");
+    accounting.finish(Duration::from_secs(20)).await;
+    let line = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(serde_json::from_str::<Record>(line.trim()).unwrap(), posted, "once in the file");
+    let (_, left) =
+        Journal::open(&path, &[Destination::Database, Destination::File, Destination::Url]).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}

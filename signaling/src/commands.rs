@@ -1,0 +1,4 @@
+//! What the commands do that look after the database, and how they show it.
+
+pub mod database;
+pub mod listing;

@@ -1,0 +1,224 @@
+//! Bindings as rows of Kamailio's table `location`, and back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use signaling_core::flow::Protocol;
+use signaling_core::message::Uri;
+use signaling_core::outside::StoredBinding;
+
+use super::sql::{Kind, Row, Sql, Statement, Value};
+
+/// The bit of a contact behind a NAT in `cflags`: flag 6, which Kamailio's own configuration calls FLB_NATB.
+const NATED: i64 = 1 << 6;
+/// Rows read at a time at start (Kamailio's `fetch_rows`).
+const FETCH: i64 = 5000;
+/// Rows written, and owners forgotten, by one statement. Few sizes, so that the database knows the statements.
+const SIZES: [usize; 3] = [32, 8, 1];
+
+/// What a row is written from, in this order.
+const COLUMNS: [&str; 17] = [
+    "username",
+    "domain",
+    "ruid",
+    "contact",
+    "received",
+    "socket",
+    "path",
+    "q",
+    "callid",
+    "cseq",
+    "user_agent",
+    "instance",
+    "reg_id",
+    "methods",
+    "cflags",
+    "expires",
+    "last_modified",
+];
+
+/// Replaces the rows of every address of record in `batch`.
+pub(super) fn statements<'a>(
+    kind: Kind,
+    batch: impl Iterator<Item = (&'a str, &'a [Arc<StoredBinding>])>,
+) -> Vec<Statement> {
+    let (mut owners, mut rows) = (Vec::new(), Vec::new());
+    for (aor, bindings) in batch {
+        let (username, domain) = parts(aor);
+        owners.push([Value::from(username), domain.into()]);
+        rows.extend(bindings.iter().map(|binding| values(username, domain, binding)));
+    }
+    let mut statements = Vec::new();
+    in_sizes(owners, |some| {
+        let owner = vec!["(username = ? AND domain = ?)"; some.len()].join(" OR ");
+        let values: Vec<Value> = some.into_iter().flatten().collect();
+        statements.push(Statement::new(format!("DELETE FROM location WHERE {owner}"), values));
+    });
+    in_sizes(rows, |some| statements.push(insert(kind, some)));
+    statements
+}
+
+/// Every row, oldest first, that is good at `unix_now`, with its address of record; `home` is the domain of those that were
+/// written without (Kamailio's `use_domain` 0).
+pub(super) async fn read_all(
+    sql: &Sql,
+    unix_now: u64,
+    home: &str,
+) -> anyhow::Result<Vec<(String, StoredBinding)>> {
+    let kind = sql.kind();
+    let query = format!(
+        "SELECT username, domain, ruid, contact, received, socket, path, q, callid, cseq, user_agent, instance,
+                reg_id, methods, {}, {}, id
+         FROM location WHERE expires > {} AND id > ? ORDER BY id LIMIT {FETCH}",
+        kind.to_unix("expires"),
+        kind.to_unix("last_modified"),
+        kind.from_unix(),
+    );
+    let (now, mut after, mut all) = (i64::try_from(unix_now)?, i64::MIN, Vec::new());
+    loop {
+        let rows = sql.fetch(Statement::new(query.clone(), [now.into(), after.into()])).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.int(16)?;
+        all.extend(rows.iter().filter_map(|row| read(row, home)));
+    }
+    all.sort_by_key(|(_, binding): &(_, StoredBinding)| binding.last_modified);
+    Ok(all)
+}
+
+/// Parts an address of record.
+pub(super) fn parts(aor: &str) -> (&str, &str) {
+    aor.rsplit_once('@').unwrap_or(("", aor))
+}
+
+/// Hands `all` over in portions of the sizes of [`SIZES`].
+fn in_sizes<T>(all: Vec<T>, mut take: impl FnMut(Vec<T>)) {
+    let mut left = all.into_iter();
+    while left.len() > 0 {
+        let size = SIZES.into_iter().find(|size| *size <= left.len()).unwrap_or(1);
+        take(left.by_ref().take(size).collect());
+    }
+}
+
+fn insert(kind: Kind, rows: Vec<Vec<Value>>) -> Statement {
+    let columns = COLUMNS.join(", ");
+    let time = kind.from_unix();
+    let row = format!("({}{time}, {time})", "?, ".repeat(COLUMNS.len() - 2));
+    let rows_text = vec![row.as_str(); rows.len()].join(", ");
+    let sql = match kind {
+        Kind::Sqlite | Kind::MySql => format!("REPLACE INTO location ({columns}) VALUES {rows_text}"),
+        Kind::Postgres => {
+            let renewed: Vec<String> =
+                COLUMNS.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect();
+            format!(
+                "INSERT INTO location ({columns}) VALUES {rows_text} ON CONFLICT (ruid) DO UPDATE SET {}",
+                renewed.join(", ")
+            )
+        }
+    };
+    Statement::new(sql, rows.into_iter().flatten().collect::<Vec<_>>())
+}
+
+/// The values of [`COLUMNS`].
+fn values(username: &str, domain: &str, binding: &StoredBinding) -> Vec<Value> {
+    let filled = |text: &str| Value::Text(Some(clean(text)).filter(|text| !text.is_empty()));
+    let seconds = |at: u64| i64::try_from(at).unwrap_or(i64::MAX).into();
+    vec![
+        username.into(),
+        domain.into(),
+        Value::from(&*binding.ruid),
+        clean(&binding.contact).into(),
+        binding.received_uri().into(),
+        socket(binding).into(),
+        filled(&binding.path),
+        (f64::from(binding.q) / 1000.0).into(),
+        clean(&binding.call_id).into(),
+        signed(binding.cseq).into(),
+        // The one text that nothing depends on is cut to its column.
+        clean(&binding.user_agent).chars().take(255).collect::<String>().into(),
+        filled(&binding.instance),
+        signed(binding.reg_id).into(),
+        signed(binding.methods).into(),
+        (if binding.is_nated() { NATED } else { 0 }).into(),
+        seconds(binding.expires_at),
+        seconds(binding.last_modified),
+    ]
+}
+
+/// PostgreSQL takes no NUL in a text.
+fn clean(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+/// Kamailio's columns have 32 bits with a sign: all methods are -1 there.
+fn signed(number: u32) -> i64 {
+    number.cast_signed().into()
+}
+
+/// Files of earlier versions hold the number itself.
+fn unsigned(number: i64) -> anyhow::Result<u32> {
+    let signed = i32::try_from(number).map(i32::cast_unsigned);
+    signed.or_else(|_| u32::try_from(number)).with_context(|| format!("{number} has more than 32 bits"))
+}
+
+/// Kamailio's `socket` column: the transport, and our address in it if it is known.
+fn socket(binding: &StoredBinding) -> String {
+    let protocol = binding.protocol.via_token().to_ascii_lowercase();
+    binding.local.as_ref().map_or_else(|| protocol.clone(), |local| format!("{protocol}:{local}"))
+}
+
+/// A row that another program wrote in a way that is not understood here is left where it is, and out.
+fn read(row: &Row, home: &str) -> Option<(String, StoredBinding)> {
+    let binding = try_read(row, home);
+    if let Err(error) = &binding {
+        tracing::warn!(error = format!("{error:#}"), "row of table location not understood");
+    }
+    binding.ok()
+}
+
+fn try_read(row: &Row, home: &str) -> anyhow::Result<(String, StoredBinding)> {
+    let contact = row.text(3)?;
+    let (socket, received) = (row.text(5)?, row.text(4)?);
+    let (protocol, local) = socket.split_once(':').unwrap_or((&socket, ""));
+    // Kamailio leaves `received` out where the Contact says the same.
+    let received = source(if received.is_empty() { &contact } else { &received })?;
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "tls" => Protocol::Tls,
+        "ws" => Protocol::Ws,
+        "wss" => Protocol::Wss,
+        "udp" | "" => Protocol::Udp,
+        other => anyhow::bail!("transport {other:?}"),
+    };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range first")]
+    let q = (row.real(7)?.clamp(0.0, 1.0) * 1000.0).round() as u16;
+    let (username, domain) = (row.text(0)?, row.text(1)?);
+    let domain = if domain.is_empty() { home } else { &domain };
+    let binding = StoredBinding {
+        ruid: row.text(2)?.into(),
+        contact: contact.into(),
+        received,
+        protocol,
+        local: local.parse().ok().map(Arc::new),
+        path: row.text(6)?.into(),
+        expires_at: row.int(14)?.try_into()?,
+        last_modified: row.int(15)?.try_into()?,
+        q,
+        call_id: row.text(8)?.into(),
+        cseq: unsigned(row.int(9)?)?,
+        user_agent: row.text(10)?.into(),
+        instance: row.text(11)?.into(),
+        reg_id: unsigned(row.int(12)?)?,
+        methods: unsigned(row.int(13)?)?,
+    };
+    Ok((format!("{username}@{domain}"), binding))
+}
+
+/// The address in a URI that names one.
+fn source(uri: &str) -> anyhow::Result<SocketAddr> {
+    let parsed = Uri::parse(uri).ok().and_then(|uri| {
+        let ip: IpAddr = uri.host_ip()?;
+        Some(SocketAddr::new(ip, uri.port().unwrap_or(5060)))
+    });
+    parsed.with_context(|| format!("{uri:?} names no address"))
+}
