@@ -23,6 +23,7 @@ pub use media_core::command::{self, Command, Reply};
 use media_core::command::{Cause, Value};
 use media_core::engine::Settings;
 pub use media_core::engine::{Event, EventKind};
+pub use media_core::transcode::Silence;
 use rand::RngExt;
 
 pub use crate::interface::Interface;
@@ -63,6 +64,8 @@ pub struct RelayConfig {
     pub final_timeout: Duration,
     /// What the relay calls its software in descriptions of its own and in STUN: letters, digits and hyphens.
     pub software_id: String,
+    /// What is done about silence in sound that is transcoded.
+    pub silence: Silence,
     /// A call deleted over ng is kept for so long, unless the message says otherwise.
     pub delete_delay: Duration,
     /// Type of service (IPv4) and traffic class (IPv6) of media packets.
@@ -92,6 +95,7 @@ impl Default for RelayConfig {
             offer_timeout: Duration::from_secs(3600),
             final_timeout: Duration::ZERO,
             software_id: concat!("causeway-", env!("CARGO_PKG_VERSION")).to_owned(),
+            silence: Silence::default(),
             delete_delay: Duration::ZERO,
             tos: 0,
             max_sessions: None,
@@ -179,6 +183,7 @@ impl Relay {
                 offer_timeout: config.offer_timeout,
                 final_timeout: config.final_timeout,
                 software_id: config.software_id.as_str().into(),
+                silence: config.silence.clone(),
             };
             let name = format!("media-{index}");
             let seed: [u8; 32] = rand::rng().random();

@@ -20,6 +20,7 @@ use crate::packet::{Packet, Pool};
 use crate::rtp::{self, Header};
 use crate::sockets::SocketId;
 use crate::stats::Stats;
+use crate::transcode::Silence;
 
 /// A datagram to be sent.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Paths {
     pub out: VecDeque<Transmit>,
     /// Counters.
     pub stats: Stats,
+    /// What transcoders do about silence.
+    pub silence: Silence,
 }
 
 /// What a packet brought besides itself.
@@ -63,9 +66,10 @@ pub struct Heard {
 }
 
 impl Paths {
-    /// No legs, and `buffers` free buffers.
-    pub fn new(buffers: usize) -> Paths {
+    /// No legs, and `buffers` free buffers; about silence is done what `silence` says.
+    pub fn new(buffers: usize, silence: Silence) -> Paths {
         Paths {
+            silence,
             legs: Slab::new(),
             pool: Pool::new(buffers),
             out: VecDeque::with_capacity(64),
@@ -177,7 +181,7 @@ impl Paths {
         mut header: Header,
         map: PayloadMap,
     ) -> bool {
-        let Self { legs, pool, out, stats } = self;
+        let Self { legs, pool, out, stats, .. } = self;
         let Some(leg) = legs.get_mut(to) else {
             pool.put(packet);
             return false;
@@ -225,11 +229,12 @@ impl Paths {
         let route = source.routes.get(at)?;
         let map = route.payload(header.payload_type).filter(|_| route.open)?;
         let (to, line) = (route.leg, route.line);
-        if gates.media || (gates.dtmf && map.payload == Payload::Dtmf) {
+        let is_event = matches!(map.payload, Payload::Dtmf | Payload::Tone { .. });
+        if gates.media || (gates.dtmf && is_event) {
             self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
             return None;
         }
-        if gates.sound && source.kind == MediaKind::Audio && map.payload != Payload::Dtmf {
+        if gates.sound && source.kind == MediaKind::Audio && !is_event {
             silence(packet, header)?;
         }
         // Of several branches only the one that is heard also hears; a subscriber is no branch.
@@ -264,7 +269,7 @@ impl Paths {
         let mut event = false;
         let payload = packet.len().saturating_sub(header.header_len());
         match map {
-            Some(map) if map.payload == Payload::Dtmf => {
+            Some(map) if matches!(map.payload, Payload::Dtmf | Payload::Tone { .. }) => {
                 line.reception.on_event_packet(now, header, payload);
                 event = true;
                 keys = pressed(now, header, packet, map.from_clock, &mut line.keys);
@@ -348,7 +353,11 @@ fn convert(map: &PayloadMap, packet: &mut [u8], header: &Header) {
     match map.payload {
         Payload::UlawToAlaw => g711::ulaw_to_alaw(payload),
         Payload::AlawToUlaw => g711::alaw_to_ulaw(payload),
-        Payload::Media | Payload::Dtmf | Payload::ComfortNoise | Payload::Transcode { .. } => {}
+        Payload::Media
+        | Payload::Dtmf
+        | Payload::ComfortNoise
+        | Payload::Transcode { .. }
+        | Payload::Tone { .. } => {}
     }
 }
 

@@ -3,11 +3,19 @@
 //! A [`Transcoder`] is told packets in order (see [`crate::jitter`]) and hands out packets of one stream of its own, with
 //! its own numbers and time line. Where sound is missing, time goes on all the same: what was lost is made up for a
 //! moment, what the sender left out is filled, and a longer silence is a leap of the timestamps with a marker behind it.
+//!
+//! Keys and silence are part of sound: events become tones, tones events, and silence comfort noise, where the two ends
+//! do not agree on them.
+
+mod along;
 
 use std::time::{Duration, Instant};
 
+pub use self::along::Silence;
+use self::along::{Keys, Quiet};
 use crate::codec::resample::Resampler;
-use crate::codec::{Decode, Encode, Format};
+use crate::codec::{Coding, Decode, Encode, Format};
+use crate::dtmf::{Event, Tone};
 
 /// The longest sound of one received packet that is decoded: more than the 120 ms of the longest Opus packet, and than
 /// the 240 ms of G.711 or G.722 that fit a datagram.
@@ -31,12 +39,17 @@ const SLACK: Duration = Duration::from_millis(15);
 /// A sender that pauses says so again every 400 ms (RFC 7587 §3.1.3); who says nothing for so long is gone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Who sent comfort noise need say nothing more until there is sound again (RFC 3389 §4): the call ends before this.
+const LONGEST_NOISE: Duration = Duration::from_secs(600);
+
 /// The longest payload that is made.
 const MAX_PAYLOAD: usize = 1400;
 
 /// The header of a packet that was made; its SSRC and payload type are the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Made {
+    /// What the payload is.
+    pub kind: Kind,
     /// The first after a silence (RFC 3551 §4.1).
     pub marker: bool,
     /// Rises by one per packet.
@@ -45,11 +58,31 @@ pub struct Made {
     pub timestamp: u32,
 }
 
+/// What the payload of a packet is that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Of the output's codec.
+    Sound,
+    /// A telephone-event (RFC 4733) on the clock of the output.
+    Event,
+    /// Comfort noise (RFC 3389).
+    Noise,
+}
+
+/// What is received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Sound, or comfort noise, coded like this.
+    Sound(Format),
+    /// telephone-events whose durations have a clock of so many Hz.
+    Event(u32),
+}
+
 /// One received packet in its turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
-    /// How it is coded.
-    pub format: Format,
+    /// How its payload is to be understood.
+    pub content: Content,
     /// Its RTP timestamp.
     pub timestamp: u32,
     /// Its payload.
@@ -72,14 +105,24 @@ struct Line {
     clock: u32,
     /// The timestamp of the first sample that has not come.
     next: u32,
-    /// When a packet last came.
-    heard: Instant,
+    /// When the sound of the last packet is over.
+    until: Instant,
+}
+
+/// A key under way that is heard as tones.
+#[derive(Debug, Clone, Copy)]
+struct Pressed {
+    timestamp: u32,
+    code: u8,
+    /// So much of it was made, in units of the event's clock.
+    made: u32,
 }
 
 /// The sender pauses: its silence is made here.
 #[derive(Debug, Clone, Copy)]
 struct Pause {
-    input: usize,
+    /// Whose silence; `None` for none that any decoder could make.
+    input: Option<usize>,
     due: Instant,
     end: Instant,
 }
@@ -98,6 +141,10 @@ pub struct Transcoder {
     payload: Vec<u8>,
     line: Option<Line>,
     pause: Option<Pause>,
+    pressed: Option<Pressed>,
+    silence: Silence,
+    keys: Option<Keys>,
+    quiet: Option<Quiet>,
     /// A packet came that could not be decoded.
     broken: bool,
     next: Made,
@@ -130,17 +177,33 @@ impl Transcoder {
             payload: vec![0; MAX_PAYLOAD],
             line: None,
             pause: None,
+            pressed: None,
+            silence: Silence::default(),
+            keys: None,
+            quiet: None,
             broken: false,
-            next: Made { marker: true, sequence_number: 0, timestamp: 0 },
+            next: Made { kind: Kind::Sound, marker: true, sequence_number: 0, timestamp: 0 },
         };
         transcoder.input(input)?;
         Some(transcoder)
     }
 
-    /// Begins at the numbers of the first packet that is received: captures of both sides are then easier to compare.
+    /// Begins at the numbers of the first packet that is received, and without a marker of its own: captures of both sides are
+    /// then easier to compare.
     #[must_use]
     pub fn beginning_at(mut self, sequence_number: u16, timestamp: u32) -> Self {
-        self.next = Made { marker: true, sequence_number, timestamp };
+        self.next = Made { kind: Kind::Sound, marker: false, sequence_number, timestamp };
+        self
+    }
+
+    /// Does about silence what the relay is set to. `keys`: those heard in the sound are told by events; `noise`: silence is
+    /// sent as comfort noise.
+    #[must_use]
+    pub fn with(mut self, silence: &Silence, keys: bool, noise: bool) -> Self {
+        let rate = self.encoder.rate();
+        self.keys = Some(()).filter(|()| keys).and_then(|()| Keys::new(rate));
+        self.quiet = silence.below.filter(|_| noise).map(|below| Quiet::new(below, self.output.ptime));
+        self.silence = silence.clone();
         self
     }
 
@@ -152,8 +215,12 @@ impl Transcoder {
 
     /// Decodes a packet and gives what is then complete.
     pub fn take(&mut self, now: Instant, packet: &Received<'_>, give: &mut dyn FnMut(Made, &[u8])) {
-        let Some(at) = self.input(packet.format) else { return };
-        let clock = packet.format.clock;
+        let format = match packet.content {
+            Content::Sound(format) => format,
+            Content::Event(clock) => return self.press(now, clock, packet, give),
+        };
+        let Some(at) = self.input(format) else { return };
+        let clock = format.clock;
         let pausing = self.pause.take().is_some();
         let missing = packet.lost > 0 || std::mem::take(&mut self.broken);
         let ahead = self.ahead(now, clock, packet.timestamp, give);
@@ -176,7 +243,7 @@ impl Transcoder {
         let number = self.next.sequence_number;
         self.next.sequence_number = number.wrapping_add(1);
         let timestamp = self.timestamp(timestamp).unwrap_or(timestamp);
-        Made { marker: false, sequence_number: number, timestamp }
+        Made { kind: Kind::Sound, marker: false, sequence_number: number, timestamp }
     }
 
     /// What the received timestamp is on the time line of what is made; `None` when it is far from what was received.
@@ -200,12 +267,12 @@ impl Transcoder {
     /// Another sender begins: nothing of the time line before means anything.
     pub fn restart(&mut self, now: Instant, give: &mut dyn FnMut(Made, &[u8])) {
         self.pause = None;
+        self.pressed = None;
         if let Some(line) = self.line.take() {
             let silent =
-                now.saturating_duration_since(line.heard).as_millis().min(u128::from(LEAP_MS)) as u32;
+                now.saturating_duration_since(line.until).as_millis().min(u128::from(LEAP_MS)) as u32;
             self.leap(units(silent, line.clock), line.clock, give);
         }
-        self.next.marker = true;
     }
 
     /// When [`Transcoder::handle_timeout`] has something to do.
@@ -220,8 +287,12 @@ impl Transcoder {
             let packet = Duration::from_millis(u64::from(self.output.ptime));
             let due = pause.due + packet;
             self.pause = (due < pause.end).then_some(Pause { due, ..pause });
-            let clock = self.inputs.get(pause.input).map_or(8000, |input| input.format.clock);
-            self.fill(pause.input, units(u32::from(self.output.ptime), clock), None, give);
+            let Some(clock) = self.line.map(|line| line.clock) else { return };
+            let gap = units(u32::from(self.output.ptime), clock);
+            match pause.input {
+                Some(input) => self.fill(input, gap, None, give),
+                None => self.hush(gap, clock, give),
+            }
         }
     }
 
@@ -263,8 +334,8 @@ impl Transcoder {
         skip: usize,
         give: &mut dyn FnMut(Made, &[u8]),
     ) {
-        let clock = packet.format.clock;
         let Some(input) = self.inputs.get_mut(at) else { return };
+        let (clock, is_noise) = (input.format.clock, input.format.coding == Coding::ComfortNoise);
         let samples = input.decoder.decode(packet.payload, &mut self.decoded);
         self.broken = samples.is_err();
         let samples = samples.unwrap_or(0);
@@ -276,12 +347,74 @@ impl Transcoder {
         let end = packet.timestamp.wrapping_add(duration);
         let passed =
             self.line.filter(|line| line.next.wrapping_sub(end).cast_signed() > 0).map(|line| line.next);
-        self.line = Some(Line { clock, next: passed.unwrap_or(end), heard: now });
+        let length = Duration::from_millis(u64::from(duration) * 1000 / u64::from(clock));
+        self.line = Some(Line { clock, next: passed.unwrap_or(end), until: now + length });
         self.append(at, skip, samples, give);
-        if pauses {
-            let packet = Duration::from_millis(u64::from(self.output.ptime));
-            self.pause = Some(Pause { input: at, due: now + packet + SLACK, end: now + LONGEST_PAUSE });
+        let packet = Duration::from_millis(u64::from(self.output.ptime));
+        self.pause = match self.silence.fill_after {
+            _ if pauses => {
+                let longest = if is_noise { LONGEST_NOISE } else { LONGEST_PAUSE };
+                Some(Pause { input: Some(at), due: now + packet + SLACK, end: now + longest })
+            }
+            Some(delay) if samples > 0 => {
+                let input = self.input_of_silence(clock);
+                Some(Pause { input, due: now + length + delay, end: now + self.silence.longest })
+            }
+            _ => None,
+        };
+    }
+
+    /// The input that fills what a sender leaves out, where the relay is set to fill it by noise.
+    fn input_of_silence(&mut self, clock: u32) -> Option<usize> {
+        if self.silence.fill.is_empty() {
+            return None;
         }
+        let at = self.input(Format::noise(clock))?;
+        // What it decodes is not heard: it is told the level and the spectrum.
+        let room = &mut self.decoded;
+        self.inputs.get_mut(at)?.decoder.decode(&self.silence.fill, room).ok()?;
+        Some(at)
+    }
+
+    /// A key is heard as its tones: of each packet of the event what the ones before did not bring.
+    fn press(&mut self, now: Instant, clock: u32, packet: &Received<'_>, give: &mut dyn FnMut(Made, &[u8])) {
+        let Some(event) = Event::parse(packet.payload).filter(|_| clock > 0) else { return };
+        self.pause = None;
+        let line_clock = self.line.map_or(clock, |line| line.clock);
+        let on_line = |units: u32| (u64::from(units) * u64::from(line_clock) / u64::from(clock)) as u32;
+        let same = |it: &Pressed| it.timestamp == packet.timestamp && it.code == event.code;
+        let made = self.pressed.filter(same).map_or(0, |it| it.made);
+        let end = u32::from(event.duration);
+        if end <= made {
+            return;
+        }
+        // A first packet of a long event is one behind losses: what is long past is not caught up on.
+        let begin = made.max(end.saturating_sub(units(LONGEST_MS, clock)));
+        let timestamp = packet.timestamp.wrapping_add(on_line(begin));
+        let ahead = self.ahead(now, line_clock, timestamp, give);
+        self.pressed = Some(Pressed { timestamp: packet.timestamp, code: event.code, made: end });
+        self.leap(u32::try_from(ahead).unwrap_or(0), line_clock, give);
+        // Sound that came before it is not taken back.
+        let skip = u32::try_from(-ahead).unwrap_or(0).min(on_line(end - begin));
+        let rate = self.encoder.rate();
+        let at = |units: u32, clock: u32| (u64::from(units) * u64::from(rate) / u64::from(clock)) as u32;
+        let (from, to) = (at(begin, clock) + at(skip, line_clock), at(end, clock));
+        let tone = Tone::new(event.code, event.volume);
+        self.waiting.extend((from..to).map(|at| tone.map_or(0, |tone| tone.sample(at, rate))));
+        let next = packet.timestamp.wrapping_add(on_line(end));
+        let length = Duration::from_millis(u64::from(end - begin) * 1000 / u64::from(clock));
+        self.line = Some(Line { clock: line_clock, next, until: now + length });
+        self.send(give);
+    }
+
+    /// Makes `gap` units of the received clock of silence.
+    fn hush(&mut self, gap: u32, clock: u32, give: &mut dyn FnMut(Made, &[u8])) {
+        let samples = (u64::from(gap) * u64::from(self.encoder.rate()) / u64::from(clock)) as usize;
+        if let Some(line) = self.line.as_mut() {
+            line.next = line.next.wrapping_add(gap);
+        }
+        self.waiting.resize(self.waiting.len() + samples, 0);
+        self.send(give);
     }
 
     /// Makes up `gap` units of the received clock.
@@ -334,15 +467,34 @@ impl Transcoder {
         let mut sent = 0;
         while let Some(pcm) = self.waiting.get(sent..sent + self.frame) {
             sent += self.frame;
-            match self.encoder.encode(pcm, &mut self.payload) {
-                Some(len) => {
-                    give(self.next, self.payload.get(..len).unwrap_or_default());
-                    self.next.sequence_number = self.next.sequence_number.wrapping_add(1);
-                    self.next.marker = false;
+            let units = self.to_clock(self.frame);
+            let said = self.keys.as_mut().and_then(|keys| keys.take(pcm, self.next.timestamp, units));
+            let quiet = self.quiet.as_mut().and_then(|quiet| quiet.take(pcm));
+            if let Some(said) = said {
+                let made =
+                    Made { kind: Kind::Event, marker: said.begins, timestamp: said.timestamp, ..self.next };
+                for _ in 0..said.times {
+                    let sequence_number = self.next.sequence_number;
+                    give(Made { sequence_number, ..made }, &said.event.to_bytes());
+                    self.next.sequence_number = sequence_number.wrapping_add(1);
                 }
-                None => self.next.marker = true,
+            } else if let Some(is_said) = quiet {
+                if is_said {
+                    give(Made { kind: Kind::Noise, ..self.next }, &self.silence.payload);
+                    self.next.sequence_number = self.next.sequence_number.wrapping_add(1);
+                }
+                self.next.marker = true;
+            } else {
+                match self.encoder.encode(pcm, &mut self.payload) {
+                    Some(len) => {
+                        give(self.next, self.payload.get(..len).unwrap_or_default());
+                        self.next.sequence_number = self.next.sequence_number.wrapping_add(1);
+                        self.next.marker = false;
+                    }
+                    None => self.next.marker = true,
+                }
             }
-            self.next.timestamp = self.next.timestamp.wrapping_add(self.to_clock(self.frame));
+            self.next.timestamp = self.next.timestamp.wrapping_add(units);
         }
         self.waiting.drain(..sent);
     }

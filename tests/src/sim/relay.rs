@@ -112,6 +112,7 @@ impl Relay {
             offer_timeout: Duration::from_secs(3600),
             final_timeout: Duration::ZERO,
             software_id: "relay".into(),
+            silence: Default::default(),
             silent_timeout: Duration::from_secs(3600),
         };
         let sockets = FakeSockets::default();

@@ -354,7 +354,7 @@ fn show_payload(map: &PayloadMap) -> String {
         format!("({}:{})", map.from_clock, map.to_clock)
     };
     let payload = match map.payload {
-        Payload::Transcode { from, to } => format!("{:?}To{:?}/{}ms", from.coding, to.coding, to.ptime),
+        Payload::Transcode { from, to, .. } => format!("{:?}To{:?}/{}ms", from.coding, to.coding, to.ptime),
         payload => format!("{payload:?}"),
     };
     format!("{}>{}{payload}{rescale}", map.from, map.to)

@@ -1,6 +1,6 @@
 //! Which formats an end is offered, which were agreed, and what becomes of each payload type on the way.
 
-use super::plan::{MediaKind, Payload, PayloadMap};
+use super::plan::{Along, MediaKind, Payload, PayloadMap};
 use crate::codec::Format;
 use crate::command::{Exchange, LegKind};
 use crate::sdp::Codec;
@@ -223,7 +223,9 @@ fn target<'a>(codec: &Codec, wanted: &'a [Codec], ptime: Option<u16>) -> Option<
     });
     other.or_else(|| {
         let from = Format::of(codec, None)?;
-        wanted.iter().find_map(|to| Some((to, Payload::Transcode { from, to: Format::of(to, ptime)? })))
+        wanted.iter().find_map(|to| {
+            Some((to, Payload::Transcode { from, to: Format::of(to, ptime)?, along: Along::default() }))
+        })
     })
 }
 
@@ -385,7 +387,7 @@ mod tests {
         let [PayloadMap { from: 111, to: 9, from_clock: 48_000, to_clock: 8000, payload }] = maps[..] else {
             panic!("{maps:?}");
         };
-        let Payload::Transcode { from, to } = payload else { panic!("{payload:?}") };
+        let Payload::Transcode { from, to, .. } = payload else { panic!("{payload:?}") };
         assert_eq!((from.coding, to.coding, to.ptime), (Coding::Opus, Coding::G722, 30));
         let law = payloads(&list("0 PCMU/8000"), &[], &list("9 G722/8000, 8 PCMA/8000"), None);
         assert_eq!(law[0].payload, Payload::UlawToAlaw, "the cheaper way");

@@ -293,6 +293,11 @@ impl Route {
         }
     }
 
+    /// Octets are not converted: what is left out between them could not be filled.
+    pub fn transcode_laws(&mut self, ptime: Option<u16>) {
+        self.payloads.iter_mut().for_each(|map| *map = map.transcoded(ptime));
+    }
+
     /// What becomes of a payload type.
     pub fn payload(&self, payload_type: u8) -> Option<PayloadMap> {
         let at = *self.table.get(usize::from(payload_type))?;

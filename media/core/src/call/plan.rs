@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::codec::Format;
 use crate::command::{AddressFamily, Failure, LegKind};
-use crate::sdp::{Candidate, Fingerprint};
+use crate::sdp::{Candidate, Codec, Fingerprint};
 use crate::srtp::{MasterKey, Profile};
 
 /// Names a leg within its call; never used again for another.
@@ -365,6 +365,25 @@ pub struct PayloadMap {
 }
 
 impl PayloadMap {
+    /// The same conversion by way of a transcoder, in packets of `ptime` milliseconds, where octets could be converted.
+    #[must_use]
+    pub fn transcoded(self, ptime: Option<u16>) -> Self {
+        let numbers = match self.payload {
+            Payload::UlawToAlaw => [0, 8],
+            Payload::AlawToUlaw => [8, 0],
+            _ => return self,
+        };
+        let law = |number, clock| Some(Codec { clock, ..Codec::from_static(number)? });
+        let format = |number, clock, ptime| Format::of(&law(number, clock)?, ptime);
+        let from = format(numbers[0], self.from_clock, None);
+        match from.zip(format(numbers[1], self.to_clock, ptime)) {
+            Some((from, to)) => {
+                Self { payload: Payload::Transcode { from, to, along: Along::default() }, ..self }
+            }
+            None => self,
+        }
+    }
+
     /// Whether packets keep all but their payload type.
     pub fn is_untouched(&self) -> bool {
         let is_same = matches!(self.payload, Payload::Media | Payload::Dtmf | Payload::ComfortNoise);
@@ -402,5 +421,21 @@ pub enum Payload {
         from: Format,
         /// As sent, packed as the receiver asked for.
         to: Format,
+        /// What is said of the sound by other means.
+        along: Along,
     },
+    /// telephone-event, heard as tones in the sound of this format.
+    Tone {
+        /// As sent.
+        to: Format,
+    },
+}
+
+/// What is said of transcoded sound by other means, because the sender has not got them: their payload types.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Along {
+    /// Keys that are heard in it (RFC 4733).
+    pub events: Option<u8>,
+    /// Silence (RFC 3389).
+    pub noise: Option<u8>,
 }

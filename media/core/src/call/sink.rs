@@ -184,7 +184,7 @@ impl Sink {
         self.sequence_offset = next.wrapping_sub(header.sequence_number);
         self.timestamp_offset = timestamp.wrapping_sub(header.timestamp);
         // RFC 3551 §4.1: the marker is where a receiver may adapt its playout delay. In video it ends a frame (§5).
-        header.marker |= self.kind == MediaKind::Audio;
+        header.marker |= self.kind == MediaKind::Audio && self.last.is_some();
         self.reference = None;
         self.event_clock = None;
         self.running = false;

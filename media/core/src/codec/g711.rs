@@ -67,9 +67,9 @@ const fn expanded(alaw: bool) -> [i16; 256] {
 static ULAW: [i16; 256] = expanded(false);
 static ALAW: [i16; 256] = expanded(true);
 
-/// The largest magnitude of µ-law and the offset that makes its segments powers of two, at 16 bits.
+/// The largest magnitude of µ-law, at 16 bits, and the offset that makes its segments powers of two, at 14 bits.
 const ULAW_CLIP: i32 = 32_635;
-const ULAW_BIAS: i32 = 132;
+const ULAW_BIAS: i32 = 33;
 
 /// The 16-bit sample of a PCMU octet.
 #[must_use]
@@ -83,22 +83,24 @@ pub fn decode_alaw(octet: u8) -> i16 {
     ALAW[usize::from(octet)]
 }
 
-/// The PCMU octet of a 16-bit sample.
+/// The PCMU octet of a 16-bit sample: the nearest of its steps on the 14 bits that the law has, alike on both sides of zero.
 #[must_use]
 pub fn encode_ulaw(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
-    let magnitude = i32::from(sample).abs().min(ULAW_CLIP) + ULAW_BIAS;
-    let exponent = (magnitude >> 7).ilog2();
-    let mantissa = (magnitude >> (exponent + 3)) & 15;
-    !(sign | (exponent as u8) << 4 | mantissa as u8)
+    let magnitude = (i32::from(sample).abs().min(ULAW_CLIP) >> 2) + ULAW_BIAS;
+    let exponent = (magnitude >> 5).ilog2();
+    let mantissa = (magnitude >> (exponent + 1)) & 15;
+    let code = exponent << 4 | mantissa as u32;
+    // Where segments meet the finer step reaches further than its own half.
+    let below = mantissa == 0 && exponent > 0 && 4 * magnitude < 129 << exponent;
+    !(sign | (code - u32::from(below)) as u8)
 }
 
-/// The PCMA octet of a 16-bit sample.
+/// The PCMA octet of a 16-bit sample: the nearest of its steps, alike on both sides of zero.
 #[must_use]
 pub fn encode_alaw(sample: i16) -> u8 {
-    // Towards zero on both sides: the complement of a negative sample is one less than its magnitude.
-    let (sign, magnitude) = if sample < 0 { (0, !sample) } else { (0x80, sample) };
-    let magnitude = magnitude as u16 >> 4;
+    let sign = if sample < 0 { 0 } else { 0x80 };
+    let magnitude = sample.unsigned_abs().min(i16::MAX.unsigned_abs()) >> 4;
     let code = match magnitude.checked_ilog2() {
         Some(top) if top >= 4 => {
             let exponent = top - 3;
@@ -172,6 +174,21 @@ mod tests {
             }
         }
         assert_eq!((encode_ulaw(0), encode_alaw(0)), (0xff, 0xd5));
+    }
+
+    #[test]
+    fn the_nearest_step_is_taken_on_both_sides_of_zero() {
+        for sample in 0..=i16::MAX {
+            let magnitude = i32::from(sample) >> 2;
+            let steps = (0..=255).map(|octet| ulaw_to_linear(octet)).filter(|step| *step >= 0);
+            let nearest = steps.map(|step| (step - magnitude).abs()).min().expect("steps");
+            for sign in [1, -1] {
+                let step = i32::from(decode_ulaw(encode_ulaw(sign * sample))) >> 2;
+                assert!((step.abs() - magnitude).abs() <= nearest + 1, "{sample}");
+                assert_eq!(decode_ulaw(encode_ulaw(-sample)), -decode_ulaw(encode_ulaw(sample)));
+                assert_eq!(encode_alaw(sign * sample) | 0x80, encode_alaw(sample) | 0x80, "{sample}");
+            }
+        }
     }
 
     #[test]

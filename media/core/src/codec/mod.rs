@@ -6,6 +6,7 @@
 pub mod conceal;
 pub mod g711;
 pub mod g722;
+pub mod noise;
 pub mod opus;
 pub mod resample;
 pub mod waveform;
@@ -64,6 +65,8 @@ pub enum Coding {
     Opus,
     /// Linear samples, mono, at 8000, 16000, 32000 or 48000 Hz.
     L16,
+    /// Comfort noise (RFC 3389), which is only decoded: see [`Format::noise`].
+    ComfortNoise,
 }
 
 /// What a receiver of Opus asks for (RFC 7587 §6.1).
@@ -109,8 +112,11 @@ pub struct Format {
 /// What is sent where nobody asked for anything else (RFC 3551 §4.2).
 const DEFAULT_PTIME: u16 = 20;
 
-/// The longest L16 payload: it must fit a datagram on any path.
-const MAX_L16: u32 = 1280;
+/// The longest payload of plain samples: it must fit a datagram on any path.
+const MAX_SAMPLES: u32 = 1280;
+
+/// Clocks of G.711 and L16 (RFC 3551 §4.5.11 and §4.5.14 leave them open).
+const CLOCKS: [u32; 4] = [8000, 16_000, 32_000, 48_000];
 
 impl Format {
     /// What `codec` says; `None` when it cannot be decoded and encoded here. `ptime` is what the receiver asked for, in
@@ -126,22 +132,29 @@ impl Format {
         ];
         let coding = coding.into_iter().find(|(name, _)| codec.is(name))?.1;
         let fits = match coding {
-            Coding::Pcmu | Coding::Pcma | Coding::G722 => codec.clock == 8000 && codec.channels == 1,
+            Coding::G722 => codec.clock == 8000 && codec.channels == 1,
             Coding::Opus => codec.clock == 48_000,
-            Coding::L16 => [8000, 16_000, 32_000, 48_000].contains(&codec.clock) && codec.channels == 1,
+            Coding::Pcmu | Coding::Pcma | Coding::L16 => CLOCKS.contains(&codec.clock) && codec.channels == 1,
+            Coding::ComfortNoise => false,
         };
         let opus = if coding == Coding::Opus { opus_parameters(codec) } else { OpusParameters::default() };
         let ptime = packet_time(coding, codec.clock, ptime.unwrap_or(DEFAULT_PTIME));
         fits.then_some(Self { coding, clock: codec.clock, ptime, opus })
     }
 
+    /// Comfort noise with a clock of `clock` Hz.
+    #[must_use]
+    pub fn noise(clock: u32) -> Self {
+        let (coding, opus) = (Coding::ComfortNoise, OpusParameters::default());
+        Self { coding, clock, ptime: DEFAULT_PTIME, opus }
+    }
+
     /// Samples per second, where the codec has only one such rate; `None` for Opus, which takes and gives any.
     #[must_use]
     pub const fn rate(&self) -> Option<u32> {
         match self.coding {
-            Coding::Pcmu | Coding::Pcma => Some(8000),
+            Coding::Pcmu | Coding::Pcma | Coding::L16 | Coding::ComfortNoise => Some(self.clock),
             Coding::G722 => Some(16_000),
-            Coding::L16 => Some(self.clock),
             Coding::Opus => None,
         }
     }
@@ -150,11 +163,12 @@ impl Format {
     #[must_use]
     pub fn decoder(&self, rate: u32) -> Option<Box<dyn Decode>> {
         Some(match self.coding {
-            Coding::Pcmu => Box::new(waveform::Decoder::ulaw()),
-            Coding::Pcma => Box::new(waveform::Decoder::alaw()),
+            Coding::Pcmu => Box::new(waveform::Decoder::ulaw(self.clock)),
+            Coding::Pcma => Box::new(waveform::Decoder::alaw(self.clock)),
             Coding::G722 => Box::new(waveform::Decoder::g722()),
             Coding::L16 => Box::new(waveform::Decoder::l16(self.clock)),
             Coding::Opus => Box::new(opus::Decoder::new(rate)?),
+            Coding::ComfortNoise => Box::new(noise::Decoder::new(self.clock)),
         })
     }
 
@@ -162,11 +176,12 @@ impl Format {
     #[must_use]
     pub fn encoder(&self, rate: u32) -> Option<Box<dyn Encode>> {
         Some(match self.coding {
-            Coding::Pcmu => Box::new(waveform::Encoder::Ulaw),
-            Coding::Pcma => Box::new(waveform::Encoder::Alaw),
+            Coding::Pcmu => Box::new(waveform::Encoder::Ulaw(self.clock)),
+            Coding::Pcma => Box::new(waveform::Encoder::Alaw(self.clock)),
             Coding::G722 => Box::new(waveform::Encoder::G722(Box::default())),
             Coding::L16 => Box::new(waveform::Encoder::L16(self.clock)),
             Coding::Opus => Box::new(opus::Encoder::new(rate, self.opus)?),
+            Coding::ComfortNoise => return None,
         })
     }
 }
@@ -190,8 +205,9 @@ fn packet_time(coding: Coding, clock: u32, wanted: u16) -> u16 {
         // RFC 6716 §2.1.4: there are no frames of 30 and 50 ms.
         Coding::Opus if whole == 30 => 20,
         Coding::Opus if whole == 50 => 40,
-        Coding::L16 => {
-            let most = (MAX_L16 * 1000 / (2 * clock.max(1)) / 10 * 10) as u16;
+        Coding::L16 | Coding::Pcmu | Coding::Pcma => {
+            let octets = if coding == Coding::L16 { 2 } else { 1 };
+            let most = (MAX_SAMPLES * 1000 / (octets * clock.max(1)) / 10 * 10) as u16;
             whole.min(most.max(10))
         }
         _ => whole,

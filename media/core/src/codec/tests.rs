@@ -219,7 +219,7 @@ fn what_the_sdp_says_of_formats() {
         ("96 L16/48000", Some(20), Some((Coding::L16, 10))),
         ("96 L16/16000", Some(60), Some((Coding::L16, 40))),
         ("10 L16/44100/2", None, None),
-        ("0 PCMU/16000", None, None),
+        ("0 PCMU/11025", None, None),
         ("18 G729/8000", None, None),
         ("101 telephone-event/8000", None, None),
     ] {

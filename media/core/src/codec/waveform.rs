@@ -27,14 +27,14 @@ impl Decoder {
 
     /// PCMU.
     #[must_use]
-    pub fn ulaw() -> Self {
-        Self::new(Law::Ulaw, 8000)
+    pub fn ulaw(rate: u32) -> Self {
+        Self::new(Law::Ulaw, rate)
     }
 
     /// PCMA.
     #[must_use]
-    pub fn alaw() -> Self {
-        Self::new(Law::Alaw, 8000)
+    pub fn alaw(rate: u32) -> Self {
+        Self::new(Law::Alaw, rate)
     }
 
     /// G.722.
@@ -91,10 +91,10 @@ impl Decode for Decoder {
 /// Encodes G.711, G.722 and L16.
 #[derive(Debug, Clone)]
 pub enum Encoder {
-    /// PCMU.
-    Ulaw,
-    /// PCMA.
-    Alaw,
+    /// PCMU at so many Hz.
+    Ulaw(u32),
+    /// PCMA at so many Hz.
+    Alaw(u32),
     /// G.722.
     G722(Box<g722::Encoder>),
     /// L16, mono, at so many Hz.
@@ -104,22 +104,21 @@ pub enum Encoder {
 impl Encode for Encoder {
     fn rate(&self) -> u32 {
         match self {
-            Self::Ulaw | Self::Alaw => 8000,
+            Self::Ulaw(rate) | Self::Alaw(rate) | Self::L16(rate) => *rate,
             Self::G722(_) => 16_000,
-            Self::L16(rate) => *rate,
         }
     }
 
     fn encode(&mut self, pcm: &[i16], out: &mut [u8]) -> Option<usize> {
         let len = match self {
-            Self::Ulaw | Self::Alaw => pcm.len(),
+            Self::Ulaw(_) | Self::Alaw(_) => pcm.len(),
             Self::G722(_) => pcm.len() / 2,
             Self::L16(_) => pcm.len() * 2,
         };
         let out = out.get_mut(..len)?;
         match self {
-            Self::Ulaw => out.iter_mut().zip(pcm).for_each(|(out, pcm)| *out = g711::encode_ulaw(*pcm)),
-            Self::Alaw => out.iter_mut().zip(pcm).for_each(|(out, pcm)| *out = g711::encode_alaw(*pcm)),
+            Self::Ulaw(_) => out.iter_mut().zip(pcm).for_each(|(out, pcm)| *out = g711::encode_ulaw(*pcm)),
+            Self::Alaw(_) => out.iter_mut().zip(pcm).for_each(|(out, pcm)| *out = g711::encode_alaw(*pcm)),
             Self::G722(encoder) => {
                 let pairs = pcm.as_chunks::<2>().0;
                 out.iter_mut()

@@ -3,12 +3,16 @@
 
 mod detect;
 mod generate;
+mod listen;
 mod rewrite;
 mod segment;
+mod tone;
 
 pub use detect::{Detector, Finished};
 pub use generate::{EventGenerator, EventPacket, PACKET_TIME};
+pub use listen::{Listener, Sounding};
 pub use rewrite::{EventRewriter, Unusable};
+pub use tone::Tone;
 
 /// Octets of the payload (RFC 4733 §2.3).
 pub const PAYLOAD_LEN: usize = 4;

@@ -349,6 +349,9 @@ impl<S: Sockets> Engine<S> {
         let (from, to) = (&line.ends[side], &line.ends[1 - side]);
         let flow = &line.flows[side];
         let mut route = Route::new(keys[1 - side], to.index, flow, Purpose::Talk, line.rtcp_passes);
+        if self.paths.silence.fill_after.is_some() {
+            route.transcode_laws(to.ptime);
+        }
         // A re-INVITE that changes nothing is not to be heard.
         let same = before.iter_mut().find(|(index, route)| *index == from.index && route.line == to.index);
         route.transcoding = same.and_then(|(_, route)| route.transcoding.take());

@@ -42,6 +42,7 @@ use crate::rtcp::ntp::NtpClock;
 use crate::sockets::{OpenError, SocketId, SocketUse, Sockets};
 use crate::stats::Stats;
 use crate::stun::TransactionId;
+use crate::transcode::Silence;
 
 /// Buffers a worker keeps: more than two full batches each way.
 const POOL: usize = 512;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub final_timeout: Duration,
     /// What the relay calls its software: `s=` of descriptions of its own, SOFTWARE of STUN (RFC 8489 §14.14).
     pub software_id: Arc<str>,
+    /// What transcoders do about silence.
+    pub silence: Silence,
 }
 
 /// A local address and what is announced for it.
@@ -209,7 +212,6 @@ impl<S: Sockets> Engine<S> {
         let (shared, first_pair) = open_shared(&mut sockets, &settings)?;
         let ports = PortPool::new(first_pair, settings.port_max, settings.share, &mut rng);
         let mut engine = Engine {
-            settings,
             sockets,
             dtls_config,
             ntp: NtpClock::new(now, unix_now),
@@ -217,7 +219,7 @@ impl<S: Sockets> Engine<S> {
             started: now,
             calls: Slab::new(),
             by_id: HashMap::new(),
-            paths: Paths::new(POOL),
+            paths: Paths::new(POOL, settings.silence.clone()),
             next_serial: 0,
             shared: Vec::new(),
             owners: Vec::new(),
@@ -230,6 +232,7 @@ impl<S: Sockets> Engine<S> {
             events: VecDeque::new(),
             instance: format!("{:012x}", rng.random::<u64>() >> 16),
             rng,
+            settings,
         };
         for shared in &shared {
             engine.set_owner(shared.socket, Owner::Shared);

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use super::Paths;
 use crate::call::leg::{LegKey, Route};
-use crate::call::plan::{Payload, PayloadMap};
+use crate::call::plan::{Along, Payload, PayloadMap};
 use crate::call::transcoding::{Queued, Transcoding};
+use crate::codec::Coding;
 use crate::jitter::InOrder;
 use crate::packet::Packet;
 use crate::rtp::Header;
-use crate::transcode::{Made, Received, Transcoder};
+use crate::transcode::{Content, Kind, Made, Received, Silence, Transcoder};
 
 /// A line of a leg.
 type At = (LegKey, usize);
@@ -24,12 +25,14 @@ impl Paths {
         header: &Header,
         map: &PayloadMap,
     ) -> bool {
-        let Some(route) = self.route_mut(from, at) else { return false };
+        let Self { legs, silence, .. } = self;
+        let line = legs.get_mut(from.0).and_then(|leg| leg.line_mut(from.1));
+        let Some(route) = line.and_then(|line| line.routes.get_mut(at)) else { return false };
         let current = route.transcoding.as_ref().is_some_and(|transcoding| transcoding.current);
         let (takes, ready) = match map.payload {
-            Payload::Transcode { .. } => (true, prepare(route, header, map)),
-            // An event takes its place in what is made.
-            Payload::Dtmf => (current, true),
+            Payload::Transcode { .. } | Payload::Tone { .. } => (true, prepare(route, header, map, silence)),
+            // Events and comfort noise take their places in what is made.
+            Payload::Dtmf | Payload::ComfortNoise => (current, true),
             _ => (false, true),
         };
         if takes != current {
@@ -81,15 +84,22 @@ impl Paths {
         {
             let lost = lost.unwrap_or(0);
             self.stats.concealed += u64::from(lost);
-            let Payload::Transcode { from: format, .. } = map.payload else {
-                let place = transcoding.transcoder.pass(header.timestamp);
-                (header.sequence_number, header.timestamp) = (place.sequence_number, place.timestamp);
-                self.forward(now, from, to, packet, header, map);
-                continue;
+            let content = match map.payload {
+                Payload::Transcode { from, .. } => Content::Sound(from),
+                Payload::Tone { .. } => Content::Event(map.from_clock),
+                _ => {
+                    let place = transcoding.transcoder.pass(header.timestamp);
+                    (header.sequence_number, header.timestamp) = (place.sequence_number, place.timestamp);
+                    self.forward(now, from, to, packet, header, map);
+                    continue;
+                }
             };
-            transcoding.map = map;
+            if is_sound(&map) {
+                transcoding.map = map;
+            }
+            let map = transcoding.map;
             if let Ok(payload) = header.payload(packet.as_slice()) {
-                let received = Received { format, timestamp: header.timestamp, payload, lost };
+                let received = Received { content, timestamp: header.timestamp, payload, lost };
                 let give = &mut |made, payload: &[u8]| {
                     self.send_made(now, from, to, header.ssrc, map, made, payload);
                 };
@@ -165,14 +175,26 @@ impl Paths {
         payload: &[u8],
     ) {
         let mut packet = self.pool.take();
-        let mut header = Header::new(map.to, made.sequence_number, made.timestamp, ssrc);
+        let along = along(&map);
+        let payload_type = match made.kind {
+            Kind::Sound => map.to,
+            Kind::Event => along.events.unwrap_or(map.to),
+            Kind::Noise => along.noise.unwrap_or(map.to),
+        };
+        let mut header = Header::new(payload_type, made.sequence_number, made.timestamp, ssrc);
         header.marker = made.marker;
         if header.start(&mut packet, payload).is_err() {
             self.stats.dropped += 1;
             return self.pool.put(packet);
         }
         self.stats.transcoded += 1;
-        let map = PayloadMap { from: map.to, from_clock: map.to_clock, payload: Payload::Media, ..map };
+        let map = PayloadMap {
+            from: payload_type,
+            to: payload_type,
+            from_clock: map.to_clock,
+            to_clock: map.to_clock,
+            payload: if made.kind == Kind::Event { Payload::Dtmf } else { Payload::Media },
+        };
         self.forward(now, from, to, packet, header, map);
     }
 
@@ -182,13 +204,22 @@ impl Paths {
 }
 
 /// Sees to it that the route has a transcoder for what `map` says; false when it cannot be had.
-fn prepare(route: &mut Route, header: &Header, map: &PayloadMap) -> bool {
-    let Payload::Transcode { from, to } = map.payload else { return false };
-    let fits = |it: &Transcoding| it.transcoder.output() == to && it.map.to == map.to;
+fn prepare(route: &mut Route, header: &Header, map: &PayloadMap, silence: &Silence) -> bool {
+    let (from, to) = match map.payload {
+        Payload::Transcode { from, to, .. } => (from, to),
+        Payload::Tone { to } => (to, to),
+        _ => return false,
+    };
+    let wanted = along(map);
+    let fits = |it: &Transcoding| {
+        let same = it.transcoder.output() == to && it.map.to == map.to;
+        same && (!is_sound(map) || along(&it.map) == wanted)
+    };
     if route.transcoding.as_deref().is_some_and(fits) {
         return true;
     }
     let Some(transcoder) = Transcoder::new(from, to) else { return false };
+    let transcoder = transcoder.with(silence, wanted.events.is_some(), wanted.noise.is_some());
     let mut transcoder = transcoder.beginning_at(header.sequence_number, header.timestamp);
     if let Some(before) = route.transcoding.as_ref() {
         transcoder.follow(&before.transcoder);
@@ -196,4 +227,17 @@ fn prepare(route: &mut Route, header: &Header, map: &PayloadMap) -> bool {
     let current = route.transcoding.as_ref().is_some_and(|before| before.current);
     route.transcoding = Some(Box::new(Transcoding { current, ..Transcoding::new(transcoder, *map) }));
     true
+}
+
+/// Whether it is more than comfort noise or an event.
+fn is_sound(map: &PayloadMap) -> bool {
+    matches!(map.payload, Payload::Transcode { from, .. } if from.coding != Coding::ComfortNoise)
+}
+
+/// What goes along with what is made of a packet.
+fn along(map: &PayloadMap) -> Along {
+    match map.payload {
+        Payload::Transcode { along, .. } => along,
+        _ => Along::default(),
+    }
 }

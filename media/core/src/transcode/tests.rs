@@ -66,8 +66,12 @@ impl Bed {
             self.lost += 1;
             return;
         }
-        let received =
-            Received { format: self.from, timestamp, payload, lost: std::mem::take(&mut self.lost) };
+        let received = Received {
+            content: Content::Sound(self.from),
+            timestamp,
+            payload,
+            lost: std::mem::take(&mut self.lost),
+        };
         let (now, out) = (self.now, &mut self.out);
         self.transcoder.take(now, &received, &mut |made, payload| out.push((now, made, payload.to_vec())));
     }
@@ -219,7 +223,7 @@ fn a_sender_that_begins_anew_leaps_by_the_time_that_passed() {
         bed.pass(Duration::from_millis(480));
         (0..3).for_each(|_| bed.say(404.0, true));
         bed.assert_numbers_rise();
-        assert_eq!(bed.steps(), [160, 160, 160 + 4000, 160, 160], "half a second since the last packet");
+        assert_eq!(bed.steps(), [160, 160, 160 + 3840, 160, 160], "480 ms since the last was over");
     }
 }
 
@@ -274,4 +278,190 @@ fn what_cannot_be_decoded_is_a_loss() {
     bed.assert_numbers_rise();
     assert_eq!(bed.out.len(), 42);
     assert!(bed.steps().iter().all(|step| *step == 160));
+}
+
+/// A key on the sender's time line: `durations` in units of `clock`, the last of them its end.
+fn press(bed: &mut Bed, clock: u32, code: u8, durations: &[u16]) {
+    let timestamp = bed.timestamp;
+    for (at, duration) in durations.iter().enumerate() {
+        let event = Event { code, end: at + 1 == durations.len(), volume: 10, duration: *duration };
+        let payload = event.to_bytes();
+        let received = Received { content: Content::Event(clock), timestamp, payload: &payload, lost: 0 };
+        let (now, out) = (bed.now, &mut bed.out);
+        bed.transcoder.take(now, &received, &mut |made, payload| out.push((now, made, payload.to_vec())));
+        bed.pass(Duration::from_millis(20));
+    }
+    let last = u64::from(durations.last().copied().unwrap_or(0));
+    bed.timestamp = timestamp.wrapping_add((last * u64::from(bed.from.clock) / u64::from(clock)) as u32);
+}
+
+/// The keys in what the listener hears.
+fn keys(bed: &Bed) -> Vec<u8> {
+    let (rate, heard) = bed.heard();
+    let mut listener = crate::dtmf::Listener::new(rate).expect("a rate");
+    let (mut keys, mut before) = (Vec::new(), None);
+    for packet in heard.chunks(rate as usize / 100) {
+        listener.listen(packet);
+        let now = listener.sounding();
+        keys.extend(now.filter(|_| before.is_none()).map(|key| key.code));
+        before = now;
+    }
+    keys
+}
+
+#[test]
+fn events_are_heard_as_tones() {
+    for (from, to, clock) in
+        [(PCMU, PCMA, 8000), (PCMU, PCMU, 8000), (OPUS, PCMU, 48_000), (OPUS, G722, 8000), (PCMA, OPUS, 8000)]
+    {
+        let mut bed = Bed::new(format(from, 20), format(to, 20));
+        for code in [1, 11, 1, 0] {
+            (0..10).for_each(|_| bed.say(404.0, true));
+            let unit = (clock / 50) as u16;
+            // Two packets in the middle are lost, and the end comes three times.
+            press(&mut bed, clock, code, &[unit, 2 * unit, 5 * unit, 6 * unit, 6 * unit, 6 * unit]);
+        }
+        (0..10).for_each(|_| bed.say(404.0, true));
+        bed.assert_numbers_rise();
+        let step = units(20, bed.transcoder.output().clock);
+        assert!(bed.steps().iter().all(|it| *it == step), "{from} to {to}: {:?}", bed.steps());
+        assert_eq!(keys(&bed), [1, 11, 1, 0], "{from} to {to}");
+        assert!((50 + 4 * 6 - 1..=50 + 4 * 6).contains(&bed.out.len()), "{}", bed.out.len());
+    }
+}
+
+#[test]
+fn a_hostile_event_makes_no_flood() {
+    let mut bed = Bed::new(format(PCMU, 20), format(PCMA, 20));
+    bed.say(404.0, true);
+    press(&mut bed, 8000, 1, &[u16::MAX]);
+    assert!(bed.out.len() <= 1 + 13, "{}", bed.out.len());
+    for at in 0..1000u32 {
+        bed.timestamp = at.wrapping_mul(2_654_435_769);
+        press(&mut bed, 8000, at as u8, &[at as u16]);
+        press(&mut bed, 1, 255, &[1]);
+    }
+    bed.assert_numbers_rise();
+}
+
+/// A bed whose sender says tones of keys, which the transcoder tells by events, and silence, which it tells by noise.
+fn listening(from: &str, to: &str) -> Bed {
+    let mut bed = Bed::new(format(from, 20), format(to, 20));
+    let silence = Silence { below: Some(40), payload: vec![52, 1], ..Silence::default() };
+    let transcoder = Transcoder::new(bed.from, bed.transcoder.output()).expect("a transcoder");
+    bed.transcoder = transcoder.with(&silence, true, true);
+    bed
+}
+
+fn say_pcm(bed: &mut Bed, pcm: &[i16]) {
+    for packet in pcm.chunks_exact(bed.packet()) {
+        let mut payload = [0; 1500];
+        let len = bed.encoder.encode(packet, &mut payload).expect("a payload");
+        bed.receive(&payload[..len], true);
+        bed.pass(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn tones_are_told_by_events_and_silence_by_noise() {
+    for (from, to, clock) in [(PCMU, PCMA, 8000), (PCMU, OPUS, 48_000), (G722, PCMU, 8000)] {
+        let mut bed = listening(from, to);
+        let rate = bed.rate;
+        let tone = Tone::new(5, 10).expect("a key");
+        let samples = |millis: u32| rate * millis / 1000;
+        let key: Vec<i16> = (0..samples(100)).map(|at| tone.sample(at, rate)).collect();
+        let voice = crate::testing::tone(404.0, rate, 8000.0, samples(200) as usize);
+        let pcm = [voice.clone(), key, voice, vec![0; samples(1000) as usize]].concat();
+        say_pcm(&mut bed, &pcm);
+        bed.assert_numbers_rise();
+        let events: Vec<_> = bed.out.iter().filter(|(_, made, _)| made.kind == Kind::Event).collect();
+        let parsed: Vec<Event> =
+            events.iter().map(|(.., payload)| Event::parse(payload).expect("an event")).collect();
+        let unit = units(20, clock);
+        assert!(parsed.iter().all(|event| event.code == 5 && event.volume.abs_diff(10) <= 1), "{parsed:?}");
+        assert_eq!(parsed.iter().filter(|event| event.end).count(), 3, "{from} to {to}: {parsed:?}");
+        assert!(events.iter().all(|(_, made, _)| made.timestamp == events[0].1.timestamp));
+        assert!(events[0].1.marker && events[1..].iter().all(|(_, made, _)| !made.marker));
+        let durations: Vec<u32> = parsed.iter().map(|event| u32::from(event.duration)).collect();
+        let grows = (1..=durations.len() as u32 - 2).map(|at| at * unit);
+        assert_eq!(durations[..durations.len() - 2], grows.collect::<Vec<_>>());
+        assert!((4..=7).contains(&(durations.len() - 2)), "{from} to {to}: {durations:?}");
+        // Silence: at once, and again every 400 ms; nothing between.
+        let noise: Vec<_> = bed.out.iter().filter(|(_, made, _)| made.kind == Kind::Noise).collect();
+        assert_eq!(noise.len(), 3, "{from} to {to}");
+        assert!(noise.iter().all(|(.., payload)| *payload == [52, 1]));
+        assert_eq!(noise[1].1.timestamp.wrapping_sub(noise[0].1.timestamp), units(400, clock));
+    }
+}
+
+#[test]
+fn a_long_key_is_told_in_segments() {
+    let mut bed = listening(PCMU, OPUS);
+    let tone = Tone::new(9, 10).expect("a key");
+    let pcm: Vec<i16> = (0..24_000).map(|at| tone.sample(at, 8000)).chain((0..1600).map(|_| 0)).collect();
+    say_pcm(&mut bed, &pcm);
+    let events: Vec<_> = bed.out.iter().filter(|(_, made, _)| made.kind == Kind::Event).collect();
+    assert_eq!(events.iter().filter(|(_, made, _)| made.marker).count(), 1, "one key");
+    let ends =
+        events.iter().filter_map(|(.., payload)| Event::parse(payload)).filter(|event| event.end).count();
+    assert_eq!(ends, 3);
+    let mut starts: Vec<u32> = events.iter().map(|(_, made, _)| made.timestamp).collect();
+    starts.dedup();
+    assert_eq!(starts.len(), 3, "{starts:?}");
+}
+
+#[test]
+fn comfort_noise_lasts_until_there_is_sound_again() {
+    for to in [PCMA, OPUS] {
+        let mut bed = Bed::new(format(PCMU, 20), format(to, 20));
+        (0..10).for_each(|_| bed.say(404.0, true));
+        let noise = Received {
+            content: Content::Sound(Format::noise(8000)),
+            timestamp: bed.timestamp,
+            payload: &[40],
+            lost: 0,
+        };
+        let (now, out) = (bed.now, &mut bed.out);
+        bed.transcoder.take(now, &noise, &mut |made, payload| out.push((now, made, payload.to_vec())));
+        bed.pass(Duration::from_secs(5));
+        bed.timestamp = bed.timestamp.wrapping_add(40_000);
+        (0..10).for_each(|_| bed.say(404.0, true));
+        bed.assert_numbers_rise();
+        let step = units(20, bed.transcoder.output().clock);
+        assert!(bed.steps().iter().all(|it| *it == step), "{to}");
+        assert!(bed.out.len().abs_diff(10 + 250 + 10) <= 2, "{}", bed.out.len());
+        let (rate, heard) = bed.heard();
+        let middle = &heard[rate as usize..4 * rate as usize];
+        let power: f64 = middle.iter().map(|it| f64::from(*it).powi(2)).sum::<f64>() / middle.len() as f64;
+        let level = 20.0 * (power.sqrt() / 32_767.0).log10();
+        assert!((level + 40.0).abs() < 3.0, "{to}: {level:.1} dBov");
+    }
+}
+
+#[test]
+fn what_a_sender_leaves_out_is_filled() {
+    for (fill, loudest) in [(vec![], 0..=8), (vec![40u8], 100..=3000)] {
+        let mut bed = Bed::new(format(PCMU, 20), format(PCMA, 20));
+        let silence = Silence {
+            fill_after: Some(Duration::from_millis(10)),
+            longest: Duration::from_secs(2),
+            fill,
+            ..Silence::default()
+        };
+        let transcoder = Transcoder::new(bed.from, bed.transcoder.output()).expect("a transcoder");
+        bed.transcoder = transcoder.with(&silence, false, false);
+        (0..5).for_each(|_| bed.say(404.0, true));
+        bed.pass(Duration::from_secs(1));
+        bed.timestamp = bed.timestamp.wrapping_add(8000);
+        (0..5).for_each(|_| bed.say(404.0, true));
+        bed.assert_numbers_rise();
+        assert!(bed.steps().iter().all(|it| *it == 160), "{:?}", bed.steps());
+        assert_eq!(bed.out.len(), 60);
+        let (_, heard) = bed.heard();
+        let most = heard[1600..8000].iter().map(|it| i32::from(it.unsigned_abs())).max().expect("samples");
+        assert!(loudest.contains(&most), "{most}");
+        bed.pass(Duration::from_secs(60));
+        assert!((60 + 98..=60 + 101).contains(&bed.out.len()), "{}", bed.out.len());
+        assert_eq!(bed.transcoder.poll_timeout(), None);
+    }
 }

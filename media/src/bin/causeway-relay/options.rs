@@ -46,6 +46,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether an option is there for the first time.
+    fn is_first(&self, long: &str) -> bool {
+        self.seen.iter().filter(|seen| **seen == long).count() == 1
+    }
+}
+
 /// What an option does.
 #[derive(Clone, Copy)]
 enum Effect {
@@ -85,7 +92,7 @@ const LOG: Effect = Warn("the log goes to standard error; its level is log-level
 const FOREGROUND: Effect = Always;
 const NO_REDIS: Effect = Refuse("calls are not kept in Redis");
 const NO_EXPORT: Effect = Warn("statistics are asked for over ng, and not sent");
-const NO_DTX: Effect = Refuse("there is no handling of discontinuous transmission");
+const NO_DTX: Effect = Refuse("AMR is not known here");
 
 /// Every option, in the order of the help.
 const OPTIONS: &[Opt] = &[
@@ -372,26 +379,58 @@ const OPTIONS: &[Opt] = &[
     ),
     opt("jitter-buffer", None, "INT", "packets kept back", Set(|_, v| zero(v, "packets are not kept back"))),
     opt("jb-clock-drift", None, "", "follow the source's clock", Warn("packets are not kept back")),
-    opt("silence-detect", None, "FLOAT", "level of silence", Warn("silence is passed as it is")),
-    opt("cn-payload", None, "INT …", "comfort noise in place of silence", Warn("silence is passed as it is")),
+    opt(
+        "silence-detect",
+        None,
+        "FLOAT",
+        "what stays below so many percent of the loudest is sent as comfort noise (0: never)",
+        Set(silence_detect),
+    ),
+    opt(
+        "cn-payload",
+        None,
+        "INT",
+        "that comfort noise, RFC 3389; repeatable, or parted by ; (32)",
+        Set(|it, v| {
+            let anew = it.is_first("cn-payload");
+            octets(&mut it.relay.silence.payload, v, anew)
+        }),
+    ),
     opt(
         "dtx-delay",
         None,
-        "INT",
-        "milliseconds",
-        Set(|_, v| zero(v, "discontinuous transmission is passed as it is")),
+        "MS",
+        "what a sender leaves out is filled so much later (0: where its codec says so)",
+        Set(|it, v| {
+            let delay = Duration::from_millis(number::<u32>(v)?.into());
+            it.relay.silence.fill_after = Some(delay).filter(|delay| !delay.is_zero());
+            Ok(())
+        }),
     ),
-    opt("max-dtx", None, "INT", "milliseconds", Warn("discontinuous transmission is passed as it is")),
-    opt("dtx-buffer", None, "INT", "packets", Warn("discontinuous transmission is passed as it is")),
-    opt("dtx-lag", None, "INT", "milliseconds", Warn("discontinuous transmission is passed as it is")),
-    opt("dtx-shift", None, "INT", "milliseconds", Warn("discontinuous transmission is passed as it is")),
+    opt(
+        "max-dtx",
+        None,
+        "SECS",
+        "it is filled for so long (30; 0: as long as the call)",
+        Set(|it, v| {
+            let longest = u64::try_from(number::<i64>(v)?).ok().filter(|seconds| *seconds > 0);
+            it.relay.silence.longest = Duration::from_secs(longest.unwrap_or(DAY).min(DAY));
+            Ok(())
+        }),
+    ),
     opt(
         "dtx-cn-params",
         None,
-        "INT …",
-        "of comfort noise",
-        Warn("discontinuous transmission is passed as it is"),
+        "INT",
+        "by this comfort noise, as cn-payload (silence)",
+        Set(|it, v| {
+            let anew = it.is_first("dtx-cn-params");
+            octets(&mut it.relay.silence.fill, v, anew)
+        }),
     ),
+    opt("dtx-buffer", None, "INT", "packets", Warn("what is filled is not kept back")),
+    opt("dtx-lag", None, "MS", "milliseconds", Warn("what is filled is not kept back")),
+    opt("dtx-shift", None, "MS", "milliseconds", Warn("what is filled is not kept back")),
     opt("amr-dtx", None, "STRING", "for AMR", NO_DTX),
     opt("janus-secret", None, "STRING", "of the Janus protocol", Warn("Janus's protocol is not spoken")),
 ];
@@ -415,6 +454,33 @@ fn zero(value: &str, reason: &str) -> Result<(), String> {
     match value {
         "0" => Ok(()),
         _ => Err(format!("only 0 is possible: {reason}")),
+    }
+}
+
+/// No call is longer.
+const DAY: u64 = 86_400;
+
+fn silence_detect(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let percent = number::<f64>(value)?;
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(format!("{value:?} is not between 0 and 100"));
+    }
+    let below = (percent / 100.0 * f64::from(i16::MAX)) as i16;
+    settings.relay.silence.below = Some(below).filter(|_| percent > 0.0);
+    Ok(())
+}
+
+/// Octets of comfort noise: of a repeated option, or of one with several parted by semicolons.
+fn octets(octets: &mut Vec<u8>, value: &str, anew: bool) -> Result<(), String> {
+    if anew {
+        octets.clear();
+    }
+    for one in value.split(';').map(str::trim).filter(|one| !one.is_empty()) {
+        octets.push(number(one)?);
+    }
+    match octets.len() {
+        1..=16 => Ok(()),
+        _ => Err("one to sixteen octets are possible".to_owned()),
     }
 }
 

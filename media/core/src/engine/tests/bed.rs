@@ -187,6 +187,7 @@ pub(super) fn settings() -> Settings {
         offer_timeout: Duration::from_secs(3600),
         final_timeout: Duration::ZERO,
         software_id: "relay".into(),
+        silence: Default::default(),
         silent_timeout: Duration::from_secs(3600),
     }
 }

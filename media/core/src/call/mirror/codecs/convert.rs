@@ -1,8 +1,8 @@
 //! What becomes of each format that one end sends on the way to the other.
 
 use super::list::{Formats, Listed};
-use crate::call::plan::{Payload, PayloadMap};
-use crate::codec::Coding;
+use crate::call::plan::{Along, Payload, PayloadMap};
+use crate::codec::{Coding, Format};
 
 /// How long the packets of two ends are.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +39,8 @@ pub(super) struct Conversion<'a> {
     /// Keys are heard in the sound and told by events, silence by comfort noise.
     detects: bool,
     hushes: bool,
+    /// Events or comfort noise of the end become part of the sound.
+    plays: bool,
 }
 
 /// What becomes of the formats that the end with `from` sends to the one with `to`. `refused`: what the former did not
@@ -74,6 +76,7 @@ fn conversion<'a>(
         noise: None,
         detects: false,
         hushes: false,
+        plays: false,
     };
     let preferred = others.preferred();
     let target = match same {
@@ -95,13 +98,11 @@ fn conversion<'a>(
     let played = |(theirs, ours): (Option<&Listed>, Option<&Listed>)| {
         is_sound && theirs.is_none() && ours.is_some_and(|it| it.made)
     };
-    let is_made = !listed.is_same_stream(target)
-        || (is_sound && packing.differs())
-        || detects
-        || hushes
-        || played(events)
-        || played(noise);
-    Conversion { from: listed, to: Some(target), is_made, events: events.0, noise: noise.0, detects, hushes }
+    let plays = played(events) || played(noise);
+    let is_made =
+        !listed.is_same_stream(target) || (is_sound && packing.differs()) || detects || hushes || plays;
+    let (events, noise) = (events.0, noise.0);
+    Conversion { from: listed, to: Some(target), is_made, events, noise, detects, hushes, plays }
 }
 
 /// What becomes of the payload types that the end with `from` sends.
@@ -125,22 +126,34 @@ fn payload(conversion: &Conversion<'_>, packing: Packing) -> Option<PayloadMap> 
     };
     if from.is_dtmf() {
         let events = if to.codec.is_dtmf() { Some(to) } else { conversion.events };
-        return events.map(|events| map(events, Payload::Dtmf));
+        let tone = || Some(map(to, Payload::Tone { to: to.format(packing.ptimes[1])? }));
+        return events.map(|events| map(events, Payload::Dtmf)).or_else(tone);
     }
     if from.is_comfort_noise() {
-        return to.codec.is_comfort_noise().then(|| map(to, Payload::ComfortNoise));
+        let noise = if to.codec.is_comfort_noise() { Some(to) } else { conversion.noise };
+        let along = Along::default();
+        let sound = || {
+            let from = Format::noise(from.clock);
+            Some(map(to, Payload::Transcode { from, to: to.format(packing.ptimes[1])?, along }))
+        };
+        return noise.map(|noise| map(noise, Payload::ComfortNoise)).or_else(sound);
     }
     if !conversion.is_made {
         return Some(map(to, Payload::Media));
     }
     let formats = (conversion.from.format(packing.ptimes[0])?, to.format(packing.ptimes[1])?);
-    let is_plain = !packing.differs() && !conversion.detects && !conversion.hushes;
+    let number = |listed: Option<&Listed>| listed.map(|it| it.codec.payload_type);
+    let along = Along {
+        events: number(conversion.events).filter(|_| conversion.detects),
+        noise: number(conversion.noise).filter(|_| conversion.hushes),
+    };
+    let is_plain = !packing.differs() && !conversion.plays && along == Along::default();
     Some(map(
         to,
         match (formats.0.coding, formats.1.coding) {
             (Coding::Pcmu, Coding::Pcma) if is_plain && from.clock == to.codec.clock => Payload::UlawToAlaw,
             (Coding::Pcma, Coding::Pcmu) if is_plain && from.clock == to.codec.clock => Payload::AlawToUlaw,
-            (..) => Payload::Transcode { from: formats.0, to: formats.1 },
+            (..) => Payload::Transcode { from: formats.0, to: formats.1, along },
         },
     ))
 }
