@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::plan::{LocalLeg, LocalMedia, LocalSecure};
 use crate::command::{Flags, LegKind, Replace};
-use crate::sdp::{Codec, Description, Direction, ExtMap, Line, Setup};
+use crate::sdp::{Codec, Description, Direction, ExtMap, Line, Media, Setup};
 
 /// Attributes that speak of a transport, a numbering or a track of the far end: never passed, written anew where the
 /// end needs them (FEATURES.md 4.1).
@@ -196,8 +196,7 @@ impl Compose<'_> {
         text(out, &format!("a={}", active.direction.as_str()));
         formats(out, &active.codecs);
         if let Some(media) = self.source.media.get(active.source) {
-            media.ptime.iter().for_each(|ms| text(out, &format!("a=ptime:{ms}")));
-            media.max_ptime.iter().for_each(|ms| text(out, &format!("a=maxptime:{ms}")));
+            packet_times(out, media, &active.codecs);
         }
         lines().filter(passes).for_each(|line| keep(out, line));
     }
@@ -271,4 +270,15 @@ pub(super) fn keep(out: &mut Vec<u8>, line: Line<'_>) {
 pub(super) fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = out.write_fmt(arguments);
+}
+
+/// `a=ptime` and `a=maxptime` of the far end, which are true of its own formats. To one that the relay makes for it they
+/// mean nothing: the relay packs anew, and Opus has no packets of 30 ms (RFC 6716 §2.1.4).
+fn packet_times(out: &mut Vec<u8>, media: &Media, codecs: &[Codec]) {
+    let own = |codec: &&Codec| media.codecs.iter().any(|own| own.same_format(codec));
+    let is_own = codecs.iter().filter(|codec| codec.is_media()).all(|codec| own(&codec));
+    let fits = |ms: &&u16| is_own || [10, 20, 40, 60].contains(*ms);
+    media.ptime.iter().filter(fits).for_each(|ms| text(out, &format!("a=ptime:{ms}")));
+    let fits = |ms: &&u16| is_own || **ms >= 20;
+    media.max_ptime.iter().filter(fits).for_each(|ms| text(out, &format!("a=maxptime:{ms}")));
 }

@@ -180,7 +180,7 @@ mod tests {
     fn the_nearest_step_is_taken_on_both_sides_of_zero() {
         for sample in 0..=i16::MAX {
             let magnitude = i32::from(sample) >> 2;
-            let steps = (0..=255).map(|octet| ulaw_to_linear(octet)).filter(|step| *step >= 0);
+            let steps = (0..=255).map(ulaw_to_linear).filter(|step| *step >= 0);
             let nearest = steps.map(|step| (step - magnitude).abs()).min().expect("steps");
             for sign in [1, -1] {
                 let step = i32::from(decode_ulaw(encode_ulaw(sign * sample))) >> 2;
