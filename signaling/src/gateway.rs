@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -262,11 +262,12 @@ async fn registrations(
         database.adopt_registrations(domain).await?;
     }
     for (_, row) in &mut rows {
-        let protocol = row.protocol;
-        let is_there = |local: &Arc<SocketAddr>| {
-            bound.iter().any(|bound| bound.protocol == protocol && bound.address == **local)
-        };
-        row.local = row.local.take().filter(is_there);
+        let protocol = row.protocol();
+        let is_there =
+            |local| bound.iter().any(|bound| bound.protocol == protocol && bound.address == local);
+        if !row.local().is_some_and(is_there) {
+            row.forget_local();
+        }
     }
     Ok(rows)
 }

@@ -263,27 +263,28 @@ mod tests {
     use std::time::Duration;
 
     use signaling_core::flow::Protocol;
+    use signaling_core::outside::{BindingRow, SharedText};
 
     use super::*;
 
     fn binding(ruid: &str, protocol: Protocol, expires_at: u64) -> StoredBinding {
-        StoredBinding {
-            ruid: ruid.into(),
-            contact: format!("sip:{ruid}@abc.invalid;transport=ws").into(),
+        StoredBinding::from(BindingRow {
+            ruid,
+            contact: &format!("sip:{ruid}@abc.invalid;transport=ws"),
             received: "[2001:db8::7]:40000".parse().unwrap(),
             protocol,
-            local: Some(Arc::new("[2001:db8::1]:5060".parse().unwrap())),
-            path: "<sip:edge.example;lr>,<sip:a@edge.example;lr;ob>".into(),
+            local: Some(&Arc::new("[2001:db8::1]:5060".parse().unwrap())),
+            path: "<sip:edge.example;lr>,<sip:a@edge.example;lr;ob>",
             expires_at,
             last_modified: 500,
             q: 700,
-            call_id: "c@x".into(),
+            call_id: "c@x",
             cseq: u32::MAX,
-            user_agent: "JsSIP 3.13.8".into(),
-            instance: "<urn:uuid:1>".into(),
+            user_agent: &SharedText::new("JsSIP 3.13.8".into()),
+            instance: "<urn:uuid:1>",
             reg_id: 1,
             methods: u32::MAX,
-        }
+        })
     }
 
     fn account(username: &str, password: &str) -> Account {
@@ -366,7 +367,7 @@ mod tests {
         let rows = database.registrations(0, "example.com").await.unwrap();
         let of_u1: Vec<_> = rows.iter().filter(|(aor, _)| aor == "u1@example.com").collect();
         assert_eq!(of_u1.len(), 1);
-        assert_eq!(&*of_u1[0].1.ruid, "new");
+        assert_eq!(of_u1[0].1.ruid(), "new");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use signaling_core::flow::{Flow, Protocol};
 use signaling_core::location::{Changes, Location, Registration, Rules};
-use signaling_core::outside::StoredBinding;
+use signaling_core::outside::{BindingRow, StoredBinding};
 use signaling_core::settings::MatchingMode;
 
 const CONTACTS: u32 = 300_000;
@@ -18,23 +18,23 @@ fn resident() -> usize {
 }
 
 fn contact(location: &Location, number: u32, flow: &Flow) -> StoredBinding {
-    StoredBinding {
-        ruid: format!("uloc-{number:016x}").into(),
-        contact: format!("sip:user{number}@{};transport=udp", flow.remote).into(),
+    StoredBinding::from(BindingRow {
+        ruid: &format!("uloc-{number:016x}"),
+        contact: &format!("sip:user{number}@{};transport=udp", flow.remote),
         received: flow.remote,
         protocol: flow.protocol,
         local: None,
-        path: "".into(),
+        path: "",
         expires_at: 4600,
         last_modified: 1000,
         q: 0,
-        call_id: format!("{number:08x}-6f1c-4a0e-9d4b@198.51.100.7").into(),
+        call_id: &format!("{number:08x}-6f1c-4a0e-9d4b@198.51.100.7"),
         cseq: 1,
-        user_agent: location.share_text("Phone 1.2.3 (a hundred others say the same)"),
-        instance: format!("urn:uuid:00000000-0000-1000-8000-{number:012x}").into(),
+        user_agent: &location.share_text("Phone 1.2.3 (a hundred others say the same)"),
+        instance: &format!("urn:uuid:00000000-0000-1000-8000-{number:012x}"),
         reg_id: 1,
         methods: u32::MAX,
-    }
+    })
 }
 
 fn main() {
@@ -45,7 +45,7 @@ fn main() {
         let local = SocketAddr::from(([192, 0, 2, 1], 5060));
         let flow = Flow { protocol: Protocol::Udp, local, remote, connection: None };
         let contact = contact(&location, number, &flow);
-        let call_id = contact.call_id.clone();
+        let call_id = contact.call_id().to_owned();
         let changes = Changes::Each(vec![contact]);
         let aor = format!("user{number}@sip.example.com");
         let registration = Registration { aor: &aor, call_id: &call_id, cseq: 1, flow, changes, rules };

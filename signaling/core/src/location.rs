@@ -15,7 +15,7 @@ pub use self::keepalive::Ping;
 pub use self::update::{Changes, Outcome, Registration, Rejected, Rules, Updated};
 use crate::event::Expiry;
 use crate::flow::{ConnectionId, Flow};
-use crate::outside::StoredBinding;
+use crate::outside::{BindingRow, SharedText, StoredBinding};
 use crate::settings::Usrloc;
 
 /// A shard is locked for a look-up or an update and never across a wait, so a few of them keep workers apart.
@@ -44,8 +44,8 @@ struct Shard {
 /// The bindings of one address of record.
 #[derive(Debug, Default)]
 struct Record {
-    /// In the order in which they were registered last.
-    bindings: Vec<Binding>,
+    /// In the order in which they were registered last. Most have one.
+    bindings: Box<[Binding]>,
     /// Counts the changes, so that a writer to the store sees when it was overtaken.
     version: u64,
 }
@@ -90,22 +90,25 @@ impl Location {
     /// Takes what was kept by the store, at start. UDP contacts are reachable again at once; those of a WebSocket
     /// are not until their owner comes back, for nobody can dial a browser.
     pub fn load(&self, rows: Vec<(String, StoredBinding)>, unix_now: u64) {
-        for (aor, mut stored) in rows {
-            stored.user_agent = self.shared.text(&stored.user_agent);
-            stored.local = stored.local.map(|local| self.shared.address(*local));
-            let mut shard = self.shard(&aor);
-            shard.earliest = shard.earliest.min(stored.expires_at);
-            let record = shard.record(&aor);
-            record.bindings.retain(|binding| binding.stored.ruid != stored.ruid);
+        for (aor, stored) in rows {
+            let user_agent = self.shared.text(stored.user_agent());
+            let local = stored.local().map(|local| self.shared.address(local));
+            let row = BindingRow { user_agent: &user_agent, local: local.as_ref(), ..stored.row() };
+            let stored = Arc::new(StoredBinding::from(row));
             self.want_turns(&stored);
-            let binding = Binding::new(Arc::new(stored), None, unix_now);
-            record.put(record.bindings.iter().cloned().chain([binding]).collect());
+            let mut shard = self.shard(&aor);
+            shard.earliest = shard.earliest.min(stored.expires_at());
+            let (_, record) = shard.record(&aor);
+            let mut bindings = record.take();
+            bindings.retain(|binding| binding.stored.ruid() != stored.ruid());
+            bindings.push(Binding::new(stored, None, unix_now));
+            record.put(bindings);
         }
     }
 
     /// One copy of a text that many bindings share.
     #[must_use]
-    pub fn share_text(&self, text: &str) -> Arc<str> {
+    pub fn share_text(&self, text: &str) -> SharedText {
         self.shared.text(text)
     }
 
@@ -116,23 +119,22 @@ impl Location {
     pub fn update(&self, registration: Registration<'_>, unix_now: u64) -> Result<Updated, Rejected> {
         let aor = registration.aor;
         let mut shard = self.shard(aor);
-        let before = shard.records.get(aor).map(|record| record.bindings.clone()).unwrap_or_default();
+        let before = shard.records.get(aor).map(|record| record.bindings.to_vec()).unwrap_or_default();
         let local = self.shared.address(registration.flow.local);
         let (after, outcome) = update::apply(&registration, &before, &local, unix_now)?;
         // An emptied record keeps its version until the next sweep of `expire`: a writer may still hold it.
-        let record = shard.record(aor);
+        let (key, record) = shard.record(aor);
         record.put(after);
         let version = record.version;
         let bindings = record.stored(unix_now);
-        let ends = outcome.registered.iter().map(|stored| stored.expires_at).min();
+        let ends = outcome.registered.iter().map(|stored| stored.expires_at()).min();
         shard.earliest = shard.earliest.min(ends.unwrap_or(u64::MAX));
-        let key = shard.records.get_key_value(aor).map(|(key, _)| Arc::clone(key));
         outcome.registered.iter().for_each(|stored| self.want_turns(stored));
         drop(shard);
-        let connection = registration.flow.connection.filter(|_| !outcome.registered.is_empty());
-        if let Some((connection, key)) = connection.zip(key) {
+        if let Some(connection) = registration.flow.connection.filter(|_| !outcome.registered.is_empty()) {
             let mut connections = self.lock_connections();
-            let aors = connections.entry(connection).or_default();
+            // A browser has one address of record.
+            let aors = connections.entry(connection).or_insert_with(|| Vec::with_capacity(1));
             if !aors.contains(&key) {
                 aors.push(key);
             }
@@ -179,7 +181,7 @@ impl Location {
             let mut shard = self.shard(&aor);
             let Some(record) = shard.records.get_mut(&aor) else { continue };
             let before = lost.len();
-            let mut left = record.bindings.clone();
+            let mut left = record.take();
             left.retain_mut(|binding| {
                 if binding.connection != Some(connection) {
                     return true;
@@ -188,7 +190,7 @@ impl Location {
                 if binding.stored.can_be_dialled() || !usrloc.handle_lost_tcp {
                     return true;
                 }
-                binding.held_until = Some(unix_now + grace);
+                binding.hold(unix_now + grace);
                 let (cause, held) = (Expiry::ConnectionLost, grace > 0);
                 let (aor, stored) = (Arc::clone(&aor), Arc::clone(&binding.stored));
                 lost.push(Gone { aor, stored, cause, held, connection: None });
@@ -198,7 +200,7 @@ impl Location {
                 record.put(left);
                 shard.earliest = shard.earliest.min(unix_now + grace);
             } else {
-                record.bindings = left;
+                record.bindings = left.into();
             }
         }
         lost
@@ -238,7 +240,9 @@ impl Location {
     pub fn instance_on(&self, aor: &str, flow: &Flow, unix_now: u64) -> Option<Box<str>> {
         let shard = self.shard(aor);
         let mut bindings = shard.records.get(aor)?.alive(unix_now);
-        bindings.rfind(|binding| binding.flow() == Some(*flow)).map(|binding| binding.stored.instance.clone())
+        bindings
+            .rfind(|binding| binding.flow() == Some(*flow))
+            .map(|binding| binding.stored.instance().into())
     }
 
     /// Addresses of record with a binding, and bindings, for the statistics.
@@ -275,21 +279,21 @@ impl Location {
 }
 
 impl Shard {
-    fn record(&mut self, aor: &str) -> &mut Record {
-        if !self.records.contains_key(aor) {
-            self.records.insert(aor.into(), Record::default());
-        }
-        self.records.entry(aor.into()).or_default()
+    /// The record of `aor`, made when there is none, and the table's copy of its name.
+    fn record(&mut self, aor: &str) -> (Arc<str>, &mut Record) {
+        let known = self.records.get_key_value(aor).map(|(known, _)| Arc::clone(known));
+        let key = known.unwrap_or_else(|| aor.into());
+        (Arc::clone(&key), self.records.entry(key).or_default())
     }
 
     fn expire(&mut self, unix_now: u64, expired: &mut Vec<Gone>) {
         self.earliest = u64::MAX;
         for (aor, record) in &mut self.records {
             if record.bindings.iter().any(|binding| binding.ends_at() <= unix_now) {
-                let (ended, left) =
-                    record.bindings.drain(..).partition(|b: &Binding| b.ends_at() <= unix_now);
+                let ended = |binding: &Binding| binding.ends_at() <= unix_now;
+                let (ended, left): (Vec<_>, Vec<_>) = record.take().into_iter().partition(ended);
                 record.put(left);
-                expired.extend(Vec::into_iter(ended).map(|binding| binding.gone(aor, unix_now)));
+                expired.extend(ended.into_iter().map(|binding| binding.gone(aor, unix_now)));
             }
             let ends = record.bindings.iter().map(Binding::ends_at).min();
             self.earliest = self.earliest.min(ends.unwrap_or(u64::MAX));
@@ -310,10 +314,13 @@ impl Record {
         self.alive(unix_now).map(|binding| Arc::clone(&binding.stored)).collect()
     }
 
-    /// Most have one contact, and a vector that grows by itself begins with room for four.
+    /// The bindings, to be changed and put back.
+    fn take(&mut self) -> Vec<Binding> {
+        std::mem::take(&mut self.bindings).into_vec()
+    }
+
     fn put(&mut self, bindings: Vec<Binding>) {
-        self.bindings = bindings;
-        self.bindings.shrink_to_fit();
+        self.bindings = bindings.into();
         self.version += 1;
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Futures are `?Send`: a signaling worker is one thread, and a request's route is a local task there.
 
+mod stored_binding;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 
+pub use self::stored_binding::{BindingRow, SharedText, StoredBinding};
 use crate::digest::{self, HashFunction};
 use crate::flow::Protocol;
 
@@ -93,42 +96,6 @@ impl std::fmt::Debug for Account {
             .field("domain", &self.domain)
             .finish_non_exhaustive()
     }
-}
-
-/// One row of Kamailio's `location` table, in this crate's words. There may be hundreds of thousands: texts have no room to
-/// grow, and those that many share are kept once.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredBinding {
-    /// Unique name of the row (Kamailio's `ruid`).
-    pub ruid: Box<str>,
-    /// The Contact URI as registered.
-    pub contact: Box<str>,
-    /// Where the REGISTER came from and over what: the address to send to.
-    pub received: SocketAddr,
-    /// The transport of that flow.
-    pub protocol: Protocol,
-    /// Our end of it; `None` when it is not known or not ours any more (Kamailio's `socket`).
-    pub local: Option<Arc<SocketAddr>>,
-    /// Path header field values, joined by commas (RFC 3327); empty when there are none.
-    pub path: Box<str>,
-    /// End of the binding, seconds since 1970.
-    pub expires_at: u64,
-    /// When it was registered last, seconds since 1970.
-    pub last_modified: u64,
-    /// Preference, 0 to 1000 thousandths (RFC 3261 §10.2.1.2).
-    pub q: u16,
-    /// Call-ID of the REGISTER (RFC 3261 §10.3 step 7).
-    pub call_id: Box<str>,
-    /// Its CSeq number.
-    pub cseq: u32,
-    /// Its User-Agent.
-    pub user_agent: Arc<str>,
-    /// `+sip.instance` without the angle brackets' quotes (RFC 5626 §4.1); empty when absent.
-    pub instance: Box<str>,
-    /// `reg-id`; 0 when absent or not heeded (RFC 5626 §4.2).
-    pub reg_id: u32,
-    /// The methods of the Allow header as Kamailio's bit mask; all ones when there was none.
-    pub methods: u32,
 }
 
 /// What of a URI says where its server is (RFC 3263 §4).

@@ -530,8 +530,8 @@ impl Proxy {
     /// Tells of bindings that are gone, and has the store forget them.
     fn forget(&mut self, gone: Vec<Gone>) {
         for Gone { aor, stored, cause, held, connection } in gone {
-            let (transport, source) = (stored.protocol, stored.received);
-            let (aor, contact) = (aor.to_string(), stored.contact.to_string());
+            let (transport, source) = (stored.protocol(), stored.received());
+            let (aor, contact) = (aor.to_string(), stored.contact().to_owned());
             if held {
                 self.world.tell(Event::Held { aor, contact, transport, source });
                 continue;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use signaling_core::flow::Protocol;
 use signaling_core::message::Uri;
-use signaling_core::outside::StoredBinding;
+use signaling_core::outside::{BindingRow, SharedText, StoredBinding};
 
 use super::sql::{Kind, Row, Sql, Statement, Value};
 
@@ -82,7 +82,7 @@ pub(super) async fn read_all(
         after = last.int(16)?;
         all.extend(rows.iter().filter_map(|row| read(row, home)));
     }
-    all.sort_by_key(|(_, binding): &(_, StoredBinding)| binding.last_modified);
+    all.sort_by_key(|(_, binding): &(_, StoredBinding)| binding.last_modified());
     Ok(all)
 }
 
@@ -123,25 +123,26 @@ fn insert(kind: Kind, rows: Vec<Vec<Value>>) -> Statement {
 fn values(username: &str, domain: &str, binding: &StoredBinding) -> Vec<Value> {
     let filled = |text: &str| Value::Text(Some(clean(text)).filter(|text| !text.is_empty()));
     let seconds = |at: u64| i64::try_from(at).unwrap_or(i64::MAX).into();
+    let row = binding.row();
     vec![
         username.into(),
         domain.into(),
-        Value::from(&*binding.ruid),
-        clean(&binding.contact).into(),
+        Value::from(row.ruid),
+        clean(row.contact).into(),
         binding.received_uri().into(),
         socket(binding).into(),
-        filled(&binding.path),
-        (f64::from(binding.q) / 1000.0).into(),
-        clean(&binding.call_id).into(),
-        signed(binding.cseq).into(),
+        filled(row.path),
+        (f64::from(row.q) / 1000.0).into(),
+        clean(row.call_id).into(),
+        signed(row.cseq).into(),
         // The one text that nothing depends on is cut to its column.
-        clean(&binding.user_agent).chars().take(255).collect::<String>().into(),
-        filled(&binding.instance),
-        signed(binding.reg_id).into(),
-        signed(binding.methods).into(),
+        clean(row.user_agent).chars().take(255).collect::<String>().into(),
+        filled(row.instance),
+        signed(row.reg_id).into(),
+        signed(row.methods).into(),
         (if binding.is_nated() { NATED } else { 0 }).into(),
-        seconds(binding.expires_at),
-        seconds(binding.last_modified),
+        seconds(row.expires_at),
+        seconds(row.last_modified),
     ]
 }
 
@@ -163,8 +164,8 @@ fn unsigned(number: i64) -> anyhow::Result<u32> {
 
 /// Kamailio's `socket` column: the transport, and our address in it if it is known.
 fn socket(binding: &StoredBinding) -> String {
-    let protocol = binding.protocol.via_token().to_ascii_lowercase();
-    binding.local.as_ref().map_or_else(|| protocol.clone(), |local| format!("{protocol}:{local}"))
+    let protocol = binding.protocol().via_token().to_ascii_lowercase();
+    binding.local().map_or_else(|| protocol.clone(), |local| format!("{protocol}:{local}"))
 }
 
 /// A row that another program wrote in a way that is not understood here is left where it is, and out.
@@ -194,23 +195,24 @@ fn try_read(row: &Row, home: &str) -> anyhow::Result<(String, StoredBinding)> {
     let q = (row.real(7)?.clamp(0.0, 1.0) * 1000.0).round() as u16;
     let (username, domain) = (row.text(0)?, row.text(1)?);
     let domain = if domain.is_empty() { home } else { &domain };
-    let binding = StoredBinding {
-        ruid: row.text(2)?.into(),
-        contact: contact.into(),
+    let local = local.parse().ok().map(Arc::new);
+    let binding = StoredBinding::from(BindingRow {
+        ruid: &row.text(2)?,
+        contact: &contact,
         received,
         protocol,
-        local: local.parse().ok().map(Arc::new),
-        path: row.text(6)?.into(),
+        local: local.as_ref(),
+        path: &row.text(6)?,
         expires_at: row.int(14)?.try_into()?,
         last_modified: row.int(15)?.try_into()?,
         q,
-        call_id: row.text(8)?.into(),
+        call_id: &row.text(8)?,
         cseq: unsigned(row.int(9)?)?,
-        user_agent: row.text(10)?.into(),
-        instance: row.text(11)?.into(),
+        user_agent: &SharedText::new(row.text(10)?.into()),
+        instance: &row.text(11)?,
         reg_id: unsigned(row.int(12)?)?,
         methods: unsigned(row.int(13)?)?,
-    };
+    });
     Ok((format!("{username}@{domain}"), binding))
 }
 

@@ -138,7 +138,7 @@ async fn a_registration_needs_the_password_and_survives_a_restart() {
         assert!(accepted.starts_with("SIP/2.0 200 "), "{protocol}: {accepted}");
         let kept = bench.gateway.database().registrations(0, "sip.example").await.unwrap();
         let host = format!("carol@{protocol}.invalid");
-        assert!(kept.iter().any(|(_, binding)| binding.contact.contains(&host)), "durable before the 200");
+        assert!(kept.iter().any(|(_, binding)| binding.contact().contains(&host)), "durable before the 200");
     }
     let directory = Arc::clone(&bench.directory);
     bench.gateway.stop().await.unwrap();

@@ -69,14 +69,14 @@ impl Location {
     pub fn heard(&self, aor: &str, ruid: &str, unix_now: u64) {
         let mut shard = self.shard(aor);
         let bindings = shard.records.get_mut(aor).map(|record| &mut record.bindings);
-        if let Some(binding) = bindings.into_iter().flatten().find(|binding| *binding.stored.ruid == *ruid) {
-            binding.heard_at = unix_now;
+        if let Some(binding) = bindings.into_iter().flatten().find(|binding| binding.stored.ruid() == ruid) {
+            binding.hear(unix_now);
         }
     }
 
     /// There is a contact that may have to be asked.
     pub(super) fn want_turns(&self, binding: &StoredBinding) {
-        if binding.protocol == Protocol::Udp {
+        if binding.protocol() == Protocol::Udp {
             self.round.wanted.store(true, Ordering::Relaxed);
             self.round.met.store(true, Ordering::Relaxed);
         }
@@ -96,7 +96,7 @@ impl Location {
         let (shard, part) = ((turn / PARTS) as usize, turn % PARTS);
         let (met, timeout) = (pings.len() + gone.len(), nathelper.keepalive_timeout.as_secs());
         let asked = |binding: &Binding| binding.is_asked(nathelper.ping_nated_only, unix_now);
-        let silent = |binding: &Binding| timeout > 0 && unix_now.saturating_sub(binding.heard_at) > timeout;
+        let silent = |binding: &Binding| timeout > 0 && binding.is_silent(timeout, unix_now);
         let mut shard = lock(&self.shards[shard]);
         for (aor, record) in &mut shard.records {
             if self.part_of(aor) != part || !record.bindings.iter().any(asked) {
@@ -112,8 +112,8 @@ impl Location {
                 }
             }
             if record.bindings.iter().any(|binding| asked(binding) && silent(binding)) {
-                let left = record.bindings.drain(..).filter(|binding| !(asked(binding) && silent(binding)));
-                let left = left.collect();
+                let mut left = record.take();
+                left.retain(|binding| !(asked(binding) && silent(binding)));
                 record.put(left);
             }
         }
@@ -131,9 +131,9 @@ impl Location {
 impl Binding {
     /// Whether its flow is one of datagrams that somebody has to keep open.
     fn is_asked(&self, nated_only: bool, unix_now: u64) -> bool {
-        self.stored.protocol == Protocol::Udp
-            && self.stored.expires_at > unix_now
-            && (self.nated || !nated_only)
+        self.stored.protocol() == Protocol::Udp
+            && self.stored.expires_at() > unix_now
+            && (self.is_nated() || !nated_only)
             && self.flow().is_some()
     }
 }

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
@@ -18,48 +19,51 @@ fn flow(protocol: Protocol, port: u16, connection: u64) -> Flow {
     }
 }
 
-fn contact(uri: &str, flow: Flow, expires: u64) -> StoredBinding {
-    StoredBinding {
-        ruid: format!("ruid-{uri}").into(),
-        contact: uri.into(),
+static USER_AGENT: LazyLock<SharedText> = LazyLock::new(SharedText::default);
+
+/// Its row is named as its contact is.
+fn contact(uri: &str, flow: Flow, expires: u64) -> BindingRow<'_> {
+    BindingRow {
+        ruid: uri,
+        contact: uri,
         received: flow.remote,
         protocol: flow.protocol,
         local: None,
-        path: "".into(),
+        path: "",
         expires_at: NOW + expires,
         last_modified: NOW,
         q: 1000,
-        call_id: "c1".into(),
+        call_id: "c1",
         cseq: 1,
-        user_agent: "".into(),
-        instance: "".into(),
+        user_agent: &USER_AGENT,
+        instance: "",
         reg_id: 0,
         methods: u32::MAX,
     }
 }
 
-fn browser(instance: &str, uri: &str, flow: Flow, call_id: &str) -> StoredBinding {
-    StoredBinding { instance: instance.into(), reg_id: 1, call_id: call_id.into(), ..contact(uri, flow, 600) }
+fn browser<'a>(instance: &'a str, uri: &'a str, flow: Flow, call_id: &'a str) -> BindingRow<'a> {
+    BindingRow { instance, reg_id: 1, call_id, ..contact(uri, flow, 600) }
 }
 
 fn register_at(
     location: &Location,
     flow: Flow,
-    contacts: Vec<StoredBinding>,
+    contacts: Vec<BindingRow<'_>>,
     rules: Rules,
     now: u64,
 ) -> Result<Updated, Rejected> {
-    let (call_id, cseq) = contacts.first().map_or(("c1".into(), 1), |c| (c.call_id.clone(), c.cseq));
-    let changes = Changes::Each(contacts);
-    location.update(Registration { aor: AOR, call_id: &call_id, cseq, flow, changes, rules }, now)
+    let (call_id, cseq) = contacts.first().map_or(("c1", 1), |c| (c.call_id, c.cseq));
+    let changes = Changes::Each(contacts.into_iter().map(StoredBinding::from).collect());
+    location.update(Registration { aor: AOR, call_id, cseq, flow, changes, rules }, now)
 }
 
-fn register(location: &Location, flow: Flow, contacts: Vec<StoredBinding>) -> Result<Updated, Rejected> {
+fn register(location: &Location, flow: Flow, contacts: Vec<BindingRow<'_>>) -> Result<Updated, Rejected> {
     register_at(location, flow, contacts, RULES, NOW)
 }
 
 fn uris(location: &Location, at: u64) -> Vec<String> {
-    location.bindings(AOR, at).into_iter().map(|binding| binding.stored.contact.to_string()).collect()
+    location.bindings(AOR, at).into_iter().map(|binding| binding.stored.contact().to_owned()).collect()
 }
 
 fn lost(location: &Location, connection: u64, usrloc: Usrloc) -> Vec<Gone> {
@@ -86,13 +90,14 @@ fn contacts_run_out_one_by_one() {
 #[test]
 fn an_update_is_applied_whole_or_not_at_all() {
     let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
-    let first = StoredBinding { cseq: 5, ..contact("sip:a@198.51.100.7", udp, 60) };
-    register(&location, udp, vec![first.clone()]).expect("first");
-    let late = StoredBinding { cseq: 4, expires_at: NOW + 900, ..contact("sip:b@198.51.100.9", udp, 60) };
-    let stale = StoredBinding { cseq: 4, ..first };
+    let first = BindingRow { cseq: 5, ..contact("sip:a@198.51.100.7", udp, 60) };
+    register(&location, udp, vec![first]).expect("first");
+    let late = BindingRow { cseq: 4, expires_at: NOW + 900, ..contact("sip:b@198.51.100.9", udp, 60) };
+    let stale = BindingRow { cseq: 4, ..first };
     assert_eq!(register(&location, udp, vec![late, stale]).err(), Some(Rejected::OutOfOrder));
     assert_eq!(uris(&location, NOW), ["sip:a@198.51.100.7"]);
-    let many = (0..3).map(|n| contact(&format!("sip:x{n}@198.51.100.7"), udp, 60)).collect();
+    let many = ["sip:x0@198.51.100.7", "sip:x1@198.51.100.7", "sip:x2@198.51.100.7"];
+    let many = many.map(|uri| contact(uri, udp, 60)).to_vec();
     assert_eq!(register(&location, udp, many).err(), Some(Rejected::TooManyContacts));
     assert_eq!(uris(&location, NOW), ["sip:a@198.51.100.7"]);
 }
@@ -101,8 +106,8 @@ fn an_update_is_applied_whole_or_not_at_all() {
 fn a_repeated_request_is_no_mistake_for_a_while() {
     let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
     let first = contact("sip:a@198.51.100.7", udp, 60);
-    register(&location, udp, vec![first.clone()]).expect("first");
-    let again = |now| register_at(&location, udp, vec![first.clone()], RULES, now);
+    register(&location, udp, vec![first]).expect("first");
+    let again = |now| register_at(&location, udp, vec![first], RULES, now);
     let updated = again(NOW + 19).expect("a repetition");
     assert!(updated.outcome.registered.is_empty() && updated.bindings.len() == 1);
     assert_eq!(again(NOW + 20).err(), Some(Rejected::OutOfOrder));
@@ -126,8 +131,8 @@ fn a_contact_leaves_by_expires_0_or_by_the_star() {
     let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
     let a = contact("sip:a@198.51.100.7", udp, 60);
     let b = contact("sip:b@198.51.100.7", udp, 60);
-    register(&location, udp, vec![a.clone(), b]).expect("registered");
-    let gone = StoredBinding { expires_at: NOW, cseq: 2, ..a };
+    register(&location, udp, vec![a, b]).expect("registered");
+    let gone = BindingRow { expires_at: NOW, cseq: 2, ..a };
     let updated = register(&location, udp, vec![gone]).expect("unregistered");
     let outcome = updated.outcome;
     assert_eq!((outcome.registered.len(), outcome.removed.len(), updated.bindings.len()), (0, 1, 1));
@@ -148,10 +153,10 @@ fn a_contact_leaves_by_expires_0_or_by_the_star() {
 fn the_matching_mode_says_what_one_contact_is() {
     let udp = flow(Protocol::Udp, 5060, 0);
     let first = contact("sip:a@198.51.100.7", udp, 60);
-    let same = StoredBinding { cseq: 2, ..first.clone() };
-    let other_call = StoredBinding { call_id: "c2".into(), ..first.clone() };
-    let other_path = StoredBinding { path: "<sip:p.example;lr>".into(), cseq: 2, ..first.clone() };
-    let other_uri = StoredBinding { cseq: 2, ..contact("sip:b@198.51.100.7", udp, 60) };
+    let same = BindingRow { cseq: 2, ..first };
+    let other_call = BindingRow { call_id: "c2", ..first };
+    let other_path = BindingRow { path: "<sip:p.example;lr>", cseq: 2, ..first };
+    let other_uri = BindingRow { cseq: 2, ..contact("sip:b@198.51.100.7", udp, 60) };
     use MatchingMode::{CallId, Contact, ContactCallId, ContactPath};
     for (mode, expected) in [
         (Contact, [1, 1, 1, 2]),
@@ -160,10 +165,10 @@ fn the_matching_mode_says_what_one_contact_is() {
         (CallId, [1, 2, 1, 1]),
     ] {
         let rules = Rules { matching_mode: mode, ..RULES };
-        let count = [&same, &other_call, &other_path, &other_uri].map(|second| {
+        let count = [same, other_call, other_path, other_uri].map(|second| {
             let location = Location::new();
-            register_at(&location, udp, vec![first.clone()], rules, NOW).expect("first");
-            register_at(&location, udp, vec![second.clone()], rules, NOW).expect("second");
+            register_at(&location, udp, vec![first], rules, NOW).expect("first");
+            register_at(&location, udp, vec![second], rules, NOW).expect("second");
             location.count().1
         });
         assert_eq!(count, expected, "{mode:?}");
@@ -179,7 +184,7 @@ fn the_same_instance_replaces_its_binding() {
     let again = browser("URN:UUID:1", "sip:y@b.invalid;transport=ws", new, "c2");
     let updated = register(&location, new, vec![again]).expect("again");
     assert_eq!((updated.bindings.len(), updated.outcome.replaced.len()), (1, 1));
-    assert_eq!(&*updated.bindings[0].ruid, "ruid-sip:x@a.invalid;transport=ws", "it is the same row");
+    assert_eq!(updated.bindings[0].ruid(), "sip:x@a.invalid;transport=ws", "it is the same row");
     assert!(lost(&location, 1, Usrloc::default()).is_empty(), "the old flow holds nothing any more");
     assert_eq!(lost(&location, 2, Usrloc::default()).len(), 1);
     assert!(uris(&location, NOW).is_empty());
@@ -196,7 +201,7 @@ fn a_peer_is_followed_by_its_instance_and_nobody_elses() {
     let find = |instance, flow| location.flow_of(AOR, &Peer { instance, contact: uri, flow }, NOW);
     assert_eq!(location.instance_on(AOR, &first, NOW).as_deref(), Some("urn:uuid:1"));
     assert_eq!(find("urn:uuid:1", Some(first)), Some(first));
-    let outbound = StoredBinding { reg_id: 2, ..browser("urn:uuid:1", uri, second, "c2") };
+    let outbound = BindingRow { reg_id: 2, ..browser("urn:uuid:1", uri, second, "c2") };
     register(&location, second, vec![outbound]).expect("a second flow");
     assert_eq!(find("urn:uuid:1", Some(first)), Some(first), "the first one is as good as before");
     assert_eq!(find("urn:uuid:1", None), Some(second), "the newest");
@@ -250,7 +255,7 @@ fn a_lost_binding_is_held_for_a_while() {
     register(&location, wss, vec![binding()]).expect("registered");
     lost(&location, 1, grace);
     let back = flow(Protocol::Wss, 2, 2);
-    let again = StoredBinding { cseq: 2, ..browser("urn:uuid:1", "sip:w@a.invalid", back, "c1") };
+    let again = BindingRow { cseq: 2, ..browser("urn:uuid:1", "sip:w@a.invalid", back, "c1") };
     register(&location, back, vec![again]).expect("it is back");
     assert!(location.expire(NOW + 31).is_empty() && location.count() == (1, 1));
 
@@ -263,7 +268,7 @@ fn a_lost_binding_is_held_for_a_while() {
 fn an_expired_binding_names_its_connection_when_nobody_else_needs_it() {
     let (location, tcp) = (Location::new(), flow(Protocol::Tcp, 1, 1));
     let register_as = |aor, expires| {
-        let changes = Changes::Each(vec![contact("sip:t@198.51.100.7", tcp, expires)]);
+        let changes = Changes::Each(vec![contact("sip:t@198.51.100.7", tcp, expires).into()]);
         location
             .update(Registration { aor, call_id: "c1", cseq: 1, flow: tcp, changes, rules: RULES }, NOW)
             .expect("registered");
@@ -279,12 +284,13 @@ fn an_expired_binding_names_its_connection_when_nobody_else_needs_it() {
 fn after_a_restart_phones_are_reachable_and_browsers_are_not() {
     let location = Location::new();
     let (wss, udp) = (flow(Protocol::Wss, 1, 1), flow(Protocol::Udp, 3, 0));
-    let here = StoredBinding { local: Some(Arc::new(udp.local)), ..contact("sip:v@1.2.3.4", udp, 60) };
+    let local = Arc::new(udp.local);
+    let here = BindingRow { local: Some(&local), ..contact("sip:v@1.2.3.4", udp, 60) };
     location.load(
         vec![
-            (AOR.into(), contact("sip:w@a.invalid;transport=ws", wss, 60)),
-            (AOR.into(), contact("sip:u@198.51.100.7", udp, 60)),
-            (AOR.into(), here),
+            (AOR.into(), contact("sip:w@a.invalid;transport=ws", wss, 60).into()),
+            (AOR.into(), contact("sip:u@198.51.100.7", udp, 60).into()),
+            (AOR.into(), here.into()),
         ],
         NOW,
     );

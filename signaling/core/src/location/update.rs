@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Binding;
 use crate::flow::Flow;
-use crate::outside::StoredBinding;
+use crate::outside::{BindingRow, StoredBinding};
 use crate::settings::MatchingMode;
 
 /// A REGISTER, as far as the table is concerned.
@@ -90,7 +90,7 @@ pub(super) fn apply(
     let (mut outcome, mut added) = (Outcome::default(), 0);
     let contacts = match changes {
         Changes::RemoveAll => {
-            let overtaken = |old: &Binding| *old.stored.call_id == **call_id && old.stored.cseq >= *cseq;
+            let overtaken = |old: &Binding| old.stored.call_id() == *call_id && old.stored.cseq() >= *cseq;
             if bindings.iter().any(overtaken) {
                 return Err(Rejected::OutOfOrder);
             }
@@ -103,24 +103,24 @@ pub(super) fn apply(
         let same = |old: &Binding| old.stored.names_same_contact(wanted, rules.matching_mode);
         let known = bindings.iter().position(same);
         if let Some(old) = known.map(|at| &*bindings[at].stored)
-            && *old.call_id == **call_id
-            && old.cseq >= *cseq
+            && old.call_id() == *call_id
+            && old.cseq() >= *cseq
         {
-            if old.cseq == *cseq && old.last_modified + rules.cseq_delay > unix_now {
+            if old.cseq() == *cseq && old.last_modified() + rules.cseq_delay > unix_now {
                 continue;
             }
             return Err(Rejected::OutOfOrder);
         }
         let old = known.map(|at| bindings.remove(at).stored);
-        if wanted.expires_at <= unix_now {
+        if wanted.expires_at() <= unix_now {
             outcome.removed.extend(old);
             continue;
         }
         added += usize::from(old.is_none());
-        let ruid = old.as_ref().map_or_else(|| wanted.ruid.clone(), |old| old.ruid.clone());
-        outcome.replaced.extend(old.filter(|old| old.contact != wanted.contact));
-        let stored = StoredBinding { ruid, local: Some(Arc::clone(local)), ..wanted.clone() };
-        let stored = Arc::new(stored);
+        let ruid = old.as_ref().map_or(wanted.ruid(), |old| old.ruid());
+        let row = BindingRow { ruid, local: Some(local), ..wanted.row() };
+        let stored = Arc::new(StoredBinding::from(row));
+        outcome.replaced.extend(old.filter(|old| old.contact() != wanted.contact()));
         outcome.registered.push(Arc::clone(&stored));
         bindings.push(Binding::new(stored, flow.connection, unix_now));
     }

@@ -32,7 +32,7 @@ impl Proxy {
 
     fn ask(&mut self, ping: &Ping) {
         let world = &self.world;
-        let Ok(uri) = Uri::parse(&ping.stored.contact) else { return };
+        let Ok(uri) = Uri::parse(ping.stored.contact()) else { return };
         let home = world.settings.domains.first().map_or("localhost", String::as_str);
         let pinger =
             || format!("sip:pinger@{}", if home.contains(':') { format!("[{home}]") } else { home.into() });
@@ -42,8 +42,8 @@ impl Proxy {
         let branch = world.with_rng(build::random_branch);
         let via = build::via(protocol, &world.sent_by(protocol, ping.flow.local), &branch);
         let call_id =
-            world.settings.secret.wrap(LABEL, format!("{}\n{}", ping.stored.ruid, ping.aor).as_bytes());
-        let (uri, to) = (uri.as_request_uri(), format!("<{}>", ping.stored.contact));
+            world.settings.secret.wrap(LABEL, format!("{}\n{}", ping.stored.ruid(), ping.aor).as_bytes());
+        let (uri, to) = (uri.as_request_uri(), format!("<{}>", ping.stored.contact()));
         let request = NewRequest::new(Method::Options, &uri, &via, &from, &to, &call_id, 1).build();
         world.stats.borrow_mut().natpings += 1;
         self.table.send(Destination::Flow(ping.flow), request.to_bytes());

@@ -279,7 +279,7 @@ async fn registered_target(world: &World, incoming: &Incoming, uri: &Uri) -> Opt
         let to = incoming.message.to_header().ok()?.uri().ok()?;
         let (aor, mut bindings) = location::find(world, &to)?;
         let named = |contact: &str| Uri::parse(contact).is_ok_and(|contact| contact.is_equivalent(uri));
-        bindings.retain(|binding| named(&binding.stored.contact));
+        bindings.retain(|binding| named(binding.stored.contact()));
         (aor, bindings)
     };
     let mut target = location::target(world, &aor, bindings.last()?).await?;

@@ -52,7 +52,7 @@ pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
     let supporting: Vec<Binding> = supporting.cloned().collect();
     if supporting.is_empty() && !bindings.is_empty() {
         // RFC 3261 §21.4.6: with the methods that would do.
-        let mask = bindings.iter().fold(0, |mask, binding| mask | binding.stored.methods);
+        let mask = bindings.iter().fold(0, |mask, binding| mask | binding.stored.methods());
         let allow = [(Name::Allow, super::registrar::methods_of(mask).join(", "))];
         let (status, reason) = (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
         return ControlFlow::Break(incoming.refuse_with(world, status, reason, &allow));
@@ -95,13 +95,14 @@ pub(super) fn find(world: &World, uri: &Uri) -> Option<(String, Vec<Binding>)> {
         Some(Gruu::Public { instance }) => {
             let aor = local_aor(world, uri)?;
             let mut bindings = bindings(&aor);
-            bindings.retain(|binding| binding.stored.instance.eq_ignore_ascii_case(&instance));
+            bindings.retain(|binding| binding.stored.instance().eq_ignore_ascii_case(&instance));
             Some((aor, bindings))
         }
         Some(Gruu::Temporary { aor, mark }) => {
             let mut bindings = bindings(&aor);
             bindings.retain(|Binding { stored, .. }| {
-                !stored.instance.is_empty() && gruu::mark(secret, &stored.instance, &stored.call_id) == mark
+                let instance = stored.instance();
+                !instance.is_empty() && gruu::mark(secret, instance, stored.call_id()) == mark
             });
             (!bindings.is_empty()).then_some((aor, bindings))
         }
@@ -115,7 +116,7 @@ pub(super) fn find(world: &World, uri: &Uri) -> Option<(String, Vec<Binding>)> {
 pub fn contact_of_gruu(world: &World, uri: &Uri) -> Option<Uri> {
     gruu::read(&world.settings.secret, uri)?;
     let (_, bindings) = find(world, uri)?;
-    Some(Uri::parse(&bindings.last()?.stored.contact).ok()?.as_request_uri())
+    Some(Uri::parse(bindings.last()?.stored.contact()).ok()?.as_request_uri())
 }
 
 /// Where to send what is for all of `bindings`: one target for each user agent, most wanted first (RFC 3261 §16.6: descending
@@ -144,7 +145,7 @@ async fn targets(world: &World, aor: &str, bindings: Vec<Binding>) -> Vec<Target
 
 /// Whether the contact takes this method. One that the mask does not know is tried.
 fn supports(binding: &Binding, method: &Method) -> bool {
-    super::registrar::method_bit(method.as_str()).is_none_or(|bit| binding.stored.methods & bit != 0)
+    super::registrar::method_bit(method.as_str()).is_none_or(|bit| binding.stored.methods() & bit != 0)
 }
 
 impl Target {
@@ -152,10 +153,10 @@ impl Target {
     fn of_user(mut self, aor: &str, routes: &[String], stored: &StoredBinding) -> Self {
         self.aor = Some(aor.to_owned());
         self.routes = routes.to_vec();
-        self.q = stored.q;
-        self.instance = stored.instance.clone();
-        self.prack |= says_prack(stored.methods);
-        self.keeps_early = nat::keeps_early(Some(&stored.user_agent));
+        self.q = stored.q();
+        self.instance = stored.instance().into();
+        self.prack |= says_prack(stored.methods());
+        self.keeps_early = nat::keeps_early(Some(stored.user_agent()));
         let alternatives = std::mem::take(&mut self.alternatives).into_iter();
         self.alternatives = alternatives.map(|other| other.of_user(aor, routes, stored)).collect();
         self
@@ -176,7 +177,7 @@ fn leads_here(world: &World, route: &str) -> bool {
 /// How to reach a binding of `aor`: by its Path, over its flow, or by dialling its Contact. `None` when it is gone.
 pub(super) async fn target(world: &World, aor: &str, binding: &Binding) -> Option<Target> {
     let stored = &binding.stored;
-    let uri = Uri::parse(&stored.contact).ok()?.as_request_uri();
+    let uri = Uri::parse(stored.contact()).ok()?.as_request_uri();
     let mut routes = stored.routes();
     if world.settings.registrar.path_check_local {
         routes.retain(|route| !leads_here(world, route));

@@ -188,17 +188,17 @@ fn tell(world: &World, incoming: &Incoming, aor: &str, updated: &Updated, now: u
     let (transport, source) = (incoming.flow.protocol, incoming.flow.remote);
     let outcome = &updated.outcome;
     for binding in &outcome.removed {
-        let (aor, contact) = (aor.to_owned(), binding.contact.to_string());
+        let (aor, contact) = (aor.to_owned(), binding.contact().to_owned());
         world.tell(Event::Unregistered { aor, contact, transport, source });
     }
     for binding in &outcome.replaced {
-        let (aor, contact) = (aor.to_owned(), binding.contact.to_string());
-        let (transport, source) = (binding.protocol, binding.received);
+        let (aor, contact) = (aor.to_owned(), binding.contact().to_owned());
+        let (transport, source) = (binding.protocol(), binding.received());
         world.tell(Event::Expired { aor, contact, transport, source, cause: Expiry::Replaced });
     }
     for binding in &outcome.registered {
-        let expires = u32::try_from(binding.expires_at.saturating_sub(now)).unwrap_or(u32::MAX);
-        let (aor, contact) = (aor.to_owned(), binding.contact.to_string());
+        let expires = u32::try_from(binding.expires_at().saturating_sub(now)).unwrap_or(u32::MAX);
+        let (aor, contact) = (aor.to_owned(), binding.contact().to_owned());
         world.tell(Event::Registered { aor, contact, transport, source, expires });
     }
 }
@@ -229,26 +229,27 @@ fn accept(world: &World, incoming: &Incoming, aor: &str, way: &Way) -> Verdict {
 fn contact(world: &World, aor: &str, binding: &Arc<StoredBinding>, gruus: bool) -> String {
     use std::fmt::Write as _;
     let settings = &world.settings.registrar;
-    let left = binding.expires_at.saturating_sub(world.unix_now());
-    let mut value = format!("<{}>;expires={left}", binding.contact);
-    if binding.q != settings.default_q {
-        let _ = write!(value, ";q={}.{:03}", binding.q / 1000, binding.q % 1000);
+    let left = binding.expires_at().saturating_sub(world.unix_now());
+    let mut value = format!("<{}>;expires={left}", binding.contact());
+    if binding.q() != settings.default_q {
+        let _ = write!(value, ";q={}.{:03}", binding.q() / 1000, binding.q() % 1000);
     }
     if !settings.received_param.is_empty() && binding.is_nated() {
         let _ = write!(value, ";{}=\"{}\"", settings.received_param, binding.received_uri());
     }
-    if binding.instance.is_empty() {
+    let instance = binding.instance();
+    if instance.is_empty() {
         return value;
     }
-    if gruus && let Ok(public) = gruu::public(aor, &binding.instance) {
+    if gruus && let Ok(public) = gruu::public(aor, instance) {
         let random = world.with_rng(rand::Rng::next_u64);
         let secret = &world.settings.secret;
-        let temporary = gruu::temporary(secret, random, aor, &binding.instance, &binding.call_id);
+        let temporary = gruu::temporary(secret, random, aor, instance, binding.call_id());
         let _ = write!(value, ";pub-gruu=\"{public}\";temp-gruu=\"{temporary}\"");
     }
-    let _ = write!(value, ";+sip.instance=\"<{}>\"", binding.instance);
-    if binding.reg_id != 0 {
-        let _ = write!(value, ";reg-id={}", binding.reg_id);
+    let _ = write!(value, ";+sip.instance=\"<{instance}>\"");
+    if binding.reg_id() != 0 {
+        let _ = write!(value, ";reg-id={}", binding.reg_id());
     }
     value
 }

@@ -25,7 +25,7 @@ fn a_phone_is_challenged_and_bound() {
     assert_eq!(ok.header("Contact"), "<sip:alice@198.51.100.7:5060>;expires=600");
     assert!(ok.header("Via").contains(";received=198.51.100.7"), "{}", ok.text);
     let saved = bed.store.bindings.borrow()["alice@sip.example"].clone();
-    assert_eq!((saved.len(), saved[0].expires_at), (1, UNIX_START + 600));
+    assert_eq!((saved.len(), saved[0].expires_at()), (1, UNIX_START + 600));
     assert!(bed.events.iter().any(|event| matches!(event, Event::Registered { expires: 600, .. })));
 
     bed.send(&alice.flow, &again);

@@ -132,14 +132,14 @@ fn a_path_is_kept_shown_and_refused_as_its_mode_says() {
                 assert_eq!(answer.header("Unsupported"), "path");
             }
             let kept = bed.location.bindings("alice@sip.example", UNIX_START);
-            assert_eq!(kept.iter().any(|binding| &*binding.stored.path == PATH), used, "{mode:?}");
+            assert_eq!(kept.iter().any(|binding| binding.stored.path() == PATH), used, "{mode:?}");
         }
     }
     let mut bed = bed(|registrar| registrar.use_path = false);
     let mut alice = alice(&mut bed);
     let answer = register(&mut bed, &mut alice, &knows_not);
     assert_eq!((answer.code(), answer.headers("Path").len()), (200, 0));
-    assert_eq!(&*bed.location.bindings("alice@sip.example", UNIX_START)[0].stored.path, "");
+    assert_eq!(bed.location.bindings("alice@sip.example", UNIX_START)[0].stored.path(), "");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::gruu::{self, Gruu};
 use crate::location::Changes;
 use crate::message::header::{Contact, Expires, NameAddr};
 use crate::message::{Name, StatusCode, Uri};
-use crate::outside::StoredBinding;
+use crate::outside::{BindingRow, StoredBinding};
 use crate::step::{Incoming, Verdict, local_aor};
 use crate::world::World;
 
@@ -38,8 +38,8 @@ pub(super) fn changes(
         bindings.push(binding(world, incoming, &contact, way, default_expires, now)?);
     }
     // One registration is one flow (RFC 5626 §6).
-    let kept = || bindings.iter().filter(|binding| binding.expires_at > now);
-    if kept().count() > 1 && kept().any(|binding| binding.reg_id != 0) {
+    let kept = || bindings.iter().filter(|binding| binding.expires_at() > now);
+    if kept().count() > 1 && kept().any(|binding| binding.reg_id() != 0) {
         return Err(bad("reg-id with several contacts"));
     }
     Ok(Some(Changes::Each(bindings)))
@@ -71,23 +71,23 @@ fn binding(
     let text = |name| incoming.message.raw(name).map(String::from_utf8_lossy).unwrap_or_default();
     let instance = contact.instance().unwrap_or_default();
     let counts = way.reg_ids && !instance.is_empty();
-    Ok(StoredBinding {
-        ruid: format!("uloc-{}", world.tag()).into(),
-        contact: crate::alias::strip(uri.as_str()).into(),
+    Ok(StoredBinding::from(BindingRow {
+        ruid: &format!("uloc-{}", world.tag()),
+        contact: &crate::alias::strip(uri.as_str()),
         received: received(world, incoming),
         protocol: incoming.flow.protocol,
         local: None,
-        path: way.path.as_str().into(),
+        path: &way.path,
         expires_at: now + lifetime(world, incoming, contact.expires().or(default_expires))?,
         last_modified: now,
         q: contact.q().unwrap_or(settings.default_q),
-        call_id: incoming.message.call_id().into(),
+        call_id: incoming.message.call_id(),
         cseq: incoming.message.cseq().map_or(0, |cseq| cseq.number),
-        user_agent: world.location.share_text(&text(Name::UserAgent)),
-        instance: instance.into(),
+        user_agent: &world.location.share_text(&text(Name::UserAgent)),
+        instance: &instance,
         reg_id: contact.reg_id().filter(|_| counts).unwrap_or(0),
         methods: methods(incoming),
-    })
+    }))
 }
 
 /// Whether a Contact is the address of record that it is for, or a GRUU of it (RFC 5627 §5.1).
