@@ -3,6 +3,7 @@
 //! Browsers refuse a microphone without HTTPS and a WebSocket with an unknown certificate without a word
 //! (FEATURES.md 3 row 30), so a first start must end with a certificate that needs one download, not an openssl evening.
 
+pub(crate) mod identity;
 mod local_ca;
 mod own;
 
@@ -14,12 +15,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::Config;
+use crate::config::{Config, Tls};
 
 /// The certificate in use, which can be changed while listeners run.
 #[derive(Debug)]
@@ -96,11 +99,35 @@ impl Certificates {
         Ok(Arc::new(config))
     }
 
-    /// A TLS client for peers that are dialled. It trusts the host's CA bundle and the local CA.
+    /// The same for SIP, where peers may show a certificate of their own if `tls` says so.
+    ///
+    /// # Errors
+    /// The authorities of `tls` cannot be read.
+    pub fn sip_server_config(self: &Arc<Self>, tls: &Tls) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+        let Some(path) = &tls.ca_list else { return self.server_config(&[]) };
+        let name = || format!("tls.ca_list {}", path.display());
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = std::fs::read(path).with_context(name)?;
+        let (added, _) = roots.add_parsable_certificates(own::certificates(&pem));
+        anyhow::ensure!(added > 0, "{} holds no certificate in PEM form", name());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let verifier =
+            if tls.require_certificate { verifier } else { verifier.allow_unauthenticated() }.build()?;
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .context("TLS versions")?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
+        Ok(Arc::new(config))
+    }
+
+    /// A TLS client for peers that are dialled. It trusts the host's CA bundle and the local CA, and shows the operator's own
+    /// certificate to those who ask for one; that of the local CA would mean nothing to them.
     ///
     /// # Errors
     /// None that this process can cause.
-    pub fn client_config(&self) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    pub fn client_config(self: &Arc<Self>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
         let mut roots = rustls::RootCertStore::empty();
         if let Ok(bundle) = std::fs::read("/etc/ssl/certs/ca-certificates.crt") {
             roots.add_parsable_certificates(own::certificates(&bundle));
@@ -110,8 +137,19 @@ impl Certificates {
             .with_safe_default_protocol_versions()
             .context("TLS versions")?
             .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_client_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesClientCert>);
         Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesClientCert for Certificates {
+    fn resolve(&self, _authorities: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let current = self.current.load_full();
+        current.key.choose_scheme(schemes).is_some().then_some(current)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.ca.is_none()
     }
 }
 

@@ -36,6 +36,7 @@ pub struct Config {
     pub udp_settings: Udp,
     pub tcp: Listen,
     pub tls: Listen,
+    pub tls_settings: Tls,
     pub min_se: u32,
     pub workers: usize,
     pub https: Listen,
@@ -66,6 +67,14 @@ pub struct Config {
     pub log: Log,
     /// What a person should know about the file, though it is good.
     pub warnings: Vec<String>,
+}
+
+/// Section `[tls]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Tls {
+    pub ca_list: Option<PathBuf>,
+    pub require_certificate: bool,
 }
 
 /// Section `[limits]`.
@@ -228,6 +237,9 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         if self.certificate.is_some() != self.private_key.is_some() {
             return Err("certificate.chain and certificate.private_key go together: set both or none".into());
+        }
+        if self.tls_settings.require_certificate && self.tls_settings.ca_list.is_none() {
+            return Err("tls.require_certificate needs tls.ca_list: whose certificates are good".into());
         }
         if self.media.last_port.saturating_sub(self.media.first_port) < 15 {
             return Err(

@@ -27,7 +27,9 @@ use crate::config::{Config, Listen};
 use crate::media_link::MediaLink;
 use crate::resolver::{Dns, Reach};
 use crate::store::{Database, unix_now};
-use crate::transport::{Bound, Listener, Origins, Ping, StreamListener, Transport, UdpListener, WebSettings};
+use crate::transport::{
+    Bound, Listener, Origins, Ping, StreamListener, Transport, TransportStats, UdpListener, WebSettings,
+};
 use crate::worker::{self, Inbox, Workers};
 use crate::{host, page};
 
@@ -154,6 +156,12 @@ impl Gateway {
         &self.certificates
     }
 
+    /// What its transports have carried, refused and lost.
+    #[must_use]
+    pub fn transport_stats(&self) -> TransportStats {
+        self.transport.stats()
+    }
+
     /// Ends all calls and stops, within five seconds.
     ///
     /// # Errors
@@ -263,8 +271,7 @@ async fn registrations(
     }
     for (_, row) in &mut rows {
         let protocol = row.protocol();
-        let is_there =
-            |local| bound.iter().any(|bound| bound.protocol == protocol && bound.address == local);
+        let is_there = |local| bound.iter().any(|bound| bound.protocol == protocol && bound.address == local);
         if !row.local().is_some_and(is_there) {
             row.forget_local();
         }
@@ -449,7 +456,7 @@ fn start_streams(
     };
     for Streams { protocol, sockets } in streams {
         let listener = match protocol {
-            Protocol::Tls => Listener::sip(Some(certificates.server_config(&[])?)),
+            Protocol::Tls => Listener::sip(Some(certificates.sip_server_config(&config.tls_settings)?)),
             Protocol::Wss => Listener::web(Some(certificates.server_config(&[b"http/1.1"])?), &web),
             // Strict transport security said over plain HTTP means nothing (RFC 6797 §7.2).
             Protocol::Ws => Listener::web(None, &WebSettings { hsts: None, ..web.clone() }),

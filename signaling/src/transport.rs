@@ -5,6 +5,7 @@ mod admission;
 mod counters;
 mod flows;
 mod listen;
+mod outbox;
 mod peer_name;
 mod stream;
 mod udp;
@@ -15,14 +16,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use signaling_core::flow::{ConnectionId, Destination, Outbound, Protocol};
+use signaling_core::flow::{ConnectionId, Destination, Protocol};
 use tokio::runtime::Handle;
 
 use self::admission::Admission;
 use self::counters::Counters;
-pub use self::counters::TransportStats;
+pub use self::counters::{Traffic, TransportStats};
 use self::flows::{Flows, Queued, Unsent};
 pub use self::listen::{BindError, Bound, Listener, StreamListener};
+pub(crate) use self::outbox::Outbox;
 pub use self::udp::{UdpListener, UdpReader};
 pub use self::web::{Origins, WebSettings};
 use crate::config::Limits;
@@ -40,7 +42,7 @@ pub struct Transport {
     workers: Arc<Workers>,
     client: Arc<rustls::ClientConfig>,
     runtime: Handle,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// The WebSocket keep-alive.
@@ -73,7 +75,7 @@ impl Transport {
             workers,
             client,
             runtime,
-            counters: Counters::default(),
+            counters: Arc::default(),
         })
     }
 
@@ -82,13 +84,7 @@ impl Transport {
     /// # Errors
     /// The process has no file descriptor left.
     pub(crate) fn datagrams(&self, worker: WorkerId) -> std::io::Result<Vec<UdpReader>> {
-        self.udp.iter().map(|socket| socket.reader(worker)).collect()
-    }
-
-    /// Sends a message of `worker`, which learns of a failure through its mailbox. Never waits.
-    pub fn send(self: &Arc<Self>, worker: WorkerId, outbound: Outbound) {
-        let Outbound { destination, fallback, bytes, token } = outbound;
-        self.dispatch(destination, Queued { fallback, bytes, token, worker });
+        self.udp.iter().map(|socket| socket.reader(worker, Arc::clone(&self.counters))).collect()
     }
 
     fn dispatch(self: &Arc<Self>, destination: Destination, queued: Queued) {
@@ -154,39 +150,35 @@ impl Transport {
         queued: Queued,
     ) -> Result<(), Queued> {
         let Some(socket) = self.udp_socket(local, remote.ip()) else { return Err(queued) };
-        match socket.send(queued.worker, &queued.bytes, remote) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                self.counters.unsent_datagrams.add("datagrams not taken by the kernel");
+        match self.udp[socket].send(queued.worker, &queued.bytes, remote) {
+            Err(error) if self.unsent(remote, &error) => Err(queued),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                self.counters.of(Protocol::Udp).sent(1, queued.bytes.len());
                 Ok(())
             }
-            Err(error) => {
-                tracing::debug!(%remote, %error, "datagram not sent");
-                Err(queued)
-            }
         }
     }
 
-    /// What has been refused and lost so far.
+    /// What has been carried, refused and lost so far.
     #[must_use]
     pub fn stats(&self) -> TransportStats {
-        self.counters.read()
+        self.counters.read(self.connection_count(), self.workers.dropped())
     }
 
-    fn udp_socket(&self, local: Option<SocketAddr>, remote: IpAddr) -> Option<&UdpListener> {
-        if let Some(local) = local
-            && let Some(socket) = self.udp.iter().find(|socket| socket.local() == local)
-        {
-            return Some(socket);
+    fn udp_socket(&self, local: Option<SocketAddr>, remote: IpAddr) -> Option<usize> {
+        let all = || self.udp.iter().map(UdpListener::local).enumerate();
+        if let Some((own, _)) = all().find(|(_, address)| Some(*address) == local) {
+            return Some(own);
         }
-        let family = || self.udp.iter().filter(|socket| socket.local().is_ipv4() == remote.is_ipv4());
-        let mut same_family = family();
+        let family = || all().filter(|(_, address)| address.is_ipv4() == remote.is_ipv4());
+        let mut same_family = family().map(|(socket, _)| socket);
         let (first, second) = (same_family.next(), same_family.next());
         if second.is_none() {
             return first;
         }
         let route = crate::host::route_to(remote);
-        family().find(|socket| Some(socket.local().ip()) == route).or(first)
+        family().find(|(_, address)| Some(address.ip()) == route).map(|(socket, _)| socket).or(first)
     }
 
     /// Over an open connection, or a new one when the peer can be dialled.

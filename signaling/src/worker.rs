@@ -1,12 +1,13 @@
 //! The signalling threads: each owns one [`Proxy`], and a call lives on the one that its Call-ID names.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::hash::BuildHasher as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use tokio::time::Sleep;
 
 use crate::accounting::Accounting;
 use crate::events;
-use crate::transport::{Transport, UdpReader};
+use crate::transport::{Outbox, Transport, UdpReader};
 
 /// Messages handled before what they caused is sent.
 const BATCH: usize = 64;
@@ -52,6 +53,8 @@ pub struct Workers {
     mailboxes: Box<[Mailbox]>,
     hasher: std::hash::RandomState,
     dropped: AtomicU64,
+    /// Messages of each kind that may wait for one worker.
+    queue: usize,
 }
 
 #[derive(Debug)]
@@ -70,8 +73,8 @@ struct Mailbox {
 struct Waiting {
     since: Instant,
     inbound: Inbound,
-    /// Its room, given back with it.
-    _room: OwnedSemaphorePermit,
+    /// Its room, given back with it; that of a worker's own datagrams is given back by hand.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// A worker's end of its mailbox.
@@ -81,19 +84,45 @@ pub struct Inbox {
     calls: mpsc::Receiver<Waiting>,
     inbound: mpsc::Receiver<Waiting>,
     notices: mpsc::UnboundedReceiver<Notice>,
+    own: Own,
+}
+
+/// What a worker has read for itself: most datagrams, and they meet no other thread.
+#[derive(Debug, Default)]
+struct Own {
+    calls: VecDeque<Waiting>,
+    inbound: VecDeque<Waiting>,
+}
+
+impl Own {
+    fn queue(&mut self, of_calls: bool) -> &mut VecDeque<Waiting> {
+        if of_calls { &mut self.calls } else { &mut self.inbound }
+    }
 }
 
 impl Inbox {
-    /// The next message, one of calls for choice, and whether it is of them.
+    /// The next message, one of calls for choice, and whether it is of them. Its own datagrams and what others have sent take
+    /// turns.
     fn poll(&mut self, cx: &mut Context<'_>, turn: usize) -> Option<(bool, Waiting)> {
-        let of_calls = turn % TURN != TURN - 1;
+        let (of_calls, own_first) = (turn % TURN != TURN - 1, (turn / TURN).is_multiple_of(2));
         [of_calls, !of_calls].into_iter().find_map(|of_calls| {
-            let queue = if of_calls { &mut self.calls } else { &mut self.inbound };
-            match queue.poll_recv(cx) {
-                Poll::Ready(waiting) => waiting.map(|waiting| (of_calls, waiting)),
-                Poll::Pending => None,
-            }
+            let own = if own_first { self.own.queue(of_calls).pop_front() } else { None };
+            let next = own.or_else(|| self.poll_others(cx, of_calls));
+            next.or_else(|| self.own.queue(of_calls).pop_front()).map(|waiting| (of_calls, waiting))
         })
+    }
+
+    /// The next message, if there is one.
+    pub(crate) fn try_next(&mut self) -> Option<Inbound> {
+        self.poll(&mut Context::from_waker(Waker::noop()), 0).map(|(_, waiting)| waiting.inbound)
+    }
+
+    fn poll_others(&mut self, cx: &mut Context<'_>, of_calls: bool) -> Option<Waiting> {
+        let queue = if of_calls { &mut self.calls } else { &mut self.inbound };
+        match queue.poll_recv(cx) {
+            Poll::Ready(waiting) => waiting,
+            Poll::Pending => None,
+        }
     }
 }
 
@@ -108,11 +137,10 @@ impl Workers {
             let (notices, notice_queue) = mpsc::unbounded_channel();
             mailboxes.push(Mailbox { calls, inbound, room: Arc::new(Semaphore::new(bytes)), notices });
             let (calls, inbound, notices) = (call_queue, inbound_queue, notice_queue);
-            inboxes.push(Inbox { id: WorkerId(number), calls, inbound, notices });
+            inboxes.push(Inbox { id: WorkerId(number), calls, inbound, notices, own: Own::default() });
         }
-        let dropped = AtomicU64::new(0);
-        let workers = Self { mailboxes: mailboxes.into(), hasher: std::hash::RandomState::new(), dropped };
-        (Arc::new(workers), inboxes)
+        let (hasher, dropped) = (std::hash::RandomState::new(), AtomicU64::new(0));
+        (Arc::new(Self { mailboxes: mailboxes.into(), hasher, dropped, queue }), inboxes)
     }
 
     /// Datagrams dropped because their worker was busy.
@@ -121,19 +149,21 @@ impl Workers {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Hands over a datagram that `reader` has read; with a full mailbox it is dropped, as a network would, and the peer sends
-    /// it again. A REGISTER belongs to no call: whoever reads it serves it.
-    fn deliver_datagram(&self, reader: WorkerId, inbound: Inbound) {
-        let mailbox = if inbound.bytes.starts_with(b"REGISTER ") {
-            &self.mailboxes[reader.0]
+    /// Hands over a datagram that the worker of `reader` has read; with a full mailbox it is dropped, as a network would, and the
+    /// peer sends it again. A REGISTER belongs to no call: whoever reads it serves it.
+    fn deliver_datagram(&self, now: Instant, reader: &mut Inbox, inbound: Inbound) {
+        let mailbox =
+            if inbound.bytes.starts_with(b"REGISTER ") { reader.id.0 } else { self.owner_of(&inbound.bytes) };
+        let (own, mailbox) = (mailbox == reader.id.0, &self.mailboxes[mailbox]);
+        let queued = if own {
+            self.keep(mailbox, reader, Waiting { since: now, inbound, room: None })
         } else {
-            self.mailbox(&inbound.bytes)
+            let room = Arc::clone(&mailbox.room).try_acquire_many_owned(size(&inbound));
+            room.is_ok_and(|room| {
+                let queue = mailbox.queue(&inbound.bytes);
+                queue.try_send(Waiting { since: now, inbound, room: Some(room) }).is_ok()
+            })
         };
-        let room = Arc::clone(&mailbox.room).try_acquire_many_owned(size(&inbound));
-        let queued = room.is_ok_and(|room| {
-            let queue = mailbox.queue(&inbound.bytes);
-            queue.try_send(Waiting { since: Instant::now(), inbound, _room: room }).is_ok()
-        });
         if !queued {
             let before = self.dropped.fetch_add(1, Ordering::Relaxed);
             if before.is_power_of_two() || before == 0 {
@@ -142,15 +172,35 @@ impl Workers {
         }
     }
 
+    /// Keeps a datagram where no other thread looks, within the limits of the mailbox.
+    fn keep(&self, mailbox: &Mailbox, reader: &mut Inbox, waiting: Waiting) -> bool {
+        let queue = reader.own.queue(peek_continues(&waiting.inbound.bytes));
+        let Ok(room) = mailbox.room.try_acquire_many(size(&waiting.inbound)) else { return false };
+        if queue.len() >= self.queue {
+            return false;
+        }
+        room.forget();
+        queue.push_back(waiting);
+        true
+    }
+
+    /// Gives back the room of a message that its worker has taken.
+    fn taken(&self, worker: WorkerId, waiting: Waiting) -> (Instant, Inbound) {
+        if waiting.room.is_none() {
+            self.mailboxes[worker.0].room.add_permits(waiting.inbound.bytes.len());
+        }
+        (waiting.since, waiting.inbound)
+    }
+
     /// Hands over a message of a stream, waiting for room: the peer is slowed down by its own window.
     pub(crate) async fn deliver(&self, inbound: Inbound) {
-        let mailbox = self.mailbox(&inbound.bytes);
+        let mailbox = &self.mailboxes[self.owner_of(&inbound.bytes)];
         let since = Instant::now();
         let room = Arc::clone(&mailbox.room).acquire_many_owned(size(&inbound)).await;
         let queued = match room {
             Ok(room) => {
                 let queue = mailbox.queue(&inbound.bytes);
-                queue.send(Waiting { since, inbound, _room: room }).await.is_ok()
+                queue.send(Waiting { since, inbound, room: Some(room) }).await.is_ok()
             }
             Err(_) => false,
         };
@@ -175,7 +225,7 @@ impl Workers {
 
     /// The relay has given up a call because no media came.
     pub(crate) fn media_timed_out(&self, call_id: Arc<str>) {
-        let mailbox = self.mailbox_of(header_call_id(&call_id).as_bytes());
+        let mailbox = &self.mailboxes[self.worker_of(header_call_id(&call_id).as_bytes())];
         self.notify(mailbox, Notice::MediaTimedOut(call_id.clone()));
     }
 
@@ -192,15 +242,16 @@ impl Workers {
         }
     }
 
-    fn mailbox(&self, message: &[u8]) -> &Mailbox {
-        self.mailbox_of(peek_call_id(message).unwrap_or_default())
+    /// The worker of the call that a message belongs to.
+    fn owner_of(&self, message: &[u8]) -> usize {
+        self.worker_of(peek_call_id(message).unwrap_or_default())
     }
 
     /// Seeded per process, so that nobody can aim Call-IDs at one worker.
-    fn mailbox_of(&self, call_id: &[u8]) -> &Mailbox {
+    fn worker_of(&self, call_id: &[u8]) -> usize {
         let hash = self.hasher.hash_one(call_id);
         let count = u64::try_from(self.mailboxes.len()).unwrap_or(1);
-        &self.mailboxes[usize::try_from(hash % count).unwrap_or(0)]
+        usize::try_from(hash % count).unwrap_or(0)
     }
 }
 
@@ -253,15 +304,10 @@ async fn live(
 ) -> anyhow::Result<()> {
     let proxy = proxy(Instant::now())?;
     let datagrams = transport.datagrams(inbox.id).context("UDP sockets")?;
-    let mut worker = Worker {
-        proxy,
-        datagrams,
-        inbox,
-        workers: transport.workers(),
-        transport,
-        accounting,
-        shutting_down: false,
-    };
+    let (outbox, workers) = (Outbox::new(inbox.id), transport.workers());
+    let shutting_down = false;
+    let mut worker =
+        Worker { proxy, datagrams, inbox, workers, transport, outbox, accounting, shutting_down };
     let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
     Ok(())
@@ -272,6 +318,8 @@ struct Worker<'a> {
     datagrams: Vec<UdpReader>,
     inbox: &'a mut Inbox,
     transport: &'a Arc<Transport>,
+    /// Datagrams until the end of the turn.
+    outbox: Outbox,
     accounting: &'a Accounting,
     workers: Arc<Workers>,
     shutting_down: bool,
@@ -280,18 +328,18 @@ struct Worker<'a> {
 impl Worker<'_> {
     /// One turn: take what came in, let time pass, advance what waits on the world, send what all that caused.
     fn poll(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<()> {
-        let mut more = self.read_datagrams(cx);
         let now = Instant::now();
+        let mut more = self.read_datagrams(cx, now);
         while let Poll::Ready(Some(notice)) = self.inbox.notices.poll_recv(cx) {
             self.handle_notice(now, notice);
         }
         for turn in 0..BATCH {
-            match self.inbox.poll(cx, turn) {
-                Some((true, Waiting { inbound, .. })) => self.proxy.handle_inbound(now, inbound),
-                Some((false, Waiting { since, inbound, .. })) => {
-                    self.proxy.handle_delayed(now, now.saturating_duration_since(since), inbound);
-                }
-                None => break,
+            let Some((of_calls, waiting)) = self.inbox.poll(cx, turn) else { break };
+            let (since, inbound) = self.workers.taken(self.inbox.id, waiting);
+            if of_calls {
+                self.proxy.handle_inbound(now, inbound);
+            } else {
+                self.proxy.handle_delayed(now, now.saturating_duration_since(since), inbound);
             }
             more |= turn + 1 == BATCH;
         }
@@ -315,16 +363,16 @@ impl Worker<'_> {
 
     /// Empties the sockets into the mailboxes, this worker's own or others', where what matters most goes first. Whether there
     /// may be more.
-    fn read_datagrams(&mut self, cx: &mut Context<'_>) -> bool {
+    fn read_datagrams(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut more = false;
         for socket in &mut self.datagrams {
-            for turn in 0..READS {
-                let Poll::Ready(received) = socket.poll_receive(cx) else { break };
-                if let Some(inbound) = received {
-                    self.workers.deliver_datagram(self.inbox.id, inbound);
-                }
-                more |= turn + 1 == READS;
+            let mut read = 0;
+            while read < READS {
+                let deliver = |inbound| self.workers.deliver_datagram(now, self.inbox, inbound);
+                let Poll::Ready(count) = socket.poll_receive(cx, deliver) else { break };
+                read += count;
             }
+            more |= read >= READS;
         }
         more
     }
@@ -348,8 +396,9 @@ impl Worker<'_> {
             events::log(&event);
         }
         while let Some(outbound) = self.proxy.poll_transmit() {
-            self.transport.send(self.inbox.id, outbound);
+            self.transport.send(&mut self.outbox, outbound);
         }
+        self.transport.flush(&mut self.outbox);
         while let Some(connection) = self.proxy.poll_close() {
             self.transport.close_connection(connection);
         }

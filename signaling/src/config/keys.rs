@@ -246,6 +246,20 @@ const KEYS: &[Key] = &[
         set: |c, v| v.hosts().map(|list| c.certificate_names = list),
     },
     Key {
+        name: "tls.ca_list",
+        allowed: "a path of a PEM file; empty to ask nobody for a certificate",
+        default: "\"\"",
+        about: "Authorities whose certificates peers on sip.tls, such as trunks, may show. Requests to one that did, and that says alias in its Via, go back over its connection (RFC 5923).",
+        set: |c, v| v.optional().map(|path| c.tls_settings.ca_list = path.map(Into::into)),
+    },
+    Key {
+        name: "tls.require_certificate",
+        allowed: FLAG,
+        default: "false",
+        about: "Whether a peer on sip.tls without such a certificate is refused. Phones have none.",
+        set: |c, v| v.flag().map(|flag| c.tls_settings.require_certificate = flag),
+    },
+    Key {
         name: "auth.required",
         allowed: FLAG,
         default: "true",

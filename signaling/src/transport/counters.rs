@@ -1,9 +1,11 @@
-//! What the transports refuse and lose. Each kind is logged the first time and then ever more rarely: a flood must not fill the
-//! disk as well.
+//! What the transports carry, refuse and lose. Each kind of loss is logged the first time and then ever more rarely: a flood
+//! must not fill the disk as well.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One kind.
+use signaling_core::flow::Protocol;
+
+/// One kind of what is refused or lost.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
@@ -21,22 +23,81 @@ impl Counter {
     }
 }
 
+/// What went over one transport since the start. A message of a stream or WebSocket is one of SIP, a datagram whatever it
+/// holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Connections opened, by either side; 0 for UDP.
+    pub connections: u64,
+    /// Messages that came.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Messages that were written.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TrafficCounters {
+    connections: AtomicU64,
+    received: AtomicU64,
+    received_bytes: AtomicU64,
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
+}
+
+impl TrafficCounters {
+    pub(super) fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn received(&self, messages: usize, bytes: usize) {
+        self.received.fetch_add(messages as u64, Ordering::Relaxed);
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, messages: usize, bytes: usize) {
+        self.sent.fetch_add(messages as u64, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Traffic {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic {
+            connections: of(&self.connections),
+            received: of(&self.received),
+            received_bytes: of(&self.received_bytes),
+            sent: of(&self.sent),
+            sent_bytes: of(&self.sent_bytes),
+        }
+    }
+}
+
 macro_rules! counters {
     ($($(#[$about:meta])* $name:ident,)*) => {
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $(pub(super) $name: Counter,)*
+            traffic: [TrafficCounters; 5],
         }
 
         /// Totals since the start.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub struct TransportStats {
             $($(#[$about])* pub $name: u64,)*
+            /// Connections that are open now: streams and WebSockets of SIP.
+            pub open_connections: usize,
+            /// Datagrams dropped because their worker was busy.
+            pub dropped_datagrams: u64,
+            traffic: [Traffic; 5],
         }
 
         impl Counters {
-            pub(super) fn read(&self) -> TransportStats {
-                TransportStats { $($name: self.$name.read(),)* }
+            pub(super) fn read(&self, open_connections: usize, dropped_datagrams: u64) -> TransportStats {
+                let traffic = self.traffic.each_ref().map(TrafficCounters::read);
+                TransportStats { $($name: self.$name.read(),)* open_connections, dropped_datagrams, traffic }
             }
         }
     };
@@ -55,4 +116,28 @@ counters! {
     idle_connections,
     /// Datagrams that the kernel would not take, lost as on a wire.
     unsent_datagrams,
+}
+
+impl Counters {
+    pub(super) fn of(&self, protocol: Protocol) -> &TrafficCounters {
+        &self.traffic[place(protocol)]
+    }
+}
+
+impl TransportStats {
+    /// What went over `protocol`.
+    #[must_use]
+    pub const fn traffic(&self, protocol: Protocol) -> Traffic {
+        self.traffic[place(protocol)]
+    }
+}
+
+const fn place(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Udp => 0,
+        Protocol::Tcp => 1,
+        Protocol::Tls => 2,
+        Protocol::Ws => 3,
+        Protocol::Wss => 4,
+    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::worker::WorkerId;
 
 /// A message on its way out, and what becomes of it if it does not get there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Queued {
     pub(super) bytes: Bytes,
     /// Where it goes then.
@@ -43,12 +43,15 @@ struct Table {
     last: u64,
     connections: HashMap<ConnectionId, Connection>,
     peers: HashMap<(Protocol, SocketAddr), ConnectionId>,
+    /// Connections of TLS clients that have proved to be who they are, by where they say that they listen and by each of their
+    /// names (RFC 5923 §8.2).
+    aliases: HashMap<(SocketAddr, Box<str>), ConnectionId>,
 }
 
 impl Default for Table {
     fn default() -> Self {
         let last = rand::random::<u64>() >> 1;
-        Self { last, connections: HashMap::new(), peers: HashMap::new() }
+        Self { last, connections: HashMap::new(), peers: HashMap::new(), aliases: HashMap::new() }
     }
 }
 
@@ -58,6 +61,8 @@ struct Connection {
     close: Arc<Notify>,
     /// Whom its peer has proved to be, of one that we dialled by name.
     name: Option<Box<str>>,
+    /// Its places among the aliases.
+    aliases: Vec<(SocketAddr, Box<str>)>,
 }
 
 /// A connection's own end: what it is to write, and its place in the table, which ends with it.
@@ -91,7 +96,8 @@ impl Flows {
         let mut table = self.write();
         table.last += 1;
         let id = ConnectionId(table.last);
-        table.connections.insert(id, Connection { queue: sender, close: Arc::clone(&close), name });
+        let connection = Connection { queue: sender, close: Arc::clone(&close), name, aliases: Vec::new() };
+        table.connections.insert(id, connection);
         table.peers.insert((protocol, remote), id);
         drop(table);
         Registration { id, peer: (protocol, remote), queue, close, flows: self.clone() }
@@ -113,7 +119,7 @@ impl Flows {
 
     /// The newest open connection to `remote`, unless its peer has proved to be somebody else than `name`: what is for one
     /// domain does not go to another that shares the address (RFC 5922 §7.1). A connection that the peer has opened is its own
-    /// proof: who is behind it is there.
+    /// proof: who is behind it is there. Without one, that of a peer who has proved to be whoever listens there.
     pub(super) fn find(
         &self,
         protocol: Protocol,
@@ -121,9 +127,28 @@ impl Flows {
         name: Option<&str>,
     ) -> Option<ConnectionId> {
         let table = self.read();
-        let id = table.peers.get(&(protocol, remote))?;
+        let Some(id) = table.peers.get(&(protocol, remote)) else {
+            if protocol != Protocol::Tls || table.aliases.is_empty() {
+                return None;
+            }
+            let name = name.map_or_else(|| remote.ip().to_string().into(), Into::into);
+            return table.aliases.get(&(remote, name)).copied();
+        };
         let other = table.connections.get(id)?.name.as_deref().is_some_and(|proved| name != Some(proved));
         (!other).then_some(*id)
+    }
+
+    /// What is for `names` at `listening` goes over `connection`, whose peer has proved to be them (RFC 5923 §8.2).
+    pub(super) fn alias(&self, connection: ConnectionId, listening: SocketAddr, names: &[Box<str>]) {
+        let mut table = self.write();
+        let Table { connections, aliases, .. } = &mut *table;
+        let Some(entry) = connections.get_mut(&connection) else { return };
+        // One sent-by, however often it is said.
+        if !entry.aliases.is_empty() {
+            return;
+        }
+        entry.aliases = names.iter().map(|name| (listening, name.clone())).collect();
+        aliases.extend(entry.aliases.iter().map(|alias| (alias.clone(), connection)));
     }
 
     pub(super) fn close(&self, connection: ConnectionId) {
@@ -158,6 +183,11 @@ impl Registration {
         self.id
     }
 
+    /// What is spoken on it.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.peer.0
+    }
+
     /// Leaves the table, and returns what was queued and not written.
     pub(super) fn end(mut self) -> Vec<Queued> {
         self.leave();
@@ -171,7 +201,12 @@ impl Registration {
 
     fn leave(&self) {
         let mut table = self.flows.write();
-        table.connections.remove(&self.id);
+        let connection = table.connections.remove(&self.id);
+        for alias in connection.into_iter().flat_map(|connection| connection.aliases) {
+            if table.aliases.get(&alias) == Some(&self.id) {
+                table.aliases.remove(&alias);
+            }
+        }
         if table.peers.get(&self.peer) == Some(&self.id) {
             table.peers.remove(&self.peer);
         }
@@ -225,6 +260,29 @@ mod tests {
         drop(open);
         let opened_by_peer = flows.open(Protocol::Tls, remote, 1);
         assert_eq!(find(Some("far.example")), Some(opened_by_peer.id()));
+    }
+
+    #[test]
+    fn an_alias_is_for_those_whom_its_peer_has_proved_to_be() {
+        let flows = Flows::default();
+        let [client, listening] = ["192.0.2.1:40000", "192.0.2.1:5061"].map(|at| at.parse().unwrap());
+        let open = |names: &[&str]| {
+            let open = flows.open(Protocol::Tls, client, 1);
+            let names: Vec<Box<str>> = names.iter().map(|name| (*name).into()).collect();
+            flows.alias(open.id(), listening, &names);
+            open
+        };
+        let find = |name| flows.find(Protocol::Tls, listening, name);
+        let first = open(&["far.example", "192.0.2.1"]);
+        assert_eq!((find(Some("far.example")), find(None)), (Some(first.id()), Some(first.id())));
+        assert_eq!((find(Some("other.example")), flows.find(Protocol::Tcp, listening, None)), (None, None));
+        let other = open(&["other.example"]);
+        assert_eq!(find(Some("far.example")), Some(first.id()), "another takes nothing away");
+        let again = open(&["far.example"]);
+        drop(first);
+        assert_eq!((find(Some("far.example")), find(None)), (Some(again.id()), None));
+        drop((other, again));
+        assert!(flows.read().aliases.is_empty());
     }
 
     #[tokio::test]

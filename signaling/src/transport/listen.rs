@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use super::admission::Permit;
 use super::web::Web;
 use super::{Transport, stream, web};
+use crate::certs::identity;
 use crate::config::Listen;
 
 const BACKLOG: i32 = 1024;
@@ -174,7 +175,7 @@ async fn connection(
     }
     let ends = Ends { protocol: listener.protocol, local, remote };
     match &listener.tls {
-        None => serve(&listener, transport, stream, ends, permit).await,
+        None => serve(&listener, transport, stream, ends, permit, Vec::new()).await,
         Some(tls) => {
             let Some(handshake) = transport.handshakes.admit(remote.ip()) else {
                 transport.counters.refused_handshakes.add("connections refused: too many handshakes");
@@ -193,7 +194,9 @@ async fn connection(
                 }
                 Ok(Ok(Ok(stream))) => {
                     drop(handshake);
-                    serve(&listener, transport, stream, ends, permit).await;
+                    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                    let proved = shown.map(identity::names).unwrap_or_default();
+                    serve(&listener, transport, stream, ends, permit, proved).await;
                 }
                 Ok(Err(error)) => {
                     transport.counters.failed_handshakes.add("TLS handshakes failed");
@@ -224,15 +227,21 @@ pub(super) struct Ends {
     pub(super) remote: SocketAddr,
 }
 
-async fn serve<S>(listener: &Listener, transport: Arc<Transport>, stream: S, ends: Ends, permit: Permit)
-where
+async fn serve<S>(
+    listener: &Listener,
+    transport: Arc<Transport>,
+    stream: S,
+    ends: Ends,
+    permit: Permit,
+    proved: Vec<Box<str>>,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
     match &listener.web {
         Some(web) => web::serve(Arc::clone(web), transport, stream, ends, permit).await,
         None => {
             let registration = transport.flows.open(ends.protocol, ends.remote, transport.limits.send_queue);
-            stream::serve(transport, registration, stream, ends).await;
+            stream::serve(transport, registration, stream, ends, proved).await;
             drop(permit);
         }
     }

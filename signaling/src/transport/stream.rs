@@ -8,8 +8,8 @@ use bytes::Bytes;
 use rand::RngExt as _;
 use rustls_pki_types::ServerName;
 use signaling_core::flow::{Flow, Inbound, Protocol};
-use signaling_core::message::Limits;
 use signaling_core::message::framing::{Frame, Framer, FramingError, PONG};
+use signaling_core::message::{Limits, Message};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -48,8 +48,8 @@ pub(super) async fn dial(
         Ok::<_, std::io::Error>((ends, tls))
     };
     match tokio::time::timeout(transport.limits.tcp_connect_timeout, connecting).await {
-        Ok(Ok((ends, Ok(stream)))) => serve(transport, registration, stream, ends).await,
-        Ok(Ok((ends, Err(stream)))) => serve(transport, registration, stream, ends).await,
+        Ok(Ok((ends, Ok(stream)))) => serve(transport, registration, stream, ends, Vec::new()).await,
+        Ok(Ok((ends, Err(stream)))) => serve(transport, registration, stream, ends, Vec::new()).await,
         Ok(Err(error)) => {
             tracing::info!(%protocol, %remote, %error, "peer not reached");
             end(&transport, registration, None);
@@ -61,11 +61,17 @@ pub(super) async fn dial(
     }
 }
 
-/// Reads and writes until either side ends it.
-pub(super) async fn serve<S>(transport: Arc<Transport>, mut registration: Registration, stream: S, ends: Ends)
-where
+/// Reads and writes until either side ends it. `proved` are the names of a client that has shown a certificate.
+pub(super) async fn serve<S>(
+    transport: Arc<Transport>,
+    mut registration: Registration,
+    stream: S,
+    ends: Ends,
+    proved: Vec<Box<str>>,
+) where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    transport.counters.of(ends.protocol).connected();
     let flow = Flow {
         protocol: ends.protocol,
         local: ends.local,
@@ -77,8 +83,8 @@ where
     let close = Arc::clone(&registration.close);
     let mut writing = None;
     let why = tokio::select! {
-        why = read(&transport, flow, reader, &pongs) => why,
-        why = write(writer, &mut registration.queue, &mut writing, pong_queue) => why,
+        why = read(&transport, flow, reader, &pongs, &proved) => why,
+        why = write(&transport, writer, &mut registration, &mut writing, pong_queue) => why,
         () = close.notified() => "closed by us",
     };
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, why, "connection ended");
@@ -101,6 +107,7 @@ async fn read<R: AsyncRead + Unpin>(
     flow: Flow,
     mut reader: R,
     said: &mpsc::Sender<Bytes>,
+    proved: &[Box<str>],
 ) -> &'static str {
     let mut framer = Framer::new(Limits { message: transport.limits.message_size, ..Limits::default() });
     loop {
@@ -126,7 +133,13 @@ async fn read<R: AsyncRead + Unpin>(
         }
         loop {
             match framer.poll_frame() {
-                Ok(Some(Frame::Message(bytes))) => transport.workers.deliver(Inbound { flow, bytes }).await,
+                Ok(Some(Frame::Message(bytes))) => {
+                    transport.counters.of(flow.protocol).received(1, bytes.len());
+                    if !proved.is_empty() {
+                        reuse(transport, &flow, &bytes, proved);
+                    }
+                    transport.workers.deliver(Inbound { flow, bytes }).await;
+                }
                 // A peer that pings faster than it reads pongs gets fewer of them.
                 Ok(Some(Frame::Ping)) => drop(said.try_send(Bytes::from_static(PONG))),
                 Ok(None) => break,
@@ -137,6 +150,19 @@ async fn read<R: AsyncRead + Unpin>(
                 }
             }
         }
+    }
+}
+
+/// A client that asks for it by `alias` in its Via gets what is for the place where it listens over this connection: the
+/// address that it came from, and the port that it says (RFC 5923 §8.2).
+fn reuse(transport: &Transport, flow: &Flow, request: &Bytes, proved: &[Box<str>]) {
+    let Ok(Message::Request(request)) = Message::parse(request.clone()) else { return };
+    let Ok(via) = request.top_via() else { return };
+    if via.params().contains("alias")
+        && let Some(connection) = flow.connection
+    {
+        let listening = SocketAddr::new(flow.remote.ip(), via.port().unwrap_or(5061));
+        transport.flows.alias(connection, listening, proved);
     }
 }
 
@@ -163,14 +189,15 @@ fn speaks_sip(buffer: &[u8]) -> bool {
 
 /// Writes what is queued, for ever; `writing` holds the message of which not all is written.
 async fn write<W: AsyncWrite + Unpin>(
+    transport: &Transport,
     mut writer: W,
-    queue: &mut mpsc::Receiver<Queued>,
+    registration: &mut Registration,
     writing: &mut Option<Queued>,
     mut pongs: mpsc::Receiver<Bytes>,
 ) -> &'static str {
     loop {
         let bytes = tokio::select! {
-            Some(queued) = queue.recv() => writing.insert(queued).bytes.clone(),
+            Some(queued) = registration.queue.recv() => writing.insert(queued).bytes.clone(),
             Some(pong) = pongs.recv() => pong,
             else => return "closed by us",
         };
@@ -181,6 +208,8 @@ async fn write<W: AsyncWrite + Unpin>(
         if written.await.is_err() {
             return "reset by peer";
         }
-        *writing = None;
+        if writing.take().is_some() {
+            transport.counters.of(registration.protocol()).sent(1, bytes.len());
+        }
     }
 }

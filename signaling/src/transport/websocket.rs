@@ -10,7 +10,6 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use signaling_core::flow::{Flow, Inbound, SendToken};
 use signaling_core::message::framing::PONG;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -49,6 +48,7 @@ where
         remote: ends.remote,
         connection: Some(registration.id()),
     };
+    transport.counters.of(ends.protocol).connected();
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, "WebSocket open");
     let mut writing = None;
     let why = converse(&transport, socket, flow, &mut registration, &mut writing).await;
@@ -68,7 +68,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let close = Arc::clone(&registration.close);
     let (code, why) = tokio::select! {
         ended = read(transport, flow, &mut stream, &unanswered) => ended,
-        why = write(transport, &mut sink, &mut registration.queue, writing, &unanswered) => return why,
+        why = write(transport, &mut sink, registration, writing, &unanswered) => return why,
         () = close.notified() => (Some(CloseCode::Away), "closed by us"),
     };
     // A peer that reads nothing must not hold the task: the close frame is a courtesy.
@@ -135,6 +135,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         };
         unanswered.store(0, Ordering::Relaxed);
         if !bytes.trim_ascii().is_empty() {
+            transport.counters.of(flow.protocol).received(1, bytes.len());
             transport.workers.deliver(Inbound { flow, bytes }).await;
         } else if &*bytes == b"\r\n\r\n" {
             pong(transport, &flow);
@@ -143,7 +144,6 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     (None, "closed by peer")
 }
 
-/// Writes what is queued, and pings, for ever; `writing` holds the message of which not all is written.
 /// Some libraries keep a WebSocket open as they do a stream (RFC 5626 §4.4.1). One that sends more of these than it reads
 /// answers is a slow reader like any other.
 fn pong(transport: &Transport, flow: &Flow) {
@@ -155,10 +155,11 @@ fn pong(transport: &Transport, flow: &Flow) {
     }
 }
 
+/// Writes what is queued, and pings, for ever; `writing` holds the message of which not all is written.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &Transport,
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    queue: &mut mpsc::Receiver<Queued>,
+    registration: &mut Registration,
     writing: &mut Option<Queued>,
     unanswered: &AtomicU32,
 ) -> &'static str {
@@ -174,13 +175,15 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 Message::Ping(Bytes::new())
             }
-            Some(queued) = queue.recv() => frame(&writing.insert(queued).bytes),
+            Some(queued) = registration.queue.recv() => frame(&writing.insert(queued).bytes),
             else => return "closed by us",
         };
         if sink.send(message).await.is_err() {
             return "reset by peer";
         }
-        *writing = None;
+        if let Some(sent) = writing.take() {
+            transport.counters.of(registration.protocol()).sent(1, sent.bytes.len());
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use causeway::accounts;
+use causeway::transport::Traffic;
 use futures_util::{SinkExt as _, StreamExt as _};
 use signaling_core::digest::Answer;
 use signaling_core::flow::Protocol;
@@ -121,6 +122,35 @@ async fn options_is_answered_on_every_transport() {
         assert!(reply.starts_with("SIP/2.0 200 "), "{protocol}: {reply}");
         assert!(reply.contains(";received=127.0.0.1") && reply.contains(";rport="), "{protocol}: {reply}");
     }
+}
+
+#[tokio::test]
+async fn what_each_transport_carries_is_counted() {
+    let bench = Bench::start("").await;
+    let mut peers = Vec::new();
+    for protocol in ALL {
+        let mut peer = Peer::connect(&bench, protocol).await;
+        let request = request(protocol, "OPTIONS", STRANGER, "");
+        let reply = peer.ask(&request).await;
+        let expected = Traffic {
+            connections: u64::from(protocol.is_reliable()),
+            received: 1,
+            received_bytes: request.len() as u64,
+            sent: 1,
+            sent_bytes: reply.len() as u64,
+        };
+        // A reply may be here before its writer has counted it.
+        let counted = async {
+            while bench.gateway.transport_stats().traffic(protocol) != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, counted).await;
+        assert!(in_time.is_ok(), "{protocol}: {:?}", bench.gateway.transport_stats());
+        peers.push(peer);
+    }
+    let stats = bench.gateway.transport_stats();
+    assert_eq!((stats.open_connections, stats.refused_connections, stats.dropped_datagrams), (4, 0, 0));
 }
 
 #[tokio::test]
