@@ -4,6 +4,7 @@
 mod admission;
 mod counters;
 mod flows;
+pub mod fuzz;
 mod listen;
 mod outbox;
 mod peer_name;

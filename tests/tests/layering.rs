@@ -134,7 +134,7 @@ fn packages_depend_from_shell_to_core_only() {
         ("media-core", &[][..]),
         ("media", &["media-core"][..]),
         ("causeway", &["signaling-core", "media"][..]),
-        ("e2e", &["signaling-core", "media", "media-core"][..]),
+        ("e2e", &["signaling-core", "causeway", "media", "media-core"][..]),
     ]);
     let packages = packages();
     assert_eq!(

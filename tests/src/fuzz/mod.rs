@@ -27,13 +27,14 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "sip_message", text: true, run: signaling::message, iterations: 12_000 },
     Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 30_000 },
     Target { name: "sip_alias", text: true, run: signaling::alias, iterations: 20_000 },
     Target { name: "sip_header", text: true, run: signaling::header, iterations: 20_000 },
     Target { name: "sip_digest", text: true, run: signaling::digest, iterations: 20_000 },
     Target { name: "sip_framer", text: true, run: signaling::framer, iterations: 10_000 },
+    Target { name: "websocket", text: false, run: causeway::transport::fuzz::websocket, iterations: 6_000 },
     Target { name: "proxy", text: true, run: signaling::proxy, iterations: 6_000 },
     Target { name: "sdp", text: true, run: media::sdp, iterations: 12_000 },
     Target { name: "offer", text: true, run: media::offer, iterations: 4_000 },
