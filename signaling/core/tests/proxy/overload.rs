@@ -1,5 +1,6 @@
 //! What is refused when there is no time or no room, and what is not.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -97,4 +98,79 @@ fn a_full_worker_refuses_what_is_new() {
     let ack = alice.request("ACK", "sip:sip.example", "full", "", "");
     bed.send(&alice.flow, &ack);
     bed.expect_silence();
+}
+
+/// What a worker that serves 200 requests a second pays for one, and for a refusal.
+const SERVE: Duration = Duration::from_millis(5);
+const REFUSE: Duration = Duration::from_micros(500);
+/// Until then five times as many come, from then on half as many.
+const FLOOD: Duration = Duration::from_secs(8);
+/// When all has to be as ever.
+const NORMAL: Duration = Duration::from_secs(13);
+const END: Duration = Duration::from_secs(20);
+
+/// A request of somebody who asks again until he is answered.
+struct Asked {
+    text: String,
+    begun: Duration,
+    /// When, and with which code.
+    answered: Option<(Duration, u16)>,
+}
+
+/// Serves what `asked` ask, in virtual time: what comes while the worker is busy waits.
+fn work_off(bed: &mut Bed, flow: &Flow, asked: &mut [Asked]) {
+    let mut coming: BTreeSet<(Duration, usize, u32)> =
+        asked.iter().enumerate().map(|(number, asked)| (asked.begun, number, 0)).collect();
+    let mut queue = VecDeque::new();
+    loop {
+        while let Some(&(at, number, times)) = coming.first().filter(|(at, ..)| *at <= bed.elapsed()) {
+            coming.pop_first();
+            if asked[number].answered.is_none() {
+                queue.push_back((at, number));
+                let again = Duration::from_millis(500 << times.min(3));
+                coming.insert((at + again, number, times + 1));
+            }
+        }
+        let Some((at, number)) = queue.pop_front() else {
+            let Some((next, ..)) = coming.first() else { return };
+            bed.advance(*next - bed.elapsed());
+            continue;
+        };
+        let (waited, begun) = (bed.elapsed() - at, bed.proxy.transaction_stats().total);
+        send_late(bed, flow, &asked[number].text, waited);
+        // What is asked again costs no more than a refusal.
+        bed.advance(if bed.proxy.transaction_stats().total > begun { SERVE } else { REFUSE });
+        while let Some(reply) = bed.try_receive(flow) {
+            let number: usize = reply.header("Call-ID").parse().expect("a number");
+            asked[number].answered.get_or_insert((bed.elapsed(), reply.code()));
+        }
+    }
+}
+
+#[test]
+fn five_seconds_after_five_times_the_load_all_is_as_ever() {
+    let mut bed = Bed::new(&[]);
+    let mut phone = Phone::legacy(&mut bed, "load", "198.51.100.99:5060");
+    let mut asked = Vec::new();
+    let mut begun = Duration::ZERO;
+    while begun < END {
+        let number = asked.len().to_string();
+        let text = phone.request("OPTIONS", "sip:sip.example", &number, "", "");
+        asked.push(Asked { text, begun, answered: None });
+        begun += if begun < FLOOD { SERVE / 5 } else { 2 * SERVE };
+    }
+    work_off(&mut bed, &phone.flow, &mut asked);
+
+    let count = |wanted: u16| {
+        let flood = asked.iter().take_while(|asked| asked.begun < FLOOD);
+        flood.filter(|asked| asked.answered.is_some_and(|(_, code)| code == wanted)).count()
+    };
+    let (served, refused) = (count(200), count(503));
+    assert!(served > 200 && refused > 4000, "{served} served, {refused} refused");
+    for asked in asked.iter().skip_while(|asked| asked.begun < NORMAL) {
+        let (at, code) = asked.answered.expect("an answer");
+        let took = at - asked.begun;
+        assert!(code == 200 && took < Duration::from_millis(500), "{:?}: {code} after {took:?}", asked.begun);
+    }
+    assert!(bed.events.iter().any(|event| matches!(event, Event::OverloadEnded { .. })));
 }
