@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,9 +20,13 @@ use crate::baresip::Account;
 use crate::ports::Ports;
 use crate::process::Process;
 use crate::wait::PATIENCE;
+use crate::wire::Wire;
 
 /// The SIP domain of every gateway here. It resolves nowhere, so whoever reaches it does so by the proxy's address.
 pub const DOMAIN: &str = "causeway.test";
+
+/// The certificate and the key of a TLS client.
+pub type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 /// A running gateway.
 #[derive(Debug)]
@@ -212,14 +217,26 @@ impl Gateway {
 
     /// Opens a TLS connection to `port`, trusting its own CA and nothing else.
     pub async fn tls_connect(&self, port: u16) -> Result<TlsStream<TcpStream>> {
+        self.tls_connect_as(port, None).await
+    }
+
+    /// A peer on the port of SIP over TLS, with a certificate of its own when it has one.
+    pub async fn tls_as(&self, identity: Option<Identity>) -> Result<Wire> {
+        Wire::of_tls(self.tls_connect_as(self.tls, identity).await?)
+    }
+
+    async fn tls_connect_as(&self, port: u16, identity: Option<Identity>) -> Result<TlsStream<TcpStream>> {
         use rustls_pki_types::pem::PemObject;
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(rustls_pki_types::CertificateDer::from_pem_file(self.ca()).map_err(|e| anyhow!("{e}"))?)?;
+        roots.add(CertificateDer::from_pem_file(self.ca()).map_err(|e| anyhow!("{e}"))?)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match identity {
+            Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key)?,
+            None => config.with_no_client_auth(),
+        };
         let stream = TcpStream::connect((self.address, port)).await?;
         let name = rustls_pki_types::ServerName::IpAddress(self.address.into());
         Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
