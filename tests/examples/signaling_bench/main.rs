@@ -2,27 +2,40 @@
 //! installed, in turns on the same machine. `make bench-signaling` runs it; nothing here is a test, for times are the
 //! machine's.
 //!
-//! Both keep registrations in memory, relay no media and log warnings only. Arguments: the number of rounds.
+//! Both keep registrations in memory and log warnings only; the last rows have a relay carry the media of calls, ours in the
+//! process and for Kamailio rtpengine, and nobody speaks in them. Arguments: the number of rounds.
 
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
+mod browser;
+mod calls;
 mod load;
 mod server;
 
 use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::calls::Caller;
 use crate::server::{Kind, Server};
 
-/// The operations: name, and how much of Kamailio's cost ours may be.
-const ROWS: [(&str, f64); 5] = [
-    ("REGISTER, CPU us", 0.7),
-    ("REGISTER with digest, CPU us", 0.7),
-    ("call UDP to UDP, CPU us", 0.6),
-    ("WSS connect, CPU us", 0.4),
-    ("idle registered WSS connection, KiB", 0.25),
+/// What is measured, and how much of Kamailio's cost ours may be, where that is said.
+const ROWS: [(&str, Option<f64>); 9] = [
+    ("REGISTER, CPU us", Some(0.7)),
+    ("REGISTER with digest, CPU us", Some(0.7)),
+    ("call UDP to UDP, CPU us", Some(0.6)),
+    ("WSS connect, CPU us", Some(0.4)),
+    ("idle registered WSS connection, KiB", Some(0.25)),
+    ("call WSS to UDP, CPU us", Some(0.6)),
+    ("call UDP to UDP with relay, CPU us", None),
+    ("call WSS to UDP with relay, CPU us", None),
+    ("300,000 contacts, MB in all", None),
 ];
+/// What ours may take for those.
+const CONTACTS_TARGET: f64 = 250.0;
+const CONTACTS: u32 = 300_000;
 
 type Figures = BTreeMap<(&'static str, Kind), Vec<f64>>;
 
@@ -35,35 +48,74 @@ fn main() -> Result<()> {
         println!("round {} of {rounds}", round + 1);
         for kind in &kinds {
             measure(*kind, &mut figures)?;
+            measure_with_relay(*kind, &mut figures)?;
         }
+    }
+    // Memory does not differ from one time to the next.
+    for kind in &kinds {
+        measure_contacts(*kind, &mut figures)?;
     }
     print_table(&figures, rounds, with_kamailio);
     Ok(())
 }
 
+fn note(figures: &mut Figures, row: usize, kind: Kind, figure: f64) {
+    figures.entry((ROWS[row].0, kind)).or_default().push(figure);
+}
+
 fn measure(kind: Kind, figures: &mut Figures) -> Result<()> {
-    let server = Server::start(kind)?;
-    let mut note = |row: usize, figure: f64| figures.entry((ROWS[row].0, kind)).or_default().push(figure);
+    let server = Server::start(kind, false)?;
+    let mut note = |row, figure| note(figures, row, kind, figure);
     // First, before there are transactions whose timers cost something later.
     load::register(server.open, false, 500)?;
     // The first connections bring what is kept for the next.
-    drop(load::connect(server.wss, 100)?);
+    drop(browser::connect(server.wss, 100)?);
     let before = server.memory_kib();
     let mut held = Vec::new();
     let connecting = || {
-        held = load::connect(server.wss, 400)?;
+        held = browser::connect(server.wss, 400)?;
         Ok(())
     };
     note(3, server.cpu_per_operation(400, connecting)?);
-    load::register_browsers(&mut held)?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    browser::register_browsers(&mut held)?;
+    sleep(Duration::from_secs(1));
     note(4, (server.memory_kib() - before) / 400.0);
+    let callers = held.split_off(held.len() - 20);
     drop(held);
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    sleep(Duration::from_secs(1));
     note(0, server.cpu_per_operation(4000, || load::register(server.open, false, 4000))?);
     note(1, server.cpu_per_operation(2000, || load::register(server.digest, true, 2000))?);
-    let callee = load::callee(server.open)?;
-    note(2, server.cpu_per_operation(2000, || load::calls(server.open, &callee, 2000))?);
+    let callee = calls::callee(server.open)?;
+    let mut phone = Caller::phone(server.open)?;
+    note(2, server.cpu_per_operation(2000, || calls::calls(&mut phone, &callee, 2000))?);
+    let mut browsers = Caller::browsers(callers);
+    note(5, server.cpu_per_operation(2000, || calls::calls(&mut browsers, &callee, 2000))?);
+    Ok(())
+}
+
+fn measure_with_relay(kind: Kind, figures: &mut Figures) -> Result<()> {
+    if kind == Kind::Kamailio && server::rtpengine().is_none() {
+        return Ok(());
+    }
+    let server = Server::start(kind, true)?;
+    let callee = calls::callee(server.open)?;
+    let mut phone = Caller::phone(server.open)?;
+    let mut browsers = Caller::browsers(browser::connect(server.wss, 20)?);
+    for (row, caller) in [(6, &mut phone), (7, &mut browsers)] {
+        // What is made once is not the call's.
+        calls::calls(caller, &callee, 50)?;
+        let cpu = server.cpu_per_operation(1000, || calls::calls(caller, &callee, 1000))?;
+        note(figures, row, kind, cpu);
+    }
+    Ok(())
+}
+
+fn measure_contacts(kind: Kind, figures: &mut Figures) -> Result<()> {
+    let server = Server::start(kind, false)?;
+    load::contacts(server.open, CONTACTS)?;
+    // The transactions of the last ones end.
+    sleep(Duration::from_secs(40));
+    note(figures, 8, kind, server.memory_of_first_kib() * 1024.0 / 1e6);
     Ok(())
 }
 
@@ -79,17 +131,26 @@ fn print_table(figures: &Figures, rounds: usize, with_kamailio: bool) {
         match of(Kind::Kamailio) {
             Some(theirs) => {
                 let ratio = ours / theirs;
-                let verdict = if ratio <= target { "reached" } else { "not reached" };
-                println!("{name:<38}{ours:>10.1}{theirs:>10.1}{ratio:>8.2}{target:>8.2}  {verdict}");
+                let verdict = target.map(|target| if ratio <= target { "reached" } else { "not reached" });
+                let (target, verdict) = (shown(target), verdict.unwrap_or_default());
+                println!("{name:<38}{ours:>10.1}{theirs:>10.1}{ratio:>8.2}{target:>8}  {verdict}");
             }
-            None => println!("{name:<38}{ours:>10.1}{:>10}{:>8}{target:>8.2}", "-", "-"),
+            None => println!("{name:<38}{ours:>10.1}{:>10}{:>8}{:>8}", "-", "-", shown(target)),
         }
+    }
+    if let Some(ours) = figures.get(&(ROWS[8].0, Kind::Causeway)).map(|all| median(all)) {
+        let verdict = if ours <= CONTACTS_TARGET { "reached" } else { "not reached" };
+        println!("300,000 contacts in {CONTACTS_TARGET} MB of the whole process: {verdict}");
     }
     if !with_kamailio {
         println!(
             "Kamailio is not installed (apt-get install kamailio kamailio-tls-modules kamailio-websocket-modules): ours alone"
         );
     }
+}
+
+fn shown(target: Option<f64>) -> String {
+    target.map_or_else(|| "-".to_owned(), |target| format!("{target:.2}"))
 }
 
 fn median(all: &[f64]) -> f64 {

@@ -42,16 +42,22 @@ pub(crate) fn kamailio() -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
+/// The relay of Kamailio's side, if it is installed.
+pub(crate) fn rtpengine() -> Option<PathBuf> {
+    ["/usr/bin/rtpengine", "/usr/sbin/rtpengine"].into_iter().map(PathBuf::from).find(|path| path.exists())
+}
+
 impl Server {
-    pub(crate) fn start(kind: Kind) -> Result<Self> {
+    /// With `relay` calls have their media carried.
+    pub(crate) fn start(kind: Kind, relay: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let certificate = rcgen::generate_simple_self_signed(["bench.test".to_owned()])?;
         fs::write(folder.path().join("server.pem"), certificate.cert.pem())?;
         fs::write(folder.path().join("server.key"), certificate.signing_key.serialize_pem())?;
         let ports = free_ports()?;
         let processes = match kind {
-            Kind::Causeway => causeway(folder.path(), ports)?,
-            Kind::Kamailio => vec![start_kamailio(folder.path(), ports)?],
+            Kind::Causeway => causeway(folder.path(), ports, relay)?,
+            Kind::Kamailio => start_kamailio(folder.path(), ports, relay)?,
         };
         let [open, digest, wss] = ports.map(|port| SocketAddr::new(ADDRESS.parse().expect("address"), port));
         let server = Self { processes, open, digest, wss, _folder: folder };
@@ -81,16 +87,29 @@ impl Server {
 
     /// Memory that is its own, shared pages counted once.
     pub(crate) fn memory_kib(&self) -> f64 {
+        Self::memory(self.pids())
+    }
+
+    /// That of the process without passwords and what it has started.
+    pub(crate) fn memory_of_first_kib(&self) -> f64 {
+        Self::memory(Self::descendants(self.processes.iter().take(1)))
+    }
+
+    fn memory(pids: Vec<u32>) -> f64 {
         let pss = |pid: u32| -> Option<f64> {
             let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
             text.lines().find_map(|line| line.strip_prefix("Pss:"))?.trim().split(' ').next()?.parse().ok()
         };
-        self.pids().into_iter().filter_map(pss).sum()
+        pids.into_iter().filter_map(pss).sum()
     }
 
     /// The processes and all that they have started.
     fn pids(&self) -> Vec<u32> {
-        let mut pids: Vec<u32> = self.processes.iter().map(Child::id).collect();
+        Self::descendants(self.processes.iter())
+    }
+
+    fn descendants<'a>(processes: impl Iterator<Item = &'a Child>) -> Vec<u32> {
+        let mut pids: Vec<u32> = processes.map(Child::id).collect();
         let mut at = 0;
         while at < pids.len() {
             let children =
@@ -142,7 +161,7 @@ impl Drop for Server {
 }
 
 /// Two gateways: whether digest is asked for is a setting of the whole.
-fn causeway(folder: &Path, [open, digest, wss]: [u16; 3]) -> Result<Vec<Child>> {
+fn causeway(folder: &Path, [open, digest, wss]: [u16; 3], relay: bool) -> Result<Vec<Child>> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/causeway");
     let program = std::env::var_os("CAUSEWAY").map_or(built, PathBuf::from);
     ensure!(program.exists(), "build it first: cargo build --release --package causeway");
@@ -153,11 +172,12 @@ fn causeway(folder: &Path, [open, digest, wss]: [u16; 3]) -> Result<Vec<Child>> 
     ] {
         let path = folder.join(name);
         fs::create_dir(&path)?;
+        let relay = if relay && !required { "in-process" } else { "off" };
         let config = format!(
             "[general]\ndata_directory = {path:?}\n[network]\naddresses = [\"{ADDRESS}\"]\n\
              [sip]\ndomain = \"bench.test\"\nudp = \"{ADDRESS}:{port}\"\ntcp = \"off\"\ntls = \"off\"\n\
              [https]\nlisten = {https}\n[certificate]\nchain = {:?}\nprivate_key = {:?}\n\
-             [auth]\nrequired = {required}\n[usrloc]\ndb_mode = 0\n[media]\nrelay = \"off\"\nng = \"off\"\n\
+             [auth]\nrequired = {required}\n[usrloc]\ndb_mode = 0\n[media]\nrelay = \"{relay}\"\nng = \"off\"\n\
              [log]\nlevel = \"warn\"\n",
             folder.join("server.pem"),
             folder.join("server.key"),
@@ -189,9 +209,12 @@ fn add_user(program: &Path, config: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn start_kamailio(folder: &Path, [open, digest, wss]: [u16; 3]) -> Result<Child> {
+fn start_kamailio(folder: &Path, [open, digest, wss]: [u16; 3], relay: bool) -> Result<Vec<Child>> {
     let Some(program) = kamailio() else { bail!("Kamailio is not installed") };
+    let ng = UdpSocket::bind((ADDRESS, 0))?.local_addr()?;
     let text = include_str!("../../peers/kamailio_bench.cfg")
+        .replace("@RELAY@", if relay { "#!define RELAY" } else { "" })
+        .replace("@NG@", &ng.to_string())
         .replace("@ADDRESS@", ADDRESS)
         .replace("@OPEN@", &open.to_string())
         .replace("@DIGEST@", &digest.to_string())
@@ -201,10 +224,22 @@ fn start_kamailio(folder: &Path, [open, digest, wss]: [u16; 3]) -> Result<Child>
         .replace("@KEY@", &folder.join("server.key").display().to_string());
     let file = folder.join("kamailio.cfg");
     fs::write(&file, text)?;
+    let mut processes = Vec::new();
+    if let Some(program) = rtpengine().filter(|_| relay) {
+        let log = fs::File::create(folder.join("rtpengine.log"))?;
+        let mut command = Command::new(program);
+        command.args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr", "--log-level=4"]);
+        // As many calls one after the other as there are would hold more ports than there are.
+        command.args(["--delete-delay=0", &format!("--interface={ADDRESS}"), &format!("--listen-ng={ng}")]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        processes.push(command.spawn().context("rtpengine")?);
+    }
     let log = fs::File::create(folder.join("kamailio.log"))?;
     let mut command = Command::new(program);
     command.args(["-DD", "-E", "-m", "1024", "-M", "16", "-f"]).arg(&file).arg("-Y").arg(folder);
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("kamailio")
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    processes.push(command.spawn().context("kamailio")?);
+    Ok(processes)
 }
 
 /// Free ports of the kernel's choice; both servers run after one another, so nobody else is there to take them.

@@ -1,0 +1,168 @@
+//! Calls: INVITE, 180, 200, ACK, BYE, 200.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::browser::{Browser, Talking};
+use crate::load::{Pace, all, check, field, receive, register_from, request, user};
+
+/// Calls begun in a second.
+const CALLS: u32 = 500;
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8 0 101\r\n\
+                   a=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n";
+
+/// What a browser offers, without the lines that nobody here looks at.
+const BROWSER_SDP: &str = "v=0\r\no=- 4611 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=msid-semantic: WMS s\r\n\
+    m=audio 9 UDP/TLS/RTP/SAVPF 8 0 101\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
+    a=ice-pwd:0123456789abcdef01234567\r\na=ice-options:trickle\r\na=fingerprint:sha-256 \
+    A0:A1:A2:A3:A4:A5:A6:A7:A8:A9:AA:AB:AC:AD:AE:AF:B0:B1:B2:B3:B4:B5:B6:B7:B8:B9:BA:BB:BC:BD:BE:BF\r\n\
+    a=setup:actpass\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n\
+    a=rtpmap:101 telephone-event/8000\r\na=ssrc:1 cname:c\r\n\
+    a=candidate:1 1 udp 2122260223 127.0.0.72 50000 typ host\r\n";
+
+/// Who calls.
+pub(crate) enum Caller {
+    /// A phone over UDP, and the server's address.
+    Phone(UdpSocket, SocketAddr),
+    /// Browsers in turn.
+    Browsers(Vec<Talking>),
+}
+
+impl Caller {
+    pub(crate) fn phone(server: SocketAddr) -> Result<Self> {
+        let socket = UdpSocket::bind(("127.0.0.72", 0))?;
+        socket.set_read_timeout(Some(Duration::from_micros(200)))?;
+        Ok(Self::Phone(socket, server))
+    }
+
+    pub(crate) fn browsers(browsers: Vec<Browser>) -> Self {
+        Self::Browsers(browsers.into_iter().map(Talking::new).collect())
+    }
+
+    fn via(&self, number: usize) -> Result<String> {
+        Ok(match self {
+            Self::Phone(socket, _) => format!("UDP {}", socket.local_addr()?),
+            Self::Browsers(all) => format!("WSS x{}.invalid", number % all.len()),
+        })
+    }
+
+    fn invite(&self, number: usize) -> Result<String> {
+        let to = format!("sip:{}@bench.test", user(u32::try_from(number % 1000)?));
+        let (contact, sdp) = match self {
+            Self::Phone(socket, _) => (format!("sip:caller@{}", socket.local_addr()?), SDP),
+            Self::Browsers(all) => {
+                (format!("sip:caller@x{}.invalid;transport=ws", number % all.len()), BROWSER_SDP)
+            }
+        };
+        let more = format!("Contact: <{contact}>\r\nContent-Type: application/sdp\r\n");
+        let (via, call_id) = (self.via(number)?, format!("c{number}"));
+        Ok(request("INVITE", &to, &via, &call_id, "caller", &format!("<{to}>"), 1, &more, sdp))
+    }
+
+    fn send(&mut self, number: usize, text: &str) -> Result<()> {
+        match self {
+            Self::Phone(socket, server) => _ = socket.send_to(text.as_bytes(), *server)?,
+            Self::Browsers(all) => {
+                let next = number % all.len();
+                all[next].send(text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What has come, within a moment.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Vec<String>> {
+        match self {
+            Self::Phone(socket, _) => Ok(receive(socket, buffer).map(|(text, _)| text).into_iter().collect()),
+            Self::Browsers(all) => {
+                let mut messages = Vec::new();
+                for browser in all {
+                    while let Some(message) = browser.receive()? {
+                        messages.push(message);
+                    }
+                }
+                if messages.is_empty() {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+                Ok(messages)
+            }
+        }
+    }
+}
+
+/// A phone under which a thousand users are registered.
+pub(crate) fn callee(server: SocketAddr) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind(("127.0.0.73", 0))?;
+    register_from(&socket, server, false, 1000)?;
+    Ok(socket)
+}
+
+/// `count` calls to `callee`.
+pub(crate) fn calls(caller: &mut Caller, callee: &UdpSocket, count: u32) -> Result<()> {
+    callee.set_nonblocking(true)?;
+    let answering = callee.local_addr()?;
+    let mut pace = Pace::new(count, CALLS);
+    let (mut done, mut buffer) = (0, vec![0; 65_535]);
+    while done < count && !pace.is_over() {
+        while let Some(number) = pace.begin() {
+            let invite = caller.invite(number as usize)?;
+            caller.send(number as usize, &invite)?;
+        }
+        while let Some((request, from)) = receive(callee, &mut buffer) {
+            for answer in answers(&request, answering) {
+                callee.send_to(answer.as_bytes(), from)?;
+            }
+        }
+        for answer in caller.receive(&mut buffer)? {
+            pace.heard();
+            done += u32::from(go_on(caller, &answer)?);
+        }
+    }
+    check("calls", done, count)
+}
+
+/// Does what follows from an answer; whether it is the last one of its call.
+fn go_on(caller: &mut Caller, answer: &str) -> Result<bool> {
+    if answer.get(8..9) == Some("1") {
+        return Ok(false);
+    }
+    let status = || answer.lines().next().unwrap_or_default();
+    ensure!(answer.get(8..11) == Some("200"), "call answered by {}", status());
+    if field(answer, "CSeq").ends_with("BYE") {
+        return Ok(true);
+    }
+    let (call_id, to) = (field(answer, "Call-ID"), field(answer, "To"));
+    let number: usize = call_id.trim_start_matches('c').parse()?;
+    let target = field(answer, "Contact").trim_matches(['<', '>']);
+    let routes: String =
+        all(answer, "Record-Route").rev().map(|route| format!("Route: {route}\r\n")).collect();
+    let via = caller.via(number)?;
+    for (method, cseq) in [("ACK", 1), ("BYE", 2)] {
+        caller.send(number, &request(method, target, &via, call_id, "caller", to, cseq, &routes, ""))?;
+    }
+    Ok(false)
+}
+
+/// What a phone says to a request.
+fn answers(request: &str, local: SocketAddr) -> Vec<String> {
+    let answer = |status: &str, body: &str| {
+        let mut text = format!("SIP/2.0 {status}\r\n");
+        for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
+            all(request, name).for_each(|value| text.push_str(&format!("{name}: {value}\r\n")));
+        }
+        let to = field(request, "To");
+        let tag = if to.contains(";tag=") { "" } else { ";tag=callee" };
+        let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let length = body.len();
+        text + &format!(
+            "To: {to}{tag}\r\nContact: <sip:callee@{local}>\r\n{content}Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    match request.split(' ').next() {
+        Some("INVITE") => vec![answer("180 Ringing", ""), answer("200 OK", SDP)],
+        Some("BYE") => vec![answer("200 OK", "")],
+        _ => Vec::new(),
+    }
+}
