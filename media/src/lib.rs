@@ -66,6 +66,8 @@ pub struct RelayConfig {
     pub software_id: String,
     /// What is done about silence in sound that is transcoded.
     pub silence: Silence,
+    /// So many packets, 20 ms each, an uneven stream of sound may be held back to go on evenly; 0 for none.
+    pub jitter_buffer: u16,
     /// A call deleted over ng is kept for so long, unless the message says otherwise.
     pub delete_delay: Duration,
     /// Type of service (IPv4) and traffic class (IPv6) of media packets.
@@ -96,6 +98,7 @@ impl Default for RelayConfig {
             final_timeout: Duration::ZERO,
             software_id: concat!("causeway-", env!("CARGO_PKG_VERSION")).to_owned(),
             silence: Silence::default(),
+            jitter_buffer: 0,
             delete_delay: Duration::ZERO,
             tos: 0,
             max_sessions: None,
@@ -184,6 +187,7 @@ impl Relay {
                 final_timeout: config.final_timeout,
                 software_id: config.software_id.as_str().into(),
                 silence: config.silence.clone(),
+                jitter_buffer: config.jitter_buffer,
             };
             let name = format!("media-{index}");
             let seed: [u8; 32] = rand::rng().random();

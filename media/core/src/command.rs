@@ -113,6 +113,8 @@ pub struct Exchange {
     pub ptime: Option<u16>,
     /// ng `ptime-reverse`: the same to the sender, in the answer.
     pub ptime_reverse: Option<u16>,
+    /// ng `delay-buffer`: what the sender sends goes on so much later.
+    pub delay: Option<std::time::Duration>,
     /// ng `rtcp-mux`, towards a legacy receiver; browsers always multiplex (RFC 8834 §4.5).
     pub rtcp_mux: Vec<RtcpMux>,
     /// ng `flags`.
@@ -376,8 +378,10 @@ pub struct Gate {
     pub label: Option<String>,
     /// Which part.
     pub what: Gated,
-    /// Held back from now on; else let pass.
-    pub closed: bool,
+    /// Held back from now on; else let pass. `None`: as it is.
+    pub closed: Option<bool>,
+    /// ng `delay-buffer`: everything of these ends goes on so much later.
+    pub delay: Option<std::time::Duration>,
     /// Keys and flags of the message that had no effect.
     pub warnings: Vec<String>,
 }

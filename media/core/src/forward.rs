@@ -78,10 +78,11 @@ impl Paths {
     }
 
     /// Takes a packet of line `line` of the leg `from`: authentic (SRTP) or from the right address (RTP), and decrypted.
-    /// `None` when its padding is wrong or the leg has no such line.
+    /// `None` when its padding is wrong or the leg has no such line. It may have `arrived` some time ago.
     pub fn rtp_received(
         &mut self,
         now: Instant,
+        arrived: Instant,
         from: LegKey,
         line: usize,
         packet: Packet,
@@ -92,7 +93,7 @@ impl Paths {
             self.pool.put(packet);
             return None;
         }
-        let mut heard = self.count_received(now, from, line, &packet, header);
+        let mut heard = self.count_received(arrived, from, line, &packet, header);
         let mut starts = false;
         let routes = self.legs.get(from).and_then(|leg| leg.line(line)).map_or(0, |line| line.routes.len());
         // The last listener gets the packet itself, those before it a copy: with one, nothing is copied.

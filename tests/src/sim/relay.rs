@@ -113,6 +113,7 @@ impl Relay {
             final_timeout: Duration::ZERO,
             software_id: "relay".into(),
             silence: Default::default(),
+            jitter_buffer: 0,
             silent_timeout: Duration::from_secs(3600),
         };
         let sockets = FakeSockets::default();

@@ -15,9 +15,11 @@ use crate::command::{Counters, LegKind};
 use crate::dtls::Dtls;
 use crate::dtmf::Detector;
 use crate::ice::{Credentials, IceAgent, IceState};
+use crate::jitter::Playout;
+use crate::packet::Packet;
 use crate::rtcp::ntp::PeerClock;
 use crate::rtcp::reports::{LastSenderReport, RemoteView};
-use crate::rtp::ReceiverStats;
+use crate::rtp::{Header, ReceiverStats};
 use crate::sockets::SocketId;
 use crate::srtp::SrtpContext;
 
@@ -62,6 +64,8 @@ pub struct Leg {
     pub heard: bool,
     /// What of the end's packets is held back.
     pub gates: Gates,
+    /// For how long they are (ng `delay-buffer`).
+    pub delay: Duration,
 }
 
 /// What of an end's packets is held back.
@@ -177,8 +181,21 @@ pub struct Line {
     pub history: Option<History>,
     /// Who of several branches is heard.
     pub floor: Floor,
+    /// Its packets that are held back.
+    pub playout: Option<Box<Playout<Held>>>,
     /// Tells the keys the end presses, and the clock it was made for.
     pub keys: Option<(u32, Detector)>,
+}
+
+/// A packet that is held back.
+#[derive(Debug)]
+pub struct Held {
+    /// Decrypted.
+    pub packet: Packet,
+    /// Its header.
+    pub header: Header,
+    /// When it came.
+    pub arrived: Instant,
 }
 
 /// A UDP port of a legacy leg.
@@ -390,6 +407,7 @@ impl Line {
             feedback: Vec::new(),
             history: None,
             floor: Floor::default(),
+            playout: None,
             keys: None,
         }
     }

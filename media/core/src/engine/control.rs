@@ -34,7 +34,7 @@ impl<S: Sockets> Engine<S> {
             Command::Connect(connect) => self.connect(now, connect),
             Command::Delete(delete) => self.delete(now, delete),
             Command::Query(query) => self.query(now, query),
-            Command::Gate(gate) => self.gate(gate),
+            Command::Gate(gate) => self.gate(now, gate),
             Command::List { limit } => {
                 Reply::Calls(self.calls.iter().take(*limit).map(|(_, call)| call.id.to_string()).collect())
             }
@@ -61,6 +61,10 @@ impl<S: Sockets> Engine<S> {
         match result {
             Ok(Outcome { sdp, plan, warnings }) => {
                 self.apply(now, key, &plan, usize::from(!offer));
+                let sender = self.plan_keys(key, &plan).map(|keys| keys[usize::from(!offer)]);
+                if let Some((leg, delay)) = sender.zip(exchange.delay) {
+                    self.set_delay(now, leg, delay);
+                }
                 self.apply_parties(now, key, None);
                 Reply::Sdp { sdp, warnings }
             }
@@ -189,7 +193,7 @@ impl<S: Sockets> Engine<S> {
         Reply::Call { report, warnings: delete.warnings.clone() }
     }
 
-    fn gate(&mut self, gate: &Gate) -> Reply {
+    fn gate(&mut self, now: Instant, gate: &Gate) -> Reply {
         let call = self.by_id.get(gate.call_id.as_str()).and_then(|key| self.calls.get(*key));
         let Some(call) = call else { return Reply::error(Cause::UnknownCall, "unknown call-id") };
         let meant = |id: LegId| {
@@ -202,11 +206,12 @@ impl<S: Sockets> Engine<S> {
             return Reply::error(Cause::UnknownCall, "no such end in the call");
         }
         for key in keys {
-            let Some(leg) = self.paths.legs.get_mut(key) else { continue };
+            gate.delay.into_iter().for_each(|delay| self.set_delay(now, key, delay));
+            let Some((leg, closed)) = self.paths.legs.get_mut(key).zip(gate.closed) else { continue };
             match gate.what {
-                Gated::Dtmf => leg.gates.dtmf = gate.closed,
-                Gated::Media => leg.gates.media = gate.closed,
-                Gated::Sound => leg.gates.sound = gate.closed,
+                Gated::Dtmf => leg.gates.dtmf = closed,
+                Gated::Media => leg.gates.media = closed,
+                Gated::Sound => leg.gates.sound = closed,
             }
         }
         Reply::Done { warnings: gate.warnings.clone() }

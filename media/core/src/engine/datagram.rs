@@ -30,7 +30,7 @@ impl<S: Sockets> Engine<S> {
         }
     }
 
-    fn drop_packet(&mut self, packet: Packet) {
+    pub(super) fn drop_packet(&mut self, packet: Packet) {
         self.paths.stats.dropped += 1;
         self.paths.pool.put(packet);
     }
@@ -187,18 +187,19 @@ impl<S: Sockets> Engine<S> {
     }
 
     /// Hands an accepted RTP packet to [`Paths::rtp_received`] and tells what it brought.
-    fn rtp_received(
+    pub(super) fn rtp_due(
         &mut self,
         now: Instant,
+        arrived: Instant,
         key: LegKey,
         line: usize,
         packet: Packet,
         header: &mut rtp::Header,
     ) {
         let ssrc = header.ssrc;
-        let Some(heard) = self.paths.rtp_received(now, key, line, packet, header) else { return };
+        let Some(heard) = self.paths.rtp_received(now, arrived, key, line, packet, header) else { return };
         if let Some(call) = self.calls.get_mut(heard.call) {
-            call.last_rtp = now;
+            call.last_rtp = call.last_rtp.max(arrived);
         }
         if heard.first {
             self.tell(key, EventKind::FirstPacket);

@@ -9,6 +9,7 @@ mod control;
 mod datagram;
 mod own;
 mod party;
+mod playout;
 mod report;
 mod rtcp;
 mod timer;
@@ -82,6 +83,8 @@ pub struct Settings {
     pub software_id: Arc<str>,
     /// What transcoders do about silence.
     pub silence: Silence,
+    /// So many packets, 20 ms each, an uneven stream of sound may be held back to go on evenly; 0 for none.
+    pub jitter_buffer: u16,
 }
 
 /// A local address and what is announced for it.

@@ -66,6 +66,7 @@ impl<S: Sockets> Engine<S> {
         }
         self.tell_unended_keys(now, key);
         self.own_timeouts(now, key);
+        self.playouts_due(now, key);
         self.paths.transcoders_due(now, key);
         self.drive(now, key);
     }
@@ -129,7 +130,8 @@ impl<S: Sockets> Engine<S> {
         let keys = leg.lines().filter_map(|(_, line)| line.keys.as_ref()?.1.poll_timeout());
         let routes = leg.lines().flat_map(|(_, line)| &line.routes);
         let transcoders = routes.filter_map(|route| route.transcoding.as_ref()?.poll_timeout());
-        let mut at = keys.chain(transcoders).fold(leg.next_report, Instant::min);
+        let playouts = leg.lines().filter_map(|(_, line)| line.playout.as_ref()?.poll_timeout());
+        let mut at = keys.chain(transcoders).chain(playouts).fold(leg.next_report, Instant::min);
         if let Some(call) = self.calls.get(leg.call) {
             let deleted = call.ending.iter().map(|(at, _)| *at);
             at = self.end_of(call).into_iter().chain(deleted).fold(at, Instant::min);

@@ -1,7 +1,7 @@
 //! What offer and answer ask the engine for: ports, credentials, certificates.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
@@ -108,6 +108,7 @@ impl<S: Sockets> Provider<'_, S> {
             cname: format!("{:016x}", engine.rng.random::<u64>()),
             secure,
             lines: Vec::new(),
+            delay: Duration::ZERO,
             scheduled: None,
             clock: PeerClock::default(),
             next_report: self.now + super::timer::report_delay(&mut engine.rng),

@@ -185,6 +185,10 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
         }),
         "ptime" => exchange.ptime = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
         "ptime-reverse" => exchange.ptime_reverse = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
+        "delay-buffer" => match super::decode::delay_buffer(&text()) {
+            Some(delay) => exchange.delay = Some(delay),
+            None => warn(exchange, "delay-buffer", &text()),
+        },
         "DTLS-fingerprint" => apply_flag(exchange, &format!("DTLS-fingerprint-{}", text())),
         "DTLS-reverse" => match role(&text()) {
             Some(role) => exchange.dtls_reverse = Some(role),

@@ -377,8 +377,17 @@ const OPTIONS: &[Opt] = &[
         "milliseconds between digits of a trigger",
         Warn("digits trigger nothing"),
     ),
-    opt("jitter-buffer", None, "INT", "packets kept back", Set(|_, v| zero(v, "packets are not kept back"))),
-    opt("jb-clock-drift", None, "", "follow the source's clock", Warn("packets are not kept back")),
+    opt(
+        "jitter-buffer",
+        None,
+        "INT",
+        "so many packets of sound may be held back, to go on evenly (0)",
+        Set(|it, v| {
+            it.relay.jitter_buffer = number::<u16>(v)?.min(250);
+            Ok(())
+        }),
+    ),
+    opt("jb-clock-drift", None, "", "follow the source's clock: always so", Always),
     opt(
         "silence-detect",
         None,
@@ -448,13 +457,6 @@ fn number<N: std::str::FromStr>(value: &str) -> Result<N, String> {
 
 fn seconds(value: &str) -> Result<Duration, String> {
     number::<u32>(value).map(|seconds| Duration::from_secs(seconds.into()))
-}
-
-fn zero(value: &str, reason: &str) -> Result<(), String> {
-    match value {
-        "0" => Ok(()),
-        _ => Err(format!("only 0 is possible: {reason}")),
-    }
 }
 
 /// No call is longer.

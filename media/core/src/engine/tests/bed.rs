@@ -188,6 +188,7 @@ pub(super) fn settings() -> Settings {
         final_timeout: Duration::ZERO,
         software_id: "relay".into(),
         silence: Default::default(),
+        jitter_buffer: 0,
         silent_timeout: Duration::from_secs(3600),
     }
 }

@@ -347,7 +347,8 @@ fn what_an_end_sends_is_held_back_and_let_pass_again() {
     ng.call([&lines(A), &lines(B)], |_| {});
     let gate = |ng: &mut Ng, what, closed| {
         let (call_id, from_tag) = ("ng".to_owned(), Some("a".to_owned()));
-        let gate = Gate { call_id, from_tag, label: None, what, closed, warnings: Vec::new() };
+        let (closed, warnings) = (Some(closed), Vec::new());
+        let gate = Gate { call_id, from_tag, label: None, what, closed, delay: None, warnings };
         ng.engine.handle_command(ng.now, &Command::Gate(gate))
     };
     let event = || {
@@ -381,11 +382,44 @@ fn what_an_end_sends_is_held_back_and_let_pass_again() {
         from_tag: Some("z".to_owned()),
         label: None,
         what: Gated::Media,
-        closed: true,
+        closed: Some(true),
+        delay: None,
         warnings: Vec::new(),
     };
     let reply = ng.engine.handle_command(ng.now, &Command::Gate(nobody));
     assert!(matches!(&reply, Reply::Error(failure) if failure.cause == Cause::UnknownCall), "{reply:?}");
+}
+
+#[test]
+fn what_an_end_sends_goes_on_later_where_that_is_wished() {
+    let ms = Duration::from_millis;
+    let mut ng = Ng::new(settings());
+    ng.call([&sdp(A, "RTP/AVP", ""), &sdp(B, "RTP/AVP", "")], |it| it.delay = Some(ms(60)));
+    assert_eq!(ng.say(A, &rtp(0, 1)), []);
+    assert_eq!(ng.say(B, &rtp(0, 1)).len(), 1, "the other way is not delayed");
+    assert_eq!(ng.pass(ms(20)), []);
+    assert_eq!(ng.say(A, &rtp(0, 2)), []);
+    let sent: Vec<_> = [ng.pass(ms(39)), ng.pass(ms(1)), ng.pass(ms(20))].concat();
+    assert_eq!(sent.iter().map(|sent| sent.2.clone()).collect::<Vec<_>>(), [rtp(0, 1), rtp(0, 2)]);
+    assert_eq!(ng.say(A, &rtp(0, 3)), []);
+    // The end of it lets go what is still held.
+    let gate = Gate {
+        call_id: "ng".to_owned(),
+        from_tag: Some("a".to_owned()),
+        label: None,
+        what: Gated::Dtmf,
+        closed: None,
+        delay: Some(Duration::ZERO),
+        warnings: Vec::new(),
+    };
+    ng.engine.handle_command(ng.now, &Command::Gate(gate));
+    assert_eq!(ng.sent()[0].2, rtp(0, 3));
+    assert_eq!(ng.say(A, &rtp(0, 4)).len(), 1);
+    // A call that ends takes what is held with it.
+    ng.call([&sdp(A, "RTP/AVP", ""), &sdp(B, "RTP/AVP", "")], |it| it.delay = Some(ms(60)));
+    assert_eq!(ng.say(A, &rtp(0, 5)), []);
+    ng.engine.handle_command(ng.now, &Command::Delete(Delete { call_id: "ng".into(), ..Delete::default() }));
+    assert_eq!(ng.pass(ms(1000)), []);
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! Packets that are held back: the jitter buffer where the operator wants one, the delay where a controller does.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::call::leg::{Held, LegKey};
+use crate::call::plan::{MediaKind, Payload};
+use crate::packet::Packet;
+use crate::rtp::Header;
+use crate::sockets::Sockets;
+
+/// What a place of the jitter buffer holds, by the packet time that is usual (RFC 3551 §4.2).
+const PLACE: Duration = Duration::from_millis(20);
+
+impl<S: Sockets> Engine<S> {
+    /// Takes an accepted RTP packet: at once, or when its time has come where the end's packets are held back.
+    pub(super) fn rtp_received(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        index: usize,
+        packet: Packet,
+        header: &mut Header,
+    ) {
+        let most = PLACE * u32::from(self.settings.jitter_buffer);
+        let Some(leg) = self.paths.legs.get_mut(key) else { return self.drop_packet(packet) };
+        let delay = leg.delay;
+        let Some(line) = leg.line_mut(index) else { return self.drop_at(key, packet) };
+        let is_held = line.kind == MediaKind::Audio && !(delay.is_zero() && most.is_zero());
+        if !is_held && line.playout.is_none() {
+            return self.rtp_due(now, now, key, index, packet, header);
+        }
+        let map = line.routes.first().and_then(|route| route.payload(header.payload_type));
+        let stands = map.is_some_and(|map| matches!(map.payload, Payload::Dtmf | Payload::Tone { .. }));
+        let clock = map.map_or(8000, |map| map.from_clock);
+        let held = Held { packet, header: *header, arrived: now };
+        let playout = line.playout.get_or_insert_default();
+        playout.set(delay, most);
+        playout.put(now, header.timestamp, clock, stands, held);
+        self.play_out(now, key, index);
+        self.schedule(now, key);
+    }
+
+    /// Holds what an end sends for so long from now on.
+    pub(super) fn set_delay(&mut self, now: Instant, key: LegKey, delay: Duration) {
+        let most = PLACE * u32::from(self.settings.jitter_buffer);
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        leg.delay = delay;
+        let playouts = leg.lines.iter_mut().flatten().filter_map(|line| line.playout.as_mut());
+        playouts.for_each(|playout| playout.set(delay, most));
+        self.playouts_due(now, key);
+        self.schedule(now, key);
+    }
+
+    /// Lets go what has been held back long enough.
+    pub(super) fn playouts_due(&mut self, now: Instant, key: LegKey) {
+        let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
+        (0..lines).for_each(|index| self.play_out(now, key, index));
+    }
+
+    fn play_out(&mut self, now: Instant, key: LegKey, index: usize) {
+        loop {
+            let line = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index));
+            let Some(playout) = line.and_then(|line| line.playout.as_mut()) else { return };
+            let Some(Held { packet, mut header, arrived }) = playout.pop(now) else { return };
+            self.rtp_due(now, arrived, key, index, packet, &mut header);
+        }
+    }
+}
