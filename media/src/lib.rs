@@ -8,6 +8,8 @@ mod certificate;
 pub mod interface;
 pub mod io;
 mod ng_server;
+mod prompts;
+mod record_writer;
 
 mod worker;
 
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use futures_channel::{mpsc, oneshot};
 pub use media_core::command::{self, Command, Reply};
-use media_core::command::{Cause, Value};
+use media_core::command::{Cause, Play, Record, Recording, Source, Value};
 use media_core::engine::Settings;
 pub use media_core::engine::{Event, EventKind};
 pub use media_core::transcode::Silence;
@@ -30,8 +32,11 @@ pub use crate::interface::Interface;
 use crate::io::batch::BatchBackend;
 use crate::io::plain::PlainBackend;
 use crate::ng_server::NgServer;
+use crate::prompts::Prompts;
+use crate::record_writer::RecordWriter;
+pub use crate::record_writer::{RecordingConfig, RecordingMethod};
 
-use crate::worker::{Job, Worker};
+use crate::worker::{Job, Outlets, Worker};
 
 /// Events kept for a reader that lags.
 const EVENT_QUEUE: usize = 4096;
@@ -78,6 +83,8 @@ pub struct RelayConfig {
     pub sip_source: bool,
     /// Over ng, we are the DTLS server where we may choose.
     pub dtls_passive: bool,
+    /// How calls are recorded; `None`: none can be.
+    pub recording: Option<RecordingConfig>,
     /// The one-datagram-per-call back end, which is slow and simple.
     pub plain_io: bool,
 }
@@ -104,6 +111,7 @@ impl Default for RelayConfig {
             max_sessions: None,
             sip_source: false,
             dtls_passive: false,
+            recording: None,
             plain_io: false,
         }
     }
@@ -135,6 +143,8 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     events: Mutex<Option<mpsc::Receiver<Event>>>,
     ng: Mutex<Option<NgServer>>,
+    prompts: Prompts,
+    recorder: Option<RecordWriter>,
     max_sessions: Option<usize>,
 }
 
@@ -169,6 +179,11 @@ impl Relay {
             )));
         }
         let certificate = certificate::make()?;
+        let prompts = Prompts::start()
+            .map_err(|error| StartError::Sockets(format!("the thread that reads files: {error}")))?;
+        let recorder = config.recording.clone().map(RecordWriter::start).transpose();
+        let recorder = recorder
+            .map_err(|error| StartError::Sockets(format!("the thread that writes recordings: {error}")))?;
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
@@ -191,10 +206,11 @@ impl Relay {
             };
             let name = format!("media-{index}");
             let seed: [u8; 32] = rand::rng().random();
+            let out = Outlets { events: sender.clone(), recorder: recorder.clone() };
             let started = if config.plain_io {
-                Worker::start::<PlainBackend>(name, settings, config.tos, seed, sender.clone())
+                Worker::start::<PlainBackend>(name, settings, config.tos, seed, out)
             } else {
-                Worker::start::<BatchBackend>(name, settings, config.tos, seed, sender.clone())
+                Worker::start::<BatchBackend>(name, settings, config.tos, seed, out)
             };
             match started {
                 Ok((worker, thread)) => {
@@ -214,6 +230,8 @@ impl Relay {
                 threads: Mutex::new(threads),
                 events: Mutex::new(Some(receiver)),
                 ng: Mutex::new(None),
+                prompts,
+                recorder,
                 max_sessions: config.max_sessions,
             }),
         };
@@ -274,7 +292,13 @@ impl Relay {
         {
             exchange.no_new_call = workers.iter().map(Worker::calls).sum::<usize>() >= limit;
         }
-        match &command {
+        if let Command::Offer(exchange) | Command::Answer(exchange) = &mut command
+            && self.inner.recorder.is_none()
+            && exchange.record.take() == Some(true)
+        {
+            exchange.warnings.push("no effect here: record call, without recording-dir".to_owned());
+        }
+        match command {
             Command::Ping => done(Reply::Pong),
             Command::NotImplemented { name } => {
                 done(Reply::error(Cause::NotImplemented, format!("unknown command: {name}")));
@@ -282,21 +306,50 @@ impl Relay {
             Command::List { .. } | Command::Statistics => {
                 ask_all(Arc::clone(&self.inner), 0, command, None, done)
             }
-            Command::Offer(_)
-            | Command::Answer(_)
-            | Command::Delete(_)
-            | Command::Query(_)
-            | Command::Gate(_)
-            | Command::Publish(_)
-            | Command::SubscribeRequest(_)
-            | Command::SubscribeAnswer(_)
-            | Command::Unsubscribe(_)
-            | Command::Connect(_) => {
-                let hash = self.inner.hasher.hash_one(command.call_id());
-                let index = usize::try_from(hash % workers.len() as u64).unwrap_or(0);
-                workers[index].submit(Job { command, done });
-            }
+            Command::Play(play) => self.play(play, done),
+            Command::Record(record) => self.record(record, done),
+            command => self.inner.give(command, done),
         }
+    }
+
+    /// Looks whether a recording could be written before it begins: the controller hears it if not.
+    fn record(&self, record: Record, done: Box<dyn FnOnce(Reply) + Send>) {
+        let Some(recorder) = &self.inner.recorder else {
+            return done(Reply::error(Cause::NotImplemented, "nothing is recorded without recording-dir"));
+        };
+        if record.what != Recording::Start {
+            return self.inner.give(Command::Record(record), done);
+        }
+        let inner = Arc::downgrade(&self.inner);
+        recorder.check(Box::new(move |room| match (room, inner.upgrade()) {
+            (Ok(()), Some(inner)) => inner.give(Command::Record(record), done),
+            (Err(reason), _) => done(Reply::error(Cause::Internal, format!("recording: {reason}"))),
+            (_, None) => done(Reply::error(Cause::Internal, "the relay has stopped")),
+        }));
+    }
+
+    /// Has the file of a `play media` read before the worker hears of it, which must not wait for a disk.
+    fn play(&self, mut play: Box<Play>, done: Box<dyn FnOnce(Reply) + Send>) {
+        let Source::File(file) = &play.source else { return self.inner.give(Command::Play(play), done) };
+        let (file, inner) = (file.clone(), Arc::downgrade(&self.inner));
+        let read = move |clip| match (clip, inner.upgrade()) {
+            (Ok(clip), Some(inner)) => {
+                play.source = Source::Clip(clip);
+                inner.give(Command::Play(play), done);
+            }
+            (Err(reason), _) => done(Reply::error(Cause::Malformed, reason)),
+            (_, None) => done(Reply::error(Cause::Internal, "the relay has stopped")),
+        };
+        self.inner.prompts.read(&file, Box::new(read));
+    }
+}
+
+impl Inner {
+    /// Hands a command to the worker of its call.
+    fn give(&self, command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
+        let hash = self.hasher.hash_one(command.call_id());
+        let index = usize::try_from(hash % self.workers.len() as u64).unwrap_or(0);
+        self.workers[index].submit(Job { command, done });
     }
 }
 

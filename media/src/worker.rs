@@ -10,9 +10,16 @@ use media_core::command::{Cause, Command, Reply};
 use media_core::engine::{Engine, Event, Settings};
 
 use crate::io::{Backend, Waker};
+use crate::record_writer::RecordWriter;
 
 /// Where a worker's events go. A full channel loses the event and counts it: telling must not stop the media.
 pub(crate) type EventSender = futures_channel::mpsc::Sender<Event>;
+
+/// Where what a worker has to tell goes.
+pub(crate) struct Outlets {
+    pub(crate) events: EventSender,
+    pub(crate) recorder: Option<RecordWriter>,
+}
 
 /// A command and what to do with its reply, on the worker's thread.
 pub(crate) struct Job {
@@ -35,7 +42,7 @@ impl Worker {
         settings: Settings,
         tos: u8,
         seed: [u8; 32],
-        events: EventSender,
+        out: Outlets,
     ) -> Result<(Worker, JoinHandle<()>), crate::StartError> {
         let mut backend = B::new().map_err(|error| crate::StartError::Sockets(error.to_string()))?;
         backend.set_tos(tos);
@@ -50,7 +57,7 @@ impl Worker {
         let counted = Arc::clone(&calls);
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || run(engine, &inbox, &stopped, &counted, events))
+            .spawn(move || run(engine, &inbox, &stopped, &counted, out))
             .map_err(|error| crate::StartError::Sockets(error.to_string()))?;
         Ok((Worker { jobs, waker, stop, calls }, thread))
     }
@@ -80,7 +87,7 @@ fn run<B: Backend>(
     inbox: &Receiver<Job>,
     stop: &AtomicBool,
     calls: &AtomicUsize,
-    mut events: EventSender,
+    mut out: Outlets,
 ) {
     let mut lost_events = 0u64;
     while !stop.load(Ordering::Acquire) {
@@ -111,12 +118,14 @@ fn run<B: Backend>(
         let (sockets, pool) = engine.io();
         sockets.flush(pool);
         while let Some(event) = engine.poll_event() {
-            if events.try_send(event).is_err() {
+            if out.events.try_send(event).is_err() {
                 lost_events += 1;
             }
         }
+        record(&mut engine, &out);
     }
     engine.end_all(Instant::now());
+    record(&mut engine, &out);
     // The last that browsers hear: BYE.
     drain(&mut engine);
     let (sockets, pool) = engine.io();
@@ -127,6 +136,14 @@ fn run<B: Backend>(
     // Whoever still waits for a reply gets one.
     while let Ok(job) = inbox.try_recv() {
         (job.done)(Reply::error(Cause::Internal, "the relay has stopped"));
+    }
+}
+
+fn record<B: Backend>(engine: &mut Engine<B>, out: &Outlets) {
+    while let Some(recorded) = engine.poll_recorded() {
+        if let Some(recorder) = &out.recorder {
+            recorder.give(recorded);
+        }
     }
 }
 

@@ -5,13 +5,17 @@ mod support;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use media::{Command, Relay, RelayConfig, Reply};
+use media::{Command, RecordingConfig, RecordingMethod, Relay, RelayConfig, Reply};
 use media_core::command::LegKind::{self, Browser, Legacy};
-use media_core::command::{Delete, Query};
+use media_core::command::{Delete, Query, WavClip};
 use support::{Phone, certificate, exchange, wait};
 
 /// A relay on a range of ports that nobody uses now, with the ng protocol on any port.
 fn relay(plain_io: bool) -> Relay {
+    recording_relay(plain_io, None)
+}
+
+fn recording_relay(plain_io: bool, recording: Option<RecordingConfig>) -> Relay {
     let mut first = 20_000 + (std::process::id() as u16 % 97) * 100;
     loop {
         let config = RelayConfig {
@@ -20,6 +24,7 @@ fn relay(plain_io: bool) -> Relay {
             workers: 2,
             listen_ng: Some("127.0.0.1:0".parse().expect("an address")),
             plain_io,
+            recording: recording.clone(),
             ..RelayConfig::default()
         };
         match Relay::start(config) {
@@ -149,5 +154,88 @@ fn the_same_commands_come_over_ng_and_are_not_executed_twice() {
     assert!(statistics.contains("managedsessions"), "{statistics}");
     assert!(ask(&socket, &relay, "a9 d7:call-id4:ng-17:command6:delete8:from-tag1:ae").contains("2:ok"));
     assert!(!ask(&socket, &relay, "a10 d7:command4:liste").contains("ng-1"));
+    relay.shutdown();
+}
+
+#[test]
+fn a_file_is_played_and_a_broken_one_leaves_the_call_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("a.wav");
+    std::fs::write(&file, WavClip::new(8000, vec![16_000; 16_000]).to_file()).expect("written");
+    let broken = directory.path().join("b.wav");
+    std::fs::write(&broken, b"no sound").expect("written");
+    let relay = relay(false);
+    let mut phones = call(&relay, "call-1", [Legacy, Browser]);
+    talk(&mut phones);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let play = |cookie: &str, file: &std::path::Path| {
+        let file = file.display();
+        let message = format!(
+            r#"{cookie} {{"command":"play media","call-id":"call-1","from-tag":"caller","file":"{file}"}}"#
+        );
+        ask(&socket, &relay, &message)
+    };
+    for missing in [&broken, &directory.path().join("none.wav")] {
+        let reply = play(&format!("a-{}", missing.display()), missing);
+        assert!(reply.contains(r#""result":"error""#) && reply.contains("error-reason"), "{reply}");
+    }
+    assert_eq!(play("b", &file), r#"b {"duration":2000,"result":"ok"}"#);
+    // A constant sample is the same octet over and over.
+    pump_until(&mut phones, "the sound", |phones| {
+        let payload = &phones[0].last_payload;
+        payload.len() == 160 && payload.iter().all(|octet| *octet == payload[0]) && payload[0] != 0x22
+    });
+    let stop = r#"c {"command":"stop media","call-id":"call-1","from-tag":"caller"}"#;
+    assert_eq!(ask(&socket, &relay, stop), r#"c {"result":"ok"}"#);
+    talk(&mut phones);
+    relay.shutdown();
+}
+
+#[test]
+fn a_call_is_recorded_and_where_it_cannot_be_it_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let blocked = directory.path().join("file");
+    std::fs::write(&blocked, b"").expect("written");
+    let record = |relay: &Relay, cookie: &str, command: &str| {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        ask(&socket, relay, &format!(r#"{cookie} {{"command":"{command} recording","call-id":"call-1"}}"#))
+    };
+    let config = |directory: &std::path::Path| RecordingConfig {
+        directory: directory.to_owned(),
+        method: RecordingMethod::Stereo,
+        max_octets: 0,
+        max_age: Duration::ZERO,
+    };
+    for recording in [None, Some(config(&blocked))] {
+        let relay = recording_relay(false, recording);
+        let mut phones = call(&relay, "call-1", [Legacy, Legacy]);
+        let reply = record(&relay, "a", "start");
+        assert!(reply.contains("error-reason"), "{reply}");
+        talk(&mut phones);
+        relay.shutdown();
+    }
+    let relay = recording_relay(false, Some(config(directory.path())));
+    let mut phones = call(&relay, "call-1", [Browser, Legacy]);
+    assert_eq!(record(&relay, "a", "start"), r#"a {"result":"ok"}"#);
+    talk(&mut phones);
+    assert_eq!(record(&relay, "b", "stop"), r#"b {"result":"ok"}"#);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let metadata = loop {
+        let files = std::fs::read_dir(directory.path()).expect("a directory");
+        let mut paths = files.filter_map(|entry| Some(entry.ok()?.path()));
+        let json = paths.find(|path| path.extension().is_some_and(|it| it == "json"));
+        let text = json.and_then(|path| std::fs::read_to_string(path).ok());
+        match text.filter(|text| !text.contains(r#""ended": null"#)) {
+            Some(text) => break text,
+            None => assert!(Instant::now() < deadline, "the recording does not end"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(
+        metadata.contains(r#""call_id": "call-1""#) && metadata.contains(r#""error": null"#),
+        "{metadata}"
+    );
     relay.shutdown();
 }

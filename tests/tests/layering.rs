@@ -100,6 +100,8 @@ const MEDIA_LAYERS: &[&str] = &[
     "dtmf",
     "jitter",
     "transcode",
+    "player",
+    "tape",
     "command",
     "ng",
     "call",
@@ -108,8 +110,17 @@ const MEDIA_LAYERS: &[&str] = &[
 ];
 
 /// What the signaling shell may name of the media half: the relay, the one language of control and what its words carry.
-const MEDIA_SEEN_BY_SIGNALING: &[&str] =
-    &["Command", "Event", "EventKind", "Relay", "RelayConfig", "Reply", "command"];
+const MEDIA_SEEN_BY_SIGNALING: &[&str] = &[
+    "Command",
+    "Event",
+    "EventKind",
+    "RecordingConfig",
+    "RecordingMethod",
+    "Relay",
+    "RelayConfig",
+    "Reply",
+    "command",
+];
 
 #[test]
 fn top_level_is_the_fixed_list() {

@@ -7,8 +7,12 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+mod play;
+mod record;
 mod wishes;
 
+pub use play::{Ends, Play, PlayDtmf, Source, StopMedia, WavClip};
+pub use record::{Begun, Record, Recorded, RecordedKind, RecordedPacket, Recording};
 pub use wishes::{AttributeEdits, CodecEdits, IceLite, Osrtp, Sdes, SdpEdits};
 
 /// What is asked of the relay.
@@ -36,6 +40,14 @@ pub enum Command {
     Query(Query),
     /// Holds back what an end sends, or lets it pass again.
     Gate(Gate),
+    /// Says a piece of sound to ends of a call.
+    Play(Box<Play>),
+    /// Stops that.
+    StopMedia(StopMedia),
+    /// Presses a key for an end.
+    PlayDtmf(PlayDtmf),
+    /// Records a call, or no longer.
+    Record(Record),
     /// The Call-IDs of running calls.
     List {
         /// At most so many; ng's default is 32.
@@ -64,6 +76,10 @@ impl Command {
             Self::Delete(delete) => Some(&delete.call_id),
             Self::Query(query) => Some(&query.call_id),
             Self::Gate(gate) => Some(&gate.call_id),
+            Self::Play(play) => Some(&play.ends.call_id),
+            Self::StopMedia(stop) => Some(&stop.ends.call_id),
+            Self::PlayDtmf(play) => Some(&play.ends.call_id),
+            Self::Record(record) => Some(&record.call_id),
             Self::Ping | Self::List { .. } | Self::Statistics | Self::NotImplemented { .. } => None,
         }
     }
@@ -128,6 +144,10 @@ pub struct Exchange {
     pub transcoding: bool,
     /// ng `received from`: where the signalling of the sender came from.
     pub received_from: Option<IpAddr>,
+    /// ng `record call`: whether the call is recorded from now on.
+    pub record: Option<bool>,
+    /// ng `metadata`: words that are kept with the recording.
+    pub metadata: Option<String>,
     /// Keys and flags of the message that had no effect, to be returned as `warning`.
     pub warnings: Vec<String>,
     /// The relay has as many calls as it may: no further one begins.
@@ -431,6 +451,13 @@ pub enum Reply {
     },
     /// To what has nothing to tell but that it was done.
     Done {
+        /// What had no effect.
+        warnings: Vec<String>,
+    },
+    /// To a [`Command::Play`].
+    Playing {
+        /// How long the sound is, once through.
+        duration: std::time::Duration,
         /// What had no effect.
         warnings: Vec<String>,
     },

@@ -3,6 +3,7 @@
 //! Nothing is decided here: routes, payload types and header extensions were chosen when offer and answer were
 //! exchanged, and a transcoder, player or recorder is another kind of route, not a branch in this file.
 
+mod played;
 mod transcoded;
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use crate::call::leg::{Leg, LegKey, Port, Purpose};
 use crate::call::plan::{MediaKind, Payload, PayloadMap};
 use crate::call::sink::{Sink, Source};
 use crate::codec::g711;
-use crate::dtmf::{Detector, Event, digit_of};
+use crate::dtmf::{Detector, END_PACKETS, Event, digit_of};
 use crate::packet::{Packet, Pool};
 use crate::rtp::{self, Header};
 use crate::sockets::SocketId;
@@ -182,16 +183,42 @@ impl Paths {
         mut header: Header,
         map: PayloadMap,
     ) -> bool {
-        let Self { legs, pool, out, stats, .. } = self;
-        let Some(leg) = legs.get_mut(to) else {
-            pool.put(packet);
+        let Some(leg) = self.legs.get_mut(to) else {
+            self.pool.put(packet);
             return false;
         };
         let source = (from.0, from.1, header.ssrc);
-        let sink = leg.line_mut(line).map(|line| &mut line.sink);
-        let Some(payload) = sink.and_then(|sink| rewrite(sink, now, source, &mut packet, &mut header, &map))
-        else {
-            stats.dropped += 1;
+        let target = leg.line_mut(line);
+        let written = target.and_then(|target| {
+            rewrite(&mut target.sink, now, source, &mut packet, &mut header, &map)?;
+            Some(played::put_key(target, now, from.0, &map, &mut packet, &mut header))
+        });
+        let Some(repeated) = written else {
+            self.stats.dropped += 1;
+            self.pool.put(packet);
+            return false;
+        };
+        let payload = packet.len().saturating_sub(header.header_len());
+        let starts = self.dispatch(now, (to, line), packet, header.sequence_number, payload);
+        if let Some((said, payload_type)) = repeated {
+            for _ in 1..END_PACKETS {
+                self.send_event(now, (to, line), said, payload_type);
+            }
+        }
+        starts
+    }
+
+    /// Protects and sends a packet that is ready. True when a picture (re)starts with it.
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        (to, line): (LegKey, usize),
+        packet: Packet,
+        number: u16,
+        payload: usize,
+    ) -> bool {
+        let Self { legs, pool, out, stats, .. } = self;
+        let Some(leg) = legs.get_mut(to) else {
             pool.put(packet);
             return false;
         };
@@ -200,7 +227,7 @@ impl Paths {
                 stats.forwarded += 1;
                 let mut line = leg.line_mut(line);
                 if let Some(history) = line.as_mut().and_then(|line| line.history.as_mut()) {
-                    history.keep(header.sequence_number, &transmit.packet);
+                    history.keep(number, &transmit.packet);
                 }
                 out.push_back(transmit);
                 let Some(line) = line else { return false };
@@ -248,6 +275,10 @@ impl Paths {
             cut_extensions(packet, header, &route.extensions);
         }
         let target = self.legs.get_mut(to)?.line_mut(line)?;
+        if target.speech.player.is_some() {
+            target.sink.interrupt();
+            return None;
+        }
         target.floor.admits(now, from.0).then_some((to, line, map))
     }
 
@@ -312,7 +343,7 @@ pub(crate) fn is_key(code: u8) -> bool {
     digit_of(code).is_some()
 }
 
-/// Makes of a received packet one of the sink's stream; the length of its payload, `None` when it cannot go on.
+/// Makes of a packet one of the sink's stream; the length of its payload, `None` when it cannot go on.
 fn rewrite(
     sink: &mut Sink,
     now: Instant,

@@ -35,6 +35,10 @@ pub mod jitter;
 
 pub mod transcode;
 
+pub mod player;
+
+pub mod tape;
+
 pub mod command;
 
 pub mod ng;

@@ -21,6 +21,8 @@ pub struct Stats {
     pub forwarded: u64,
     /// RTP packets encoded here, of those sent on.
     pub transcoded: u64,
+    /// RTP packets of announcements, music and tones.
+    pub played: u64,
     /// RTP packets that never came, where what they said had to be made up.
     pub concealed: u64,
     /// RTP packets that had nowhere to go yet, or could not be protected.
@@ -31,6 +33,8 @@ pub struct Stats {
     pub rtcp_sent: u64,
     /// Datagrams dropped: malformed, not authentic, from strangers.
     pub dropped: u64,
+    /// Recordings begun.
+    pub recordings: u64,
     /// DTLS handshakes completed.
     pub dtls_connected: u64,
     /// DTLS handshakes failed.

@@ -8,8 +8,8 @@ use super::lines::{base_line, direction, passed};
 use super::offer_answer::Session;
 use super::parties::{Pair, PairLine};
 use super::plan::{
-    DtlsRole, Feedback, FlowPlan, LegPlan, LineEnd, LinePlan, MediaPlan, Protection, RemoteAddress,
-    RemoteDtls, RemoteIce,
+    DtlsRole, Feedback, FlowPlan, Hears, LegPlan, LineEnd, LinePlan, MediaPlan, Protection, RemoteAddress,
+    RemoteDtls, RemoteIce, decodable,
 };
 use crate::command::{Cause, Failure, LegKind};
 use crate::sdp::{Candidate, Codec, Description, Media};
@@ -81,7 +81,10 @@ fn line_plan(pair: &Pair, line: &PairLine, sides: [usize; 2], ends: [&End; 2]) -
         _ => Vec::new(),
     });
     let told = sides.map(|side| &line.told[side]);
-    let sides_of_line = [0, 1].map(|at| line_end(line.at[sides[at]], ends[at], media[at], &agreed[at]));
+    let sides_of_line = [0, 1].map(|at| LineEnd {
+        speaks: decodable(agreed[at].iter().chain(told[at])),
+        ..line_end(line.at[sides[at]], ends[at], media[at], &agreed[at])
+    });
     let flow = |from: usize, to: usize| {
         let payloads =
             codecs::payloads(&agreed[from], told[from], &agreed[to], media[to].and_then(|it| it.ptime));
@@ -96,6 +99,7 @@ fn line_plan(pair: &Pair, line: &PairLine, sides: [usize; 2], ends: [&End; 2]) -
 fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) -> LineEnd {
     let legacy = end.kind == LegKind::Legacy;
     let direction = media.map(|media| direction(media, end.kind));
+    let listener = media.filter(|_| direction.is_some_and(|direction| direction.receives()));
     LineEnd {
         index,
         remote: media.filter(|_| legacy).and_then(|media| remote_address(media, end.source)),
@@ -109,6 +113,9 @@ fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) ->
         ptime: media.and_then(|media| media.ptime),
         learn: legacy && !end.asymmetric,
         strict_source: true,
+        hears: listener
+            .and_then(|media| Hears::of(if agreed.is_empty() { &media.codecs } else { agreed }, media.ptime)),
+        speaks: Vec::new(),
         protection: Protection::None,
         ice: None,
     }

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use crate::call::history::History;
 use crate::call::latch::Latch;
-use crate::call::plan::{Feedback, FlowPlan, LegId, MediaKind, PayloadMap};
+use crate::call::plan::{Feedback, FlowPlan, Hears, LegId, MediaKind, PayloadMap};
 use crate::call::sink::Sink;
 use crate::call::transcoding::Transcoding;
+use crate::codec::Format;
 use crate::command::{Counters, LegKind};
 use crate::dtls::Dtls;
-use crate::dtmf::Detector;
+use crate::dtmf::{Detector, Injection};
 use crate::ice::{Credentials, IceAgent, IceState};
 use crate::jitter::Playout;
 use crate::packet::Packet;
+use crate::player::Player;
 use crate::rtcp::ntp::PeerClock;
 use crate::rtcp::reports::{LastSenderReport, RemoteView};
 use crate::rtp::{Header, ReceiverStats};
@@ -175,6 +177,8 @@ pub struct Line {
     pub ssrcs: Vec<u32>,
     /// Payload types the end may send.
     pub payload_types: Vec<u8>,
+    /// What the payload types mean by which it sends sound that can be decoded here.
+    pub speaks: Vec<(u8, Format)>,
     /// RTCP feedback the end understands.
     pub feedback: Vec<Feedback>,
     /// What the end was sent last, where it may ask for it again: video of a browser that understands NACK.
@@ -185,6 +189,41 @@ pub struct Line {
     pub playout: Option<Box<Playout<Held>>>,
     /// Tells the keys the end presses, and the clock it was made for.
     pub keys: Option<(u32, Detector)>,
+    /// What the relay itself says to the end.
+    pub speech: Speech,
+}
+
+/// What the relay itself says to an end.
+#[derive(Debug, Default)]
+pub struct Speech {
+    /// In what it can.
+    pub hears: Option<Hears>,
+    /// Plays a piece of sound: the end then hears nothing else.
+    pub player: Option<Box<Player>>,
+    /// Whether the end was sent anything of it.
+    pub heard: bool,
+    /// How often something was played.
+    pub count: u32,
+    /// Numbers what is played where the packets of others keep their numbers.
+    pub sink: Option<Box<Sink>>,
+    /// Keys pressed in the place of another end, and which.
+    pub injection: Option<Box<(LegKey, Injection)>>,
+}
+
+impl Speech {
+    /// The end hears something else from now on.
+    pub fn set_hears(&mut self, hears: Option<Hears>) {
+        self.hears = hears;
+        self.player.take_if(|player| !hears.is_some_and(|hears| player.set_format(hears.format)));
+        self.injection.take_if(|_| hears.is_none());
+    }
+
+    /// When there is something to say.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let player = self.player.as_ref().and_then(|player| player.poll_timeout());
+        let keys = self.injection.as_ref().and_then(|injection| injection.1.poll_timeout());
+        player.into_iter().chain(keys).min()
+    }
 }
 
 /// A packet that is held back.
@@ -404,11 +443,13 @@ impl Line {
             mid: None,
             ssrcs: Vec::new(),
             payload_types: Vec::new(),
+            speaks: Vec::new(),
             feedback: Vec::new(),
             history: None,
             floor: Floor::default(),
             playout: None,
             keys: None,
+            speech: Speech::default(),
         }
     }
 

@@ -125,6 +125,11 @@ impl Session {
         }
     }
 
+    /// Whether an end is or was known by a tag.
+    pub fn is_called(&self, leg: LegId, tag: &str) -> bool {
+        self.end(leg).is_some_and(|end| end.has_tag(tag))
+    }
+
     pub(super) fn end(&self, id: LegId) -> Option<&End> {
         self.ends.iter().find(|end| end.id == id)
     }

@@ -298,10 +298,43 @@ pub struct LineEnd {
     pub learn: bool,
     /// Whether, once learnt, packets from elsewhere are dropped.
     pub strict_source: bool,
+    /// In what the relay itself can speak to the end; `None` when the end wants no sound, or none that is known here.
+    pub hears: Option<Hears>,
+    /// What the payload types mean by which it sends sound that can be decoded here.
+    pub speaks: Vec<(u8, Format)>,
     /// How a legacy leg's line is protected.
     pub protection: Protection,
     /// The other side of ICE on a legacy leg's own ports.
     pub ice: Option<RemoteIce>,
+}
+
+/// In what the relay itself can speak to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hears {
+    /// Of sound.
+    pub payload_type: u8,
+    /// Its codec: the first of the end's that is known here.
+    pub format: Format,
+    /// Payload type and clock of telephone-event (RFC 4733).
+    pub events: Option<(u8, u32)>,
+}
+
+impl Hears {
+    /// What an end with `codecs` hears, packed as it asked for.
+    pub fn of(codecs: &[Codec], ptime: Option<u16>) -> Option<Self> {
+        let sound = codecs.iter().find_map(|codec| Some((codec.payload_type, Format::of(codec, ptime)?)));
+        let (payload_type, format) = sound?;
+        let events = || codecs.iter().filter(|codec| codec.is("telephone-event"));
+        let same = events().find(|codec| codec.clock == format.clock);
+        let events = same.or_else(|| events().next()).map(|codec| (codec.payload_type, codec.clock));
+        Some(Self { payload_type, format, events })
+    }
+}
+
+/// The payload types among `codecs` that can be decoded here.
+pub fn decodable<'a>(codecs: impl IntoIterator<Item = &'a Codec>) -> Vec<(u8, Format)> {
+    let known = codecs.into_iter().filter_map(|codec| Some((codec.payload_type, Format::of(codec, None)?)));
+    known.collect()
 }
 
 /// Where a legacy end wants its packets.

@@ -108,6 +108,9 @@ impl Sink {
     /// Leaves packets their SSRC, numbers and times from now on, or not: a controller of the ng protocol expects the
     /// one, whose ends send their own RTCP to each other.
     pub fn set_transparent(&mut self, transparent: bool) {
+        if transparent && !self.transparent {
+            (self.source, self.sequence_offset) = (None, 0);
+        }
         self.transparent = transparent;
     }
 
@@ -131,8 +134,12 @@ impl Sink {
     /// relative to each other.
     pub fn renumber(&mut self, now: Instant, source: Source, header: &mut Header, map: &PayloadMap) {
         if self.transparent {
-            self.source = Some(source);
+            if self.source.replace(source) != Some(source) {
+                self.sequence_offset = 0;
+            }
             header.payload_type = map.to;
+            // Packets of ours were put between those of the source.
+            header.sequence_number = header.sequence_number.wrapping_add(self.sequence_offset);
             return self.note(now, header, map.to_clock, map.payload == Payload::Dtmf);
         }
         self.follow(now, source, header, map);
@@ -254,6 +261,17 @@ impl Sink {
         self.source.filter(|_| self.transparent).map_or(self.ssrc, |(.., ssrc)| ssrc)
     }
 
+    /// The SSRC and number of a packet put behind all that were sent; the numbers of the source move up by one. `timestamp`
+    /// and `clock` are its own, where it is the first.
+    pub fn insert(&mut self, now: Instant, timestamp: u32, clock: u32) -> (u32, u16) {
+        let first = Last { sequence_number: 0, timestamp, clock, at: now };
+        let last = self.last.get_or_insert(first);
+        last.sequence_number = last.sequence_number.wrapping_add(1);
+        self.sequence_offset = self.sequence_offset.wrapping_add(1);
+        let number = last.sequence_number;
+        (self.sent_ssrc(), number)
+    }
+
     /// Counts a packet that was sent with `payload` octets.
     pub fn sent(&mut self, payload: usize) {
         self.packets += 1;
@@ -344,6 +362,25 @@ mod tests {
         assert_eq!(other.timestamp, second.timestamp.wrapping_add(800), "100 ms later");
         assert!(other.marker);
         assert!(sink.hears((4, 0, 2)) && !sink.hears((0, 0, 1)));
+    }
+
+    #[test]
+    fn what_is_put_between_moves_the_source_up() {
+        for transparent in [false, true] {
+            let mut sink = sink();
+            sink.set_transparent(transparent);
+            let now = crate::testing::start();
+            let send = |sink: &mut Sink, number| {
+                let mut header = Header::new(0, number, u32::from(number) * 160, 5);
+                sink.renumber(now, (0, 0, 5), &mut header, &MAP);
+                (header.ssrc, header.sequence_number)
+            };
+            let (ssrc, first) = send(&mut sink, 10);
+            let between = sink.insert(now, 0, 8000);
+            assert_eq!(between, (ssrc, first.wrapping_add(1)));
+            assert_eq!(send(&mut sink, 11), (ssrc, first.wrapping_add(2)));
+            assert_eq!(ssrc, if transparent { 5 } else { 77 });
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod g722;
 pub mod noise;
 pub mod opus;
 pub mod resample;
+pub mod wav;
 pub mod waveform;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod detect;
 mod generate;
+mod inject;
 mod listen;
 mod rewrite;
 mod segment;
@@ -10,6 +11,7 @@ mod tone;
 
 pub use detect::{Detector, Finished};
 pub use generate::{EventGenerator, EventPacket, PACKET_TIME};
+pub use inject::{Digit, END_PACKETS, Injection, Said};
 pub use listen::{Listener, Sounding};
 pub use rewrite::{EventRewriter, Unusable};
 pub use tone::Tone;

@@ -35,6 +35,10 @@ impl<S: Sockets> Engine<S> {
             Command::Delete(delete) => self.delete(now, delete),
             Command::Query(query) => self.query(now, query),
             Command::Gate(gate) => self.gate(now, gate),
+            Command::Play(play) => self.play(now, play),
+            Command::StopMedia(stop) => self.stop_media(stop),
+            Command::PlayDtmf(play) => self.play_dtmf(now, play),
+            Command::Record(record) => self.record(now, record),
             Command::List { limit } => {
                 Reply::Calls(self.calls.iter().take(*limit).map(|(_, call)| call.id.to_string()).collect())
             }
@@ -66,6 +70,7 @@ impl<S: Sockets> Engine<S> {
                     self.set_delay(now, leg, delay);
                 }
                 self.apply_parties(now, key, None);
+                self.record_by_flag(now, key, exchange);
                 Reply::Sdp { sdp, warnings }
             }
             Err(failure) => Reply::Error(failure),
@@ -140,6 +145,7 @@ impl<S: Sockets> Engine<S> {
             answered: false,
             begun: now,
             ending: Vec::new(),
+            taped: None,
         });
         self.by_id.insert(id, key);
         self.paths.stats.calls_created += 1;
@@ -219,6 +225,7 @@ impl<S: Sockets> Engine<S> {
 
     /// Ends a call and frees all of it.
     pub(super) fn remove_call(&mut self, now: Instant, key: usize) {
+        self.stop_recording(now, key);
         let Some(call) = self.calls.get(key) else { return };
         let legs: Vec<LegKey> = call.legs.iter().map(|(_, leg)| *leg).collect();
         for leg in legs {
@@ -340,6 +347,8 @@ impl<S: Sockets> Engine<S> {
         line.feedback.clone_from(&end.feedback);
         line.rtcp_mux = end.rtcp_mux;
         line.rtcp_passes = rtcp_passes;
+        line.speech.set_hears(end.hears);
+        line.speaks.clone_from(&end.speaks);
         line.sink.set_transparent(transparent);
         let Some(remote) = end.remote else { return };
         for (port, address) in [(line.rtp.as_mut(), remote.rtp), (line.rtcp.as_mut(), remote.rtcp)] {

@@ -197,6 +197,7 @@ impl<S: Sockets> Engine<S> {
         header: &mut rtp::Header,
     ) {
         let ssrc = header.ssrc;
+        self.tape(now, key, line, packet.as_slice(), Some(header));
         let Some(heard) = self.paths.rtp_received(now, arrived, key, line, packet, header) else { return };
         if let Some(call) = self.calls.get_mut(heard.call) {
             call.last_rtp = call.last_rtp.max(arrived);

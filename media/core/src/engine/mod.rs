@@ -9,7 +9,9 @@ mod control;
 mod datagram;
 mod own;
 mod party;
+mod play;
 mod playout;
+mod recording;
 mod report;
 mod rtcp;
 mod timer;
@@ -33,7 +35,7 @@ use crate::call::leg::LegKey;
 use crate::call::offer_answer::Session;
 use crate::call::plan::LegId;
 use crate::call::port_pool::PortPool;
-use crate::command::Delete;
+use crate::command::{Delete, Recorded};
 use crate::dtls::{Certificate, DtlsConfig, DtlsFailure};
 use crate::forward::Paths;
 pub use crate::forward::Transmit;
@@ -148,6 +150,8 @@ pub(crate) struct Call {
     begun: Instant,
     /// What was deleted and ends later (ng `delete delay`).
     ending: Vec<(Instant, Delete)>,
+    /// Its recording.
+    taped: Option<recording::Taped>,
 }
 
 /// Whose socket it is.
@@ -193,6 +197,8 @@ pub struct Engine<S> {
     timers: BinaryHeap<Reverse<(Instant, LegKey, u64)>>,
     ports: PortPool,
     events: VecDeque<Event>,
+    /// For the writer of recordings.
+    recorded: VecDeque<Recorded>,
     /// What we call ourselves, to know our own SDP again.
     instance: String,
 }
@@ -233,6 +239,7 @@ impl<S: Sockets> Engine<S> {
             timers: BinaryHeap::new(),
             ports,
             events: VecDeque::new(),
+            recorded: VecDeque::new(),
             instance: format!("{:012x}", rng.random::<u64>() >> 16),
             rng,
             settings,

@@ -25,6 +25,7 @@ impl<S: Sockets> Engine<S> {
         match self.read_compound(now, key, line, packet.as_slice()) {
             Ok(asks) => {
                 self.paths.stats.rtcp_received += 1;
+                self.tape(now, key, line.unwrap_or(0), packet.as_slice(), None);
                 let known = self.paths.legs.get(key).and_then(|leg| leg.line(line?));
                 let passes = known.is_some_and(|known| known.routes.iter().any(|route| route.rtcp));
                 if let Some(line) = line.filter(|_| passes) {

@@ -68,6 +68,7 @@ impl<S: Sockets> Engine<S> {
         self.own_timeouts(now, key);
         self.playouts_due(now, key);
         self.paths.transcoders_due(now, key);
+        self.paths.speech_due(now, key);
         self.drive(now, key);
     }
 
@@ -131,7 +132,9 @@ impl<S: Sockets> Engine<S> {
         let routes = leg.lines().flat_map(|(_, line)| &line.routes);
         let transcoders = routes.filter_map(|route| route.transcoding.as_ref()?.poll_timeout());
         let playouts = leg.lines().filter_map(|(_, line)| line.playout.as_ref()?.poll_timeout());
-        let mut at = keys.chain(transcoders).chain(playouts).fold(leg.next_report, Instant::min);
+        let speech = leg.lines().filter_map(|(_, line)| line.speech.poll_timeout());
+        let due = keys.chain(transcoders).chain(playouts).chain(speech);
+        let mut at = due.fold(leg.next_report, Instant::min);
         if let Some(call) = self.calls.get(leg.call) {
             let deleted = call.ending.iter().map(|(at, _)| *at);
             at = self.end_of(call).into_iter().chain(deleted).fold(at, Instant::min);

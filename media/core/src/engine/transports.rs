@@ -351,6 +351,7 @@ impl<S: Sockets> Engine<S> {
         for line in leg.lines.iter_mut().flatten() {
             line.routes.retain(|route| route.leg != to);
             line.floor.forget(to);
+            line.speech.injection.take_if(|injection| injection.0 == to);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Paths;
-use crate::call::leg::{LegKey, Route};
+use crate::call::leg::{LegKey, Line, Route};
 use crate::call::plan::{Along, Payload, PayloadMap};
 use crate::call::transcoding::{Queued, Transcoding};
 use crate::codec::Coding;
@@ -130,7 +130,8 @@ impl Paths {
         let Some(mut transcoding) = route.transcoding.take_if(due) else { return };
         let listener = self.legs.get(to.0).and_then(|leg| leg.line(to.1));
         // A silence is no reason to take the floor.
-        let heard = open && !gated && listener.is_some_and(|line| line.floor.holder == Some(from.0));
+        let listens = |line: &Line| line.floor.holder == Some(from.0) && line.speech.player.is_none();
+        let heard = open && !gated && listener.is_some_and(listens);
         if heard {
             self.take_turns(now, from, to, &mut transcoding);
         } else {

@@ -6,8 +6,11 @@ use bytes::Bytes;
 
 use super::flags::{apply_key, normal};
 use super::node::Node;
-use super::{DecodeError, Encoding, MAX_COOKIE, MAX_MESSAGE, Message, bencode};
-use crate::command::{Cause, Command, Connect, Delete, Exchange, Failure, Gate, Gated, Query, Unsubscribe};
+use super::{DecodeError, Encoding, MAX_COOKIE, MAX_MESSAGE, Message, bencode, play};
+use crate::command::{
+    Cause, Command, Connect, Delete, Ends, Exchange, Failure, Gate, Gated, Query, Record, Recording,
+    Unsubscribe,
+};
 
 /// Ends named by one subscription.
 const MAX_TAGS: usize = 64;
@@ -112,6 +115,12 @@ fn command(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Command, String
         "unblock-media" => Command::Gate(gate(dictionary, Gated::Media, false)?),
         "silence-media" => Command::Gate(gate(dictionary, Gated::Sound, true)?),
         "unsilence-media" => Command::Gate(gate(dictionary, Gated::Sound, false)?),
+        "play-media" => Command::Play(Box::new(play::play(dictionary)?)),
+        "stop-media" => Command::StopMedia(play::stop(dictionary)?),
+        "start-recording" => Command::Record(record(dictionary, Recording::Start)?),
+        "pause-recording" => Command::Record(record(dictionary, Recording::Pause)?),
+        "stop-recording" => Command::Record(record(dictionary, Recording::Stop)?),
+        "play-DTMF" => Command::PlayDtmf(play::dtmf(dictionary)?),
         _ => Command::NotImplemented { name: name.chars().take(64).collect() },
     })
 }
@@ -201,9 +210,7 @@ fn delete(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Delete, String> 
 }
 
 fn gate(dictionary: &Node<'_>, what: Gated, closed: bool) -> Result<Gate, String> {
-    let known = ["command", "call-id", "from-tag", "from-label", "label", "flags", "via-branch", "to-tag"];
-    let known = [&known[..], &["delay-buffer"]].concat();
-    let warnings = unknown_keys(dictionary, &known);
+    let warnings = unknown_keys(dictionary, &["delay-buffer"]);
     // A mode that some keys are to bring about is not there yet.
     let waits = find(dictionary, "trigger").is_some() && find(dictionary, "DTMF-security").is_none();
     let delay = text(dictionary, "delay-buffer")?.as_deref().and_then(delay_buffer);
@@ -227,31 +234,53 @@ pub(super) fn delay_buffer(text: &str) -> Option<Duration> {
     text.parse().ok().filter(|ms| *ms <= 10_000).map(Duration::from_millis)
 }
 
-/// A warning for each key that is not known.
-fn unknown_keys(dictionary: &Node<'_>, known: &[&str]) -> Vec<String> {
-    let keys = dictionary.entries().iter().take(32).map(|(key, _)| normal(&String::from_utf8_lossy(key)));
-    keys.filter(|key| !known.contains(&key.as_str()))
-        .map(|key| format!("no effect here: {}", key.chars().take(64).collect::<String>()))
-        .collect()
+fn record(dictionary: &Node<'_>, what: Recording) -> Result<Record, String> {
+    let (call_id, metadata) = (required(dictionary, "call-id")?, text(dictionary, "metadata")?);
+    Ok(Record { call_id, what, metadata, warnings: unknown_keys(dictionary, &["metadata"]) })
 }
 
-fn find<'n, 'a>(dictionary: &'n Node<'a>, key: &str) -> Option<&'n Node<'a>> {
+/// The ends that a command means. With flag `all` the tag only says who asks.
+pub(super) fn ends(dictionary: &Node<'_>) -> Result<Ends, String> {
+    let call_id = required(dictionary, "call-id")?;
+    let flags = find(dictionary, "flags").map(Node::words).unwrap_or_default();
+    if flags.iter().any(|flag| flag == "all") {
+        return Ok(Ends { call_id, ..Ends::default() });
+    }
+    let address = text(dictionary, "address")?.map(|address| address.parse()).transpose();
+    Ok(Ends {
+        call_id,
+        from_tag: text(dictionary, "from-tag")?,
+        label: text(dictionary, "label")?.or(text(dictionary, "from-label")?),
+        address: address.map_err(|_| "address is no IP address".to_owned())?,
+    })
+}
+
+/// A warning for each key that neither names ends nor is in `known`.
+pub(super) fn unknown_keys(dictionary: &Node<'_>, known: &[&str]) -> Vec<String> {
+    let always =
+        ["command", "call-id", "from-tag", "from-label", "label", "address", "flags", "via-branch", "to-tag"];
+    let keys = dictionary.entries().iter().take(32).map(|(key, _)| normal(&String::from_utf8_lossy(key)));
+    let unknown = keys.filter(|key| !always.contains(&key.as_str()) && !known.contains(&key.as_str()));
+    unknown.map(|key| format!("no effect here: {}", key.chars().take(64).collect::<String>())).collect()
+}
+
+pub(super) fn find<'n, 'a>(dictionary: &'n Node<'a>, key: &str) -> Option<&'n Node<'a>> {
     let same = |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| normal(name) == key);
     dictionary.entries().iter().find(|(name, _)| same(name)).map(|(_, value)| value)
 }
 
 /// An optional text; empty is absent.
-fn text(dictionary: &Node<'_>, key: &str) -> Result<Option<String>, String> {
+pub(super) fn text(dictionary: &Node<'_>, key: &str) -> Result<Option<String>, String> {
     let Some(node) = find(dictionary, key) else { return Ok(None) };
     let text = node.text().ok_or_else(|| format!("{key} is no text"))?.into_owned();
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-fn required(dictionary: &Node<'_>, key: &str) -> Result<String, String> {
+pub(super) fn required(dictionary: &Node<'_>, key: &str) -> Result<String, String> {
     text(dictionary, key)?.ok_or_else(|| missing(key))
 }
 
-fn missing(key: &str) -> String {
+pub(super) fn missing(key: &str) -> String {
     format!("the message has no {key}")
 }
 
@@ -304,7 +333,7 @@ mod tests {
             assert_eq!((gate.what, gate.closed, gate.from_tag.as_deref()), (what, Some(closed), Some("a")));
             assert_eq!(gate.warnings, ["no effect here: volume"]);
         }
-        for name in ["play media", "moon"] {
+        for name in ["mesh", "moon"] {
             let expected = Command::NotImplemented { name: name.to_owned() };
             assert_eq!(json(&format!(r#"{{"command":"{name}"}}"#)).unwrap(), expected);
         }
@@ -339,6 +368,32 @@ mod tests {
             assert!(
                 matches!(json(text), Err(DecodeError::Refused { failure, .. }) if failure.reason.contains(reason))
             );
+        }
+    }
+
+    #[test]
+    fn recording() {
+        for (name, what) in [
+            ("start recording", Recording::Start),
+            ("pause-recording", Recording::Pause),
+            ("stop recording", Recording::Stop),
+        ] {
+            let text = format!(r#"{{"command":"{name}","call-id":"c","from-tag":"a","metadata":"m","x":1}}"#);
+            let (metadata, warnings) = (Some("m".to_owned()), vec!["no effect here: x".to_owned()]);
+            let record = Record { call_id: "c".to_owned(), what, metadata, warnings };
+            assert_eq!(json(&text).unwrap(), Command::Record(record));
+        }
+        for (words, record) in [
+            (r#""record call":"on""#, Some(true)),
+            (r#""record-call":"no""#, Some(false)),
+            (r#""flags":["record call"]"#, Some(true)),
+            (r#""ptime":20"#, None),
+        ] {
+            let text = format!(
+                r#"{{"command":"offer","call-id":"c","from-tag":"a","sdp":"v=0","metadata":"m",{words}}}"#
+            );
+            let Command::Offer(offer) = json(&text).unwrap() else { panic!("an offer") };
+            assert_eq!((offer.record, offer.metadata.as_deref()), (record, Some("m")), "{words}");
         }
     }
 

@@ -55,6 +55,11 @@ fn dictionary(reply: &Reply) -> Vec<(String, Value)> {
             put("error-reason", text(&failure.reason));
             put("result", text("error"));
         }
+        Reply::Playing { duration, warnings } => {
+            put("duration", integer(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)));
+            put("result", text("ok"));
+            warning(warnings).into_iter().for_each(|value| put("warning", value));
+        }
         Reply::Sdp { warnings, .. } => {
             put("result", text("ok"));
             warning(warnings).into_iter().for_each(|value| put("warning", value));

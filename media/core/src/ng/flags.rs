@@ -59,6 +59,8 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("SDES-static", "what was agreed with the offerer stays", |it| it.sdes.fixed = true),
     flag("OSRTP-offer", "SRTP under the name of plain RTP towards the receiver", |it| it.osrtp.offer = true),
     flag("OSRTP-accept", "accept it from the sender", |it| it.osrtp.accept = true),
+    flag("inject-DTMF", "play DTMF is possible: always so", |_| {}),
+    flag("record-call", "record the call", |it| it.record = Some(true)),
     flag("loop-protect", "mark the SDP, and leave one alone that has come round", |it| {
         it.flags.loop_protect = true;
     }),
@@ -150,7 +152,7 @@ const PREFIXES: &[Prefix] = &[
 const MAX_VALUES: usize = 64;
 
 /// Keys whose value is read elsewhere or says nothing to this relay.
-const OTHER_KEYS: [&str; 12] = [
+const OTHER_KEYS: [&str; 11] = [
     "call-id",
     "command",
     "from-tag",
@@ -162,7 +164,6 @@ const OTHER_KEYS: [&str; 12] = [
     "drop-traffic",
     "xmlrpc-callback",
     "TOS",
-    "metadata",
 ];
 
 /// Applies one entry of an offer or answer; a warning where it has no effect.
@@ -201,6 +202,12 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
             "both" => exchange.ice_lite = Some(IceLite::Both),
             other => warn(exchange, "ICE-lite", other),
         },
+        "record-call" => match text().as_str() {
+            "on" | "yes" | "1" => exchange.record = Some(true),
+            "off" | "no" | "0" => exchange.record = Some(false),
+            other => warn(exchange, "record-call", other),
+        },
+        "metadata" => exchange.metadata = Some(text()),
         "transport-protocol" => apply_transport(exchange, &text()),
         "ICE" => match ice(&text()) {
             // The kind of the leg decides between the whole of ICE and none of it.

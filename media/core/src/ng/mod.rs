@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod flags;
 mod node;
+mod play;
 
 pub use decode::{Defaults, decode, decode_with};
 pub use encode::{encode, encode_plain};

@@ -8,13 +8,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use media::{Interface, RelayConfig};
+use media::{Interface, RecordingConfig, RecordingMethod, RelayConfig};
 
 /// What the relay is started with.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Of the relay itself.
     pub(crate) relay: RelayConfig,
+    /// Of recordings; none without a directory.
+    recording: Option<RecordingConfig>,
     /// Where the process number is written.
     pub(crate) pidfile: Option<PathBuf>,
     /// The level of the log, syslog's 0 to 7.
@@ -37,6 +39,7 @@ impl Default for Settings {
         };
         Self {
             relay,
+            recording: None,
             pidfile: None,
             log_level: 6,
             no_log_timestamps: false,
@@ -360,15 +363,50 @@ const OPTIONS: &[Opt] = &[
     opt("redis-connect-timeout", None, "INT", "milliseconds", Warn("calls are not kept in Redis")),
     opt("redis-delete-async", Some('y'), "", "delete in the background", Warn("calls are not kept in Redis")),
     opt("redis-delete-async-interval", None, "INT", "seconds", Warn("calls are not kept in Redis")),
-    opt("recording-dir", None, "FILE", "where recordings go", Warn("nothing is recorded")),
-    opt("recording-method", None, "STRING", "how it is recorded", Warn("nothing is recorded")),
-    opt("recording-format", None, "STRING", "what is written", Warn("nothing is recorded")),
+    opt(
+        "recording-dir",
+        None,
+        "DIR",
+        "where recordings go; without it nothing is recorded",
+        Set(|it, v| text(v).map(|s| recording(it).directory = s.into())),
+    ),
+    opt(
+        "recording-method",
+        None,
+        "STRING",
+        "pcap: captures; stereo, mixed, separate: WAV files with metadata in JSON (pcap)",
+        Set(recording_method),
+    ),
+    opt(
+        "recording-format",
+        None,
+        "raw|eth",
+        "captures of IP packets, or with Ethernet headers (raw)",
+        Set(recording_format),
+    ),
+    opt(
+        "recording-max-size",
+        None,
+        "MB",
+        "the oldest recordings go when there are more megabytes of them (0: no limit)",
+        Set(|it, v| number::<u32>(v).map(|n| recording(it).max_octets = u64::from(n) * 1_000_000)),
+    ),
+    opt(
+        "recording-max-days",
+        None,
+        "DAYS",
+        "recordings go when they are so old (0: never)",
+        Set(|it, v| {
+            let day = Duration::from_secs(86_400);
+            number::<u16>(v).map(|n| recording(it).max_age = day * u32::from(n))
+        }),
+    ),
     opt("iptables-chain", None, "STRING", "open ports in this chain", Refuse("the firewall is not changed")),
-    opt("mysql-host", None, "HOST", "stored media", Warn("nothing is played")),
-    opt("mysql-port", None, "INT", "its port", Warn("nothing is played")),
-    opt("mysql-user", None, "STRING", "user", Warn("nothing is played")),
-    opt("mysql-pass", None, "STRING", "password", Warn("nothing is played")),
-    opt("mysql-query", None, "STRING", "query", Warn("nothing is played")),
+    opt("mysql-host", None, "HOST", "stored media", Warn("media is played from files and blobs")),
+    opt("mysql-port", None, "INT", "its port", Warn("media is played from files and blobs")),
+    opt("mysql-user", None, "STRING", "user", Warn("media is played from files and blobs")),
+    opt("mysql-pass", None, "STRING", "password", Warn("media is played from files and blobs")),
+    opt("mysql-query", None, "STRING", "query", Warn("media is played from files and blobs")),
     opt("dtmf-no-suppress", None, "", "audio goes on below digits: always so", Always),
     opt(
         "dtmf-digit-delay",
@@ -443,6 +481,42 @@ const OPTIONS: &[Opt] = &[
     opt("amr-dtx", None, "STRING", "for AMR", NO_DTX),
     opt("janus-secret", None, "STRING", "of the Janus protocol", Warn("Janus's protocol is not spoken")),
 ];
+
+/// The settings of recordings, begun with the first option that speaks of them.
+fn recording(settings: &mut Settings) -> &mut RecordingConfig {
+    settings.recording.get_or_insert_with(|| RecordingConfig {
+        directory: PathBuf::new(),
+        method: RecordingMethod::Pcap { ethernet: false },
+        max_octets: 0,
+        max_age: Duration::ZERO,
+    })
+}
+
+fn recording_method(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let known = &mut recording(settings).method;
+    *known = match value {
+        // With the headers that recording-format asked for.
+        "pcap" => return Ok(()),
+        "stereo" => RecordingMethod::Stereo,
+        "mixed" => RecordingMethod::Mixed,
+        "separate" => RecordingMethod::Separate,
+        "proc" => return Err("there is no kernel module; pcap, stereo, mixed and separate".to_owned()),
+        _ => return Err(format!("{value:?} is none of pcap, stereo, mixed and separate")),
+    };
+    Ok(())
+}
+
+fn recording_format(settings: &mut Settings, value: &str) -> Result<(), String> {
+    let ethernet = match value {
+        "raw" => false,
+        "eth" => true,
+        _ => return Err(format!("{value:?} is neither raw nor eth")),
+    };
+    if let RecordingMethod::Pcap { ethernet: known } = &mut recording(settings).method {
+        *known = ethernet;
+    }
+    Ok(())
+}
 
 fn text(value: &str) -> Result<String, String> {
     match value {
@@ -611,6 +685,12 @@ pub(crate) fn parse(
     for (opt, value) in &words {
         apply(&mut settings, opt, value)?;
     }
+    match settings.recording.take() {
+        Some(recording) if recording.directory.as_os_str().is_empty() => {
+            settings.warnings.push("nothing is recorded without recording-dir".to_owned());
+        }
+        recording => settings.relay.recording = recording,
+    }
     Ok(Wanted::Run(Box::new(settings)))
 }
 
@@ -760,6 +840,21 @@ fn manual() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recording_options() {
+        let settings =
+            run("--recording-dir=/tmp/r --recording-format=eth --recording-max-days 3", "").unwrap();
+        let recording = settings.relay.recording.unwrap();
+        assert_eq!(recording.directory, PathBuf::from("/tmp/r"));
+        assert_eq!(recording.method, RecordingMethod::Pcap { ethernet: true });
+        assert_eq!(recording.max_age, Duration::from_secs(3 * 86_400));
+        let settings = run("--recording-method=stereo --recording-dir=/tmp/r", "").unwrap();
+        assert_eq!(settings.relay.recording.unwrap().method, RecordingMethod::Stereo);
+        let settings = run("--recording-method=pcap", "").unwrap();
+        assert_eq!((settings.relay.recording, settings.warnings.len()), (None, 1));
+        assert!(run("--recording-method=proc", "").unwrap_err().contains("kernel module"));
+    }
 
     fn run(line: &str, file: &str) -> Result<Settings, String> {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();

@@ -22,8 +22,8 @@ use super::lines::{answer_direction, direction};
 use super::offer_answer::{Outcome, Session, lost};
 use super::parties::{Pair, Pending};
 use super::plan::{
-    FlowPlan, LegId, LegPlan, LegRequest, LineEnd, LinePlan, LocalLeg, MediaKind, MediaPlan, PayloadMap,
-    Transports,
+    FlowPlan, Hears, LegId, LegPlan, LegRequest, LineEnd, LinePlan, LocalLeg, MediaKind, MediaPlan,
+    PayloadMap, Transports, decodable,
 };
 use crate::command::{AddressFamily, Cause, Exchange, Failure, LegKind};
 use crate::sdp::{Codec, Description, Direction, Media, MediaType};
@@ -379,11 +379,18 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
     if media.iter().flatten().any(|media| !live(media)) {
         return None;
     }
-    let line_ends = [
+    let formats = pair.formats.get(index);
+    let mut line_ends = [
         line_end(ends[0], index, said[0], pair.answered)?,
         line_end(ends[1], index, said[1], pair.answered)?,
     ];
-    let formats = pair.formats.get(index);
+    for (at, end) in line_ends.iter_mut().enumerate() {
+        let agreed = formats.filter(|_| pair.answered).map(|it| it.agreed[sides[at]].codecs());
+        if let Some(agreed) = agreed.filter(|agreed| !agreed.is_empty()) {
+            end.hears = end.hears.and_then(|_| Hears::of(&agreed, end.ptime));
+            end.speaks.splice(..0, decodable(&agreed));
+        }
+    }
     let ptimes = ends.map(|end| end.mirror.lines.get(index).map(|line| line.ptime).unwrap_or_default());
     let flow = |from: usize, to: usize| {
         let open = pair.answered && line_ends[from].sends && line_ends[to].wants;
@@ -438,6 +445,10 @@ fn line_end(end: &End, index: usize, said: Option<&Description>, answered: bool)
         ptime: line.ptime.told,
         learn: !end.asymmetric,
         strict_source: true,
+        hears: media
+            .filter(|_| direction.is_some_and(Direction::receives))
+            .and_then(|media| Hears::of(&media.codecs, media.ptime.or(line.ptime.told))),
+        speaks: media.map(|media| decodable(&media.codecs)).unwrap_or_default(),
         protection: media.map(|media| line.protection(media, answered)).unwrap_or_default(),
         ice: said.zip(media).and_then(|(said, media)| line.remote_ice(said, media)),
     })

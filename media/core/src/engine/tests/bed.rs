@@ -162,9 +162,13 @@ pub(super) struct Bed {
     pub(super) now: Instant,
     pub(super) phones: [Phone; 2],
     pub(super) events: Vec<Event>,
+    /// What the writer of recordings gets.
+    pub(super) recorded: Vec<crate::command::Recorded>,
     pub(super) weather: Weather,
     /// What the ends say they understand.
     pub(super) feedback: Vec<Feedback>,
+    /// In what the relay itself may speak to the ends.
+    pub(super) hears: Option<Hears>,
     /// What the line carries.
     pub(super) media: MediaKind,
     pub(super) call: usize,
@@ -191,6 +195,12 @@ pub(super) fn settings() -> Settings {
         jitter_buffer: 0,
         silent_timeout: Duration::from_secs(3600),
     }
+}
+
+/// PCMU, and telephone-event.
+pub(super) fn pcmu() -> Hears {
+    let codecs = [sdp::Codec::new(0, "PCMU", 8000, 1), sdp::Codec::new(101, "telephone-event", 8000, 1)];
+    Hears::of(&codecs, None).expect("it is known")
 }
 
 /// PCMU both ways, and telephone-event.
@@ -225,8 +235,10 @@ impl Bed {
             now,
             phones,
             events: Vec::new(),
+            recorded: Vec::new(),
             weather: Weather::default(),
             feedback: Vec::new(),
+            hears: Some(pcmu()),
             media: MediaKind::Audio,
             call,
             rng,
@@ -338,6 +350,8 @@ impl Bed {
                 ptime: None,
                 learn: true,
                 strict_source: true,
+                hears: self.hears,
+                speaks: self.hears.iter().map(|hears| (hears.payload_type, hears.format)).collect(),
             }
         });
         MediaPlan {
@@ -409,6 +423,9 @@ impl Bed {
         }
         while let Some(event) = self.engine.poll_event() {
             self.events.push(event);
+        }
+        while let Some(recorded) = self.engine.poll_recorded() {
+            self.recorded.push(recorded);
         }
         for side in 0..2 {
             self.drain_phone(side);

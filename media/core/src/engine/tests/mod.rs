@@ -4,7 +4,9 @@ mod bed;
 mod dtmf;
 mod forks;
 mod mirror;
+mod play;
 mod pubsub;
+mod recording;
 mod rtcp;
 mod transcode;
 
