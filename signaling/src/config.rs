@@ -64,6 +64,11 @@ pub struct Config {
     pub limits: Limits,
     pub dns: Dns,
     pub media: Media,
+    pub music_on_hold: Sound,
+    pub record_users: Vec<String>,
+    pub record_code: String,
+    pub recording_notice: Sound,
+    pub recording: Recording,
     pub log: Log,
     /// What a person should know about the file, though it is good.
     pub warnings: Vec<String>,
@@ -127,6 +132,42 @@ pub struct Media {
     pub ice_lite: bool,
     pub timeout: Duration,
     pub silent_timeout: Duration,
+}
+
+/// A sound that the gateway has played.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Sound {
+    /// None.
+    #[default]
+    Off,
+    /// The gateway's own.
+    Own,
+    /// A WAV file at the relay.
+    File(String),
+}
+
+/// Section `[recording]`, as far as it is about what is written.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Recording {
+    pub directory: Option<PathBuf>,
+    pub format: RecordingFormat,
+    pub max_octets: u64,
+    pub max_age: Duration,
+}
+
+/// What recordings are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RecordingFormat {
+    /// WAV, the caller left and the callee right.
+    #[default]
+    Stereo,
+    /// WAV, both in one channel.
+    Mixed,
+    /// A WAV file of each.
+    Separate,
+    /// A capture of the packets.
+    Pcap,
 }
 
 /// Which relay carries the media.

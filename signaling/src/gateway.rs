@@ -24,8 +24,9 @@ use tokio::task::JoinSet;
 use crate::accounting::Accounting;
 use crate::certs::Certificates;
 use crate::config::{Config, Listen};
-use crate::media_link::MediaLink;
+use crate::media_link::{Codes, MediaLink};
 use crate::resolver::{Dns, Reach};
+use crate::sounds::Sounds;
 use crate::store::{Database, unix_now};
 use crate::transport::{
     Bound, Listener, Origins, Ping, StreamListener, Transport, TransportStats, UdpListener, WebSettings,
@@ -81,10 +82,12 @@ impl Gateway {
         let streams = bind_streams(&config)?;
         let bound = bound_addresses(&udp, &streams, &host_addresses);
 
-        let media = MediaLink::start(&config.media, config.advertised)?;
+        let media = MediaLink::start(&config)?;
         let (workers, inboxes) =
             Workers::new(count, config.limits.worker_queue, config.limits.worker_queue_bytes);
-        media.watch(Arc::clone(&workers));
+        let sounds = Sounds::open(&config).context("sounds")?;
+        let codes = Codes { record: config.record_code.clone(), notice: sounds.recording_notice.clone() };
+        media.watch(Arc::clone(&workers), codes);
         let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
         let client = certificates.client_config()?;
         let transport =
@@ -92,6 +95,8 @@ impl Gateway {
         let secret = secret(&config.data_directory.join("auth.secret"))?;
         let mut settings = settings(&config, &domain, &bound, &host_addresses);
         settings.secret = secret.derive("registrar");
+        settings.sounds.music_on_hold = sounds.music_on_hold;
+        settings.sounds.recording_notice = sounds.recording_notice;
         settings.auth.secret = Some(secret);
         let settings = Arc::new(settings);
         let location = Arc::new(Location::new());
@@ -424,6 +429,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         blst: config.blst,
         edge: config.edge.clone(),
         voicemail: config.voicemail_host.clone().map(|host| Voicemail { host, port: config.voicemail_port }),
+        sounds: settings::Sounds { record_users: config.record_users.clone(), ..defaults.sounds },
         min_se: config.min_se,
         udp: config.udp_settings.clone(),
         limits: settings::Limits {

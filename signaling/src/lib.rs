@@ -13,6 +13,7 @@
 //! | [`certs`] | the local CA, or the operator's own certificate |
 //! | [`media_link`] | the relay, in process or over ng |
 //! | [`resolver`] | names to addresses (RFC 3263) |
+//! | [`sounds`] | music on hold and the notice of a recording |
 //! | [`page`] | the softphone page and what else HTTP answers |
 //! | [`accounts`], [`commands`] | the `user` commands; those that look after the database |
 //! | [`demo`] | the demo accounts and the first screen |
@@ -32,6 +33,7 @@ pub mod logging;
 pub mod media_link;
 pub mod page;
 pub mod resolver;
+pub mod sounds;
 pub mod store;
 pub mod transport;
 pub mod worker;

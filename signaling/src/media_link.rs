@@ -1,25 +1,27 @@
 //! The relay that carries the media: the one of this process, or any that speaks ng.
 
 mod bencode;
+mod feature_code;
 mod in_process;
 mod listened;
 mod ng_client;
 
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{Stream, StreamExt as _};
-use media::{EventKind, Relay, RelayConfig};
+use media::{EventKind, RecordingConfig, RecordingMethod, Relay, RelayConfig};
 use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
 
+use self::feature_code::FeatureCode;
 use self::in_process::InProcess;
 use self::listened::Listened;
 use self::ng_client::NgClient;
 use crate::accounting::Accounting;
-use crate::config::{self, Media};
+use crate::config::{self, Config, RecordingFormat};
 use crate::worker::Workers;
 
 /// The relay in use; clones share it.
@@ -34,11 +36,12 @@ pub enum MediaLink {
 }
 
 impl MediaLink {
-    /// Starts or finds the relay. Must be called within a runtime. `advertised` is written into SDP in place of the local address.
+    /// Starts or finds the relay. Must be called within a runtime.
     ///
     /// # Errors
     /// Its ports cannot be opened.
-    pub fn start(media: &Media, advertised: Option<IpAddr>) -> anyhow::Result<Self> {
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let media = &config.media;
         match media.relay {
             config::Relay::Off => Ok(Self::Off),
             config::Relay::Ng(address) => Ok(Self::Ng(NgClient::connect(address).context("media.relay")?)),
@@ -52,21 +55,22 @@ impl MediaLink {
                     ice_lite: media.ice_lite,
                     media_timeout: media.timeout,
                     silent_timeout: media.silent_timeout,
+                    recording: Some(recording(config)),
                     ..RelayConfig::default()
                 })
                 .context("media relay (settings media.first_port, media.last_port, media.ng)")?;
-                Ok(Self::InProcess(InProcess::new(relay, advertised)))
+                Ok(Self::InProcess(InProcess::new(relay, config.advertised)))
             }
         }
     }
 
     /// Logs what happens to media, and tells the workers of calls that the relay has given up. Must be called within a runtime,
     /// once. A relay elsewhere reports nothing over ng: its calls end by their session timers.
-    pub fn watch(&self, workers: Arc<Workers>) {
+    pub fn watch(&self, workers: Arc<Workers>, codes: Codes) {
         if let Self::InProcess(link) = self
             && let Some(events) = link.events()
         {
-            tokio::spawn(follow(events, workers));
+            tokio::spawn(follow(events, workers, link.clone(), codes));
         }
     }
 
@@ -89,6 +93,18 @@ impl MediaLink {
     }
 }
 
+/// What the relay of this process writes.
+fn recording(config: &Config) -> RecordingConfig {
+    let method = match config.recording.format {
+        RecordingFormat::Stereo => RecordingMethod::Stereo,
+        RecordingFormat::Mixed => RecordingMethod::Mixed,
+        RecordingFormat::Separate => RecordingMethod::Separate,
+        RecordingFormat::Pcap => RecordingMethod::Pcap { ethernet: false },
+    };
+    let config::Recording { max_octets, max_age, .. } = config.recording;
+    RecordingConfig { directory: config.recordings(), method, max_octets, max_age }
+}
+
 /// No relay: what one end says of its media is what the other hears.
 #[derive(Debug)]
 struct Direct;
@@ -102,11 +118,33 @@ impl MediaControl for Direct {
         Box::pin(std::future::ready(Ok(exchange.sdp)))
     }
 
+    // Sound comes from a relay, and there is none.
+    fn play(&self, _call_id: &str, _tag: &str, _file: &str, _forever: bool) {}
+
+    fn stop(&self, _call_id: &str, _tag: &str) {}
+
+    fn record(&self, _call_id: &str, _from_tag: &str) {}
+
     fn delete(&self, _call_id: &str, _from_tag: &str, _branch: Option<&str>) {}
 }
 
-/// What happens to the media of each call, until the relay ends. Pressed keys are left out: they may be a PIN.
-async fn follow(mut events: impl Stream<Item = media::Event> + Unpin, workers: Arc<Workers>) {
+/// What keys mean that are pressed in a call.
+#[derive(Debug, Clone, Default)]
+pub struct Codes {
+    /// Begins and ends the recording of the call; empty for none.
+    pub record: String,
+    /// What both ends hear when it begins.
+    pub notice: Option<String>,
+}
+
+/// What happens to the media of each call, until the relay ends. Pressed keys are not logged: they may be a PIN.
+async fn follow(
+    mut events: impl Stream<Item = media::Event> + Unpin,
+    workers: Arc<Workers>,
+    link: InProcess,
+    codes: Codes,
+) {
+    let mut feature = FeatureCode::new(&codes.record);
     while let Some(event) = events.next().await {
         let (call_id, leg) = (&*event.call_id, event.leg);
         match event.kind {
@@ -119,7 +157,11 @@ async fn follow(mut events: impl Stream<Item = media::Event> + Unpin, workers: A
                 tracing::warn!(call_id, leg, "no media for too long: ports given back");
                 workers.media_timed_out(event.call_id);
             }
-            EventKind::Dtmf(_) => {}
+            EventKind::Dtmf(key) => match feature.press(Instant::now(), &event.call_id, leg, key) {
+                Some(true) => link.record_all(call_id, codes.notice.as_deref()),
+                Some(false) => link.stop_recording(call_id),
+                None => {}
+            },
         }
     }
 }
@@ -132,8 +174,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_relay_an_offer_passes_as_it_is() {
-        let config = config::Config::parse("[media]\nrelay = \"off\"\n", "test").unwrap();
-        let link = MediaLink::start(&config.media, None).unwrap();
+        let config = Config::parse("[media]\nrelay = \"off\"\n", "test").unwrap();
+        let link = MediaLink::start(&config).unwrap();
         let leg = MediaLeg { kind: LegKind::Legacy, local: [127, 0, 0, 1].into(), signalling_source: None };
         let exchange = MediaExchange {
             call_id: "c".into(),

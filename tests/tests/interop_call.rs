@@ -2,15 +2,17 @@
 //!
 //! Every call here is proved by content: a tone goes in at one end, and the same tone comes out at the other.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::baresip::{Baresip, expect_digits};
-use e2e::gateway::DOMAIN;
+use e2e::gateway::{DOMAIN, Gateway};
 use e2e::phone::{Audio, Dialog, Phone};
 use e2e::scene::{BROWSER_TONE, PHONE_TONE, Scene};
 use e2e::sip::Sdp;
-use e2e::tone::Heard;
+use e2e::tone::{Heard, hear, write_wav};
+use e2e::wait::{self, PATIENCE};
 
 /// The page calls: ring, answer, sound both ways, and the page hangs up.
 #[tokio::test]
@@ -82,6 +84,55 @@ async fn the_phone_holds_and_resumes() -> Result<()> {
     scene.both_go_on().await?;
     scene.phone.hang_up().await?;
     scene.page.call_over(None).await
+}
+
+/// Whom the phone puts on hold hears the gateway's music in the browser, and then the phone again. The call is recorded.
+#[tokio::test]
+async fn the_browser_on_hold_hears_music() -> Result<()> {
+    const MUSIC: f64 = 600.0;
+    let folder = tempfile::tempdir()?;
+    let (music, recordings) = (folder.path().join("music.wav"), folder.path().join("recordings"));
+    write_wav(&music, MUSIC, 8000, 2)?;
+    let more = format!(
+        "music_on_hold = \"{}\"\n[recording]\nusers = [\"bob\"]\nnotice = \"off\"\ndirectory = \"{}\"\n",
+        music.display(),
+        recordings.display()
+    );
+    let mut scene = Scene::set_at(Gateway::start_with(&more).await?).await?;
+    scene.phone_calls_page().await?;
+    scene.both_hear().await?;
+    scene.phone.command("hold", "").await?;
+    scene.page.hold_is("remote").await?;
+    scene.page.hears(MUSIC).await?;
+    scene.phone.command("resume", "").await?;
+    scene.page.hold_is("none").await?;
+    scene.both_go_on().await?;
+    scene.phone.hang_up().await?;
+    scene.page.call_over(None).await?;
+    recorded(&recordings).await
+}
+
+/// A recording has ended, and in it the caller, the phone, is heard left and the page right.
+async fn recorded(directory: &Path) -> Result<()> {
+    let samples = wait::until("a recording", PATIENCE, || async {
+        let Ok(entries) = std::fs::read_dir(directory) else { return Ok(None) };
+        let paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let of = |suffix: &str| paths.iter().find(|path| path.extension().is_some_and(|it| it == suffix));
+        let (Some(sound), Some(metadata)) = (of("wav"), of("json")) else { return Ok(None) };
+        let metadata: serde_json::Value = serde_json::from_slice(&std::fs::read(metadata)?)?;
+        Ok(metadata["ended"].is_number().then_some(std::fs::read(sound)?))
+    })
+    .await?;
+    let sides = [0, 1].map(|side| {
+        let frames = samples[44..].chunks_exact(4);
+        frames.map(|frame| i16::from_le_bytes([frame[2 * side], frame[2 * side + 1]])).collect::<Vec<_>>()
+    });
+    for (side, tone) in sides.iter().zip([PHONE_TONE, BROWSER_TONE]) {
+        // Somewhere in it: it begins before either end speaks.
+        let heard = side.chunks(8000).any(|piece| hear(piece, 16_000).is(tone));
+        anyhow::ensure!(heard, "{tone} Hz is not in {} samples", side.len());
+    }
+    Ok(())
 }
 
 /// RFC 4733 both ways: the page's keys are digits at the phone, and the phone's are heard as their two frequencies in the

@@ -114,6 +114,8 @@ pub struct End {
     pub update: bool,
     /// Whether PRACK or UPDATE has renewed what its responses had agreed: SDP in later ones is no answer any more.
     pub renewed: bool,
+    /// Whether it is on hold and hears music.
+    pub music: bool,
 }
 
 /// An offer that a reliable provisional response has made because the INVITE had none (RFC 3262 §5).
@@ -224,7 +226,7 @@ impl Call {
             let early_offer = known.early_offer.max(callee.early_offer);
             let (said, renewed, cseq) =
                 (callee.said.clone().or(known.said.take()), known.renewed, known.cseq);
-            *known = End { early_offer, said, renewed, cseq, ..callee };
+            *known = End { early_offer, said, renewed, cseq, music: known.music, ..callee };
         } else if self.callees.len() < MAX_CALLEES {
             self.callees.push(callee);
         }

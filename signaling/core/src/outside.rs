@@ -190,6 +190,16 @@ pub trait MediaControl {
     /// Takes the answer of an earlier offer and returns the SDP for the offerer.
     fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>>;
 
+    /// Says what is in `file`, a path at the relay, to the end with this tag: once, or until it is stopped. The end then hears
+    /// nothing else. What cannot be played is for the log; the call goes on. Replies are not waited for.
+    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool);
+
+    /// Stops what is played to an end.
+    fn stop(&self, call_id: &str, tag: &str);
+
+    /// Records a call from now on to its end.
+    fn record(&self, call_id: &str, from_tag: &str);
+
     /// Ends a whole call (`branch` is `None`) or one branch of it. An unknown call is no error. Replies are not waited for.
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>);
 }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub edge: Vec<Edge>,
     /// Where calls go that nobody takes; `None` for nowhere.
     pub voicemail: Option<Voicemail>,
+    /// What the relay says by itself, and what it records.
+    pub sounds: Sounds,
     /// The registrar.
     pub registrar: Registrar,
     /// The shortest session timer taken, in seconds (RFC 4028, Kamailio's `min_se`; default and least 90).
@@ -151,6 +153,17 @@ pub struct Edge {
     pub domain: String,
     /// A SIP URI that leads to its registrar.
     pub registrar: String,
+}
+
+/// What the relay says by itself, and what it records. Files are WAV files at the relay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sounds {
+    /// What an end hears that is on hold; `None` for silence.
+    pub music_on_hold: Option<String>,
+    /// What both ends hear when a recording begins; `None` for nothing.
+    pub recording_notice: Option<String>,
+    /// Users whose calls are recorded; `*` for all.
+    pub record_users: Vec<String>,
 }
 
 /// The server that takes calls which nobody takes (`voicemail.srv_ip` and `voicemail.srv_port` of kamailio.cfg).
@@ -361,6 +374,7 @@ impl Default for Settings {
             blst: Blst::default(),
             edge: Vec::new(),
             voicemail: None,
+            sounds: Sounds::default(),
             registrar: Registrar::default(),
             min_se: 90,
             usrloc: Usrloc::default(),

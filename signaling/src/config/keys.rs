@@ -3,6 +3,7 @@
 mod dns;
 mod edge;
 mod limits;
+mod recording;
 mod registrar;
 mod tm;
 
@@ -61,7 +62,9 @@ const HOSTS: &str = "a list of host names and addresses";
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, registrar::KEYS, edge::KEYS, tm::KEYS, limits::KEYS, dns::KEYS].into_iter().flatten()
+    [KEYS, recording::KEYS, registrar::KEYS, edge::KEYS, tm::KEYS, limits::KEYS, dns::KEYS]
+        .into_iter()
+        .flatten()
 }
 
 /// Names that Kamailio knows and that say nothing here, with the reason. They are accepted, and a warning tells it.
@@ -433,6 +436,13 @@ const KEYS: &[Key] = &[
         default: "3600",
         about: "The same for a call on hold.",
         set: |c, v| v.seconds(5, 86_400).map(|time| c.media.silent_timeout = time),
+    },
+    Key {
+        name: "media.music_on_hold",
+        allowed: "\"default\", \"off\" or the path of a WAV file at the relay",
+        default: "\"default\"",
+        about: "What an end hears that the other has put on hold with sendonly (RFC 3264). The default is a melody in `sounds` of the data directory.",
+        set: |c, v| recording::sound(v).map(|sound| c.music_on_hold = sound),
     },
     Key {
         name: "log.format",

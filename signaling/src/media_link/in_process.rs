@@ -1,12 +1,16 @@
 //! [`MediaControl`] over the relay of this process.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
 use media::Relay;
-use media::command::{CallReport, Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
+use media::command::{
+    CallReport, Cause, Command, Delete, Ends, Exchange, LegKind, Play, Record, Recording, Replace, Reply,
+    Side, Source, StopMedia,
+};
 use signaling_core::outside::{self, MediaControl, MediaError, MediaExchange, MediaLeg};
 
 /// A handle of the relay, and the address to announce in place of local ones.
@@ -40,6 +44,33 @@ impl InProcess {
                 _ => None,
             }
         }
+    }
+
+    /// Records a call, and says so to all its ends.
+    pub(super) fn record_all(&self, call_id: &str, notice: Option<&str>) {
+        self.record(call_id, "");
+        if let Some(file) = notice {
+            let ends = Ends { call_id: call_id.to_owned(), ..Ends::default() };
+            self.ask(play(ends, file, false));
+        }
+    }
+
+    /// Ends the recording of a call.
+    pub(super) fn stop_recording(&self, call_id: &str) {
+        let call_id = call_id.to_owned();
+        let (what, metadata, warnings) = (Recording::Stop, None, Vec::new());
+        self.ask(Command::Record(Record { call_id, what, metadata, warnings }));
+    }
+
+    /// Has something done whose failure changes nothing for the call.
+    fn ask(&self, command: Command) {
+        let call_id = command.call_id().unwrap_or_default().to_owned();
+        let done = self.relay.execute(command);
+        tokio::spawn(async move {
+            if let Reply::Error(failure) = done.await {
+                tracing::warn!(call_id, %failure, "relay");
+            }
+        });
     }
 
     async fn exchange(&self, command: Command) -> Result<Bytes, MediaError> {
@@ -85,6 +116,21 @@ impl InProcess {
     }
 }
 
+fn end(call_id: &str, tag: &str) -> Ends {
+    Ends { call_id: call_id.to_owned(), from_tag: Some(tag.to_owned()), ..Ends::default() }
+}
+
+fn play(ends: Ends, file: &str, forever: bool) -> Command {
+    Command::Play(Box::new(Play {
+        ends,
+        source: Source::File(file.to_owned()),
+        times: (!forever).then_some(1),
+        start: Duration::ZERO,
+        limit: None,
+        warnings: Vec::new(),
+    }))
+}
+
 const fn kind(kind: outside::LegKind) -> LegKind {
     match kind {
         outside::LegKind::Browser => LegKind::Browser,
@@ -99,6 +145,20 @@ impl MediaControl for InProcess {
 
     fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
         Box::pin(self.exchange(Command::Answer(self.words(exchange))))
+    }
+
+    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
+        self.ask(play(end(call_id, tag), file, forever));
+    }
+
+    fn stop(&self, call_id: &str, tag: &str) {
+        self.ask(Command::StopMedia(StopMedia { ends: end(call_id, tag), warnings: Vec::new() }));
+    }
+
+    fn record(&self, call_id: &str, _from_tag: &str) {
+        let call_id = call_id.to_owned();
+        let (what, metadata, warnings) = (Recording::Start, None, Vec::new());
+        self.ask(Command::Record(Record { call_id, what, metadata, warnings }));
     }
 
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {

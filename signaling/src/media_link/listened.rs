@@ -50,6 +50,18 @@ impl MediaControl for Listened {
         })
     }
 
+    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
+        self.control.play(call_id, tag, file, forever);
+    }
+
+    fn stop(&self, call_id: &str, tag: &str) {
+        self.control.stop(call_id, tag);
+    }
+
+    fn record(&self, call_id: &str, from_tag: &str) {
+        self.control.record(call_id, from_tag);
+    }
+
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
         match (&self.relay, branch) {
             (Some(relay), None) => {

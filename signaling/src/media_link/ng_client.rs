@@ -92,6 +92,29 @@ impl NgClient {
     }
 }
 
+impl NgClient {
+    /// Has something done whose failure changes nothing for the call.
+    fn ask<'a, const N: usize>(
+        &self,
+        command: &'static str,
+        call_id: &'a str,
+        words: [(&'a str, Value<'a>); N],
+    ) {
+        let mut entries: Vec<(&str, Value<'_>)> =
+            vec![("command", command.into()), ("call-id", call_id.into())];
+        entries.extend(words);
+        let (bytes, link) = (encode(&mut entries), Arc::clone(&self.inner.link));
+        let call_id = call_id.to_owned();
+        tokio::spawn(async move {
+            match link.request(&bytes).await {
+                Ok(reply) if find(&reply, "result") == Some(b"ok") => {}
+                Ok(reply) => tracing::warn!(call_id, error = %refused(&reply), command),
+                Err(error) => tracing::warn!(call_id, %error, command),
+            }
+        });
+    }
+}
+
 /// The words of an offer or answer. What the leg is decides them all.
 fn words<'a>(command: &'a str, exchange: &'a MediaExchange) -> Vec<(&'a str, Value<'a>)> {
     let mut entries = vec![
@@ -169,6 +192,21 @@ impl MediaControl for NgClient {
 
     fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
         Box::pin(self.exchange("answer", exchange))
+    }
+
+    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
+        // Nothing says "for ever" to every version; a long time does.
+        let times = if forever { "1000000" } else { "1" };
+        let words = [("file", file.into()), ("repeat-times", times.into()), ("from-tag", tag.into())];
+        self.ask("play media", call_id, words);
+    }
+
+    fn stop(&self, call_id: &str, tag: &str) {
+        self.ask("stop media", call_id, [("from-tag", tag.into())]);
+    }
+
+    fn record(&self, call_id: &str, from_tag: &str) {
+        self.ask("start recording", call_id, [("from-tag", from_tag.into())]);
     }
 
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {

@@ -323,7 +323,8 @@ impl World {
         assert!(left.is_empty(), "{what}: left behind: {left:?}\n{}", self.ladder());
     }
 
-    fn add(&mut self, user: &str, kind: LegKind) -> usize {
+    /// Puts a phone into the world; its number. It is not registered yet.
+    pub fn add(&mut self, user: &str, kind: LegKind) -> usize {
         let number = self.phones.len();
         let ip = IpAddr::from(Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 1, 1).to_bits() + number as u32));
         let connection = (kind == LegKind::Browser).then_some(ConnectionId(number as u64 + 1));

@@ -4,12 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
-use media_core::command::{Cause, Command, Delete, Exchange, LegKind, Replace, Reply, Side};
+use media_core::command::{
+    Cause, Command, Delete, Ends, Exchange, LegKind, Play, Record, Recording, Replace, Reply, Side, Source,
+    StopMedia, WavClip,
+};
 use media_core::dtls::Certificate;
 use media_core::engine::{Engine, Settings};
 use media_core::sockets::{OpenError, SocketId, SocketUse, Sockets};
@@ -94,6 +97,10 @@ pub struct Relay {
     pub idle_sockets: usize,
     /// Exchanges that were refused, and in which words.
     pub refused: RefCell<Vec<String>>,
+    /// The same of what was to be played.
+    pub unheard: RefCell<Vec<String>>,
+    /// What can be played, by name.
+    pub sounds: RefCell<Vec<(String, Arc<WavClip>)>>,
 }
 
 impl Relay {
@@ -119,8 +126,9 @@ impl Relay {
         let sockets = FakeSockets::default();
         let engine = Engine::new(settings, sockets.clone(), seed, now, unix_now).expect("an engine");
         let idle_sockets = sockets.count();
-        let (now, refused) = (Cell::new(now), RefCell::default());
-        Rc::new(Self { engine: RefCell::new(engine), sockets, now, idle_sockets, refused })
+        let (refused, unheard, sounds) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let (engine, now) = (RefCell::new(engine), Cell::new(now));
+        Rc::new(Self { engine, sockets, now, idle_sockets, refused, unheard, sounds })
     }
 
     /// Its counters.
@@ -185,6 +193,19 @@ fn side(leg: MediaLeg) -> Side {
     Side { kind: Some(kind), announce: Some(leg.local), ..Side::default() }
 }
 
+fn end(call_id: &str, tag: &str) -> Ends {
+    Ends { call_id: call_id.to_owned(), from_tag: Some(tag.to_owned()), ..Ends::default() }
+}
+
+impl Door {
+    /// What is refused is told; an end that wants no sound cannot hear music.
+    fn ask(&self, command: &Command) {
+        if let Reply::Error(failure) = self.0.engine.borrow_mut().handle_command(self.0.now.get(), command) {
+            self.0.unheard.borrow_mut().push(failure.reason);
+        }
+    }
+}
+
 impl MediaControl for Door {
     fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
         ready(self.0.exchange(&Command::Offer(words(exchange)))).boxed_local()
@@ -192,6 +213,32 @@ impl MediaControl for Door {
 
     fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
         ready(self.0.exchange(&Command::Answer(words(exchange)))).boxed_local()
+    }
+
+    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
+        let source = match self.0.sounds.borrow().iter().find(|(name, _)| name == file) {
+            Some((_, clip)) => Source::Clip(Arc::clone(clip)),
+            None => panic!("there is no sound {file}"),
+        };
+        let play = Play {
+            ends: end(call_id, tag),
+            source,
+            times: (!forever).then_some(1),
+            start: Duration::ZERO,
+            limit: None,
+            warnings: Vec::new(),
+        };
+        self.ask(&Command::Play(Box::new(play)));
+    }
+
+    fn stop(&self, call_id: &str, tag: &str) {
+        self.ask(&Command::StopMedia(StopMedia { ends: end(call_id, tag), warnings: Vec::new() }));
+    }
+
+    fn record(&self, call_id: &str, _: &str) {
+        let call_id = call_id.to_owned();
+        let (what, metadata, warnings) = (Recording::Start, None, Vec::new());
+        self.ask(&Command::Record(Record { call_id, what, metadata, warnings }));
     }
 
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {

@@ -1,10 +1,14 @@
 //! Sound, keys and hold in every pairing.
 
+use std::f64::consts::PI;
+use std::sync::Arc;
 use std::time::Duration;
 
 use e2e::sim::World;
 use e2e::sim::network::Link;
+use media_core::codec::g711::encode_ulaw;
 use media_core::command::LegKind::{self, Browser, Legacy};
+use media_core::command::WavClip;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PAIRS: [(LegKind, LegKind); 4] =
@@ -12,7 +16,10 @@ const PAIRS: [(LegKind, LegKind); 4] =
 
 /// Alice calls Bob, both speak, and media flows; returns once each has heard something.
 fn talking(seed: u64, alice: LegKind, bob: LegKind) -> World {
-    let mut world = World::of_kinds(seed, alice, bob);
+    talk(World::of_kinds(seed, alice, bob))
+}
+
+fn talk(mut world: World) -> World {
     let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
     (world.network.sip, world.network.media) = (fair, fair);
     world.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
@@ -144,6 +151,48 @@ fn hold_and_resume_survive_loss() {
                 world.network.sip = Link::default();
                 hang_up(&mut world);
             }
+        }
+    }
+}
+
+/// A tone whose period fits into a packet: every packet of it is the same.
+fn music() -> WavClip {
+    let sample = |at: u32| ((f64::from(at) * PI / 4.0).sin() * 10_000.0) as i16;
+    WavClip::new(8000, (0..8000).map(sample).collect::<Vec<_>>())
+}
+
+/// Whoever is held hears the gateway's music and nothing else, the holder nothing; then both hear each other again.
+#[test]
+fn music_on_hold() {
+    for (alice, bob) in PAIRS {
+        for holder in 0..2 {
+            let mut world = World::with(3, |settings| settings.sounds.music_on_hold = Some("music".into()));
+            world.relay.sounds.borrow_mut().push(("music".into(), Arc::new(music())));
+            world.add("alice", alice);
+            world.add("bob", bob);
+            world.register_all();
+            let mut world = talk(world);
+            let packet: Vec<u8> = music().samples()[..160].iter().map(|it| encode_ulaw(*it)).collect();
+            for (direction, done) in [("sendonly", 1), ("sendrecv", 2)] {
+                world.act(holder, |phone, now| phone.reinvite(now, direction));
+                let answered = |world: &World| world.phones[holder].answers.len() >= done;
+                assert!(world.run_until(SECOND * 60, answered), "{}", world.ladder());
+                world.run(SECOND);
+                world.phones.iter_mut().for_each(|phone| phone.audio.heard.clear());
+                world.run(SECOND * 3);
+                let heard = [holder, 1 - holder].map(|side| &world.phones[side].audio.heard);
+                let music = heard.map(|heard| heard.iter().filter(|it| **it == packet).count());
+                let what = format!("{alice:?} {bob:?} {holder} {music:?}");
+                match done {
+                    1 => {
+                        assert!(heard[0].is_empty(), "{what}");
+                        assert!(music[1] > 140 && music[1] == heard[1].len(), "{what}");
+                    }
+                    _ => assert!(music == [0, 0] && heard.iter().all(|it| it.len() > 140), "{what}"),
+                }
+            }
+            assert!(world.relay.unheard.borrow().is_empty(), "{:?}", world.relay.unheard.borrow());
+            hang_up(&mut world);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
 use crate::outside::LegKind;
 use crate::step::relay::{self, Branch, protocol_of};
-use crate::step::{Incoming, in_dialog, media, nat};
+use crate::step::{Incoming, hold, in_dialog, media, nat};
 use crate::transaction::ServerId;
 
 /// The longest call without session timer: Kamailio's `default_timeout` of a dialog, 12 hours.
@@ -49,6 +49,7 @@ impl Proxy {
             cseq_lag: 0,
             update: message.has_token(Name::Allow, Method::Update.as_str()),
             renewed: false,
+            music: false,
         };
         let call = Call {
             call_id: incoming.call_id().to_owned(),
@@ -141,6 +142,7 @@ impl Proxy {
                 let (parties, at) = (Arc::clone(&call.parties), call.answered_at);
                 let call_id = call_id.to_owned();
                 self.world.tell(Event::CallAnswered { call_id, after, parties, answerer, at });
+                hold::record(&self.world, call);
             }
             // A target refresh by the answering end (RFC 3261 §12.2.1.2).
             None => {
@@ -148,6 +150,9 @@ impl Proxy {
                 if let Some((end, target)) = response.to_tag().and_then(|tag| call.end_mut(tag)).zip(target) {
                     end.target = target;
                 }
+                let tag = response.to_tag().unwrap_or_default();
+                let said = fork.legs[leg].session.as_ref().and_then(|session| session.said_by(tag));
+                hold::play_music(&self.world, call, &fork.incoming.message, tag, said.as_deref());
             }
         }
     }
@@ -235,6 +240,7 @@ impl Proxy {
             cseq_lag: 0,
             update: response.has_token(Name::Allow, Method::Update.as_str()),
             renewed: false,
+            music: false,
         })
     }
 

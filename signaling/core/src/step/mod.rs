@@ -6,6 +6,7 @@ pub mod early_update;
 pub mod edge;
 pub mod glare;
 pub mod guard;
+pub mod hold;
 pub mod in_dialog;
 pub mod location;
 pub mod media;

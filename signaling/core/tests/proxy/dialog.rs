@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use signaling_core::event::Event;
 use signaling_core::flow::Protocol;
+use signaling_core::settings::Sounds;
 
-use crate::testbed::{Asked, Bed, Dialog, Phone, Sip, ack_of, browser_sdp, legacy_sdp};
+use crate::testbed::{Asked, Bed, Dialog, Phone, Sip, ack_of, browser_sdp, legacy_sdp, settings};
 
 /// A registered phone `alice` and a registered browser `bob`.
 fn both(bed: &mut Bed) -> (Phone, Phone) {
@@ -506,4 +507,80 @@ fn a_number_at_its_end() {
     let asked = bed.expect(&bob.flow, "UPDATE ");
     assert_eq!(asked.header("CSeq"), format!("{} UPDATE", u32::MAX));
     bed.begin_shutdown();
+}
+
+/// A bed that has sounds, and in it an answered call of the phone alice and the browser bob.
+fn sounding(record_users: &[&str]) -> (Bed, [Phone; 2], [Dialog; 2]) {
+    let mut settings = settings();
+    settings.sounds = Sounds {
+        music_on_hold: Some("music".into()),
+        recording_notice: Some("beep".into()),
+        record_users: record_users.iter().map(|user| (*user).to_owned()).collect(),
+    };
+    let mut bed = Bed::with(&["alice", "bob"], settings, Vec::new());
+    let (mut alice, bob) = both(&mut bed);
+    let sdps = [&*legacy_sdp("a"), &*browser_sdp("b")];
+    let (a, b, _) = answered(&mut bed, (&mut alice, ""), (&bob, ""), sdps);
+    (bed, [alice, bob], [a, b])
+}
+
+/// Whoever is held hears music until the call goes on; neither a refresh nor a refusal changes that.
+#[test]
+fn music_for_whoever_is_on_hold() {
+    for holder in 0..2 {
+        let (mut bed, mut phones, mut dialogs) = sounding(&[]);
+        assert_eq!(*bed.media.sounds.borrow(), [""; 0]);
+        let held = dialogs[holder].remote_tag();
+        let play = format!("call-1: play music to {held} for ever");
+        let stop = format!("call-1: stop {held}");
+        for (code, directions, so_far) in [
+            (200, ["sendonly", "recvonly"], vec![play.clone()]),
+            (200, ["sendonly", "recvonly"], vec![play.clone()]),
+            (491, ["sendrecv", ""], vec![play.clone()]),
+            (200, ["sendrecv", "sendrecv"], vec![play.clone(), stop.clone()]),
+            (200, ["sendrecv", "sendrecv"], vec![play.clone(), stop]),
+        ] {
+            let sdp = |side: usize, direction: &str| match side {
+                0 => format!("{}a={direction}\r\n", legacy_sdp("a")),
+                _ => format!("{}a={direction}\r\n", browser_sdp("b")),
+            };
+            let request =
+                dialogs[holder].request(&mut phones[holder], "INVITE", "", &sdp(holder, directions[0]));
+            let (holding, other) = (phones[holder].flow, phones[1 - holder].flow);
+            bed.send(&holding, &request);
+            bed.expect(&holding, "SIP/2.0 100 ");
+            let arrived = bed.expect(&other, "INVITE ");
+            let answer = if code == 200 { sdp(1 - holder, directions[1]) } else { String::new() };
+            bed.send(&other, &phones[1 - holder].reply(&arrived, code, "Done", &answer));
+            if code != 200 {
+                bed.expect(&other, "ACK ");
+            }
+            let done = bed.receive(&holding);
+            assert_eq!(done.code(), code);
+            let ack = match code {
+                200 => dialogs[holder].request(&mut phones[holder], "ACK", "", ""),
+                _ => ack_of(&request, &done),
+            };
+            bed.send(&holding, &ack);
+            bed.discard();
+            assert_eq!(*bed.media.sounds.borrow(), so_far, "{holder} {directions:?}");
+        }
+    }
+}
+
+/// Calls of the users that the operator has named are recorded from the answer on, and both ends hear so.
+#[test]
+fn calls_are_recorded_by_user() {
+    for (users, recorded) in
+        [(&["bob"][..], true), (&["alice", "x"], true), (&["*"], true), (&["ali", "x"], false)]
+    {
+        let (bed, _, dialogs) = sounding(users);
+        let [callee, caller] = [dialogs[0].remote_tag(), dialogs[1].remote_tag()];
+        let expected = [
+            format!("call-1: record {caller}"),
+            format!("call-1: play beep to {caller} once"),
+            format!("call-1: play beep to {callee} once"),
+        ];
+        assert_eq!(*bed.media.sounds.borrow(), if recorded { &expected[..] } else { &[] }, "{users:?}");
+    }
 }

@@ -558,6 +558,11 @@ pub struct Dialog {
 }
 
 impl Dialog {
+    /// The other end's tag.
+    pub fn remote_tag(&self) -> String {
+        self.remote.rsplit_once("tag=").expect("a tag").1.to_owned()
+    }
+
     /// The caller's end, from its INVITE and the response.
     pub fn of_caller(invite: &Sip, response: &Sip) -> Self {
         let mut routes: Vec<String> =
@@ -741,6 +746,8 @@ pub struct FakeMedia {
     pub log: RefCell<Vec<Asked>>,
     /// Sessions open now: call and branch.
     pub open: RefCell<Vec<(String, Option<String>)>>,
+    /// What was played, stopped and recorded, in order.
+    pub sounds: RefCell<Vec<String>>,
     /// While set, every exchange fails with it.
     pub refuse: RefCell<Option<MediaError>>,
 }
@@ -785,6 +792,19 @@ impl MediaControl for Shared<FakeMedia> {
         let result = self.0.exchange("answer", &exchange);
         self.0.log.borrow_mut().push(Asked::Answer(exchange));
         ready(result).boxed_local()
+    }
+
+    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
+        let how = if forever { "for ever" } else { "once" };
+        self.0.sounds.borrow_mut().push(format!("{call_id}: play {file} to {tag} {how}"));
+    }
+
+    fn stop(&self, call_id: &str, tag: &str) {
+        self.0.sounds.borrow_mut().push(format!("{call_id}: stop {tag}"));
+    }
+
+    fn record(&self, call_id: &str, from_tag: &str) {
+        self.0.sounds.borrow_mut().push(format!("{call_id}: record {from_tag}"));
     }
 
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
