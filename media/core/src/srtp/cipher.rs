@@ -84,6 +84,14 @@ impl Transform {
         }
     }
 
+    /// Octets behind the identifier of the key: of HMAC-SHA1 the tag (RFC 3711 §3.1), of GCM none (RFC 7714 §8.2).
+    pub(super) const fn behind_mki(&self) -> usize {
+        match self {
+            Self::Cm { tag_len, .. } => *tag_len,
+            Self::Gcm { .. } => 0,
+        }
+    }
+
     /// Encrypts an RTP packet behind its header of `header_len` octets and adds the tag.
     pub(super) fn protect_rtp(
         &self,

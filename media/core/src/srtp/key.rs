@@ -47,6 +47,8 @@ pub struct MasterKey {
     profile: Profile,
     key: [u8; MAX_KEY],
     salt: [u8; MAX_SALT],
+    /// The identifier that packets carry; empty for none.
+    mki: Box<[u8]>,
 }
 
 impl MasterKey {
@@ -58,7 +60,7 @@ impl MasterKey {
         if key.len() != profile.key_len() || salt.len() != profile.salt_len() {
             return Err(KeyError::Length);
         }
-        let mut this = Self { profile, key: [0; MAX_KEY], salt: [0; MAX_SALT] };
+        let mut this = Self { profile, key: [0; MAX_KEY], salt: [0; MAX_SALT], mki: Box::default() };
         this.key[..key.len()].copy_from_slice(key);
         this.salt[..salt.len()].copy_from_slice(salt);
         Ok(this)
@@ -103,9 +105,35 @@ impl MasterKey {
         key
     }
 
+    /// The same key with the identifier that RFC 4568 §6.1 writes as `VALUE:LENGTH`, which its packets carry (RFC 3711 §3.1).
+    /// `None` for what is no such: a value that does not fit its length, or a length of more than 128 octets.
+    #[must_use]
+    pub fn with_mki(mut self, text: &str) -> Option<Self> {
+        let (value, len) = text.split_once(':')?;
+        let (value, len) = (value.parse::<u128>().ok()?, len.parse::<usize>().ok()?);
+        if !(1..=128).contains(&len) {
+            return None;
+        }
+        let octets = value.to_be_bytes();
+        let (over, fits) = octets.split_at(octets.len().saturating_sub(len));
+        if over.iter().any(|octet| *octet != 0) {
+            return None;
+        }
+        let mut mki = vec![0; len - fits.len()];
+        mki.extend_from_slice(fits);
+        self.mki = mki.into();
+        Some(self)
+    }
+
+    /// The identifier that packets carry; empty for none.
+    #[must_use]
+    pub fn mki(&self) -> &[u8] {
+        &self.mki
+    }
+
     /// A fresh key for `a=crypto`; `rng` must be a cryptographic one.
     pub fn generate(profile: Profile, rng: &mut impl Rng) -> Self {
-        let mut this = Self { profile, key: [0; MAX_KEY], salt: [0; MAX_SALT] };
+        let mut this = Self { profile, key: [0; MAX_KEY], salt: [0; MAX_SALT], mki: Box::default() };
         rng.fill_bytes(&mut this.key[..profile.key_len()]);
         rng.fill_bytes(&mut this.salt[..profile.salt_len()]);
         this
@@ -141,7 +169,7 @@ impl MasterKey {
         use aws_lc_rs::constant_time::verify_slices_are_equal as same;
         let key = same(&self.key, &other.key).is_ok();
         let salt = same(&self.salt, &other.salt).is_ok();
-        self.profile == other.profile && key && salt
+        self.profile == other.profile && self.mki == other.mki && key && salt
     }
 
     /// Fills `out` (at most 32 octets) with the key stream of AES-CM that RFC 3711 §4.3.3 and RFC 6188 §3 take session
@@ -298,6 +326,20 @@ mod tests {
         }
         for bad in ["", "=", "not base64 at all!", &"A".repeat(62), &"A".repeat(64), &"A".repeat(70_000)] {
             assert!(MasterKey::from_sdes(Profile::AeadAes256Gcm, bad).is_err(), "{} octets", bad.len());
+        }
+    }
+
+    #[test]
+    fn identifiers_of_rfc_4568() {
+        let key = |mki: &str| {
+            MasterKey::generate(Profile::AeadAes128Gcm, &mut super::super::tests::rng(2)).with_mki(mki)
+        };
+        assert_eq!(key("1:4").unwrap().mki(), [0, 0, 0, 1]);
+        assert_eq!(key("258:2").unwrap().mki(), [1, 2]);
+        assert_eq!(key("1:32").unwrap().mki().len(), 32);
+        assert!(!key("1:4").unwrap().is_same(&key("2:4").unwrap()));
+        for bad in ["", "1", "1:0", "1:129", "256:1", "-1:4", "x:4", "1:x"] {
+            assert!(key(bad).is_none(), "{bad}");
         }
     }
 

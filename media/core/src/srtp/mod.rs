@@ -151,6 +151,7 @@ impl SrtpContext {
         let header = Header::parse(packet.as_slice()).map_err(|_| Error::Malformed)?;
         let checked = self.sent.check_sequence(header.ssrc, header.sequence_number)?;
         self.send_rtp.protect_rtp(packet, header.header_len(), header.ssrc, checked.index)?;
+        insert_mki(packet, self.local.mki(), self.send_rtp.behind_mki())?;
         self.sent.commit(header.ssrc, checked);
         Ok(())
     }
@@ -164,6 +165,7 @@ impl SrtpContext {
     pub fn unprotect(&mut self, packet: &mut Packet) -> Result<(), Error> {
         let header = Header::parse(packet.as_slice()).map_err(|_| Error::Malformed)?;
         let checked = self.received.check_sequence(header.ssrc, header.sequence_number)?;
+        remove_mki(packet, self.remote.mki(), self.receive_rtp.behind_mki())?;
         self.receive_rtp.unprotect_rtp(packet, header.header_len(), header.ssrc, checked.index)?;
         self.received.commit(header.ssrc, checked);
         Ok(())
@@ -181,6 +183,7 @@ impl SrtpContext {
             return Err(Error::Exhausted);
         }
         self.send_rtcp.protect_rtcp(packet, ssrc, self.next_rtcp_index)?;
+        insert_mki(packet, self.local.mki(), self.send_rtcp.behind_mki())?;
         self.next_rtcp_index += 1;
         Ok(())
     }
@@ -191,6 +194,7 @@ impl SrtpContext {
     /// See [`Error`]; the state is as before then.
     pub fn unprotect_rtcp(&mut self, packet: &mut Packet) -> Result<(), Error> {
         let ssrc = rtcp_sender(packet.as_slice())?;
+        remove_mki(packet, self.remote.mki(), self.receive_rtcp.behind_mki())?;
         let index = self.receive_rtcp.rtcp_index(packet.as_slice())?;
         let checked = self.received_rtcp.check_index(ssrc, index)?;
         self.receive_rtcp.unprotect_rtcp(packet, ssrc, index)?;
@@ -219,6 +223,33 @@ impl fmt::Debug for SrtpContext {
             .field("receive", &self.remote.profile())
             .finish_non_exhaustive()
     }
+}
+
+/// Puts the key's identifier before the last `behind` octets (RFC 3711 §3.1).
+fn insert_mki(packet: &mut Packet, mki: &[u8], behind: usize) -> Result<(), Full> {
+    if mki.is_empty() {
+        return Ok(());
+    }
+    let at = packet.len().saturating_sub(behind);
+    packet.grow(mki.len())?;
+    let octets = packet.as_mut_slice();
+    octets.copy_within(at..octets.len() - mki.len(), at + mki.len());
+    octets[at..at + mki.len()].copy_from_slice(mki);
+    Ok(())
+}
+
+/// Takes the key's identifier out from before the last `behind` octets; another names a key that nobody agreed to.
+fn remove_mki(packet: &mut Packet, mki: &[u8], behind: usize) -> Result<(), Error> {
+    if mki.is_empty() {
+        return Ok(());
+    }
+    let to = packet.len().checked_sub(behind).ok_or(Error::Malformed)?;
+    let from = to.checked_sub(mki.len()).ok_or(Error::Malformed)?;
+    if packet.as_slice().get(from..to) != Some(mki) {
+        return Err(Error::Authentication);
+    }
+    packet.remove(from, to);
+    Ok(())
 }
 
 /// The SSRC of the first RTCP packet, after the checks that SRTCP needs: version 2 and the 8 octets in the clear.

@@ -20,15 +20,17 @@ pub(super) struct Keys {
     not: Vec<String>,
 }
 
-/// The lines of `heard` that can be spoken: no identifiers in packets, nothing switched off.
+/// The lines of `heard` that can be spoken: nothing is switched off.
 fn usable(heard: &[Crypto]) -> impl Iterator<Item = &Crypto> {
-    heard
-        .iter()
-        .filter(|crypto| crypto.mki.is_none() && crypto.parameters.is_empty() && key(crypto).is_some())
+    heard.iter().filter(|crypto| crypto.parameters.is_empty() && key(crypto).is_some())
 }
 
 fn key(crypto: &Crypto) -> Option<MasterKey> {
-    MasterKey::from_sdes(Profile::from_sdes_name(&crypto.suite)?, &crypto.key).ok()
+    let key = MasterKey::from_sdes(Profile::from_sdes_name(&crypto.suite)?, &crypto.key).ok()?;
+    match &crypto.mki {
+        Some(mki) => key.with_mki(mki),
+        None => Some(key),
+    }
 }
 
 fn named(list: &[String], suite: &str) -> bool {
@@ -110,7 +112,8 @@ impl Keys {
         }
         let passing = other.and_then(|other| {
             let theirs = usable(&self.heard).find(|it| it.suite.eq_ignore_ascii_case(&other.suite))?;
-            Some((line(theirs.tag, &theirs.suite, other.key.clone()), theirs.clone()))
+            let mki = other.mki.clone();
+            Some((Crypto { mki, ..line(theirs.tag, &theirs.suite, other.key.clone()) }, theirs.clone()))
         });
         let (mut ours, theirs) = match passing {
             Some(passing) => passing,
