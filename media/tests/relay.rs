@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use media::{Command, RecordingConfig, RecordingMethod, Relay, RelayConfig, Reply};
 use media_core::command::LegKind::{self, Browser, Legacy};
-use media_core::command::{Delete, Query, WavClip};
+use media_core::command::{Cause, Delete, Query, WavClip};
 use support::{Phone, certificate, exchange, wait};
 
 /// A relay on a range of ports that nobody uses now, with the ng protocol on any port.
@@ -16,6 +16,10 @@ fn relay(plain_io: bool) -> Relay {
 }
 
 fn recording_relay(plain_io: bool, recording: Option<RecordingConfig>) -> Relay {
+    start(|config| RelayConfig { plain_io, recording: recording.clone(), ..config })
+}
+
+fn start(adapt: impl Fn(RelayConfig) -> RelayConfig) -> Relay {
     let mut first = 20_000 + (std::process::id() as u16 % 97) * 100;
     loop {
         let config = RelayConfig {
@@ -23,11 +27,9 @@ fn recording_relay(plain_io: bool, recording: Option<RecordingConfig>) -> Relay 
             port_max: first + 400,
             workers: 2,
             listen_ng: Some("127.0.0.1:0".parse().expect("an address")),
-            plain_io,
-            recording: recording.clone(),
             ..RelayConfig::default()
         };
-        match Relay::start(config) {
+        match Relay::start(adapt(config)) {
             Ok(relay) => return relay,
             Err(error) if first > 50_000 => panic!("no ports: {error}"),
             Err(_) => first += 401,
@@ -237,5 +239,22 @@ fn a_call_is_recorded_and_where_it_cannot_be_it_goes_on() {
         metadata.contains(r#""call_id": "call-1""#) && metadata.contains(r#""error": null"#),
         "{metadata}"
     );
+    relay.shutdown();
+}
+
+#[test]
+fn no_more_calls_than_it_may_have() {
+    let relay = start(|config| RelayConfig { max_sessions: Some(1), ..config });
+    let certificate = certificate();
+    let [caller, callee] = [Legacy, Legacy].map(|kind| Phone::new(kind, &certificate, 1));
+    let offer =
+        |call_id: &str| wait(relay.execute(exchange(call_id, true, &caller, &callee, &caller.sdp(true))));
+    sdp(offer("first"));
+    let refused = offer("second");
+    assert!(matches!(&refused, Reply::Error(failure) if failure.cause == Cause::Full), "{refused:?}");
+    sdp(offer("first"));
+    let delete = Delete { call_id: "first".to_owned(), ..Delete::default() };
+    wait(relay.execute(Command::Delete(delete)));
+    sdp(offer("second"));
     relay.shutdown();
 }

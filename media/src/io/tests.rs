@@ -158,3 +158,54 @@ macro_rules! for_each_backend {
 }
 
 for_each_backend!(batch: BatchBackend, plain: PlainBackend);
+
+/// The type of service of the next datagram.
+fn received_tos(socket: &UdpSocket, ipv6: bool) -> u8 {
+    use std::os::fd::AsRawFd as _;
+    let mut octets = [0u8; 64];
+    let mut control = [0u64; 8];
+    let mut part = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
+    // SAFETY: zeros are a valid `msghdr`.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control);
+    // SAFETY: all that `message` points to lives until the end of this function.
+    let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    assert!(len >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the kernel wrote `message`, and `control` is aligned as a `cmsghdr`.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() }.expect("a control message");
+    let expected = if ipv6 { libc::IPV6_TCLASS } else { libc::IP_TOS };
+    assert_eq!(header.cmsg_type, expected);
+    // SAFETY: the kernel's value is at least one octet; of an integer the lowest comes first or alone.
+    unsafe { *libc::CMSG_DATA(std::ptr::from_ref(header)) }
+}
+
+fn marked<B: Backend>() {
+    for (local, ipv6) in LOOPBACK.into_iter().zip([false, true]) {
+        for tos in [0, 184] {
+            let peer = peer(local);
+            let reference = socket2::SockRef::from(&peer);
+            match ipv6 {
+                true => reference.set_recv_tclass_v6(true),
+                false => reference.set_recv_tos_v4(true),
+            }
+            .expect("an option");
+            let mut backend = B::new().expect("a back end");
+            let mut pool = Pool::new(4);
+            backend.set_tos(tos);
+            let (socket, _) = backend.open(address(local), SocketUse::Leg).expect("a socket");
+            let mut packet = pool.take();
+            packet.fill(b"marked").expect("it fits");
+            backend.send(socket, peer.local_addr().expect("bound"), packet, &mut pool);
+            backend.flush(&mut pool);
+            assert_eq!(received_tos(&peer, ipv6), tos, "{local}");
+        }
+    }
+}
+
+#[test]
+fn datagrams_are_marked() {
+    marked::<PlainBackend>();
+    marked::<BatchBackend>();
+}
