@@ -130,7 +130,13 @@ fn subscription(it: &Subscription) -> Vec<(String, Value)> {
 }
 
 fn call(report: &CallReport) -> Vec<(String, Value)> {
-    let tags = report.tags.iter().map(|it| (it.tag.clone(), tag(it))).collect();
+    // Ends that have not answered have no tag yet; a dictionary has room for one of them.
+    let mut tags: Vec<(String, Value)> = Vec::with_capacity(report.tags.len());
+    for it in &report.tags {
+        if !tags.iter().any(|(known, _)| *known == it.tag) {
+            tags.push((it.tag.clone(), tag(it)));
+        }
+    }
     let totals = vec![entry("RTCP", counters(&report.rtcp)), entry("RTP", counters(&report.rtp))];
     vec![
         entry("SSRC", Value::Dictionary(Vec::new())),
@@ -345,7 +351,9 @@ mod tests {
             medias: vec![media],
             ..Default::default()
         };
-        let report = Some(Box::new(CallReport { created: 5, tags: vec![tag], ..Default::default() }));
+        let unanswered = [TagReport::default(), TagReport::default()];
+        let tags = std::iter::once(tag).chain(unanswered).collect();
+        let report = Some(Box::new(CallReport { created: 5, tags, ..Default::default() }));
         let reply = Reply::Call { report, warnings: Vec::new() };
         let json: serde_json::Value = serde_json::from_slice(&encode_plain(&reply, Encoding::Json)).unwrap();
         assert_eq!(json["tags"]["a"]["in dialogue with"], "b");
@@ -354,5 +362,7 @@ mod tests {
         assert_eq!(json["totals"]["RTP"]["packets"], 0);
         let bencode = encode_plain(&reply, Encoding::Bencode);
         assert!(super::super::bencode::decode(&bencode).is_ok());
+        let text = String::from_utf8(bencode).unwrap();
+        assert_eq!(text.matches("0:d").count(), 1, "a key stands once: {text}");
     }
 }
