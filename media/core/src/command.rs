@@ -13,7 +13,7 @@ mod wishes;
 
 pub use play::{Ends, Play, PlayDtmf, Source, StopMedia, WavClip};
 pub use record::{Begun, Record, Recorded, RecordedKind, RecordedPacket, Recording};
-pub use wishes::{AttributeEdits, CodecEdits, IceLite, Osrtp, Sdes, SdpEdits};
+pub use wishes::{AttributeEdits, CodecEdits, IceLite, Manners, Osrtp, Sdes, SdpEdits};
 
 /// What is asked of the relay.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,6 +137,10 @@ pub struct Exchange {
     pub flags: Flags,
     /// ng `replace`.
     pub replace: Replace,
+    /// ng `media echo`.
+    pub media_echo: Option<MediaEcho>,
+    /// ng `media handover`, `NAT-wait` and `pierce NAT`: of the sender's address.
+    pub manners: Manners,
     /// ng `address family`: of the addresses announced to the receiver.
     pub address_family: Option<AddressFamily>,
     /// Whether the receiver may be offered codecs behind the sender's that the relay makes of them (of an offer). The answer
@@ -250,6 +254,19 @@ pub enum Dtls {
     Active,
 }
 
+/// ng `media echo`: ends hear themselves instead of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaEcho {
+    /// Nobody hears anything.
+    Blackhole,
+    /// The receiver of the SDP hears itself.
+    Forward,
+    /// Its sender does.
+    Backwards,
+    /// Both do.
+    Both,
+}
+
 /// ng `rtcp-mux` (RFC 5761).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RtcpMux {
@@ -307,6 +324,10 @@ pub struct Flags {
     pub rtcp_mirror: bool,
     /// A subscriber may take other formats than its sources send.
     pub allow_transcoding: bool,
+    /// The sender of an offer is answered without ICE.
+    pub reject_ice: bool,
+    /// It is no description but a fragment with further candidates (RFC 8840).
+    pub fragment: bool,
 }
 
 /// ng `replace`. Connection addresses are always replaced; without `origin` the address in `o=` stays the sender's.

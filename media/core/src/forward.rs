@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::call::leg::{Leg, LegKey, Port, Purpose};
+use crate::call::leg::{Leg, LegKey, Port, Purpose, Route};
 use crate::call::plan::{MediaKind, Payload, PayloadMap};
 use crate::call::sink::{Sink, Source};
 use crate::codec::g711;
@@ -129,7 +129,7 @@ impl Paths {
         source.received.bytes += packet.len() as u64;
         source.last_rtp = Some(now);
         self.stats.received += 1;
-        let open = |route: &crate::call::leg::Route| route.open.then_some((route.leg, route.line));
+        let open = |route: &Route| route.open.then_some((route.leg, route.line));
         let routes = source.routes.len();
         for at in 0..routes {
             let route = self.legs.get(from).and_then(|leg| leg.line(line)?.routes.get(at)).and_then(open);
@@ -151,6 +151,42 @@ impl Paths {
         }
         self.pool.put(packet);
         Some(call)
+    }
+
+    /// Passes a packet that could not be opened to the ends that have its key, as it is: they judge it. It teaches nothing,
+    /// so it must come from where the end is known to be. `at_rtcp`: it came to the RTCP port. The call of the leg, if it passed.
+    pub fn pass_unread(
+        &mut self,
+        (from, line): (LegKey, usize),
+        at_rtcp: bool,
+        is_rtcp: bool,
+        source: SocketAddr,
+        packet: &Packet,
+    ) -> Option<usize> {
+        let leg = self.legs.get(from)?;
+        let (call, gates, own) = (leg.call, leg.gates, leg.line(line)?);
+        let port = if at_rtcp { own.rtcp.as_ref() } else { own.rtp.as_ref() };
+        if port?.latch.target() != Some(source) || gates.media || gates.sound {
+            return None;
+        }
+        let payload_type = Header::parse(packet.as_slice()).ok().map(|header| header.payload_type);
+        let passes = |route: &&Route| {
+            let map = payload_type.and_then(|it| route.payload(it));
+            let blocked = |map: PayloadMap| gates.dtmf && map.payload == Payload::Dtmf;
+            route.unread && (is_rtcp || (route.open && map.is_some_and(|map| !blocked(map))))
+        };
+        let mut passed = None;
+        for route in own.routes.iter().filter(passes) {
+            let Some(line) = self.legs.get(route.leg).and_then(|leg| leg.line(route.line)) else { continue };
+            let port = if is_rtcp && !line.rtcp_mux { line.rtcp.as_ref() } else { line.rtp.as_ref() };
+            let Some((socket, to)) = port.and_then(Port::way) else { continue };
+            let mut copy = self.pool.take();
+            copy.copy_from(packet);
+            self.stats.forwarded += 1;
+            self.out.push_back(Transmit { socket, to, packet: copy });
+            passed = Some(call);
+        }
+        passed
     }
 
     /// Sends one packet along one route: choose, strip, convert or transcode, renumber, protect, send. True when a picture

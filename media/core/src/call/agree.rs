@@ -90,10 +90,11 @@ fn line_plan(pair: &Pair, line: &PairLine, sides: [usize; 2], ends: [&End; 2]) -
             codecs::payloads(&agreed[from], told[from], &agreed[to], media[to].and_then(|it| it.ptime));
         let open =
             pair.answered && sides_of_line[from].sends && sides_of_line[to].wants && !payloads.is_empty();
-        FlowPlan { open, payloads, extensions: extensions(media[from], media[to], ends), transparent: false }
+        let extensions = extensions(media[from], media[to], ends);
+        FlowPlan { open, payloads, extensions, transparent: false, unread: false }
     };
     let flows = [flow(0, 1), flow(1, 0)];
-    LinePlan { kind: line.kind, rtcp_passes: false, ends: sides_of_line, flows }
+    LinePlan { kind: line.kind, rtcp_passes: false, ends: sides_of_line, flows, echoes: [None, None] }
 }
 
 fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) -> LineEnd {
@@ -116,6 +117,7 @@ fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) ->
         hears: listener
             .and_then(|media| Hears::of(if agreed.is_empty() { &media.codecs } else { agreed }, media.ptime)),
         speaks: Vec::new(),
+        manners: end.manners,
         protection: Protection::None,
         ice: None,
     }

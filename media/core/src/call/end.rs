@@ -7,7 +7,7 @@ use super::compose::Section;
 use super::lines::base_line;
 use super::mirror::Mirror;
 use super::plan::{DtlsRole, LegId};
-use crate::command::{Dtls, Exchange, LegKind, Side, TransportProtocol};
+use crate::command::{Dtls, Exchange, LegKind, Manners, Side, TransportProtocol};
 use crate::sdp::{Codec, Description, Fingerprint, Media, Setup};
 
 /// One endpoint.
@@ -29,6 +29,8 @@ pub(super) struct End {
     /// ng `generate RTCP`.
     pub(super) generates_rtcp: bool,
     pub(super) source: Option<std::net::IpAddr>,
+    /// ng `media handover`, `NAT-wait`, `pierce NAT`: of its latest SDP.
+    pub(super) manners: Manners,
     /// The m= lines of its SDP; never fewer (RFC 3264 §8).
     pub(super) lines: Vec<EndLine>,
     pub(super) numbers: Numbers,
@@ -71,6 +73,7 @@ impl End {
         self.label = side.label.clone().or(self.label.take());
         self.asymmetric = exchange.flags.asymmetric;
         self.generates_rtcp = exchange.flags.generate_rtcp;
+        self.manners = exchange.manners;
         self.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
         self.interface = side.interface.clone().or(self.interface.take());
         if self.announce.is_none() {

@@ -8,6 +8,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::command::Manners;
+
 /// How long after the first packet its source counts as a guess.
 pub const WINDOW: Duration = Duration::from_millis(500);
 
@@ -21,6 +23,7 @@ pub struct Latch {
     phase: Phase,
     learn: bool,
     strict: bool,
+    manners: Manners,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,8 +64,22 @@ impl Latch {
         self.phase = Phase::Open;
     }
 
+    /// Says what else is wished.
+    pub fn set_manners(&mut self, manners: Manners) {
+        self.manners = manners;
+    }
+
+    /// Where the end is to be sent empty datagrams; nowhere once it has sent something.
+    pub fn pierced(&self) -> Option<SocketAddr> {
+        self.announced.filter(|_| self.manners.pierce && self.learnt.is_none())
+    }
+
     /// Whether a packet from `source` belongs to the end; learns when it is time to.
     pub fn accept(&mut self, now: Instant, source: SocketAddr) -> bool {
+        if self.manners.handover && self.phase != Phase::Closed {
+            self.learnt = Some(source);
+            return true;
+        }
         if !self.learn && self.phase != Phase::Closed {
             return !self.strict || self.announced == Some(source) || self.learnt == Some(source);
         }
@@ -93,7 +110,7 @@ impl Latch {
 
     /// Where to send to: what was learnt, else what the SDP says.
     pub fn target(&self) -> Option<SocketAddr> {
-        self.learnt.or(self.announced)
+        self.learnt.or(self.announced.filter(|_| !self.manners.wait))
     }
 
     /// Where packets came from, once some did.
@@ -204,6 +221,25 @@ mod tests {
         check(&mut latch, &[(800, "198.51.100.7:902", true)], "198.51.100.7:902");
         latch.signalled(address("192.0.2.1:6000"), true, true);
         assert_eq!(latch.target(), Some(address("192.0.2.1:6000")));
+    }
+
+    #[test]
+    fn a_call_that_may_be_handed_over_follows_every_packet() {
+        let mut latch = latch();
+        latch.set_manners(Manners { handover: true, ..Manners::default() });
+        check(&mut latch, &[(0, SDP, true), (900, "203.0.113.9:5", true)], "203.0.113.9:5");
+        let mut closed = Latch::default();
+        closed.set_manners(Manners { handover: true, ..Manners::default() });
+        assert!(!closed.accept(crate::testing::start(), address(SDP)), "not before signalling");
+    }
+
+    #[test]
+    fn nothing_is_sent_to_a_nat_that_must_open_first() {
+        let mut latch = latch();
+        latch.set_manners(Manners { wait: true, pierce: true, ..Manners::default() });
+        assert_eq!((latch.target(), latch.pierced()), (None, Some(address(SDP))));
+        check(&mut latch, &[(0, "198.51.100.7:900", true)], "198.51.100.7:900");
+        assert_eq!(latch.pierced(), None);
     }
 
     #[test]

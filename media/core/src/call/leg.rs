@@ -161,6 +161,10 @@ pub struct Line {
     pub sender_report: LastSenderReport,
     /// When the end was last asked for a picture on account of a start.
     pub asked_for_picture: Option<Instant>,
+    /// How many empty datagrams may still open the end's way through its NAT (ng `pierce NAT`).
+    pub piercing: Option<u8>,
+    /// When the next one is due.
+    pub pierce_at: Option<Instant>,
     /// What the end says of what it is sent.
     pub remote_view: Option<RemoteView>,
     /// RTP received.
@@ -317,6 +321,8 @@ pub struct Route {
     pub rtcp: bool,
     /// Packets keep what they came with, and payload types that are not listed pass.
     pub transparent: bool,
+    /// Packets that cannot be opened pass as they are.
+    pub unread: bool,
     /// Header extension ids that pass.
     pub extensions: Vec<u8>,
     /// Makes what the other end hears, once a packet came that must be transcoded.
@@ -342,6 +348,7 @@ impl Route {
             purpose,
             rtcp,
             transparent: flow.transparent,
+            unread: flow.unread,
             extensions: flow.extensions.clone(),
             transcoding: None,
             payloads: flow.payloads.clone(),
@@ -435,6 +442,8 @@ impl Line {
             reception: ReceiverStats::new(0),
             sender_report: LastSenderReport::default(),
             asked_for_picture: None,
+            piercing: None,
+            pierce_at: None,
             remote_view: None,
             received: Counters::default(),
             received_rtcp: Counters::default(),
@@ -451,6 +460,11 @@ impl Line {
             keys: None,
             speech: Speech::default(),
         }
+    }
+
+    /// Whether an end has to be sent empty datagrams.
+    pub fn pierced(&self) -> bool {
+        [&self.rtp, &self.rtcp].into_iter().flatten().any(|port| port.latch.pierced().is_some())
     }
 
     /// Whether a packet from `source` to the RTP or RTCP port of a legacy leg is the end's. Who speaks RTCP must be the

@@ -9,6 +9,7 @@
 mod codecs;
 mod compose;
 mod end;
+pub mod fragment;
 mod lines;
 mod mirror;
 pub mod offer_answer;

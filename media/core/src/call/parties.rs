@@ -37,6 +37,8 @@ pub(super) struct Pair {
     pub(super) mirrored: bool,
     /// The formats of each line of a mirrored pair.
     pub(super) formats: Vec<super::mirror::LineFormats>,
+    /// ng `media echo`: whether each side hears itself; nobody hears the other then.
+    pub(super) echo: Option<[bool; 2]>,
 }
 
 /// An offer that waits for its answer.
@@ -173,6 +175,7 @@ impl Session {
             asymmetric: false,
             generates_rtcp: false,
             source: None,
+            manners: Default::default(),
             lines: Vec::new(),
             numbers: Numbers::default(),
             version: 0,
@@ -240,6 +243,7 @@ impl Session {
                     answered: false,
                     mirrored: false,
                     formats: Vec::new(),
+                    echo: None,
                 });
                 (self.pairs.len() - 1, to)
             }
@@ -323,6 +327,7 @@ mod tests {
                 answered: tag == "c",
                 mirrored: false,
                 formats: Vec::new(),
+                echo: None,
             });
         }
         session

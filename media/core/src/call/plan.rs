@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::codec::Format;
-use crate::command::{AddressFamily, Failure, LegKind};
+use crate::command::{AddressFamily, Failure, LegKind, Manners};
 use crate::sdp::{Candidate, Codec, Fingerprint};
 use crate::srtp::{MasterKey, Profile};
 
@@ -204,6 +204,8 @@ pub struct LinePlan {
     pub ends: [LineEnd; 2],
     /// `flows[0]`: what comes from `ends[0]` and goes to `ends[1]`; `flows[1]` the other way. Empty before the answer.
     pub flows: [FlowPlan; 2],
+    /// What each end says comes back to it (ng `media echo`).
+    pub echoes: [Option<FlowPlan>; 2],
 }
 
 /// The wanted state of an end that is in no pair: it publishes, or it is sent copies of what others say.
@@ -302,6 +304,8 @@ pub struct LineEnd {
     pub hears: Option<Hears>,
     /// What the payload types mean by which it sends sound that can be decoded here.
     pub speaks: Vec<(u8, Format)>,
+    /// What else is wished of the peer's address.
+    pub manners: Manners,
     /// How a legacy leg's line is protected.
     pub protection: Protection,
     /// The other side of ICE on a legacy leg's own ports.
@@ -371,6 +375,9 @@ pub struct FlowPlan {
     pub extensions: Vec<u8>,
     /// Packets keep their SSRC, numbers, times and extensions, and payload types that are not listed pass as they are.
     pub transparent: bool,
+    /// The other end has the key that protects them, and nothing of them changes on the way: what cannot be opened here
+    /// is for that end to judge.
+    pub unread: bool,
 }
 
 impl FlowPlan {

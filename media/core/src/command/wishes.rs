@@ -86,3 +86,14 @@ pub enum IceLite {
     /// Towards both.
     Both,
 }
+
+/// What a controller may ask for of an end's address, beside learning it once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Manners {
+    /// It follows the end's packets always (ng `media handover`): whoever sends to the port can take the call over.
+    pub handover: bool,
+    /// Nothing is sent to the end before it has sent something (ng `NAT-wait`).
+    pub wait: bool,
+    /// Empty datagrams open the end's way through its NAT until it sends something (ng `pierce NAT`).
+    pub pierce: bool,
+}

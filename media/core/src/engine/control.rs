@@ -16,6 +16,9 @@ use crate::ice::Credentials;
 use crate::sockets::Sockets;
 use crate::srtp::DtlsRole;
 
+/// Empty datagrams sent at most to an end that says nothing, one each second.
+const PIERCINGS: u8 = 60;
+
 /// Deletes of one call that wait; a further one is done at once.
 const MAX_ENDING: usize = 32;
 
@@ -50,6 +53,9 @@ impl<S: Sockets> Engine<S> {
     }
 
     fn exchange(&mut self, now: Instant, exchange: &Exchange, offer: bool) -> Reply {
+        if exchange.flags.fragment {
+            return self.fragment(now, exchange, offer);
+        }
         if exchange.flags.loop_protect && self.is_own(&exchange.sdp) {
             // It came round: its media passes here already.
             return Reply::Sdp { sdp: exchange.sdp.clone(), warnings: exchange.warnings.clone() };
@@ -252,6 +258,7 @@ impl<S: Sockets> Engine<S> {
                 self.apply_end(keys[side], &line.ends[side], line.rtcp_passes, transparent, side == sender);
                 self.apply_own(now, keys[side], &line.ends[side], plan.legs[side].controlling);
                 self.apply_flow(keys, side, line, &mut before[side]);
+                self.apply_echo(keys[side], line, side);
             }
             if plan.answered
                 && let Some(heard) = self
@@ -353,10 +360,12 @@ impl<S: Sockets> Engine<S> {
         let Some(remote) = end.remote else { return };
         for (port, address) in [(line.rtp.as_mut(), remote.rtp), (line.rtcp.as_mut(), remote.rtcp)] {
             let Some(port) = port else { continue };
+            port.latch.set_manners(end.manners);
             if signalled || port.latch.announced() != Some(address) {
                 port.latch.signalled(address, end.learn, end.strict_source);
             }
         }
+        line.piercing = line.pierced().then_some(PIERCINGS);
     }
 
     fn apply_flow(&mut self, keys: [LegKey; 2], side: usize, line: &LinePlan, before: &mut [(usize, Route)]) {
@@ -377,6 +386,15 @@ impl<S: Sockets> Engine<S> {
         if let Some(line) = self.paths.legs.get_mut(keys[side]).and_then(|leg| leg.line_mut(from.index)) {
             line.routes.push(route);
         }
+    }
+
+    /// Has what an end says come back to it, or not.
+    fn apply_echo(&mut self, key: LegKey, line: &LinePlan, side: usize) {
+        let index = line.ends[side].index;
+        let Some(own) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else { return };
+        own.routes.retain(|route| route.leg != key);
+        let echo = line.echoes[side].as_ref();
+        own.routes.extend(echo.map(|flow| Route::new(key, index, flow, Purpose::Copy, false)));
     }
 
     /// As [`Engine::forget_routes`], but whoever is heard stays heard: the routes come back at once. Gives them with the

@@ -146,11 +146,22 @@ impl<S: Sockets> Engine<S> {
         if matches!(kind, Kind::Stun | Kind::Dtls) && line.own.is_some() {
             return self.own_datagram(now, key, index, is_rtcp, source, kind, packet);
         }
-        if let Some(own) = line.own.as_mut().filter(|own| own.required)
-            && !own.srtp.as_mut().is_some_and(|srtp| open_srtp(srtp, kind, &mut packet))
-        {
-            return self.drop_at(key, packet);
+        if let Some(own) = line.own.as_mut().filter(|own| own.required) {
+            // An attempt to open it may spoil it.
+            let unread = line.routes.iter().any(|route| route.unread).then(|| {
+                let mut copy = self.paths.pool.take();
+                copy.copy_from(&packet);
+                copy
+            });
+            if !own.srtp.as_mut().is_some_and(|srtp| open_srtp(srtp, kind, &mut packet)) {
+                self.unread_datagram(now, key, index, is_rtcp, kind, source, unread);
+                return self.drop_at(key, packet);
+            }
+            unread.into_iter().for_each(|copy| self.paths.pool.put(copy));
         }
+        let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else {
+            return self.drop_packet(packet);
+        };
         // Garbage must not teach an address, so the latch is asked last.
         let header = match kind {
             Kind::Rtp if !is_rtcp => rtp::Header::parse(packet.as_slice()).ok(),
@@ -163,6 +174,30 @@ impl<S: Sockets> Engine<S> {
         match header {
             Some(mut header) => self.rtp_received(now, key, index, packet, &mut header),
             None => self.rtcp_received(now, key, Some(index), packet),
+        }
+    }
+
+    /// A packet that could not be opened, where the other end may be able to.
+    fn unread_datagram(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        index: usize,
+        is_rtcp: bool,
+        kind: Kind,
+        source: SocketAddr,
+        unread: Option<Packet>,
+    ) {
+        let Some(packet) = unread else { return };
+        let call = match kind {
+            Kind::Rtp | Kind::Rtcp => {
+                self.paths.pass_unread((key, index), is_rtcp, kind == Kind::Rtcp, source, &packet)
+            }
+            _ => None,
+        };
+        self.paths.pool.put(packet);
+        if let Some(call) = call.and_then(|call| self.calls.get_mut(call)) {
+            call.last_rtp = now;
         }
     }
 
@@ -222,6 +257,7 @@ impl<S: Sockets> Engine<S> {
         self.drive_dtls(now, key, None);
         let lines = self.paths.legs.get(key).map_or(0, |leg| leg.lines.len());
         (0..lines).for_each(|index| self.drive_own(now, key, index, None));
+        self.pierce(now, key);
         self.schedule(now, key);
     }
 

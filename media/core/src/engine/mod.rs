@@ -7,6 +7,7 @@
 mod address_hash;
 mod control;
 mod datagram;
+mod fragment;
 mod own;
 mod party;
 mod play;

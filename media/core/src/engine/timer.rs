@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use rand::{Rng, RngExt};
 
 use super::{Call, Engine, EventKind};
-use crate::call::leg::LegKey;
+use crate::call::leg::{LegKey, Port};
 use crate::dtls::DtlsEvent;
-use crate::forward::is_key;
+use crate::forward::{Transmit, is_key};
 use crate::sockets::Sockets;
 
 /// Between two RTCP reports of a leg (RFC 3550 §6.2 asks for 5 s at least, less where bandwidth allows).
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between two empty datagrams that open an end's way through its NAT.
+const PIERCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time to the next report: half to one and a half intervals, so that reports of many legs spread (RFC 3550 §6.3.1).
 pub(super) fn report_delay(rng: &mut impl Rng) -> Duration {
@@ -67,9 +70,28 @@ impl<S: Sockets> Engine<S> {
         self.tell_unended_keys(now, key);
         self.own_timeouts(now, key);
         self.playouts_due(now, key);
+        self.pierce(now, key);
         self.paths.transcoders_due(now, key);
         self.paths.speech_due(now, key);
         self.drive(now, key);
+    }
+
+    /// Sends empty datagrams to an end whose NAT is to open, and says when the next are due.
+    pub(super) fn pierce(&mut self, now: Instant, key: LegKey) {
+        let crate::forward::Paths { legs, pool, out, .. } = &mut self.paths;
+        let Some(leg) = legs.get_mut(key) else { return };
+        for line in leg.lines.iter_mut().flatten() {
+            let Some(left) = line.piercing else { continue };
+            if line.pierce_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            let to = |port: &Port| Some((port.socket, port.latch.pierced()?));
+            let ports = [&line.rtp, &line.rtcp].into_iter().flatten().filter_map(to);
+            let before = out.len();
+            out.extend(ports.map(|(socket, to)| Transmit { socket, to, packet: pool.take() }));
+            line.piercing = left.checked_sub(1).filter(|left| *left > 0 && out.len() > before);
+            line.pierce_at = line.piercing.map(|_| now + PIERCE_INTERVAL);
+        }
     }
 
     /// Keys whose ends were lost: silence is their end.
@@ -133,7 +155,8 @@ impl<S: Sockets> Engine<S> {
         let transcoders = routes.filter_map(|route| route.transcoding.as_ref()?.poll_timeout());
         let playouts = leg.lines().filter_map(|(_, line)| line.playout.as_ref()?.poll_timeout());
         let speech = leg.lines().filter_map(|(_, line)| line.speech.poll_timeout());
-        let due = keys.chain(transcoders).chain(playouts).chain(speech);
+        let pierces = leg.lines().filter_map(|(_, line)| line.pierce_at);
+        let due = keys.chain(transcoders).chain(playouts).chain(speech).chain(pierces);
         let mut at = due.fold(leg.next_report, Instant::min);
         if let Some(call) = self.calls.get(leg.call) {
             let deleted = call.ending.iter().map(|(at, _)| *at);

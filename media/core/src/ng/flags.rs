@@ -3,7 +3,7 @@
 //! Spaces and hyphens are the same in both; case counts.
 
 use super::node::Node;
-use crate::command::{AddressFamily, Dtls, Exchange, Ice, IceLite, RtcpMux, TransportProtocol};
+use crate::command::{AddressFamily, Dtls, Exchange, Ice, IceLite, MediaEcho, RtcpMux, TransportProtocol};
 
 /// One flag.
 pub(super) struct Flag {
@@ -30,6 +30,15 @@ pub(super) const FLAGS: &[Flag] = &[
         it.flags.asymmetric = false
     }),
     flag("strict-source", "after learning, drop what comes from elsewhere: always so", |_| {}),
+    flag("media-handover", "the address follows every packet of the sender", |it| it.manners.handover = true),
+    flag("NAT-wait", "nothing is sent to the sender of the SDP before it has sent something", |it| {
+        it.manners.wait = true;
+    }),
+    flag("pierce-NAT", "empty datagrams to the sender of the SDP until it sends something", |it| {
+        it.manners.pierce = true;
+    }),
+    flag("fragment", "further candidates of trickle ICE, and no description", |it| it.flags.fragment = true),
+    flag("reject-ICE", "the sender is answered without ICE", |it| it.flags.reject_ice = true),
     flag("port-latching", "the first packets after signalling teach: always so", |_| {}),
     flag("WebRTC", "the receiver is a browser", |it| {
         it.transport_protocol = Some(TransportProtocol::UdpTlsRtpSavpf);
@@ -174,6 +183,8 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
         "rtpp-flags" | "rtpp_flags" => apply_string(exchange, &text()),
         "replace" => apply_prefixed(exchange, "replace", value),
         "rtcp-mux" | "RTCP-mux" => apply_prefixed(exchange, "rtcp-mux", value),
+        // A list, by rtpengine's manual: its users may have written other things that never had an effect.
+        "SDES" if !matches!(value, Node::List(_)) => warn(exchange, "SDES is no list", &text()),
         "SDES" => apply_prefixed(exchange, "SDES", value),
         "OSRTP" => apply_prefixed(exchange, "OSRTP", value),
         "codec" => {
@@ -184,6 +195,10 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
         "sdp-attr" | "SDP-attr" => value.entries().iter().for_each(|(section, edits)| {
             apply_attributes(exchange, &String::from_utf8_lossy(section), edits);
         }),
+        "media-echo" => match echo(&text()) {
+            Some(echo) => exchange.media_echo = Some(echo),
+            None => warn(exchange, "media-echo", &text()),
+        },
         "ptime" => exchange.ptime = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
         "ptime-reverse" => exchange.ptime_reverse = text().parse().ok().filter(|ms| (1..=1000).contains(ms)),
         "delay-buffer" => match super::decode::delay_buffer(&text()) {
@@ -272,6 +287,16 @@ pub(super) fn apply_flag(exchange: &mut Exchange, word: &str) {
         }
         _ => warn(exchange, "flag", word),
     }
+}
+
+fn echo(text: &str) -> Option<MediaEcho> {
+    Some(match text {
+        "blackhole" | "sinkhole" => MediaEcho::Blackhole,
+        "forward" | "fwd" | "fw" => MediaEcho::Forward,
+        "backwards" | "backward" | "bkw" | "bk" => MediaEcho::Backwards,
+        "both" => MediaEcho::Both,
+        _ => return None,
+    })
 }
 
 fn role(text: &str) -> Option<Dtls> {

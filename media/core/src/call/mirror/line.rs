@@ -93,6 +93,8 @@ pub(super) struct IceState {
     pub(super) offered: bool,
     /// The end's credentials in force.
     credentials: Option<(String, String)>,
+    /// ng `reject ICE` of its offer.
+    rejected: bool,
 }
 
 impl MirrorLine {
@@ -116,6 +118,7 @@ impl MirrorLine {
         }
         self.osrtp_accept = exchange.osrtp.accept;
         self.ice.heard = Some(media.ice.is_some());
+        self.ice.rejected = exchange.flags.reject_ice;
         self.keys.note(&exchange.sdes);
     }
 
@@ -190,7 +193,7 @@ impl MirrorLine {
         self.ice.told = match exchange.ice {
             Some(Ice::Remove) => false,
             Some(Ice::Force | Ice::ForceRelay) => true,
-            _ => offer.ice.is_some(),
+            _ => offer.ice.is_some() && !self.ice.rejected,
         };
         match exchange.ice_lite {
             Some(IceLite::Backward | IceLite::Both) => self.ice.lite = true,

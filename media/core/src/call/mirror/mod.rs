@@ -23,9 +23,9 @@ use super::offer_answer::{Outcome, Session, lost};
 use super::parties::{Pair, Pending};
 use super::plan::{
     FlowPlan, Hears, LegId, LegPlan, LegRequest, LineEnd, LinePlan, LocalLeg, MediaKind, MediaPlan,
-    PayloadMap, Transports, decodable,
+    PayloadMap, Protection, Transports, decodable,
 };
-use crate::command::{AddressFamily, Cause, Exchange, Failure, LegKind};
+use crate::command::{AddressFamily, Cause, Exchange, Failure, LegKind, MediaEcho, TransportProtocol};
 use crate::sdp::{Codec, Description, Direction, Media, MediaType};
 
 /// What a mirrored pair keeps of an end.
@@ -49,7 +49,7 @@ pub(super) fn is_wanted(exchange: &Exchange, kinds: [LegKind; 2]) -> bool {
 
 /// What an m= line carries; `None` for what is not over UDP, which passes as it is.
 fn media_kind(media: &Media) -> Option<MediaKind> {
-    let rtp = crate::command::TransportProtocol::parse(&media.protocol).is_some();
+    let rtp = TransportProtocol::parse(&media.protocol).is_some();
     match media.media_type {
         _ if media.media_word == "message" => None,
         _ if !rtp && !media.protocol.to_ascii_lowercase().contains("udp") => None,
@@ -62,6 +62,18 @@ fn media_kind(media: &Media) -> Option<MediaKind> {
 /// The direction an end means; zeros in `c=` are a hold where there is no ICE.
 fn meant(media: &Media) -> Direction {
     direction(media, if media.ice.is_some() { LegKind::Browser } else { LegKind::Legacy })
+}
+
+/// ng `media echo` of a message from `side` of a pair; it stays in force until another is asked for.
+fn note_echo(pair: &mut Pair, side: usize, wish: Option<MediaEcho>) {
+    let Some(wish) = wish else { return };
+    let (sender, receiver) = match wish {
+        MediaEcho::Blackhole => (false, false),
+        MediaEcho::Forward => (false, true),
+        MediaEcho::Backwards => (true, false),
+        MediaEcho::Both => (true, true),
+    };
+    pair.echo = Some(if side == 0 { [sender, receiver] } else { [receiver, sender] });
 }
 
 /// What an end said, and where it stands in its pair.
@@ -84,6 +96,7 @@ impl Session {
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
         entry.mirrored = true;
         entry.formats.resize_with(description.media.len().max(entry.formats.len()), LineFormats::default);
+        note_echo(entry, side, exchange.media_echo);
         let (from, to) = (entry.ends[side], entry.ends[1 - side]);
         self.end_mut(from)?.note(&exchange.sender, exchange);
         let local = self.mirror_legs(exchange, [from, to], &description, transports)?;
@@ -151,6 +164,9 @@ impl Session {
         let warnings = exchange.warnings.clone();
         let entry = self.pairs.get(pair).ok_or_else(lost)?;
         let (to, from) = (entry.ends[pending.side], entry.ends[1 - pending.side]);
+        if let Some(entry) = self.pairs.get_mut(pair) {
+            note_echo(entry, 1 - pending.side, exchange.media_echo);
+        }
         self.end_mut(from)?.note(&exchange.sender, exchange);
         self.end_mut(to)?.note_announce(&exchange.receiver);
         let local = self.mirror_leg(to, None, &pending.description, transports)?;
@@ -201,7 +217,7 @@ impl Session {
             let restart = line.settle_ice(offer);
             transports.media(from, index, kind)?;
             let mut section = self.mirror_section(to, index, media, kind, false, restart, transports)?;
-            section.protocol = offer.protocol.clone();
+            section.protocol = answered_protocol(offer, media, exchange);
             section.direction = answer_direction(meant(offer), meant(media));
             section.crypto = crypto.into_iter().collect();
             section.codecs = codecs;
@@ -392,6 +408,7 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
         }
     }
     let ptimes = ends.map(|end| end.mirror.lines.get(index).map(|line| line.ptime).unwrap_or_default());
+    let same_keys = keys_pass(&line_ends);
     let flow = |from: usize, to: usize| {
         let open = pair.answered && line_ends[from].sends && line_ends[to].wants;
         let agreed = formats.map(|it| [&it.agreed[sides[from]], &it.agreed[sides[to]]]);
@@ -402,13 +419,23 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
             None => Vec::new(),
         };
         // What is converted is a stream of ours, with reports of ours.
-        let transparent = payloads.iter().all(PayloadMap::is_untouched);
-        FlowPlan { open, payloads, extensions: Vec::new(), transparent }
+        let transparent = payloads.iter().all(PayloadMap::is_untouched) && pair.echo.is_none();
+        let unread = transparent && same_keys && payloads.iter().all(|map| map.from == map.to);
+        let open = open && pair.echo.is_none();
+        FlowPlan { open, payloads, extensions: Vec::new(), transparent, unread }
     };
     let flows = [flow(0, 1), flow(1, 0)];
     let transparent = flows.iter().all(|flow| flow.transparent);
+    let echoes = [0, 1].map(|at| {
+        let list = &formats?.agreed[sides[at]];
+        let echo = pair.answered && kind != MediaKind::Other && pair.echo.is_some_and(|echo| echo[sides[at]]);
+        let open = line_ends[at].sends && line_ends[at].wants;
+        let payloads = || codecs::payloads(list, list, Packing::default());
+        // Who hears itself gets another SSRC than its own, and reports of ours on it.
+        echo.then(|| FlowPlan { open, payloads: payloads(), ..FlowPlan::default() })
+    });
     let rtcp_passes = transparent && !ends.iter().any(|end| end.generates_rtcp);
-    Some(LinePlan { kind, rtcp_passes, ends: line_ends, flows })
+    Some(LinePlan { kind, rtcp_passes, ends: line_ends, flows, echoes })
 }
 
 /// The lists of the offerer, which is `side`, and of the other, by side.
@@ -449,7 +476,34 @@ fn line_end(end: &End, index: usize, said: Option<&Description>, answered: bool)
             .filter(|_| direction.is_some_and(Direction::receives))
             .and_then(|media| Hears::of(&media.codecs, media.ptime.or(line.ptime.told))),
         speaks: media.map(|media| decodable(&media.codecs)).unwrap_or_default(),
+        manners: end.manners,
         protection: media.map(|media| line.protection(media, answered)).unwrap_or_default(),
         ice: said.zip(media).and_then(|(said, media)| line.remote_ice(said, media)),
     })
+}
+
+/// Whether each end has the key of the other: what one protects the other can open, without us.
+fn keys_pass([one, other]: &[LineEnd; 2]) -> bool {
+    match (&one.protection, &other.protection) {
+        (Protection::Sdes { local, remote }, Protection::Sdes { local: to, remote: from }) => {
+            local == from && remote == to
+        }
+        _ => false,
+    }
+}
+
+/// The protocol in an answer: that of the offer (RFC 3264 §6), but for the profile that the controller wants, or that the
+/// answerer chose where the controller goes along with it. Whether media is protected is not the controller's to say
+/// any more: the offerer could not follow.
+fn answered_protocol(offer: &Media, answer: &Media, exchange: &Exchange) -> String {
+    let offered = TransportProtocol::parse(&offer.protocol);
+    let wish = match exchange.transport_protocol {
+        Some(TransportProtocol::Accept) => TransportProtocol::parse(&answer.protocol),
+        wish => wish,
+    };
+    let class = |it: TransportProtocol| (it.is_srtp(), it.as_str().starts_with("UDP/TLS/"));
+    match (offered, wish) {
+        (Some(offered), Some(wish)) if class(offered) == class(wish) => wish.as_str().to_owned(),
+        _ => offer.protocol.clone(),
+    }
 }

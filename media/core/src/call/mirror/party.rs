@@ -381,6 +381,7 @@ impl Session {
         let (id, hears) = (party.end, party.hears.clone());
         let end = self.end_mut(id)?;
         end.asymmetric = exchange.flags.asymmetric;
+        end.manners = exchange.manners;
         end.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
         let mut live = 0;
         for (index, media) in description.media.iter().enumerate().take(hears.len()) {
@@ -477,7 +478,7 @@ impl Session {
         };
         let transparent = source.mirrored && payloads.iter().all(same);
         let open = source.sends(line) && line_end.wants && (kind == MediaKind::Other || !payloads.is_empty());
-        let flow = FlowPlan { open, payloads, extensions: Vec::new(), transparent };
+        let flow = FlowPlan { open, payloads, extensions: Vec::new(), transparent, unread: false };
         let rtcp_passes = transparent && !end.generates_rtcp && !source.end.generates_rtcp;
         let hears = Hearing {
             source: (id, line),
@@ -528,6 +529,7 @@ impl Session {
                     answered: true,
                     mirrored: true,
                     formats,
+                    echo: None,
                 });
                 self.pairs.len() - 1
             }

@@ -208,6 +208,7 @@ pub(super) fn voice() -> FlowPlan {
     let map = |from, to, payload| PayloadMap { from, to, from_clock: 8000, to_clock: 8000, payload };
     FlowPlan {
         transparent: false,
+        unread: false,
         open: true,
         payloads: vec![map(0, 0, Payload::Media), map(101, 101, Payload::Dtmf)],
         extensions: vec![],
@@ -352,11 +353,12 @@ impl Bed {
                 strict_source: true,
                 hears: self.hears,
                 speaks: self.hears.iter().map(|hears| (hears.payload_type, hears.format)).collect(),
+                manners: Default::default(),
             }
         });
         MediaPlan {
             legs,
-            lines: vec![LinePlan { kind: self.media, rtcp_passes: false, ends, flows }],
+            lines: vec![LinePlan { kind: self.media, rtcp_passes: false, ends, flows, echoes: [None, None] }],
             answered: true,
         }
     }

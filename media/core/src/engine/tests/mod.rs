@@ -386,12 +386,14 @@ fn pcmu_becomes_pcma_where_the_ends_differ() {
         payloads: vec![map(0, 8, Payload::UlawToAlaw)],
         extensions: vec![],
         transparent: false,
+        unread: false,
     };
     let back = FlowPlan {
         open: true,
         payloads: vec![map(8, 0, Payload::AlawToUlaw)],
         extensions: vec![],
         transparent: false,
+        unread: false,
     };
     bed.connect_with([there, back], true);
     bed.say(0, 0, &[0xff, 0x80, 0x00]);
