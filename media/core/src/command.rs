@@ -413,10 +413,14 @@ pub struct Connect {
 pub struct Gate {
     /// Which call.
     pub call_id: String,
-    /// Only what this end sends; without it and `label`, all ends.
+    /// Only what this end sends; without it, `label` and `address`, the call, whoever is or will be in it.
     pub from_tag: Option<String>,
     /// Only what the end with this label sends.
     pub label: Option<String>,
+    /// Only what ends send whose SDP has this address.
+    pub address: Option<IpAddr>,
+    /// Of the whole call: what was held back of single ends passes again too.
+    pub all: bool,
     /// Which part.
     pub what: Gated,
     /// Held back from now on; else let pass. `None`: as it is.
@@ -432,7 +436,7 @@ pub struct Gate {
 pub enum Gated {
     /// Telephone-events.
     Dtmf,
-    /// Everything.
+    /// Everything else.
     Media,
     /// Sound: silence takes its place.
     Sound,

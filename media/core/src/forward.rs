@@ -164,7 +164,7 @@ impl Paths {
         packet: &Packet,
     ) -> Option<usize> {
         let leg = self.legs.get(from)?;
-        let (call, gates, own) = (leg.call, leg.gates, leg.line(line)?);
+        let (call, gates, own) = (leg.call, leg.held(), leg.line(line)?);
         let port = if at_rtcp { own.rtcp.as_ref() } else { own.rtp.as_ref() };
         if port?.latch.target() != Some(source) || gates.media || gates.sound {
             return None;
@@ -289,12 +289,14 @@ impl Paths {
         header: &mut Header,
     ) -> Option<(LegKey, usize, PayloadMap)> {
         let leg = self.legs.get(from.0)?;
-        let (gates, source) = (leg.gates, leg.line(from.1)?);
+        let (gates, source) = (leg.held(), leg.line(from.1)?);
         let route = source.routes.get(at)?;
         let map = route.payload(header.payload_type).filter(|_| route.open)?;
         let (to, line) = (route.leg, route.line);
         let is_event = matches!(map.payload, Payload::Dtmf | Payload::Tone { .. });
-        if gates.media || (gates.dtmf && is_event) {
+        // Keys are no media to who holds back the one or the other.
+        let held = if is_event { gates.dtmf } else { gates.media };
+        if held {
             self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
             return None;
         }

@@ -401,6 +401,10 @@ impl Transports for Ports {
         Ok(LocalMedia { port, rtcp_port: Some(port + 1), ssrc })
     }
 
+    fn renew(&mut self, _: LegId, _: usize) -> Result<(), Failure> {
+        Ok(())
+    }
+
     fn line_ice(&mut self, leg: LegId, index: usize, _: bool, restart: bool) -> Result<LocalIce, Failure> {
         let restarts = self.restarts.entry(leg).or_default();
         *restarts += u32::from(restart);

@@ -12,7 +12,7 @@ use crate::call::plan::{Feedback, FlowPlan, Hears, LegId, MediaKind, PayloadMap}
 use crate::call::sink::Sink;
 use crate::call::transcoding::Transcoding;
 use crate::codec::Format;
-use crate::command::{Counters, LegKind};
+use crate::command::{Counters, Gated, LegKind};
 use crate::dtls::Dtls;
 use crate::dtmf::{Detector, Injection};
 use crate::ice::{Credentials, IceAgent, IceState};
@@ -68,6 +68,8 @@ pub struct Leg {
     pub gates: Gates,
     /// For how long they are (ng `delay-buffer`).
     pub delay: Duration,
+    /// What is held back of all ends of the call.
+    pub call_gates: Gates,
 }
 
 /// What of an end's packets is held back.
@@ -75,10 +77,21 @@ pub struct Leg {
 pub struct Gates {
     /// Telephone-events.
     pub dtmf: bool,
-    /// Everything.
+    /// Everything else.
     pub media: bool,
     /// Sound, for which silence goes on.
     pub sound: bool,
+}
+
+impl Gates {
+    /// Holds a part back, or lets it pass.
+    pub fn set(&mut self, what: Gated, closed: bool) {
+        match what {
+            Gated::Dtmf => self.dtmf = closed,
+            Gated::Media => self.media = closed,
+            Gated::Sound => self.sound = closed,
+        }
+    }
 }
 
 /// ICE, DTLS and SRTP of a browser leg: one transport for all its lines (BUNDLE, RFC 8843).
@@ -149,6 +162,8 @@ pub struct Line {
     pub rtp: Option<Port>,
     /// RTCP port of a legacy leg.
     pub rtcp: Option<Port>,
+    /// The ports before these, to which the end may still send.
+    pub former: [Option<Port>; 2],
     /// RTP and RTCP share a port.
     pub rtcp_mux: bool,
     /// The end gets the reports of those it hears, and none of ours.
@@ -436,6 +451,7 @@ impl Line {
             sink,
             rtp: None,
             rtcp: None,
+            former: [None, None],
             rtcp_mux: false,
             rtcp_passes: false,
             own: None,
@@ -481,6 +497,12 @@ impl Line {
 }
 
 impl Leg {
+    /// What of the end's packets is held back, for its own sake or the call's.
+    pub fn held(&self) -> Gates {
+        let (own, all) = (self.gates, self.call_gates);
+        Gates { dtmf: own.dtmf || all.dtmf, media: own.media || all.media, sound: own.sound || all.sound }
+    }
+
     /// The line at `index`.
     pub fn line(&self, index: usize) -> Option<&Line> {
         self.lines.get(index)?.as_ref()

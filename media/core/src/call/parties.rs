@@ -1,5 +1,7 @@
 //! Who is meant: the ends of a call and the pairs of them that exchange offers and answers, by tag and branch.
 
+use std::net::IpAddr;
+
 use super::codecs::Numbers;
 use super::end::End;
 use super::mirror::party::Party;
@@ -113,6 +115,16 @@ impl Session {
     /// Whether the session knows a leg: one that a refused exchange made is of no use.
     pub fn has(&self, leg: LegId) -> bool {
         self.end(leg).is_some()
+    }
+
+    /// Whether an end wrote this address in its SDP.
+    pub fn announces(&self, leg: LegId, address: IpAddr) -> bool {
+        let wrote = |said: &Description| said.media.iter().any(|media| media.address == Some(address));
+        let mut pairs = self.pairs.iter().filter_map(|pair| {
+            let side = pair.ends.iter().position(|id| *id == leg)?;
+            pair.said(side)
+        });
+        pairs.any(wrote)
     }
 
     /// What an end is called.

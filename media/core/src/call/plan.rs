@@ -24,6 +24,10 @@ pub trait Transports {
     /// the same `(leg, index)` gets the same ports and SSRC every time. On a browser leg all lines share one port.
     fn media(&mut self, leg: LegId, index: usize, kind: MediaKind) -> Result<LocalMedia, Failure>;
 
+    /// Other ports for one m= line of a legacy leg, with an ICE of their own, from now on. Those before are listened to until the
+    /// next change.
+    fn renew(&mut self, leg: LegId, index: usize) -> Result<(), Failure>;
+
     /// Our ICE on the ports of one m= line of a legacy leg, opened before. The first call makes it; later calls return the
     /// same, with fresh credentials when `restart` is set. `lite`: only answer checks (RFC 8445 §2.5), whatever the setting.
     fn line_ice(&mut self, leg: LegId, index: usize, lite: bool, restart: bool) -> Result<LocalIce, Failure>;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use super::transports::Provider;
 use super::{Call, Engine, MAX_CALLS};
 use crate::call::history::History;
-use crate::call::leg::{LegKey, Purpose, Route};
+use crate::call::leg::{Gates, LegKey, Purpose, Route};
 use crate::call::offer_answer::{Outcome, Session};
 use crate::call::plan::{
     self, Feedback, LegId, LegPlan, LineEnd, LinePlan, MediaKind, MediaPlan, Transports,
 };
-use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Gated, Reply};
+use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Reply};
 use crate::dtls::{Dtls, Fingerprint};
 use crate::ice::Credentials;
 use crate::sockets::Sockets;
@@ -152,6 +152,7 @@ impl<S: Sockets> Engine<S> {
             begun: now,
             ending: Vec::new(),
             taped: None,
+            gates: Gates::default(),
         });
         self.by_id.insert(id, key);
         self.paths.stats.calls_created += 1;
@@ -206,24 +207,34 @@ impl<S: Sockets> Engine<S> {
     }
 
     fn gate(&mut self, now: Instant, gate: &Gate) -> Reply {
-        let call = self.by_id.get(gate.call_id.as_str()).and_then(|key| self.calls.get(*key));
-        let Some(call) = call else { return Reply::error(Cause::UnknownCall, "unknown call-id") };
+        let key = self.by_id.get(gate.call_id.as_str()).copied();
+        let Some(call) = key.and_then(|key| self.calls.get_mut(key)) else {
+            return Reply::error(Cause::UnknownCall, "unknown call-id");
+        };
+        let whole = gate.from_tag.is_none() && gate.label.is_none() && gate.address.is_none();
         let meant = |id: LegId| {
             let names = call.session.names(id);
             let same = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
-            same(&gate.from_tag, &names.tag) && same(&gate.label, &names.label)
+            same(&gate.from_tag, &names.tag)
+                && same(&gate.label, &names.label)
+                && gate.address.is_none_or(|address| call.session.announces(id, address))
         };
         let keys: Vec<LegKey> = call.legs.iter().filter(|(id, _)| meant(*id)).map(|(_, key)| *key).collect();
         if keys.is_empty() {
             return Reply::error(Cause::UnknownCall, "no such end in the call");
         }
+        if let Some(closed) = gate.closed.filter(|_| whole) {
+            call.gates.set(gate.what, closed);
+        }
         for key in keys {
             gate.delay.into_iter().for_each(|delay| self.set_delay(now, key, delay));
             let Some((leg, closed)) = self.paths.legs.get_mut(key).zip(gate.closed) else { continue };
-            match gate.what {
-                Gated::Dtmf => leg.gates.dtmf = closed,
-                Gated::Media => leg.gates.media = closed,
-                Gated::Sound => leg.gates.sound = closed,
+            match whole {
+                false => leg.gates.set(gate.what, closed),
+                true => leg.call_gates.set(gate.what, closed),
+            }
+            if gate.all && !closed {
+                leg.gates.set(gate.what, false);
             }
         }
         Reply::Done { warnings: gate.warnings.clone() }

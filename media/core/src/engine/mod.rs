@@ -32,7 +32,7 @@ use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
 use self::address_hash::AddressHash;
-use crate::call::leg::LegKey;
+use crate::call::leg::{Gates, LegKey};
 use crate::call::offer_answer::Session;
 use crate::call::plan::LegId;
 use crate::call::port_pool::PortPool;
@@ -153,6 +153,8 @@ pub(crate) struct Call {
     ending: Vec<(Instant, Delete)>,
     /// Its recording.
     taped: Option<recording::Taped>,
+    /// What is held back of every end, also of those to come.
+    gates: Gates,
 }
 
 /// Whose socket it is.

@@ -52,6 +52,11 @@ impl<S: Sockets> Transports for Provider<'_, S> {
         self.engine.open_line(self.now, key, index, kind)
     }
 
+    fn renew(&mut self, leg: LegId, index: usize) -> Result<(), Failure> {
+        let key = self.key(leg).ok_or_else(unknown)?;
+        self.engine.renew_line(self.now, key, index)
+    }
+
     fn line_ice(&mut self, leg: LegId, index: usize, lite: bool, restart: bool) -> Result<LocalIce, Failure> {
         let key = self.key(leg).ok_or_else(unknown)?;
         self.engine.open_own_ice(key, index, lite, restart)
@@ -115,6 +120,7 @@ impl<S: Sockets> Provider<'_, S> {
             dropped: 0,
             heard: false,
             gates: Gates::default(),
+            call_gates: engine.calls.get(self.call).map(|call| call.gates).unwrap_or_default(),
         };
         let ufrag = leg.secure.as_ref().map(|secure| secure.credentials.ufrag.clone());
         let key = engine.paths.legs.insert(leg);
@@ -277,6 +283,41 @@ impl<S: Sockets> Engine<S> {
         })
     }
 
+    /// Gives a line other ports. What was learnt of the end's addresses stays: it does not move.
+    fn renew_line(&mut self, now: Instant, key: LegKey, index: usize) -> Result<(), Failure> {
+        let leg = self.paths.legs.get(key).ok_or_else(unknown)?;
+        if leg.line(index).is_none_or(|line| line.rtp.is_none()) {
+            return Ok(());
+        }
+        let (mut rtp, mut rtcp) = self.open_pair(now, leg.bind)?;
+        self.set_owner(rtp.socket, Owner::Line { leg: key, line: index, rtcp: false });
+        self.set_owner(rtcp.socket, Owner::Line { leg: key, line: index, rtcp: true });
+        let line = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)).ok_or_else(unknown)?;
+        for (fresh, known) in [(&mut rtp, &line.rtp), (&mut rtcp, &line.rtcp)] {
+            fresh.latch = known.as_ref().map(|port| port.latch.clone()).unwrap_or_default();
+        }
+        let former = [line.rtp.replace(rtp), line.rtcp.replace(rtcp)];
+        let gone = std::mem::replace(&mut line.former, former);
+        if let Some(own) = line.own.as_mut() {
+            own.ice = None;
+        }
+        self.close_ports(now, gone);
+        Ok(())
+    }
+
+    /// Frees a pair of ports.
+    fn close_ports(&mut self, now: Instant, [rtp, rtcp]: [Option<Port>; 2]) {
+        for port in [rtp.as_ref(), rtcp.as_ref()].into_iter().flatten() {
+            for socket in std::iter::once(port.socket).chain(port.other) {
+                self.set_owner(socket, Owner::Nobody);
+                self.sockets.close(socket);
+            }
+        }
+        if let Some(rtp) = rtp {
+            self.ports.give_back(now, rtp.port);
+        }
+    }
+
     fn open_pair(&mut self, now: Instant, bind: IpAddr) -> Result<(Port, Port), Failure> {
         for _ in 0..MAX_PORT_TRIES {
             let Some(even) = self.ports.take(now) else { break };
@@ -317,15 +358,8 @@ impl<S: Sockets> Engine<S> {
         self.send_byes(now, key);
         let Some(leg) = self.paths.legs.try_remove(key) else { return };
         for line in leg.lines.into_iter().flatten() {
-            for port in [line.rtp.as_ref(), line.rtcp.as_ref()].into_iter().flatten() {
-                for socket in std::iter::once(port.socket).chain(port.other) {
-                    self.set_owner(socket, Owner::Nobody);
-                    self.sockets.close(socket);
-                }
-            }
-            if let Some(rtp) = line.rtp {
-                self.ports.give_back(now, rtp.port);
-            }
+            self.close_ports(now, line.former);
+            self.close_ports(now, [line.rtp, line.rtcp]);
         }
         if let Some(secure) = leg.secure {
             self.ufrags.remove(&secure.credentials.ufrag);

@@ -123,7 +123,7 @@ impl Paths {
     }
 
     fn transcoder_due(&mut self, now: Instant, from: At, at: usize) {
-        let gated = self.legs.get(from.0).is_some_and(|leg| leg.gates.media);
+        let gated = self.legs.get(from.0).is_some_and(|leg| leg.held().media);
         let Some(route) = self.route_mut(from, at) else { return };
         let due = |transcoding: &mut Box<Transcoding>| transcoding.poll_timeout().is_some_and(|at| at <= now);
         let (to, open) = ((route.leg, route.line), route.open);

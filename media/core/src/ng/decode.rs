@@ -218,10 +218,16 @@ fn gate(dictionary: &Node<'_>, what: Gated, closed: bool) -> Result<Gate, String
     // With `all` the tag only says who asks.
     let all = flags.iter().any(|flag| flag == "all");
     let label = text(dictionary, "label")?.or(text(dictionary, "from-label")?);
+    let address = match text(dictionary, "address")?.map(|text| text.parse()) {
+        Some(Err(_)) => return Err("address is no IP address".to_owned()),
+        address => address.and_then(Result::ok),
+    };
     Ok(Gate {
         call_id: required(dictionary, "call-id")?,
         from_tag: text(dictionary, "from-tag")?.filter(|_| !all),
         label: label.filter(|_| !all),
+        address: address.filter(|_| !all),
+        all,
         what,
         closed: Some(closed).filter(|_| !waits),
         delay,

@@ -39,7 +39,12 @@ pub(super) const FLAGS: &[Flag] = &[
     }),
     flag("fragment", "further candidates of trickle ICE, and no description", |it| it.flags.fragment = true),
     flag("reject-ICE", "the sender is answered without ICE", |it| it.flags.reject_ice = true),
-    flag("port-latching", "the first packets after signalling teach: always so", |_| {}),
+    flag("port-latching", "our ports stay when the sender's change: the default", |it| {
+        it.flags.no_port_latching = false;
+    }),
+    flag("no-port-latching", "other ports towards the receiver when the sender's change", |it| {
+        it.flags.no_port_latching = true;
+    }),
     flag("WebRTC", "the receiver is a browser", |it| {
         it.transport_protocol = Some(TransportProtocol::UdpTlsRtpSavpf);
         it.ice = Some(Ice::Force);

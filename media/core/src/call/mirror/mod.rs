@@ -138,6 +138,9 @@ impl Session {
             let offered_codecs = offered.told.codecs();
             formats.proposed = in_order(side, offered.offerer, offered.told);
             transports.media(from, index, kind)?;
+            if exchange.flags.no_port_latching && self.has_moved(pair, side, index, media) {
+                transports.renew(to, index)?;
+            }
             let mut section = self.mirror_section(to, index, media, kind, true, false, transports)?;
             section.direction = meant(media);
             section.crypto = crypto;
@@ -217,7 +220,8 @@ impl Session {
             let restart = line.settle_ice(offer);
             transports.media(from, index, kind)?;
             let mut section = self.mirror_section(to, index, media, kind, false, restart, transports)?;
-            section.protocol = answered_protocol(offer, media, exchange);
+            let protocol = answered_protocol(offer, media, answerer.protocol, exchange);
+            section.protocol = protocol.unwrap_or(&offer.protocol).to_owned();
             section.direction = answer_direction(meant(offer), meant(media));
             section.crypto = crypto.into_iter().collect();
             section.codecs = codecs;
@@ -238,6 +242,16 @@ impl Session {
         entry.remote[side] = Some(pending.description);
         entry.answered = true;
         Ok(Outcome { sdp, plan: self.plan(pair)?, warnings })
+    }
+
+    /// Whether a side writes another address or port for a line than it did before.
+    fn has_moved(&self, pair: usize, side: usize, index: usize, media: &Media) -> bool {
+        let before = self.pairs.get(pair).and_then(|pair| {
+            let offered = pair.pending.as_ref().filter(|pending| pending.side == side);
+            offered.map(|pending| &pending.description).or(pair.remote.get(side)?.as_ref())
+        });
+        let before = before.and_then(|said| said.media.get(index));
+        before.is_some_and(|before| (before.address, before.port) != (media.address, media.port))
     }
 
     /// Gives a line its name for recorders, once.
@@ -492,18 +506,20 @@ fn keys_pass([one, other]: &[LineEnd; 2]) -> bool {
     }
 }
 
-/// The protocol in an answer: that of the offer (RFC 3264 §6), but for the profile that the controller wants, or that the
-/// answerer chose where the controller goes along with it. Whether media is protected is not the controller's to say
-/// any more: the offerer could not follow.
-fn answered_protocol(offer: &Media, answer: &Media, exchange: &Exchange) -> String {
-    let offered = TransportProtocol::parse(&offer.protocol);
-    let wish = match exchange.transport_protocol {
-        Some(TransportProtocol::Accept) => TransportProtocol::parse(&answer.protocol),
-        wish => wish,
-    };
+/// The protocol of an answer where it is not that of the offer (RFC 3264 §6): the profile that the controller wants; whether
+/// media is protected is not its to say any more, since the offerer could not follow. Where it goes along with the
+/// answerer, and that chose another than it was `told`, it is the answerer's.
+fn answered_protocol(
+    offer: &Media,
+    answer: &Media,
+    told: Option<TransportProtocol>,
+    exchange: &Exchange,
+) -> Option<&'static str> {
+    let [offered, theirs] = [offer, answer].map(|media| TransportProtocol::parse(&media.protocol));
     let class = |it: TransportProtocol| (it.is_srtp(), it.as_str().starts_with("UDP/TLS/"));
-    match (offered, wish) {
-        (Some(offered), Some(wish)) if class(offered) == class(wish) => wish.as_str().to_owned(),
-        _ => offer.protocol.clone(),
-    }
+    let chosen = match (offered?, exchange.transport_protocol?) {
+        (_, TransportProtocol::Accept) => theirs.filter(|_| theirs != told),
+        (offered, wish) => Some(wish).filter(|_| class(offered) == class(wish)),
+    };
+    chosen.map(TransportProtocol::as_str)
 }

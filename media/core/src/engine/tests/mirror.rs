@@ -106,7 +106,7 @@ impl Ng {
         self.send(self.ports[end], end.parse().expect("an address"), octets)
     }
 
-    fn sent(&mut self) -> Vec<Sent> {
+    pub(super) fn sent(&mut self) -> Vec<Sent> {
         let sent = std::iter::from_fn(|| self.engine.poll_transmit());
         let sent: Vec<Sent> =
             sent.map(|it| (self.sockets.port(it.socket), it.to, it.packet.as_slice().to_vec())).collect();
@@ -339,6 +339,49 @@ fn ice_on_own_ports_of_both_families() {
     assert_eq!(ng.sockets.open_count(), sockets - 6, "a pair for A, two for B");
 }
 
+fn whole(what: Gated, closed: bool) -> Gate {
+    Gate {
+        call_id: "ng".to_owned(),
+        from_tag: None,
+        label: None,
+        address: None,
+        all: false,
+        what,
+        closed: Some(closed),
+        delay: None,
+        warnings: Vec::new(),
+    }
+}
+
+#[test]
+fn a_call_is_held_back_beside_its_ends() {
+    let mut ng = Ng::new(settings());
+    ng.call([&sdp(A, "RTP/AVP", ""), &sdp(B, "RTP/AVP", "")], |_| {});
+    let command = |ng: &mut Ng, gate: Gate| {
+        let reply = ng.engine.handle_command(ng.now, &Command::Gate(gate));
+        assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    };
+    let passes = |ng: &mut Ng| [A, B].map(|end| !ng.say(end, &rtp(0, 1)).is_empty());
+    let address = || Some(B.parse::<SocketAddr>().unwrap().ip());
+    command(&mut ng, Gate { address: address(), ..whole(Gated::Media, true) });
+    assert_eq!(passes(&mut ng), [true, false], "the end of this address");
+    command(&mut ng, whole(Gated::Media, true));
+    assert_eq!(passes(&mut ng), [false, false]);
+    // An end that comes later is in the call too.
+    let d = "198.51.100.4:7000";
+    ng.exchange(true, d, &sdp(A, "RTP/AVP", ""), |it| it.via_branch = Some("2".to_owned()));
+    ng.exchange(false, A, &sdp(d, "RTP/AVP", ""), |it| {
+        (it.via_branch, it.to_tag) = (Some("2".to_owned()), Some("d".to_owned()));
+    });
+    assert_eq!(ng.say(d, &rtp(0, 1)), []);
+    command(&mut ng, whole(Gated::Media, false));
+    assert_eq!(ng.say(B, &rtp(0, 2)), [], "what was held back for its own sake stays so");
+    command(&mut ng, Gate { all: true, ..whole(Gated::Media, false) });
+    assert!(!ng.say(d, &rtp(0, 3)).is_empty());
+    ng.pass(Duration::from_secs(2));
+    assert!(!ng.say(B, &rtp(0, 4)).is_empty());
+}
+
 #[test]
 fn what_an_end_sends_is_held_back_and_let_pass_again() {
     let mut ng = Ng::new(settings());
@@ -346,9 +389,8 @@ fn what_an_end_sends_is_held_back_and_let_pass_again() {
     let lines = |end: &str| sdp(end, "RTP/AVP", events).replace("AVP 0", "AVP 0 101 18");
     ng.call([&lines(A), &lines(B)], |_| {});
     let gate = |ng: &mut Ng, what, closed| {
-        let (call_id, from_tag) = ("ng".to_owned(), Some("a".to_owned()));
-        let (closed, warnings) = (Some(closed), Vec::new());
-        let gate = Gate { call_id, from_tag, label: None, what, closed, delay: None, warnings };
+        let from_tag = Some("a".to_owned());
+        let gate = Gate { from_tag, ..whole(what, closed) };
         ng.engine.handle_command(ng.now, &Command::Gate(gate))
     };
     let event = || {
@@ -360,7 +402,7 @@ fn what_an_end_sends_is_held_back_and_let_pass_again() {
     // What is held back, then whether sound, its silence, G.729 and events of A pass.
     for (what, passes) in [
         (Gated::Dtmf, [true, true, true, false]),
-        (Gated::Media, [false, false, false, false]),
+        (Gated::Media, [false, false, false, true]),
         (Gated::Sound, [true, false, false, true]),
     ] {
         assert_eq!(gate(&mut ng, what, true), Reply::Done { warnings: Vec::new() });
@@ -377,15 +419,7 @@ fn what_an_end_sends_is_held_back_and_let_pass_again() {
         gate(&mut ng, what, false);
         assert_eq!(ng.say(A, &rtp(0, 3))[0].2, rtp(0, 3));
     }
-    let nobody = Gate {
-        call_id: "ng".to_owned(),
-        from_tag: Some("z".to_owned()),
-        label: None,
-        what: Gated::Media,
-        closed: Some(true),
-        delay: None,
-        warnings: Vec::new(),
-    };
+    let nobody = Gate { from_tag: Some("z".to_owned()), ..whole(Gated::Media, true) };
     let reply = ng.engine.handle_command(ng.now, &Command::Gate(nobody));
     assert!(matches!(&reply, Reply::Error(failure) if failure.cause == Cause::UnknownCall), "{reply:?}");
 }
@@ -404,13 +438,10 @@ fn what_an_end_sends_goes_on_later_where_that_is_wished() {
     assert_eq!(ng.say(A, &rtp(0, 3)), []);
     // The end of it lets go what is still held.
     let gate = Gate {
-        call_id: "ng".to_owned(),
         from_tag: Some("a".to_owned()),
-        label: None,
-        what: Gated::Dtmf,
         closed: None,
         delay: Some(Duration::ZERO),
-        warnings: Vec::new(),
+        ..whole(Gated::Dtmf, false)
     };
     ng.engine.handle_command(ng.now, &Command::Gate(gate));
     assert_eq!(ng.sent()[0].2, rtp(0, 3));
@@ -639,202 +670,4 @@ fn calls_end_that_nobody_answers_and_those_that_are_too_old() {
         ng.pass(Duration::from_secs(10));
     }
     assert_eq!(ng.engine.call_count(), 0);
-}
-
-const KEYS: [&str; 2] =
-    ["d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj", "WnD7c1ksDGs+dIefCEo8omPg4uO8DYIinNGL5yxQ"];
-
-fn keyed(key: &str, more: &str) -> String {
-    format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}{more}\n")
-}
-
-#[test]
-fn what_only_the_other_end_can_open_passes_unread() {
-    let mut ng = Ng::new(settings());
-    let [a, b] = KEYS.map(|key| keyed(key, ""));
-    ng.call([&sdp(A, "RTP/SAVP", &a), &sdp(B, "RTP/SAVP", &b)], |it| it.dtls = Some(DtlsWish::Off));
-    let mut right = context(KEYS[0], &Crypto::parse(&b["a=crypto:".len()..]).unwrap());
-    let opened = protect(&mut right, &rtp(0, 1));
-    assert_eq!(
-        ng.say(A, &opened),
-        [(ng.ports[B], B.parse().unwrap(), opened)],
-        "the same keys, the same octets"
-    );
-    // A wrong key, or none: B is the one to judge. From elsewhere it is nothing.
-    let strange = [rtp(0, 2), vec![0x55; 40]].concat();
-    assert_eq!(ng.say(A, &strange), [(ng.ports[B], B.parse().unwrap(), strange.clone())]);
-    assert_eq!(ng.send(ng.ports[A], "198.51.100.9:9".parse().unwrap(), &strange), []);
-    assert_eq!(
-        ng.say(
-            B,
-            &protect(&mut context(KEYS[1], &Crypto::parse(&a["a=crypto:".len()..]).unwrap()), &rtp(0, 9))
-        )[0]
-        .1,
-        A.parse().unwrap()
-    );
-
-    // Where the relay has keys of its own nothing passes that it cannot open.
-    let mut ng = Ng::new(settings());
-    ng.call([&sdp(A, "RTP/SAVP", &a), &sdp(B, "RTP/AVP", "")], |it| {
-        it.transport_protocol = Some(TransportProtocol::RtpAvp);
-    });
-    assert_eq!(ng.say(A, &strange), []);
-}
-
-#[test]
-fn identifiers_of_keys_are_spoken_where_they_were_agreed() {
-    let mut ng = Ng::new(settings());
-    let offer = ng.exchange(true, B, &sdp(A, "RTP/SAVP", &keyed(KEYS[0], "|1:32")), |it| {
-        it.dtls = Some(DtlsWish::Off);
-    });
-    assert_eq!(offer.media[0].crypto[0].mki.as_deref(), Some("1:32"));
-    let mut ng = Ng::new(settings());
-    let answer = {
-        ng.exchange(true, B, &sdp(A, "RTP/SAVP", &keyed(KEYS[0], "|7:4")), |it| {
-            (it.dtls, it.transport_protocol) = (Some(DtlsWish::Off), Some(TransportProtocol::RtpAvp));
-        });
-        ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |it| it.dtls = Some(DtlsWish::Off))
-    };
-    let profile = Profile::from_sdes_name("AES_CM_128_HMAC_SHA1_80").unwrap();
-    let theirs = MasterKey::from_sdes(profile, KEYS[0]).unwrap().with_mki("7:4").unwrap();
-    let ours = MasterKey::from_sdes(profile, &answer.media[0].crypto[0].key).unwrap();
-    let mut a = SrtpContext::new(&theirs, &ours);
-    let packet = protect(&mut a, &rtp(0, 1));
-    assert_eq!(packet[packet.len() - 14..packet.len() - 10], [0, 0, 0, 7]);
-    assert_eq!(ng.say(A, &packet)[0].2, rtp(0, 1));
-    let mut other = packet.clone();
-    other[packet.len() - 11] = 8;
-    assert_eq!(ng.say(A, &other), [], "the name of another key");
-    assert_eq!(unprotect(&mut a, &ng.say(B, &rtp(0, 2))[0].2), rtp(0, 2));
-}
-
-#[test]
-fn ends_may_hear_themselves() {
-    use crate::command::MediaEcho::{Backwards, Blackhole, Both, Forward};
-    for (echo, a, b) in
-        [(Forward, false, true), (Backwards, true, false), (Both, true, true), (Blackhole, false, false)]
-    {
-        let mut ng = Ng::new(settings());
-        ng.call([&sdp(A, "RTP/AVP", ""), &sdp(B, "RTP/AVP", "")], |it| it.media_echo = Some(echo));
-        for (end, echoes) in [(A, a), (B, b)] {
-            let sent = ng.say(end, &rtp(0, 1));
-            let back: Vec<_> = sent.iter().map(|(_, to, _)| to.to_string()).collect();
-            assert_eq!(back, [end].into_iter().filter(|_| echoes).collect::<Vec<_>>(), "{echo:?}");
-            assert!(sent.iter().all(|(_, _, octets)| octets[12..] == rtp(0, 1)[12..]));
-            assert!(sent.iter().all(|(_, _, octets)| octets[8..12] != rtp(0, 1)[8..12]), "another SSRC");
-        }
-    }
-}
-
-#[test]
-fn a_nat_is_pierced_until_the_end_speaks() {
-    let mut ng = Ng::new(settings());
-    ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| it.manners.pierce = true);
-    let empty = |sent: &[Sent]| {
-        sent.iter()
-            .all(|(_, to, octets)| octets.is_empty() && to.ip() == A.parse::<SocketAddr>().unwrap().ip())
-    };
-    let first = ng.sent();
-    assert!(first.len() == 2 && empty(&first), "RTP and RTCP at once: {first:?}");
-    let again = ng.pass(Duration::from_secs(1));
-    assert!(again.len() == 2 && empty(&again), "{again:?}");
-    ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
-    ng.sent();
-    ng.say(A, &rtp(0, 1));
-    ng.send(ng.ports[A] + 1, "192.0.2.1:4001".parse().unwrap(), &[0x80, 201, 0, 1, 0, 0, 0x12, 0x34]);
-    assert_eq!(ng.pass(Duration::from_secs(2)), []);
-    // Who never speaks is left alone in the end, and who did not ask always.
-    let mut ng = Ng::new(settings());
-    ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |_| {});
-    assert_eq!(ng.sent(), []);
-    ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| it.manners.pierce = true);
-    let count: usize = (0..100).map(|_| ng.pass(Duration::from_secs(1)).len()).sum();
-    assert!((100..130).contains(&count), "{count}");
-}
-
-#[test]
-fn a_controllers_defaults_decide_where_it_says_nothing() {
-    let offer = |defaults: &crate::ng::Defaults| {
-        let lines = "a=setup:actpass\na=fingerprint:sha-256 ".to_owned() + &["AB"; 32].join(":") + "\n";
-        let sdp = sdp("10.0.0.1:4000", "UDP/TLS/RTP/SAVP", &lines).replace("\r\n", "\\r\\n");
-        let text = format!(
-            r#"1 {{"command":"offer","call-id":"ng","from-tag":"a","sdp":"{sdp}","transport protocol":"RTP/AVP","received from":["IP4","192.0.2.1"]}}"#
-        );
-        crate::ng::decode_with(text.as_bytes(), defaults).expect("a message").command
-    };
-    for passive in [false, true] {
-        let defaults =
-            crate::ng::Defaults { dtls_passive: passive, sip_source: passive, ..Default::default() };
-        let mut ng = Ng::new(settings());
-        assert!(matches!(ng.engine.handle_command(ng.now, &offer(&defaults)), Reply::Sdp { .. }));
-        let message = format!(
-            r#"2 {{"command":"answer","call-id":"ng","from-tag":"a","to-tag":"b","sdp":"{}"}}"#,
-            sdp(B, "RTP/AVP", "").replace("\r\n", "\\r\\n")
-        );
-        let answer = crate::ng::decode_with(message.as_bytes(), &defaults).expect("a message").command;
-        let Reply::Sdp { sdp: answer, .. } = ng.engine.handle_command(ng.now, &answer) else {
-            panic!("no SDP")
-        };
-        let answer = Description::parse(answer).unwrap();
-        let expected = if passive { crate::sdp::Setup::Passive } else { crate::sdp::Setup::Active };
-        assert_eq!(answer.media[0].setup, Some(expected), "dtls-passive {passive}");
-        let report = ng.engine.handle_command(
-            ng.now,
-            &Command::Query(crate::command::Query { call_id: "ng".to_owned(), ..Default::default() }),
-        );
-        let Reply::Call { report: Some(report), .. } = report else { panic!("no report") };
-        let a = report.tags.iter().find(|tag| tag.tag == "a").unwrap();
-        let expected = if passive { "192.0.2.1:4000" } else { "10.0.0.1:4000" };
-        assert_eq!(a.medias[0].streams[0].endpoint, expected.parse().ok(), "sip-source {passive}");
-    }
-}
-
-#[test]
-fn an_answer_keeps_the_protocol_of_the_offer_but_for_its_profile() {
-    use TransportProtocol::{Accept, RtpAvpf, RtpSavp};
-    for (wish, answered, told) in [
-        (None, "RTP/AVPF", "RTP/AVP"),
-        (Some(Accept), "RTP/AVPF", "RTP/AVPF"),
-        (Some(RtpAvpf), "RTP/AVP", "RTP/AVPF"),
-        (Some(RtpSavp), "RTP/AVP", "RTP/AVP"),
-    ] {
-        let mut ng = Ng::new(settings());
-        ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |_| {});
-        let answer = ng.exchange(false, A, &sdp(B, answered, ""), |it| it.transport_protocol = wish);
-        assert_eq!(answer.media[0].protocol, told, "{wish:?}");
-    }
-}
-
-#[test]
-fn candidates_may_come_after_the_description() {
-    let mut ng = Ng::new(settings());
-    let offer = ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| it.ice = Some(Ice::Force));
-    let ours = offer.media[0].ice.clone().expect("ICE");
-    let peer: SocketAddr = "203.0.113.77:6000".parse().unwrap();
-    let credentials = Credentials::random(&mut StdRng::seed_from_u64(3));
-    let lines = format!(
-        "a=ice-ufrag:{}\na=ice-pwd:{}\na=ice-options:trickle\na=mid:7\n",
-        credentials.ufrag, credentials.pwd
-    );
-    ng.exchange(false, A, &sdp(B, "RTP/AVP", &lines), |_| {});
-    assert!(ng.pass(Duration::from_secs(1)).iter().all(|(_, to, _)| *to != peer), "nobody knows of it yet");
-    let fragment = |ufrag: &str| {
-        format!(
-            "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{}\r\nm=audio 9 RTP/AVP 0\r\na=mid:7\r\n\
-             a=candidate:1 1 udp 2130706431 203.0.113.77 6000 typ host\r\n",
-            credentials.pwd
-        )
-    };
-    let late = ng.command(false, &fragment("another1"), |it| it.flags.fragment = true);
-    assert!(matches!(&late, Reply::Done { warnings } if warnings.len() == 1), "{late:?}");
-    let done = ng.command(false, &fragment(&credentials.ufrag), |it| it.flags.fragment = true);
-    assert!(matches!(&done, Reply::Done { warnings } if warnings.is_empty()), "{done:?}");
-    let checks: Vec<Sent> = (0..20).flat_map(|_| ng.pass(Duration::from_millis(100))).collect();
-    let check = checks.iter().find(|(_, to, _)| *to == peer).expect("a check");
-    let user = format!("{}:{}", credentials.ufrag, ours.ufrag);
-    assert!(check.2.windows(user.len()).any(|part| part == user.as_bytes()));
-    assert!(matches!(ng.command(false, "a=candidate", |it| it.flags.fragment = true), Reply::Done { .. }));
-    let stranger =
-        ng.command(true, &fragment("x"), |it| (it.flags.fragment, it.from_tag) = (true, "z".to_owned()));
-    assert!(matches!(stranger, Reply::Error(failure) if failure.cause == Cause::UnknownCall));
 }

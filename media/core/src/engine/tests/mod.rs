@@ -9,6 +9,7 @@ mod pubsub;
 mod recording;
 mod rtcp;
 mod transcode;
+mod wishes;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,0 +1,248 @@
+//! What controllers may wish of mirrored pairs beside codecs: keys that pass unread, echoes, NAT, trickled candidates.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::bed::settings;
+use super::mirror::{A, B, Ng, Sent, context, protect, rtp, sdp, unprotect};
+use crate::command::{Cause, Command, Dtls as DtlsWish, Ice, Reply, TransportProtocol};
+use crate::ice::Credentials;
+use crate::sdp::{Crypto, Description};
+use crate::srtp::{MasterKey, Profile, SrtpContext};
+
+const KEYS: [&str; 2] =
+    ["d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj", "WnD7c1ksDGs+dIefCEo8omPg4uO8DYIinNGL5yxQ"];
+
+fn keyed(key: &str, more: &str) -> String {
+    format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}{more}\n")
+}
+
+#[test]
+fn what_only_the_other_end_can_open_passes_unread() {
+    let mut ng = Ng::new(settings());
+    let [a, b] = KEYS.map(|key| keyed(key, ""));
+    ng.call([&sdp(A, "RTP/SAVP", &a), &sdp(B, "RTP/SAVP", &b)], |it| it.dtls = Some(DtlsWish::Off));
+    let mut right = context(KEYS[0], &Crypto::parse(&b["a=crypto:".len()..]).unwrap());
+    let opened = protect(&mut right, &rtp(0, 1));
+    assert_eq!(
+        ng.say(A, &opened),
+        [(ng.ports[B], B.parse().unwrap(), opened)],
+        "the same keys, the same octets"
+    );
+    // A wrong key, or none: B is the one to judge. From elsewhere it is nothing.
+    let strange = [rtp(0, 2), vec![0x55; 40]].concat();
+    assert_eq!(ng.say(A, &strange), [(ng.ports[B], B.parse().unwrap(), strange.clone())]);
+    assert_eq!(ng.send(ng.ports[A], "198.51.100.9:9".parse().unwrap(), &strange), []);
+    assert_eq!(
+        ng.say(
+            B,
+            &protect(&mut context(KEYS[1], &Crypto::parse(&a["a=crypto:".len()..]).unwrap()), &rtp(0, 9))
+        )[0]
+        .1,
+        A.parse().unwrap()
+    );
+
+    // Where the relay has keys of its own nothing passes that it cannot open.
+    let mut ng = Ng::new(settings());
+    ng.call([&sdp(A, "RTP/SAVP", &a), &sdp(B, "RTP/AVP", "")], |it| {
+        it.transport_protocol = Some(TransportProtocol::RtpAvp);
+    });
+    assert_eq!(ng.say(A, &strange), []);
+}
+
+#[test]
+fn identifiers_of_keys_are_spoken_where_they_were_agreed() {
+    let mut ng = Ng::new(settings());
+    let offer = ng.exchange(true, B, &sdp(A, "RTP/SAVP", &keyed(KEYS[0], "|1:32")), |it| {
+        it.dtls = Some(DtlsWish::Off);
+    });
+    assert_eq!(offer.media[0].crypto[0].mki.as_deref(), Some("1:32"));
+    let mut ng = Ng::new(settings());
+    let answer = {
+        ng.exchange(true, B, &sdp(A, "RTP/SAVP", &keyed(KEYS[0], "|7:4")), |it| {
+            (it.dtls, it.transport_protocol) = (Some(DtlsWish::Off), Some(TransportProtocol::RtpAvp));
+        });
+        ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |it| it.dtls = Some(DtlsWish::Off))
+    };
+    let profile = Profile::from_sdes_name("AES_CM_128_HMAC_SHA1_80").unwrap();
+    let theirs = MasterKey::from_sdes(profile, KEYS[0]).unwrap().with_mki("7:4").unwrap();
+    let ours = MasterKey::from_sdes(profile, &answer.media[0].crypto[0].key).unwrap();
+    let mut a = SrtpContext::new(&theirs, &ours);
+    let packet = protect(&mut a, &rtp(0, 1));
+    assert_eq!(packet[packet.len() - 14..packet.len() - 10], [0, 0, 0, 7]);
+    assert_eq!(ng.say(A, &packet)[0].2, rtp(0, 1));
+    let mut other = packet.clone();
+    other[packet.len() - 11] = 8;
+    assert_eq!(ng.say(A, &other), [], "the name of another key");
+    assert_eq!(unprotect(&mut a, &ng.say(B, &rtp(0, 2))[0].2), rtp(0, 2));
+}
+
+#[test]
+fn ends_may_hear_themselves() {
+    use crate::command::MediaEcho::{Backwards, Blackhole, Both, Forward};
+    for (echo, a, b) in
+        [(Forward, false, true), (Backwards, true, false), (Both, true, true), (Blackhole, false, false)]
+    {
+        let mut ng = Ng::new(settings());
+        ng.call([&sdp(A, "RTP/AVP", ""), &sdp(B, "RTP/AVP", "")], |it| it.media_echo = Some(echo));
+        for (end, echoes) in [(A, a), (B, b)] {
+            let sent = ng.say(end, &rtp(0, 1));
+            let back: Vec<_> = sent.iter().map(|(_, to, _)| to.to_string()).collect();
+            assert_eq!(back, [end].into_iter().filter(|_| echoes).collect::<Vec<_>>(), "{echo:?}");
+            assert!(sent.iter().all(|(_, _, octets)| octets[12..] == rtp(0, 1)[12..]));
+            assert!(sent.iter().all(|(_, _, octets)| octets[8..12] != rtp(0, 1)[8..12]), "another SSRC");
+        }
+    }
+}
+
+#[test]
+fn a_nat_is_pierced_until_the_end_speaks() {
+    let mut ng = Ng::new(settings());
+    ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| it.manners.pierce = true);
+    let empty = |sent: &[Sent]| {
+        sent.iter()
+            .all(|(_, to, octets)| octets.is_empty() && to.ip() == A.parse::<SocketAddr>().unwrap().ip())
+    };
+    let first = ng.sent();
+    assert!(first.len() == 2 && empty(&first), "RTP and RTCP at once: {first:?}");
+    let again = ng.pass(Duration::from_secs(1));
+    assert!(again.len() == 2 && empty(&again), "{again:?}");
+    ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
+    ng.sent();
+    ng.say(A, &rtp(0, 1));
+    ng.send(ng.ports[A] + 1, "192.0.2.1:4001".parse().unwrap(), &[0x80, 201, 0, 1, 0, 0, 0x12, 0x34]);
+    assert_eq!(ng.pass(Duration::from_secs(2)), []);
+    // Who never speaks is left alone in the end, and who did not ask always.
+    let mut ng = Ng::new(settings());
+    ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |_| {});
+    assert_eq!(ng.sent(), []);
+    ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| it.manners.pierce = true);
+    let count: usize = (0..100).map(|_| ng.pass(Duration::from_secs(1)).len()).sum();
+    assert!((100..130).contains(&count), "{count}");
+}
+
+#[test]
+fn a_controllers_defaults_decide_where_it_says_nothing() {
+    let offer = |defaults: &crate::ng::Defaults| {
+        let lines = "a=setup:actpass\na=fingerprint:sha-256 ".to_owned() + &["AB"; 32].join(":") + "\n";
+        let sdp = sdp("10.0.0.1:4000", "UDP/TLS/RTP/SAVP", &lines).replace("\r\n", "\\r\\n");
+        let text = format!(
+            r#"1 {{"command":"offer","call-id":"ng","from-tag":"a","sdp":"{sdp}","transport protocol":"RTP/AVP","received from":["IP4","192.0.2.1"]}}"#
+        );
+        crate::ng::decode_with(text.as_bytes(), defaults).expect("a message").command
+    };
+    for passive in [false, true] {
+        let defaults =
+            crate::ng::Defaults { dtls_passive: passive, sip_source: passive, ..Default::default() };
+        let mut ng = Ng::new(settings());
+        assert!(matches!(ng.engine.handle_command(ng.now, &offer(&defaults)), Reply::Sdp { .. }));
+        let message = format!(
+            r#"2 {{"command":"answer","call-id":"ng","from-tag":"a","to-tag":"b","sdp":"{}"}}"#,
+            sdp(B, "RTP/AVP", "").replace("\r\n", "\\r\\n")
+        );
+        let answer = crate::ng::decode_with(message.as_bytes(), &defaults).expect("a message").command;
+        let Reply::Sdp { sdp: answer, .. } = ng.engine.handle_command(ng.now, &answer) else {
+            panic!("no SDP")
+        };
+        let answer = Description::parse(answer).unwrap();
+        let expected = if passive { crate::sdp::Setup::Passive } else { crate::sdp::Setup::Active };
+        assert_eq!(answer.media[0].setup, Some(expected), "dtls-passive {passive}");
+        let report = ng.engine.handle_command(
+            ng.now,
+            &Command::Query(crate::command::Query { call_id: "ng".to_owned(), ..Default::default() }),
+        );
+        let Reply::Call { report: Some(report), .. } = report else { panic!("no report") };
+        let a = report.tags.iter().find(|tag| tag.tag == "a").unwrap();
+        let expected = if passive { "192.0.2.1:4000" } else { "10.0.0.1:4000" };
+        assert_eq!(a.medias[0].streams[0].endpoint, expected.parse().ok(), "sip-source {passive}");
+    }
+}
+
+#[test]
+fn an_answer_keeps_the_protocol_of_the_offer_but_for_its_profile() {
+    use TransportProtocol::{Accept, RtpAvpf, RtpSavp};
+    for (wish, answered, told) in [
+        (None, "RTP/AVPF", "RTP/AVP"),
+        (Some(Accept), "RTP/AVPF", "RTP/AVPF"),
+        (Some(RtpAvpf), "RTP/AVP", "RTP/AVPF"),
+        (Some(RtpSavp), "RTP/AVP", "RTP/AVP"),
+    ] {
+        let mut ng = Ng::new(settings());
+        ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |_| {});
+        let answer = ng.exchange(false, A, &sdp(B, answered, ""), |it| it.transport_protocol = wish);
+        assert_eq!(answer.media[0].protocol, told, "{wish:?}");
+    }
+}
+
+#[test]
+fn candidates_may_come_after_the_description() {
+    let mut ng = Ng::new(settings());
+    let offer = ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| it.ice = Some(Ice::Force));
+    let ours = offer.media[0].ice.clone().expect("ICE");
+    let peer: SocketAddr = "203.0.113.77:6000".parse().unwrap();
+    let credentials = Credentials::random(&mut StdRng::seed_from_u64(3));
+    let lines = format!(
+        "a=ice-ufrag:{}\na=ice-pwd:{}\na=ice-options:trickle\na=mid:7\n",
+        credentials.ufrag, credentials.pwd
+    );
+    ng.exchange(false, A, &sdp(B, "RTP/AVP", &lines), |_| {});
+    assert!(ng.pass(Duration::from_secs(1)).iter().all(|(_, to, _)| *to != peer), "nobody knows of it yet");
+    let fragment = |ufrag: &str| {
+        format!(
+            "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{}\r\nm=audio 9 RTP/AVP 0\r\na=mid:7\r\n\
+             a=candidate:1 1 udp 2130706431 203.0.113.77 6000 typ host\r\n",
+            credentials.pwd
+        )
+    };
+    let late = ng.command(false, &fragment("another1"), |it| it.flags.fragment = true);
+    assert!(matches!(&late, Reply::Done { warnings } if warnings.len() == 1), "{late:?}");
+    let done = ng.command(false, &fragment(&credentials.ufrag), |it| it.flags.fragment = true);
+    assert!(matches!(&done, Reply::Done { warnings } if warnings.is_empty()), "{done:?}");
+    let checks: Vec<Sent> = (0..20).flat_map(|_| ng.pass(Duration::from_millis(100))).collect();
+    let check = checks.iter().find(|(_, to, _)| *to == peer).expect("a check");
+    let user = format!("{}:{}", credentials.ufrag, ours.ufrag);
+    assert!(check.2.windows(user.len()).any(|part| part == user.as_bytes()));
+    assert!(matches!(ng.command(false, "a=candidate", |it| it.flags.fragment = true), Reply::Done { .. }));
+    let stranger =
+        ng.command(true, &fragment("x"), |it| (it.flags.fragment, it.from_tag) = (true, "z".to_owned()));
+    assert!(matches!(stranger, Reply::Error(failure) if failure.cause == Cause::UnknownCall));
+}
+
+#[test]
+fn our_ports_stay_unless_the_controller_wants_others() {
+    let moved = A.replace(":4000", ":4002");
+    for (latching, ice) in [(true, false), (false, false), (false, true)] {
+        let mut ng = Ng::new(settings());
+        let wish = |it: &mut crate::command::Exchange| {
+            it.flags.no_port_latching = !latching;
+            it.ice = ice.then_some(Ice::Force);
+        };
+        let offer = |ng: &mut Ng, end: &str| {
+            let media = ng.exchange(true, B, &sdp(end, "RTP/AVP", ""), wish).media[0].clone();
+            (media.port, media.ice.map(|ice| ice.ufrag))
+        };
+        let first = offer(&mut ng, A);
+        ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
+        let sockets = ng.sockets.open_count();
+        assert_eq!(offer(&mut ng, A), first, "nothing has changed");
+        let second = offer(&mut ng, &moved);
+        assert_eq!(second.0 == first.0, latching);
+        assert_eq!(second.1 == first.1, !ice);
+        ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
+        // What was under way to the old port is not lost.
+        for port in [first.0, second.0] {
+            let sent = ng.send(port, B.parse().unwrap(), &rtp(0, 1));
+            assert_eq!(sent.iter().map(|sent| sent.1.to_string()).collect::<Vec<_>>(), [moved.as_str()]);
+        }
+        for end in [A, &moved, A, &moved] {
+            offer(&mut ng, end);
+        }
+        assert!(ng.sockets.open_count() <= sockets + 2, "one pair more, however often it moves");
+        let delete = crate::command::Delete { call_id: "ng".to_owned(), ..Default::default() };
+        ng.engine.handle_command(ng.now, &Command::Delete(delete));
+        assert_eq!(ng.sockets.open_count(), Ng::new(settings()).sockets.open_count());
+    }
+}
