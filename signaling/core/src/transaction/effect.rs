@@ -13,6 +13,8 @@ pub(super) enum Effect {
     Clear(Timer),
     /// Tells the user.
     Timeout(Timer),
+    /// This final response is what retransmissions hear once the transaction is gone, until timer J.
+    Remember(Bytes),
     Terminate,
 }
 
@@ -37,6 +39,10 @@ impl Effects {
 
     pub(super) fn timeout(&mut self, timer: Timer) {
         self.list.push(Effect::Timeout(timer));
+    }
+
+    pub(super) fn remember(&mut self, bytes: Bytes) {
+        self.list.push(Effect::Remember(bytes));
     }
 
     pub(super) fn terminate(&mut self) {

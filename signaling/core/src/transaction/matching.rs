@@ -1,32 +1,95 @@
 //! Which transaction a message belongs to (RFC 3261 §17.1.3, §17.2.3).
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 
-use crate::message::{Fields, HeaderError, Method, Name, Request, Response};
+use crate::message::{Fields, HeaderError, Method, Name, Request};
 
-/// The key of the server transaction that `request` belongs to or would begin. For ACK and CANCEL pass the method of the
-/// transaction they may concern.
-///
-/// With an RFC 3261 branch: branch, sent-by and method. Otherwise, as RFC 2543 clients need it: request-URI, To tag, From
-/// tag, Call-ID, CSeq number and topmost Via; `to_tag` is given apart because the ACK has the one of the response.
-pub(super) fn server_key(
-    request: &Request,
-    method: &Method,
-    to_tag: Option<&str>,
-) -> Result<String, HeaderError> {
-    let via = request.top_via()?;
-    let mut key = String::with_capacity(96);
-    if let Some(branch) = via.cookie_branch() {
-        let port = via.port().unwrap_or(0);
-        let _ = write!(key, "{branch}\n{}:{port}\n{method}", via.host().to_ascii_lowercase());
-        return Ok(key);
+/// Names a transaction: 128 bits of keyed hashes of what matches it, which nobody outside can aim at each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key(u64, u64);
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
     }
-    let number = request.cseq()?.number;
-    let (from_tag, call_id) = (request.from_tag().unwrap_or_default(), request.call_id());
-    let via = String::from_utf8_lossy(request.values(Name::Via).next().unwrap_or_default());
-    let (uri, to_tag) = (request.uri_text(), to_tag.unwrap_or_default());
-    let _ = write!(key, "\n{uri}\n{to_tag}\n{from_tag}\n{call_id}\n{number}\n{via}\n{method}");
-    Ok(key)
+}
+
+/// A map by [`Key`].
+pub(super) type KeyMap<T> = std::collections::HashMap<Key, T, BuildHasherDefault<Hashed>>;
+
+/// Takes a key for the hash that it is.
+#[derive(Debug, Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Makes the keys of one table.
+#[derive(Debug, Default)]
+pub(super) struct Keys(RandomState, RandomState);
+
+impl Keys {
+    /// The key of the server transaction that `request` belongs to or would begin. For ACK and CANCEL pass the method of
+    /// the transaction they may concern.
+    ///
+    /// With an RFC 3261 branch: branch, sent-by and method. Otherwise, as RFC 2543 clients need it: request-URI, To tag,
+    /// From tag, Call-ID, CSeq number and topmost Via; `to_tag` is given apart because the ACK has the one of the response.
+    pub(super) fn server(
+        &self,
+        request: &Request,
+        method: &Method,
+        to_tag: Option<&str>,
+    ) -> Result<Key, HeaderError> {
+        let via = request.top_via()?;
+        let method = method.as_str();
+        if let Some(branch) = via.cookie_branch() {
+            let host = lower_case(via.host());
+            let port = via.port().unwrap_or(0).to_be_bytes();
+            return Ok(self.hash(&[b"server", branch.as_bytes(), host.as_bytes(), &port, method.as_bytes()]));
+        }
+        let number = request.cseq()?.number.to_be_bytes();
+        let (from_tag, call_id) = (request.from_tag().unwrap_or_default(), request.call_id());
+        let via = request.values(Name::Via).next().unwrap_or_default();
+        let (uri, to_tag) = (request.uri_text(), to_tag.unwrap_or_default());
+        let texts = [uri, to_tag, from_tag, call_id, method].map(str::as_bytes);
+        let [uri, to_tag, from_tag, call_id, method] = texts;
+        Ok(self.hash(&[b"rfc2543", uri, to_tag, from_tag, call_id, &number, via, method]))
+    }
+
+    /// The key of the client transaction of a request or response: our branch, and the method of CSeq, for a CANCEL shares
+    /// the branch.
+    pub(super) fn client(&self, message: &Fields) -> Option<Key> {
+        let via = message.top_via().ok()?;
+        let method = message.cseq().ok()?.method;
+        Some(self.hash(&[b"client", via.branch()?.as_bytes(), method.as_bytes()]))
+    }
+
+    /// What merged INVITEs have in common: one request that came by several ways (RFC 3261 §8.2.2.2). `None` for others, and
+    /// within a dialog.
+    pub(super) fn merged(&self, request: &Request) -> Option<Key> {
+        if *request.method() != Method::Invite || request.to_tag().is_some() {
+            return None;
+        }
+        let number = request.cseq().ok()?.number.to_be_bytes();
+        let from_tag = request.from_tag()?.as_bytes();
+        Some(self.hash(&[b"merged", from_tag, request.call_id().as_bytes(), &number]))
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> Key {
+        Key(self.0.hash_one(parts), self.1.hash_one(parts))
+    }
 }
 
 /// Whether `request` comes from an RFC 2543 client, whose ACK is matched by the response's To tag.
@@ -34,25 +97,10 @@ pub(super) fn is_rfc2543(request: &Request) -> bool {
     request.top_via().is_ok_and(|via| via.cookie_branch().is_none())
 }
 
-/// The key of a client transaction: our branch, and the method of CSeq, for a CANCEL shares the branch.
-pub(super) fn client_key(fields: &Fields) -> Option<String> {
-    let via = fields.top_via().ok()?;
-    let method = fields.cseq().ok()?.method;
-    Some(format!("{}\n{method}", via.branch()?))
-}
-
-/// [`client_key`] of a response.
-pub(super) fn response_key(response: &Response) -> Option<String> {
-    client_key(response)
-}
-
-/// What merged requests have in common: one request that came by several ways (RFC 3261 §8.2.2.2). `None` within a
-/// dialog.
-pub(super) fn merge_key(request: &Request) -> Option<String> {
-    if request.to_tag().is_some() || *request.method() == Method::Cancel {
-        return None;
+fn lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        text.to_ascii_lowercase().into()
+    } else {
+        text.into()
     }
-    let cseq = request.cseq().ok()?;
-    let from_tag = request.from_tag()?;
-    Some(format!("{from_tag}\n{}\n{} {}", request.call_id(), cseq.number, cseq.method))
 }

@@ -4,6 +4,7 @@
 //! [`Table::poll_event`], and come back at [`Table::poll_timeout`]. The transaction user (the proxy) never sees a
 //! retransmission, and a response given to [`Table::respond`] is repeated for as long as it takes.
 
+mod answered;
 mod client;
 mod client_invite;
 mod effect;

@@ -3,7 +3,8 @@
 /// Totals since the start, but for the first two. With no transaction left, `created == freed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Transactions that exist.
+    /// Transactions that exist. One over datagrams whose final response to another request than INVITE is merely remembered
+    /// does not.
     pub current: u64,
     /// Those of them that were finally answered and linger to absorb late messages.
     pub waiting: u64,

@@ -1,16 +1,17 @@
 //! The transactions of one worker: matching, timers, sending.
 
-use std::collections::{BTreeSet, HashMap, VecDeque, hash_map};
+use std::collections::{BTreeSet, VecDeque, hash_map};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use slab::Slab;
 
+use super::answered::{Answer, Answered};
 use super::client::Client;
 use super::client_invite::ClientInvite;
 use super::effect::{Effect, Effects};
-use super::matching::{client_key, is_rfc2543, merge_key, response_key, server_key};
+use super::matching::{Key, KeyMap, Keys, is_rfc2543};
 use super::server::Server;
 use super::server_invite::ServerInvite;
 use super::timer::{Patience, Timer, TimerQueue};
@@ -29,10 +30,12 @@ pub struct Table {
     entries: Slab<Entry>,
     /// Serial number of the last transaction: with the slot it makes an id that is never used twice.
     serial: u32,
-    servers: HashMap<String, u64>,
-    clients: HashMap<String, u64>,
+    keys: Keys,
+    servers: KeyMap<u64>,
+    clients: KeyMap<u64>,
     /// How many server transactions share a merge key.
-    merged: HashMap<String, u32>,
+    merged: KeyMap<u32>,
+    answered: Answered,
     /// Client transactions over a connection, to end them with it.
     by_connection: BTreeSet<(ConnectionId, u64)>,
     timers: TimerQueue,
@@ -51,8 +54,8 @@ struct Entry {
     destination: Destination,
     /// Where a response goes when its connection is gone (RFC 3261 §18.2.2).
     fallback: Option<Destination>,
-    key: String,
-    merge_key: Option<String>,
+    key: Key,
+    merge_key: Option<Key>,
     /// To tag of the final response, by which the ACK of an RFC 2543 client is matched.
     response_tag: Option<String>,
     /// A CANCEL of our own: the user hears nothing of it.
@@ -82,13 +85,16 @@ impl Table {
     /// An empty table.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let answered = Answered::new(config.max_bytes / 4);
         Self {
             config,
             entries: Slab::new(),
             serial: 0,
-            servers: HashMap::new(),
-            clients: HashMap::new(),
-            merged: HashMap::new(),
+            keys: Keys::default(),
+            servers: KeyMap::default(),
+            clients: KeyMap::default(),
+            merged: KeyMap::default(),
+            answered,
             by_connection: BTreeSet::new(),
             timers: TimerQueue::default(),
             effects: Effects::default(),
@@ -109,6 +115,9 @@ impl Table {
 
     /// Runs the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.answered.poll_timeout().is_some_and(|due| due <= now) {
+            self.answered.expire(now);
+        }
         while let Some((id, timer)) = self.timers.pop_due(now) {
             let Some(slot) = self.slot(id) else { continue };
             let (entry, effects) = (&mut self.entries[slot], &mut self.effects);
@@ -165,13 +174,18 @@ impl Table {
         }
         // The key is taken before the Via is stamped, whose text is part of it for RFC 2543 clients. Parsing refused
         // what could fail here; dropping it is the safe answer all the same.
-        let Ok(key) = server_key(&request, request.method(), request.to_tag()) else { return };
+        let Ok(key) = self.keys.server(&request, request.method(), request.to_tag()) else { return };
         if let Some(&id) = self.servers.get(&key) {
             return self.handle_retransmission(now, id);
         }
+        if let Some(Answer { bytes, destination }) = self.answered.get(&key) {
+            self.stats.retransmissions += 1;
+            self.stats.rpl_sent += 1;
+            return self.send(*destination, bytes.clone());
+        }
         let invite = match request.method() {
             Method::Cancel => {
-                let key = server_key(&request, &Method::Invite, request.to_tag());
+                let key = self.keys.server(&request, &Method::Invite, request.to_tag());
                 key.ok().and_then(|key| self.servers.get(&key).copied())
             }
             _ => None,
@@ -182,19 +196,15 @@ impl Table {
         if self.is_full(request.written_len()) {
             return self.refuse(&flow, request);
         }
-        let id = self.begin_server(now, &flow, &request, key);
-        let (id, invite) = (ServerId(id.0), invite.map(ServerId));
+        let (id, merged) = self.begin_server(now, &flow, &request, key);
         self.events.push_back(match request.method() {
-            Method::Cancel => Event::Cancel { id, invite, flow, request },
-            _ => {
-                let merged =
-                    merge_key(&request).is_some_and(|key| self.merged.get(&key).is_some_and(|n| *n > 1));
-                Event::Request { id, flow, request, merged }
-            }
+            Method::Cancel => Event::Cancel { id, invite: invite.map(ServerId), flow, request },
+            _ => Event::Request { id, flow, request, merged },
         });
     }
 
-    fn begin_server(&mut self, now: Instant, flow: &Flow, request: &Request, key: String) -> ServerId {
+    /// The transaction, and whether another one serves the same request.
+    fn begin_server(&mut self, now: Instant, flow: &Flow, request: &Request, key: Key) -> (ServerId, bool) {
         let (reliable, size) = (flow.protocol.is_reliable(), request.written_len());
         let timers = &self.config.timers;
         let machine = if *request.method() == Method::Invite {
@@ -211,19 +221,21 @@ impl Table {
                 &mut self.effects,
             ))
         } else {
-            Machine::Server(Server::start(now, reliable, timers, &mut self.effects))
+            Machine::Server(Server::start(reliable, timers, &mut self.effects))
         };
-        let merge_key = merge_key(request);
-        if let Some(key) = &merge_key {
-            *self.merged.entry(key.clone()).or_default() += 1;
-        }
+        let merge_key = self.keys.merged(request);
+        let serving = merge_key.map(|key| {
+            let count = self.merged.entry(key).or_default();
+            *count += 1;
+            *count
+        });
         let (destination, fallback) = response_destination(flow, request);
         let id = self.insert(Entry {
             id: 0,
             machine,
             destination,
             fallback,
-            key: key.clone(),
+            key,
             merge_key,
             response_tag: None,
             silent: false,
@@ -233,7 +245,7 @@ impl Table {
         });
         self.servers.insert(key, id);
         self.apply(now, id);
-        ServerId(id)
+        (ServerId(id), serving.is_some_and(|count| count > 1))
     }
 
     fn handle_retransmission(&mut self, now: Instant, id: u64) {
@@ -268,7 +280,7 @@ impl Table {
 
     /// The INVITE that an ACK belongs to.
     fn find_acked(&self, ack: &Request) -> Option<u64> {
-        let find = |to_tag| self.servers.get(&server_key(ack, &Method::Invite, to_tag).ok()?).copied();
+        let find = |to_tag| self.servers.get(&self.keys.server(ack, &Method::Invite, to_tag).ok()?).copied();
         if !is_rfc2543(ack) {
             return find(None);
         }
@@ -280,7 +292,7 @@ impl Table {
 
     fn handle_response(&mut self, now: Instant, flow: Flow, response: Response) {
         self.stats.rpl_received += 1;
-        let id = response_key(&response).and_then(|key| self.clients.get(&key).copied());
+        let id = self.keys.client(&response).and_then(|key| self.clients.get(&key).copied());
         let Some((id, slot)) = id.and_then(|id| Some((id, self.slot(id)?))) else {
             return self.events.push_back(Event::Response { id: None, flow, response });
         };
@@ -319,11 +331,16 @@ impl Table {
         let (entry, effects, timers) = (&mut self.entries[slot], &mut self.effects, &self.config.timers);
         let sent = match &mut entry.machine {
             Machine::ServerInvite(machine) => machine.respond(status, bytes, timers, effects),
-            Machine::Server(machine) => machine.respond(now, status, bytes, timers, effects),
+            Machine::Server(machine) => {
+                machine.respond(status, bytes, effects);
+                true
+            }
             Machine::ClientInvite(_) | Machine::Client(_) => false,
         };
         if sent && status.is_final() && !std::mem::replace(&mut entry.answered, true) {
-            entry.response_tag = response.to_tag().map(str::to_owned);
+            if matches!(entry.machine, Machine::ServerInvite(_)) {
+                entry.response_tag = response.to_tag().map(str::to_owned);
+            }
             self.stats.waiting += 1;
             self.stats.answered[usize::from(status.class()) - 2] += 1;
         }
@@ -353,8 +370,8 @@ impl Table {
     /// Whether a transaction serves this request already: it is a retransmission.
     #[must_use]
     pub fn serves(&self, request: &Request) -> bool {
-        server_key(request, request.method(), request.to_tag())
-            .is_ok_and(|key| self.servers.contains_key(&key))
+        let key = self.keys.server(request, request.method(), request.to_tag());
+        key.is_ok_and(|key| self.servers.contains_key(&key) || self.answered.get(&key).is_some())
     }
 
     /// Sends the 100 that [`super::Trying::After`] holds back: from now on it will take time.
@@ -491,7 +508,7 @@ impl Table {
     /// When [`Table::handle_timeout`] is next needed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.answered.poll_timeout()).min()
     }
 
     /// The counters.
@@ -503,7 +520,10 @@ impl Table {
     /// Whether no transaction is left and everything was polled.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.entries.is_empty() && self.transmits.is_empty() && self.events.is_empty()
+        self.entries.is_empty()
+            && self.answered.len() == 0
+            && self.transmits.is_empty()
+            && self.events.is_empty()
     }
 
     #[cfg(test)]
@@ -518,6 +538,7 @@ impl Table {
             && self.merged.is_empty()
             && self.by_connection.is_empty()
             && self.held == 0
+            && self.answered.len() == 0
             && self.timers.len() == 0
     }
 }
@@ -532,7 +553,7 @@ impl Table {
         patience: Patience,
         silent: bool,
     ) -> Result<ClientId, RequestError> {
-        let key = client_key(&request).ok_or(RequestError::NoBranch)?;
+        let key = self.keys.client(&request).ok_or(RequestError::NoBranch)?;
         if self.clients.contains_key(&key) {
             return Err(RequestError::BranchInUse);
         }
@@ -554,7 +575,7 @@ impl Table {
             machine,
             destination,
             fallback: None,
-            key: key.clone(),
+            key,
             merge_key: None,
             response_tag: None,
             silent,
@@ -616,11 +637,20 @@ impl Table {
                 }
                 Effect::Clear(timer) => self.clear_timer(slot, timer),
                 Effect::Timeout(timer) => self.report_timeout(slot, timer),
+                Effect::Remember(bytes) => self.remember(now, slot, bytes),
                 Effect::Terminate => self.terminate(id),
             }
         }
         self.effects.list = list;
         self.effects.list.clear();
+    }
+
+    /// Timer J is as long as retransmissions may come: 64·T1 (RFC 3261 §17.2.2).
+    fn remember(&mut self, now: Instant, slot: usize, bytes: Bytes) {
+        let entry = &self.entries[slot];
+        let stay = self.config.timers.max_noninv_lifetime.max(self.config.timers.wt_timer);
+        let answer = Answer { bytes, destination: entry.destination };
+        self.answered.insert(entry.key, answer, now + stay);
     }
 
     fn transmit(&mut self, slot: usize, bytes: Bytes) {

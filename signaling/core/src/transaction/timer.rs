@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::message::Method;
 pub use crate::settings::Timers;
 
-/// The timers of RFC 3261 §17 table 4, RFC 6026 §7, and three of ours. `T1` is `retr_timer1`, `T2` is `retr_timer2`,
+/// The timers of RFC 3261 §17 table 4, RFC 6026 §7, and two of ours. J is none of a transaction here: `answered` keeps the
+/// responses of all that long. `T1` is `retr_timer1`, `T2` is `retr_timer2`,
 /// `T4` is `wt_timer`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Timer {
@@ -29,8 +30,6 @@ pub enum Timer {
     H,
     /// Retransmitted ACKs are absorbed until then: T4, at once over streams.
     I,
-    /// Retransmissions of another request are answered until then: as long as its client may send them.
-    J,
     /// Retransmitted final replies to another request are absorbed until then: T4, at once over streams.
     K,
     /// After a 2xx, retransmissions of the INVITE are absorbed until then: 64·T1 (RFC 6026 §7.1).

@@ -25,6 +25,34 @@ fn a_full_table_refuses_with_503() {
 }
 
 #[test]
+fn answered_requests_take_no_place_in_it() {
+    let mut bed = Bed::with(Protocol::Udp, Config { max_transactions: 1, ..Config::default() });
+    for n in 0..100 {
+        let (id, request) = bed.server(&request("OPTIONS", &format!("z9hG4bK{n}")));
+        bed.respond(id, &request, StatusCode::OK);
+    }
+    assert_eq!(bed.words(), ["200"; 100]);
+    bed.assert_clean();
+}
+
+#[test]
+fn the_oldest_answers_are_forgotten_when_there_are_too_many() {
+    let mut bed = Bed::with(Protocol::Udp, Config { max_bytes: 40_000, ..Config::default() });
+    let text = |n: u32| request("OPTIONS", &format!("z9hG4bK{n}"));
+    for n in 0..100 {
+        let (id, request) = bed.server(&text(n));
+        bed.respond(id, &request, StatusCode::OK);
+    }
+    bed.sent();
+    bed.events();
+    bed.receive(&text(99));
+    assert_eq!((bed.words(), bed.events().len()), (vec!["200".to_owned()], 0));
+    bed.receive(&text(0));
+    assert_eq!((bed.words(), bed.events().len()), (Vec::new(), 1), "served again");
+    bed.assert_clean();
+}
+
+#[test]
 fn a_flood_of_provisional_replies_leaves_no_timers_behind() {
     let mut bed = Bed::new(Protocol::Udp);
     bed.client(&invite());

@@ -227,6 +227,7 @@ fn s9_2_a_cancel_finds_its_invite() {
     assert!(bed.respond(*id, cancel, StatusCode::OK));
     assert!(bed.respond(invite_id, &invite_request, StatusCode::REQUEST_TERMINATED));
     assert_eq!(bed.words(), ["200", "487"]);
+    assert!(matches!(bed.events()[..], [Event::ServerTerminated { id: over }] if over == *id));
     bed.receive(&request("CANCEL", "z9hG4bK1"));
     assert_eq!(bed.words(), ["200"], "retransmitted CANCEL, replayed 200");
     bed.receive(&request("CANCEL", "z9hG4bKother"));

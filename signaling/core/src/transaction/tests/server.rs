@@ -180,13 +180,33 @@ fn s17_2_2_a_repeated_request_gets_the_last_response_until_timer_j() {
     assert!(bed.sent().is_empty(), "in Trying they are dropped");
     bed.respond(id, &request, StatusCode::OK);
     let first = bed.sent();
-    bed.receive(&text);
-    assert_eq!(bed.sent(), first);
+    assert!(matches!(bed.events()[..], [Event::ServerTerminated { .. }]), "the response alone is kept");
     assert!(!bed.respond(id, &request, StatusCode::BUSY_HERE));
-    bed.run(31_999);
-    assert!(bed.events().is_empty());
-    bed.run(1);
-    assert!(matches!(bed.events()[..], [Event::ServerTerminated { .. }]));
+    for ms in [0, 500, 31_499] {
+        bed.run(ms);
+        bed.receive(&text);
+        assert_eq!(bed.words(), ["200"]);
+        assert!(bed.events().is_empty());
+    }
+    bed.receive(&text);
+    assert_eq!(bed.sent()[0].1, first[0].1, "byte for byte");
+    bed.run(2000);
+    bed.receive(&text);
+    assert!(matches!(bed.events()[..], [Event::Request { .. }]), "timer J is over");
+    bed.assert_clean();
+}
+
+#[test]
+fn s17_2_2_a_provisional_response_is_repeated_too() {
+    let mut bed = Bed::new(Protocol::Udp);
+    let text = request("OPTIONS", "z9hG4bK1");
+    let (id, request) = bed.server(&text);
+    bed.respond(id, &request, StatusCode::TRYING);
+    bed.receive(&text);
+    assert_eq!(bed.words(), ["100", "100"]);
+    bed.respond(id, &request, StatusCode::OK);
+    bed.receive(&text);
+    assert_eq!(bed.words(), ["200", "200"]);
     bed.assert_clean();
 }
 
