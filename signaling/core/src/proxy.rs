@@ -18,7 +18,7 @@ mod takeover;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -60,6 +60,8 @@ pub struct Proxy {
     table: Table,
     /// Requests, responses and writes that wait for [`Outside`].
     routes: FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    /// Those that have not been looked at yet; most wait for nothing.
+    begun: VecDeque<LocalBoxFuture<'static, Done>>,
     servers: HashMap<ServerId, Server>,
     clients: HashMap<ClientId, (ServerId, usize)>,
     /// BYEs of our own that have no final response yet.
@@ -84,8 +86,8 @@ pub struct Proxy {
 
 /// What becomes of a server transaction.
 enum Server {
-    /// Its request is on the route.
-    Routing(Box<Incoming>),
+    /// Its request is on the route. An INVITE may be answered meanwhile.
+    Routing(Option<Box<Incoming>>),
     /// Answered, or given up, while it was there.
     Ended,
     /// It was relayed.
@@ -135,6 +137,7 @@ impl Proxy {
             world: Rc::new(World::new(settings, location, outside, seed, now, unix_now)),
             table: Table::new(config),
             routes: FuturesUnordered::new(),
+            begun: VecDeque::new(),
             servers: HashMap::new(),
             clients: HashMap::new(),
             byes: HashSet::new(),
@@ -264,18 +267,7 @@ impl Proxy {
     pub fn poll_routes(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.world.set_now(now);
         while let Poll::Ready(Some(done)) = self.routes.poll_next_unpin(cx) {
-            match done {
-                Done::Request { server, incoming, outcome } => self.routed(server, *incoming, outcome),
-                Done::Response(treated) => self.treated(*treated),
-                Done::Prepared(prepared) => self.prepared(*prepared),
-                Done::Failed { server, verdict } => self.failed(server, verdict),
-                Done::Saved { aor, result } => {
-                    if let Err(error) = result {
-                        let what = format!("bindings of {aor}: {error}");
-                        self.world.tell(Event::OutsideFailed { call_id: String::new(), what });
-                    }
-                }
-            }
+            self.carry_out(done);
             self.settle();
         }
     }
@@ -333,32 +325,59 @@ impl Proxy {
         self.world.calls.borrow().len()
     }
 
-    /// Takes everything that the transactions have to say.
+    /// Takes everything that the transactions have to say, and goes on with what that begins until it has to wait.
     fn settle(&mut self) {
-        while let Some(event) = self.table.poll_event() {
-            match event {
-                transaction::Event::Request { id, flow, request, merged } => {
-                    self.begin(Some(id), flow, request, merged);
+        loop {
+            while let Some(event) = self.table.poll_event() {
+                self.handle_event(event);
+            }
+            let Some(mut work) = self.begun.pop_front() else { return };
+            match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(done) => self.carry_out(done),
+                // `poll_routes` asks again, with a context that is woken.
+                Poll::Pending => self.routes.push(work),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, done: Done) {
+        match done {
+            Done::Request { server, incoming, outcome } => self.routed(server, *incoming, outcome),
+            Done::Response(treated) => self.treated(*treated),
+            Done::Prepared(prepared) => self.prepared(*prepared),
+            Done::Failed { server, verdict } => self.failed(server, verdict),
+            Done::Saved { aor, result } => {
+                if let Err(error) = result {
+                    let what = format!("bindings of {aor}: {error}");
+                    self.world.tell(Event::OutsideFailed { call_id: String::new(), what });
                 }
-                transaction::Event::Ack { flow, request, .. } => self.begin(None, flow, request, false),
-                transaction::Event::Cancel { id, invite, flow, request } => {
-                    if let Some(invite) = invite.filter(|_| flow.connection.is_some()) {
-                        self.table.move_server(invite, flow);
-                    }
-                    self.cancelled(id, invite, &request)
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: transaction::Event) {
+        match event {
+            transaction::Event::Request { id, flow, request, merged } => {
+                self.begin(Some(id), flow, request, merged);
+            }
+            transaction::Event::Ack { flow, request, .. } => self.begin(None, flow, request, false),
+            transaction::Event::Cancel { id, invite, flow, request } => {
+                if let Some(invite) = invite.filter(|_| flow.connection.is_some()) {
+                    self.table.move_server(invite, flow);
                 }
-                transaction::Event::Response { id, flow, response } => self.arrived(id, flow, response),
-                transaction::Event::Timeout { id, timer } => self.timed_out(id, timer),
-                transaction::Event::TransportError { id } => self.unreachable(id),
-                transaction::Event::ServerTimeout { id, timer } => self.server_timed_out(id, timer),
-                transaction::Event::ServerTransportError { .. } => {}
-                transaction::Event::ServerTerminated { id } => self.server_gone(id),
-                transaction::Event::ClientTerminated { id } => {
-                    self.clients.remove(&id);
-                    self.byes.remove(&id);
-                    self.refreshes.remove(&id);
-                    self.awaited.forget_callee(id);
-                }
+                self.cancelled(id, invite, &request)
+            }
+            transaction::Event::Response { id, flow, response } => self.arrived(id, flow, response),
+            transaction::Event::Timeout { id, timer } => self.timed_out(id, timer),
+            transaction::Event::TransportError { id } => self.unreachable(id),
+            transaction::Event::ServerTimeout { id, timer } => self.server_timed_out(id, timer),
+            transaction::Event::ServerTransportError { .. } => {}
+            transaction::Event::ServerTerminated { id } => self.server_gone(id),
+            transaction::Event::ClientTerminated { id } => {
+                self.clients.remove(&id);
+                self.byes.remove(&id);
+                self.refreshes.remove(&id);
+                self.awaited.forget_callee(id);
             }
         }
     }
@@ -384,7 +403,8 @@ impl Proxy {
             return;
         }
         if let Some(server) = server {
-            self.servers.insert(server, Server::Routing(Box::new(incoming.clone())));
+            let invite = *incoming.method() == Method::Invite;
+            self.servers.insert(server, Server::Routing(invite.then(|| Box::new(incoming.clone()))));
         }
         let world = Rc::clone(&self.world);
         let route = async move {
@@ -395,7 +415,7 @@ impl Proxy {
             };
             Done::Request { server, incoming: Box::new(incoming), outcome }
         };
-        self.routes.push(route.boxed_local());
+        self.begun.push_back(route.boxed_local());
     }
 
     /// Carries out what the route has decided.
@@ -435,7 +455,10 @@ impl Proxy {
         match outcome {
             Outcome::Reply(response) => {
                 glare::release(&self.world, &incoming);
-                self.servers.insert(server, Server::Ended);
+                if *incoming.method() == Method::Invite {
+                    // A CANCEL that comes too late is one of something.
+                    self.servers.insert(server, Server::Ended);
+                }
                 self.table.respond(now, server, &response);
             }
             Outcome::Relay(branches, steps) => self.relay(server, incoming, branches, steps),
@@ -456,7 +479,7 @@ impl Proxy {
         self.table.respond(now, id, &reply);
         let Some((invite, server)) = known else { return };
         match server {
-            Server::Routing(incoming) => {
+            Server::Routing(Some(incoming)) => {
                 let terminated = incoming.answer(&self.world, StatusCode::REQUEST_TERMINATED, "", &[]);
                 *server = Server::Ended;
                 self.table.respond(now, invite, &terminated);
@@ -470,7 +493,7 @@ impl Proxy {
                     reasons.filter(|_| self.world.settings.tm.e2e_cancel_reason).collect();
                 self.cancel_legs(invite, None, &reasons);
             }
-            Server::Relaying(_) | Server::Ended => {}
+            Server::Routing(None) | Server::Relaying(_) | Server::Ended => {}
         }
     }
 
@@ -495,7 +518,7 @@ impl Proxy {
         }
         let now = self.world.now();
         match self.servers.get_mut(&id) {
-            Some(Server::Routing(incoming)) => {
+            Some(Server::Routing(Some(incoming))) => {
                 let response = incoming.answer(&self.world, StatusCode::REQUEST_TIMEOUT, "", &[]);
                 self.servers.insert(id, Server::Ended);
                 self.table.respond(now, id, &response);
@@ -546,7 +569,7 @@ impl Proxy {
                 let result = world.outside.store.save_bindings(&aor, &bindings).await;
                 Done::Saved { aor, result }
             };
-            self.routes.push(write.boxed_local());
+            self.begun.push_back(write.boxed_local());
         }
     }
 

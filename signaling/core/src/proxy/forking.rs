@@ -126,7 +126,7 @@ impl Proxy {
             let result = relay::prepare(&world, &incoming, targets, breadth).await;
             Done::Prepared(Box::new(Prepared { server, incoming, result }))
         };
-        self.routes.push(make.boxed_local());
+        self.begun.push_back(make.boxed_local());
     }
 
     /// The branches are ready; meanwhile they may have become superfluous.
@@ -194,7 +194,7 @@ impl Proxy {
             let verdict = route::failure(&world, &incoming, best, diverted).await;
             Done::Failed { server, verdict }
         };
-        self.routes.push(ask.boxed_local());
+        self.begun.push_back(ask.boxed_local());
     }
 
     /// Carries out what the route has decided on a failure.

@@ -50,7 +50,7 @@ impl Proxy {
     /// The Call-IDs of the INVITEs that are under way, or answered half a minute ago at most.
     fn open_invites(&self) -> HashSet<String> {
         let incoming = self.servers.values().filter_map(|server| match server {
-            Server::Routing(incoming) => Some(&**incoming),
+            Server::Routing(incoming) => incoming.as_deref(),
             Server::Relaying(fork) => Some(&fork.incoming),
             Server::Ended => None,
         });

@@ -332,7 +332,7 @@ impl Proxy {
             self.table.respond(self.world.now(), id, &response);
             return;
         };
-        self.servers.insert(id, Server::Routing(Box::new(incoming.clone())));
+        self.servers.insert(id, Server::Routing(None));
         let world = Rc::clone(&self.world);
         let route = async move {
             let outcome = match early_update::reply(&world, &incoming, &browser).await {
@@ -344,7 +344,7 @@ impl Proxy {
             };
             Done::Request { server: Some(id), incoming: Box::new(incoming), outcome }
         };
-        self.routes.push(route.boxed_local());
+        self.begun.push_back(route.boxed_local());
     }
 
     /// Sends again what no PRACK has come for, and ends the branch when none has for 64·T1: 504 (RFC 3262 §3 wants a 5xx).

@@ -109,7 +109,7 @@ impl Proxy {
             let result = route::response(&world, &flow, next_hop, media, &mut response).await;
             Done::Response(Box::new(Treated { server, leg, flow, session, response, hidden, result }))
         };
-        self.routes.push(route.boxed_local());
+        self.begun.push_back(route.boxed_local());
     }
 
     /// Sends a response back, or keeps it until the other branches have theirs.

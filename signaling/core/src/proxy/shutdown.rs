@@ -42,7 +42,7 @@ impl Proxy {
     fn refuse_pending(&mut self, server: ServerId) {
         let now = self.world.now();
         match self.servers.get_mut(&server) {
-            Some(Server::Routing(incoming)) => {
+            Some(Server::Routing(Some(incoming))) => {
                 let response = incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]);
                 self.servers.insert(server, Server::Ended);
                 self.table.respond(now, server, &response);

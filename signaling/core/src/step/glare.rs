@@ -32,7 +32,10 @@ pub fn claim(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
 
 /// The request has its final response, or never will.
 pub fn release(world: &World, incoming: &Incoming) {
-    let Some(claim) = claim_of(&incoming.message).filter(|_| incoming.is_in_dialog()) else { return };
+    if !incoming.is_in_dialog() || !offers(&incoming.message) {
+        return;
+    }
+    let Some(claim) = claim_of(&incoming.message) else { return };
     let mut calls = world.calls.borrow_mut();
     if let Some(call) = calls.find_mut(incoming.call_id(), &claim.0) {
         call.offering.take_if(|offering| *offering == claim);
