@@ -185,7 +185,7 @@ impl Authenticator {
     /// nonce is good where it was made, since only there its uses are counted, and stale elsewhere. Uses of at most
     /// `capacity` nonces are remembered.
     #[must_use]
-    pub const fn new(key: [u8; 32], origin: [u8; 4], nonce_expire: Duration, capacity: usize) -> Self {
+    pub fn new(key: [u8; 32], origin: [u8; 4], nonce_expire: Duration, capacity: usize) -> Self {
         Self { mint: nonce::Mint::new(key, origin, nonce_expire), used: nonce::Used::new(capacity) }
     }
 
@@ -215,7 +215,7 @@ impl Authenticator {
         self.mint.open(unix_now, nonce, realm)
     }
 
-    /// Judges `proof` for a request of `method`. `ha1` is the hexadecimal hash of `username:realm:password` by the
+    /// Judges `proof` for a request of `method`; `nonce` is what [`Authenticator::nonce`] says of its nonce. `ha1` is the hexadecimal hash of `username:realm:password` by the
     /// proof's algorithm. The `uri` parameter is part of the proof, but not compared with the request-URI, which proxies on
     /// the way may have rewritten (RFC 3261 §22.4 item 5).
     ///
@@ -225,11 +225,10 @@ impl Authenticator {
         &mut self,
         unix_now: u64,
         proof: &Proof<'_>,
+        nonce: Nonce,
         method: &Method,
-        realm: &str,
         ha1: &str,
     ) -> Result<(), Refusal> {
-        let nonce = self.nonce(unix_now, &proof.nonce, realm);
         if nonce == Nonce::Foreign {
             return Err(Refusal::Wrong);
         }

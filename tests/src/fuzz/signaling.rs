@@ -149,7 +149,8 @@ pub fn digest(input: &[u8]) {
         && let Ok(proof) = Proof::of(&credentials)
     {
         let ha1 = ha1(proof.algorithm.hash, "bob", "sip.test", "not in any corpus");
-        let verdict = judge.verify(1_700_000_000, &proof, &Method::Register, "sip.test", &ha1);
+        let nonce = judge.nonce(1_700_000_000, &proof.nonce, "sip.test");
+        let verdict = judge.verify(1_700_000_000, &proof, nonce, &Method::Register, &ha1);
         assert!(verdict.is_err(), "nobody knows the password");
     }
     if let Ok(WwwAuthenticate(challenge)) = WwwAuthenticate::parse(input) {

@@ -31,7 +31,9 @@ impl Stamp {
 
 /// Makes nonces and knows its own again: stamp and an HMAC of it, in hexadecimal digits.
 pub(super) struct Mint {
-    key: [u8; 32],
+    /// HMAC-SHA-256 (RFC 2104) under the key, its two hashes as they are before the text.
+    inner: Sha256,
+    outer: Sha256,
     /// Tells this worker's nonces from those of others with the same key.
     origin: [u8; 4],
     made: u32,
@@ -39,8 +41,12 @@ pub(super) struct Mint {
 }
 
 impl Mint {
-    pub(super) const fn new(key: [u8; 32], origin: [u8; 4], expire: Duration) -> Self {
-        Self { key, origin, made: 0, expire }
+    pub(super) fn new(key: [u8; 32], origin: [u8; 4], expire: Duration) -> Self {
+        let padded = |with: u8| {
+            let pad: [u8; 64] = std::array::from_fn(|at| key.get(at).copied().unwrap_or_default() ^ with);
+            Sha256::new_with_prefix(pad)
+        };
+        Self { inner: padded(0x36), outer: padded(0x5c), origin, made: 0, expire }
     }
 
     /// Seconds since 1970 before which a nonce is too old.
@@ -74,13 +80,9 @@ impl Mint {
         if ours && in_time { Nonce::Fresh(stamp) } else { Nonce::Stale }
     }
 
-    /// HMAC-SHA-256 (RFC 2104) of stamp and realm.
     fn sign(&self, stamp: &[u8; 16], realm: &str) -> [u8; 32] {
-        let pad = |with: u8| -> [u8; 64] {
-            std::array::from_fn(|at| self.key.get(at).copied().unwrap_or_default() ^ with)
-        };
-        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(stamp).chain_update(realm).finalize();
-        Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+        let inner = self.inner.clone().chain_update(stamp).chain_update(realm).finalize();
+        self.outer.clone().chain_update(inner).finalize().into()
     }
 }
 

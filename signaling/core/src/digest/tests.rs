@@ -27,7 +27,8 @@ fn proof(value: &str) -> Result<Proof<'_>, Refusal> {
 fn judge(auth: &mut Authenticator, at: u64, value: &str) -> Result<(), Refusal> {
     let proof = proof(value)?;
     let ha1 = ha1(proof.algorithm.hash, "bob", REALM, "zanzibar");
-    auth.verify(at, &proof, &Method::Register, REALM, &ha1)
+    let nonce = auth.nonce(at, &proof.nonce, REALM);
+    auth.verify(at, &proof, nonce, &Method::Register, &ha1)
 }
 
 /// RFC 7616 §3.9.1 (MD5, SHA-256) and §3.9.2 (SHA-512-256, as its erratum 4897 corrects it, without the hashed name), and

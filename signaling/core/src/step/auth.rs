@@ -51,7 +51,8 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
             return refuse(world, incoming, realm, refusal);
         }
     };
-    if world.authenticator.borrow().nonce(world.unix_now(), &proof.nonce, realm) == Nonce::Foreign {
+    let nonce = world.authenticator.borrow().nonce(world.unix_now(), &proof.nonce, realm);
+    if nonce == Nonce::Foreign {
         return challenge(world, incoming, realm, false);
     }
     let account = match world.account(&proof.username, realm).await {
@@ -62,7 +63,7 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
             return ControlFlow::Break(incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, ""));
         }
     };
-    match judge(world, incoming, &proof, realm, account.as_ref()) {
+    match judge(world, incoming, &proof, nonce, account.as_ref()) {
         Ok(()) if proof.username == user => {
             incoming.user = Some(claimed);
             strip_credentials(incoming, index);
@@ -122,7 +123,7 @@ fn judge(
     world: &World,
     incoming: &Incoming,
     proof: &Proof<'_>,
-    realm: &str,
+    nonce: Nonce,
     account: Option<&Account>,
 ) -> Result<(), Refusal> {
     if !world.settings.auth.algorithms.contains(&proof.algorithm) {
@@ -135,7 +136,7 @@ fn judge(
         None => &NOBODY[..hash.hex_len()],
     };
     let mut authenticator = world.authenticator.borrow_mut();
-    let verdict = authenticator.verify(world.unix_now(), proof, incoming.method(), realm, ha1);
+    let verdict = authenticator.verify(world.unix_now(), proof, nonce, incoming.method(), ha1);
     if account.is_none() { Err(Refusal::Wrong) } else { verdict }
 }
 
