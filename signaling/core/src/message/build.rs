@@ -72,13 +72,14 @@ impl<'a> Reply<'a> {
     pub fn build(mut self) -> Response {
         let tag = self.tag.filter(|_| self.response.status() != StatusCode::TRYING);
         if let Some(tag) = tag.filter(|_| self.response.to_tag().is_none()) {
-            let mut value = self.response.raw(Name::To).unwrap_or_default().to_vec();
-            value.extend_from_slice(b";tag=");
-            value.extend_from_slice(tag.as_bytes());
+            let to = self.response.raw(Name::To).unwrap_or_default();
+            let value = [to, b";tag=", tag.as_bytes()].concat();
             self.response.set(Name::To, value);
         }
-        let (content_type, body) = self.content.unwrap_or(("", Bytes::new()));
-        self.response.set_body(content_type, body);
+        match self.content {
+            Some((content_type, body)) => self.response.set_body(content_type, body),
+            None => self.response.push(Name::ContentLength, "0"),
+        }
         self.response
     }
 }

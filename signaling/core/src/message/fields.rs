@@ -213,13 +213,15 @@ impl Fields {
     /// The From tag; `None` when absent (RFC 2543 clients).
     #[must_use]
     pub fn from_tag(&self) -> Option<&str> {
-        self.from_header().ok()?.tag()
+        let value = self.raw(Name::From)?;
+        plain_tag(value).unwrap_or_else(|| self.from_header().ok()?.tag())
     }
 
     /// The To tag; its presence in a request means "within a dialog" (RFC 3261 §12.2).
     #[must_use]
     pub fn to_tag(&self) -> Option<&str> {
-        self.to_header().ok()?.tag()
+        let value = self.raw(Name::To)?;
+        plain_tag(value).unwrap_or_else(|| self.to_header().ok()?.tag())
     }
 
     /// The body, empty when there is none.
@@ -365,12 +367,20 @@ impl Fields {
         }
     }
 
-    /// Copies every line of `name` from `other` behind the fields here, spelled as there (RFC 3261 §8.2.6.2).
+    /// Copies every line of `name` from `other` behind the fields here, spelled as there (RFC 3261 §8.2.6.2). The bytes are
+    /// shared where all that are received here come from the same message.
     pub fn copy_from(&mut self, other: &Self, name: Name<'_>) {
         let name = normalize(name);
+        if self.source.is_empty() {
+            self.source = other.source.clone();
+        }
+        let shared = self.source.as_ptr_range() == other.source.as_ptr_range();
         for field in other.fields.iter().filter(|field| field.has_name(name, &other.source)) {
-            let value = field.value(&other.source);
-            self.fields.push(Field::new(field.name(&other.source), field.id, value));
+            self.fields.push(if shared || field.owned.is_some() {
+                field.clone()
+            } else {
+                Field::new(field.name(&other.source), field.id, field.value(&other.source))
+            });
         }
         self.edited = true;
     }
@@ -419,8 +429,13 @@ impl Fields {
                 seen += count;
                 continue;
             }
-            let edited = splice(value, index - seen, new, name.is_list());
-            self.rewrite_or_remove(at, &edited);
+            match new.filter(|_| count == 1) {
+                Some(new) => self.rewrite(at, new),
+                None => {
+                    let edited = splice(value, index - seen, new, name.is_list());
+                    self.rewrite_or_remove(at, &edited);
+                }
+            }
             return true;
         }
         false
@@ -474,6 +489,18 @@ impl std::fmt::Debug for Fields {
         let names = self.iter().map(|(name, _)| name.into_owned()).collect::<Vec<_>>();
         f.debug_struct("Fields").field("names", &names).field("body", &self.body.len()).finish()
     }
+}
+
+/// The tag of a From or To whose URI stands in brackets and that has nothing else behind them, as nearly all are; `None` for
+/// one that must be read. Both headers were read whole when the message came.
+fn plain_tag(value: &[u8]) -> Option<Option<&str>> {
+    let behind = &value[memchr::memrchr(b'>', value)? + 1..];
+    if behind.is_empty() {
+        return Some(None);
+    }
+    let tag = behind.strip_prefix(b";tag=")?;
+    let tag = std::str::from_utf8(tag).ok().filter(|tag| !tag.is_empty())?;
+    tag.bytes().all(scan::is_token_byte).then_some(Some(tag))
 }
 
 /// `Name::Other("via")` means Via as well.

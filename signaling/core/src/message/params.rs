@@ -51,7 +51,7 @@ impl<'a> Params<'a> {
         std::iter::from_fn(move || {
             loop {
                 let text = rest?;
-                let (one, more) = match find_outside(text.as_bytes(), true, |byte| byte == b';') {
+                let (one, more) = match find_outside(text.as_bytes(), true, b';') {
                     Some(at) => (&text[..at], Some(&text[at + 1..])),
                     None => (text, None),
                 };

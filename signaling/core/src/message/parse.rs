@@ -299,7 +299,7 @@ fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Re
     let text = Text::Source { start: start.text.0 as u32, end: start.text.1 as u32 };
     let checked = check(&fields).and_then(|method| match &start.kind {
         // The Vias below the top one are the way back of a response (RFC 4475 §3.1.2.1).
-        StartKind::Request(own) => match fields.all::<Via<'_>>().find_map(Result::err) {
+        StartKind::Request(own) => match fields.all::<Via<'_>>().skip(1).find_map(Result::err) {
             None => Ok(own.as_str() == method),
             Some(error) => Err(error.into()),
         },

@@ -1,5 +1,7 @@
 //! Byte scanning shared by the header parsers: whitespace, tokens, and separators outside quotes and brackets.
 
+use memchr::{memchr, memchr2};
+
 /// Linear whitespace, the CR and LF of a folded line included (RFC 3261 §25.1 `LWS`).
 pub(crate) const fn is_lws(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -25,7 +27,16 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
 
 /// `text` without linear whitespace at both ends.
 pub(crate) fn trim_str(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(|&byte| !is_lws(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|&byte| !is_lws(byte)).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+/// What stands before and behind the first linear whitespace.
+pub(crate) fn split_lws(text: &str) -> Option<(&str, &str)> {
+    let at = text.bytes().position(is_lws)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// What stands behind a colon that only blanks precede.
@@ -34,12 +45,25 @@ pub(crate) fn trim_start_then_colon(bytes: &[u8]) -> Option<&[u8]> {
     bytes[colon..].strip_prefix(b":")
 }
 
-/// Position of the first byte that `wanted` accepts outside quoted strings and, unless `in_brackets`, outside `<>`.
-pub(crate) fn find_outside(bytes: &[u8], in_brackets: bool, wanted: impl Fn(u8) -> bool) -> Option<usize> {
+/// Position of the first `wanted` outside quoted strings and, unless `in_brackets`, outside `<>`.
+pub(crate) fn find_outside(bytes: &[u8], in_brackets: bool, wanted: u8) -> Option<usize> {
+    let first = memchr(wanted, bytes);
+    #[cfg(test)]
+    steps::count(first.unwrap_or(bytes.len()));
+    let (first, opening) = (first?, if in_brackets { b'"' } else { b'<' });
+    // Most values have neither in front of it.
+    if memchr2(b'"', opening, &bytes[..first]).is_none() {
+        Some(first)
+    } else {
+        walk(bytes, in_brackets, wanted)
+    }
+}
+
+fn walk(bytes: &[u8], in_brackets: bool, wanted: u8) -> Option<usize> {
     let (mut quoted, mut escaped, mut bracketed) = (false, false, false);
     for (at, &byte) in bytes.iter().enumerate() {
         #[cfg(test)]
-        steps::count();
+        steps::count(1);
         if quoted {
             match byte {
                 _ if escaped => escaped = false,
@@ -49,7 +73,7 @@ pub(crate) fn find_outside(bytes: &[u8], in_brackets: bool, wanted: impl Fn(u8) 
             }
             continue;
         }
-        if !bracketed && wanted(byte) {
+        if !bracketed && byte == wanted {
             return Some(at);
         }
         match byte {
@@ -81,7 +105,7 @@ impl<'a> Iterator for Values<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             let rest = self.rest?;
-            let comma = if self.split { find_outside(rest, false, |byte| byte == b',') } else { None };
+            let comma = if self.split { find_outside(rest, false, b',') } else { None };
             let (value, rest) = match comma {
                 Some(at) => (&rest[..at], Some(&rest[at + 1..])),
                 None => (rest, None),
@@ -118,8 +142,8 @@ pub(crate) mod steps {
 
     thread_local!(static COUNT: Cell<u64> = const { Cell::new(0) });
 
-    pub(crate) fn count() {
-        COUNT.with(|count| count.set(count.get() + 1));
+    pub(crate) fn count(bytes: usize) {
+        COUNT.with(|count| count.set(count.get() + bytes as u64));
     }
 
     /// The steps that `work` takes.

@@ -367,8 +367,8 @@ pub(crate) fn host_end(text: &str, start: usize) -> Result<usize, UriError> {
         ipv6(&inner[..close]).ok_or(UriError("IPv6 reference is no address"))?;
         return Ok(start + close + 2);
     }
-    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    match rest.find(|c| !is_host(c)).unwrap_or(rest.len()) {
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    match rest.bytes().position(|byte| !is_host(byte)).unwrap_or(rest.len()) {
         0 => Err(UriError("host is missing")),
         len => Ok(start + len),
     }

@@ -9,7 +9,7 @@ use super::{Incoming, Verdict};
 use crate::event::{Event, Expiry};
 use crate::gruu;
 use crate::location::{Registration, Rejected, Rules, Updated};
-use crate::message::header::{Contact, NameAddr, Via};
+use crate::message::header::{Contact, NameAddr};
 use crate::message::{Method, Name, StatusCode};
 use crate::outside::StoredBinding;
 use crate::settings::{OutboundMode, PathMode};
@@ -140,7 +140,7 @@ fn way(world: &World, incoming: &Incoming) -> Result<Way, Verdict> {
         return Err(incoming.refuse_with(world, StatusCode::EXTENSION_REQUIRED, "", &headers));
     }
     // Whoever stands next to the user agent has put his Path at the bottom and says `ob` if he keeps the flow.
-    let first_hop = message.all::<Via<'_>>().count() == 1;
+    let first_hop = message.values(Name::Via).count() == 1;
     let edge = path.last().and_then(|edge| NameAddr::parse("Path", edge.as_bytes()).ok()?.uri().ok());
     let flows_are_kept =
         first_hop || (settings.use_path && edge.is_some_and(|edge| edge.params().contains("ob")));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Header, text};
-use crate::message::scan::{find_outside, trim_str, unquote};
+use crate::message::scan::{find_outside, split_lws, trim_str, unquote};
 use crate::message::{HeaderError, Name};
 
 /// Comma-separated `name=value` pairs behind the scheme `Digest`.
@@ -13,7 +13,7 @@ struct DigestParams<'a>(&'a str);
 impl<'a> DigestParams<'a> {
     fn parse(header: &'static str, value: &'a [u8]) -> Result<Self, HeaderError> {
         let text = trim_str(text(header, value)?);
-        let (scheme, params) = text.split_once([' ', '\t', '\r', '\n']).unwrap_or((text, ""));
+        let (scheme, params) = split_lws(text).unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("Digest") {
             return Err(HeaderError::new(header, "is not of scheme Digest"));
         }
@@ -26,7 +26,7 @@ impl<'a> DigestParams<'a> {
         std::iter::from_fn(move || {
             loop {
                 let text = rest?;
-                let (one, more) = match find_outside(text.as_bytes(), true, |byte| byte == b',') {
+                let (one, more) = match find_outside(text.as_bytes(), true, b',') {
                     Some(at) => (&text[..at], Some(&text[at + 1..])),
                     None => (text, None),
                 };

@@ -1,7 +1,7 @@
 //! CSeq (RFC 3261 §20.16).
 
 use super::{Header, decimal, text};
-use crate::message::scan::{is_token, trim_str};
+use crate::message::scan::{is_token, split_lws, trim_str};
 use crate::message::{HeaderError, Method, Name};
 
 /// Number and method of a request, repeated in its responses.
@@ -27,8 +27,7 @@ impl<'a> Header<'a> for CSeq<'a> {
 
     fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
         let text = trim_str(text("CSeq", value)?);
-        let (number, method) =
-            text.split_once([' ', '\t', '\r', '\n']).ok_or(HeaderError::new("CSeq", "has no method"))?;
+        let (number, method) = split_lws(text).ok_or(HeaderError::new("CSeq", "has no method"))?;
         let number =
             decimal(number.as_bytes()).ok_or(HeaderError::new("CSeq", "has no number below 2^32"))?;
         let method = trim_str(method);

@@ -22,7 +22,7 @@ impl<'a> NameAddr<'a> {
         let bad = |what| HeaderError::new(header, what);
         let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| bad("is not UTF-8"));
         let value = trim(value);
-        let Some(open) = find_outside(value, true, |byte| byte == b'<') else {
+        let Some(open) = find_outside(value, true, b'<') else {
             // Without brackets, parameters belong to the header, not to the URI (RFC 3261 §20).
             let text = utf8(value)?;
             let (uri, params) = text.split_once(';').unwrap_or((text, ""));

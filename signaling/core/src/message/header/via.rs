@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Header, text};
-use crate::message::scan::{is_token, trim_str};
+use crate::message::scan::{is_token, split_lws, trim_str};
 use crate::message::uri::{host_end, host_ip, port};
 use crate::message::{HeaderError, Name, Params};
 
@@ -36,8 +36,7 @@ impl<'a> Header<'a> for Via<'a> {
         if !is_token(protocol.as_bytes()) || !is_token(version.as_bytes()) {
             return Err(bad("has no protocol and version"));
         }
-        let rest = rest.trim_start_matches([' ', '\t', '\r', '\n']);
-        let (transport, rest) = rest.split_once([' ', '\t', '\r', '\n']).ok_or(bad("has no sent-by"))?;
+        let (transport, rest) = split_lws(trim_str(rest)).ok_or(bad("has no sent-by"))?;
         if !is_token(transport.as_bytes()) {
             return Err(bad("has no transport"));
         }
