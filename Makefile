@@ -2,7 +2,7 @@
 #
 #   make run     builds the page and the gateway, starts it with two demo accounts; Ctrl-C ends it
 #   make test    sets up what it needs and runs every check and test; the last line sums them up
-#   make bench   prints CPU per packet and memory per call of the relay, and one round of make bench-signaling: CPU per
+#   make bench   prints CPU per packet (also transcoded) and memory per call of the relay, and one round of make bench-signaling: CPU per
 #                REGISTER and call, memory per browser, ours beside Kamailio's where that is installed
 #   make image   builds the container image causeway:VERSION
 #
@@ -48,6 +48,7 @@ test:
 
 bench: tools page
 	@cargo run --release --locked --package media --example relay_bench -- 200 10 1
+	@cargo run --release --locked --package media-core --example transcode_bench
 	@$(MAKE) bench-signaling ROUNDS=1
 
 # More rounds make the medians steadier.
