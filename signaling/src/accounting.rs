@@ -14,6 +14,7 @@ mod rows;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ struct Inner {
     /// Where records go; `None` once it is closed.
     records: Mutex<Option<mpsc::Sender<Record>>>,
     tasks: Mutex<JoinSet<()>>,
+    /// Records that had no room in memory.
+    postponed: AtomicU64,
 }
 
 impl Accounting {
@@ -90,6 +93,7 @@ impl Accounting {
             reported: watch::Sender::default(),
             records: Mutex::new(Some(records)),
             tasks: Mutex::default(),
+            postponed: AtomicU64::new(0),
         });
         let mut destinations = Vec::new();
         if settings.db {
@@ -105,7 +109,7 @@ impl Accounting {
         for (record, missing) in left {
             for (destination, queue) in &destinations {
                 if missing.contains(destination) {
-                    inner.hand_over(*destination, queue, &record);
+                    inner.hand_over(queue, &record);
                 }
             }
         }
@@ -184,7 +188,7 @@ impl Inner {
         self.journal.end(&record, &parties.from_tag);
         let queued = self.lock_records().as_ref().is_some_and(|queue| queue.try_send(record).is_ok());
         if !queued {
-            tracing::warn!("call record stays in the journal: too many wait");
+            self.postpone();
         }
     }
 
@@ -213,8 +217,8 @@ impl Inner {
                 record.fill(&heard);
             }
             self.journal.filled(&record);
-            for (destination, queue) in &destinations {
-                self.hand_over(*destination, queue, &record);
+            for (_, queue) in &destinations {
+                self.hand_over(queue, &record);
             }
         }
     }
@@ -233,9 +237,17 @@ impl Inner {
         tracing::trace!(call_id, in_time, "report of the relay");
     }
 
-    fn hand_over(&self, destination: Destination, queue: &mpsc::Sender<Record>, record: &Record) {
+    fn hand_over(&self, queue: &mpsc::Sender<Record>, record: &Record) {
         if queue.try_send(record.clone()).is_err() {
-            tracing::warn!(?destination, "call record stays in the journal: too many wait");
+            self.postpone();
+        }
+    }
+
+    fn postpone(&self) {
+        let before = self.postponed.fetch_add(1, Ordering::Relaxed);
+        if before == 0 || before.is_power_of_two() {
+            let records = before + 1;
+            tracing::warn!(records, "call records stay in the journal until the next start: too many wait");
         }
     }
 

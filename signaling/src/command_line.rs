@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use causeway::config::{Config, ConfigError};
 use clap::{Args, Parser, Subcommand};
 
+use crate::table_commands::TableCommand;
+
 /// A WebRTC-to-SIP gateway in one binary.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "causeway", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -32,7 +34,23 @@ pub(crate) enum Command {
         /// The SIP domain, when it is not the gateway's own.
         #[arg(long, global = true)]
         domain: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
+    #[command(flatten)]
+    Table(TableCommand),
+    /// Have the running gateway take up changed tables, and the sections routing and pstn of the configuration.
+    Reload {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Print what completes these commands in a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, for man.
+    Man,
     /// The contacts that are registered, as the database has them.
     Registrations {
         #[command(subcommand)]
@@ -108,6 +126,8 @@ pub(crate) enum User {
     Add { name: String },
     /// Show all accounts.
     List,
+    /// Show one: its aliases, groups and short numbers.
+    Show { name: String },
     /// Change a password; the new one is one line on standard input.
     Passwd { name: String },
     /// Remove an account and its registrations.

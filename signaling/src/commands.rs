@@ -2,3 +2,5 @@
 
 pub mod database;
 pub mod listing;
+pub mod reload;
+pub mod rows;

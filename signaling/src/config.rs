@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use listen::Listen;
+use regex::Regex;
 pub use sample::sample;
 use signaling_core::settings::{Auth, Blst, Edge, Nathelper, Registrar, Timers, Tm, Udp, Usrloc};
+use signaling_core::tables::{self, Policy};
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -53,6 +55,8 @@ pub struct Config {
     pub db_url: Option<Place>,
     pub db_mode: DbMode,
     pub acc: accounting::Settings,
+    pub block_3xx: bool,
+    pub pstn: Pstn,
     pub nathelper: Nathelper,
     pub auth: Auth,
     pub timers: Timers,
@@ -80,6 +84,16 @@ pub struct Config {
 pub struct Tls {
     pub ca_list: Option<PathBuf>,
     pub require_certificate: bool,
+}
+
+/// Section `[pstn]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Pstn {
+    pub host: Option<String>,
+    pub port: u16,
+    pub pattern: Option<Regex>,
+    pub groups: Vec<(String, Regex)>,
 }
 
 /// Section `[limits]`.
@@ -304,6 +318,19 @@ impl Config {
             return Err("registrar.default_expires must lie between min_expires and max_expires".into());
         }
         Ok(())
+    }
+
+    /// What is said of routing: the part that can be changed while the gateway runs.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let parts = self.pstn.host.clone().zip(self.pstn.pattern.clone());
+        let pstn = parts.map(|(host, pattern)| tables::Pstn {
+            host,
+            port: Some(self.pstn.port).filter(|port| *port != 0),
+            pattern,
+            groups: self.pstn.groups.clone(),
+        });
+        Policy { pstn, block_3xx: self.block_3xx }
     }
 
     /// Where accounts and registrations are kept: the embedded file unless a URL names another place.

@@ -38,6 +38,8 @@ use crate::{host, page};
 const SHUTDOWN: Duration = Duration::from_secs(4);
 /// How long records of calls get to reach their destinations then.
 const RECORDS: Duration = Duration::from_millis(200);
+/// How often it is looked whether a command has changed a table.
+const TABLES: Duration = Duration::from_secs(1);
 /// How often the host's addresses and the certificate are looked at.
 const WATCH: Duration = Duration::from_secs(60);
 
@@ -74,6 +76,8 @@ impl Gateway {
         let database = Database::connect(&config.storage()).await?;
         warn_of_other_domains(&database, &domain).await?;
         database.load_accounts().await?;
+        let change = database.change();
+        database.reload(config.policy()).await?;
         let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
         let certificates = Certificates::open(&config, &names, &addresses)?;
 
@@ -121,6 +125,7 @@ impl Gateway {
 
         let mut tasks = JoinSet::new();
         start_streams(&mut tasks, streams, &config, &domain, &certificates, &transport)?;
+        tasks.spawn(follow_tables(database.clone(), change));
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
         Ok(Self {
@@ -135,6 +140,14 @@ impl Gateway {
             tasks,
             media,
         })
+    }
+
+    /// Takes up what has changed in the tables of routing and in those keys of the configuration that belong to them.
+    ///
+    /// # Errors
+    /// The database does not answer. What counted before goes on counting.
+    pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
+        self.database.reload(config.policy()).await
     }
 
     /// The SIP domain in use.
@@ -473,6 +486,29 @@ fn start_streams(
         }
     }
     Ok(())
+}
+
+/// Takes up the tables of routing when a command has changed them.
+async fn follow_tables(database: Database, mut known: u64) {
+    let mut ticks = tokio::time::interval(TABLES);
+    loop {
+        ticks.tick().await;
+        let change = database.change();
+        if change == known {
+            continue;
+        }
+        // The keys of the configuration stay as they are.
+        let policy = database.routing().policy.clone();
+        match database.reload(policy).await {
+            Ok(()) => known = change,
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "tables of routing not read: the old ones count"
+                );
+            }
+        }
+    }
 }
 
 /// Keeps the certificate good, and tells when the host has got another address.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 something failed while running, 2 the command line or the configuration is wrong.
 
 mod command_line;
+mod table_commands;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -13,8 +14,8 @@ use causeway::demo::{self, Screen};
 use causeway::gateway::{self, Gateway};
 use causeway::store::Database;
 use causeway::{accounts, commands, host, logging};
-use clap::Parser as _;
-use command_line::{Cli, Command, ConfigCommand, Db, Registrations, User};
+use clap::{CommandFactory as _, Parser as _};
+use command_line::{Cli, Command, ConfigCommand, Db, File, Registrations, User};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -45,11 +46,30 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 tracing::warn!("{warning}");
             }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let result = runtime.block_on(run(config, demo));
+            let result = runtime.block_on(run(config, &file, demo));
             runtime.shutdown_timeout(std::time::Duration::from_millis(100));
             result
         }
-        Command::User { command, file, domain } => runtime()?.block_on(user(command, &file.read()?, domain)),
+        Command::User { command, file, domain, output } => {
+            runtime()?.block_on(user(command, &file.read()?, domain, output.json))
+        }
+        Command::Table(command) => {
+            let config = command.at().file.read()?;
+            gateway::make_data_directory(&config.data_directory)?;
+            let own = own_domain(&config);
+            runtime()?.block_on(table_commands::execute(command, &config, &own))
+        }
+        Command::Reload { file } => commands::reload::ask(&file.read()?.data_directory),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "causeway", &mut text);
+            say(&String::from_utf8(text)?)
+        }
+        Command::Man => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+            say(&String::from_utf8(text)?)
+        }
         Command::Registrations { command, file, output } => {
             let config = file.read()?;
             let own = own_domain(&config);
@@ -97,7 +117,7 @@ fn own_domain(config: &Config) -> String {
     gateway::domain(config, &host::addresses().unwrap_or_default())
 }
 
-async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
+async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
     let files = host::raise_file_limit();
     if files < config.limits.connections as u64 + 2000 {
         tracing::warn!(
@@ -107,6 +127,7 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
     }
     // Before the start, so that a signal during it is not lost.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let (directory, advertised) = (config.data_directory.clone(), config.advertised);
     let gateway = Gateway::start(config).await?;
     let accounts = match demo {
@@ -122,10 +143,16 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
         accounts: &accounts,
     };
     say(&screen.text())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    commands::reload::note_process(&directory)?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => reload(&gateway, file).await,
+        }
     }
+    // The next one writes its own; that this one is not there is no reason to fail now.
+    let _ = std::fs::remove_file(commands::reload::pid_file(&directory));
     tracing::info!("stopping: calls are ended");
     tokio::select! {
         stopped = gateway.stop() => stopped?,
@@ -136,7 +163,16 @@ async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn user(command: User, config: &Config, domain: Option<String>) -> anyhow::Result<()> {
+/// All that has changed, or nothing.
+async fn reload(gateway: &Gateway, file: &File) {
+    let reloaded = async { gateway.reload(&file.read()?).await };
+    match reloaded.await {
+        Ok(()) => tracing::info!("tables and routing reloaded"),
+        Err(error) => tracing::error!(error = format!("{error:#}"), "not reloaded: what was before counts"),
+    }
+}
+
+async fn user(command: User, config: &Config, domain: Option<String>, json: bool) -> anyhow::Result<()> {
     gateway::make_data_directory(&config.data_directory)?;
     let database = Database::connect(&config.storage()).await?;
     let domain = domain.unwrap_or_else(|| own_domain(config));
@@ -146,6 +182,13 @@ async fn user(command: User, config: &Config, domain: Option<String>) -> anyhow:
             accounts::change(&database, &name, &domain, &accounts::read_password()?).await?
         }
         User::Remove { name } => accounts::remove(&database, &name, &domain).await?,
+        User::List if json => {
+            say(&commands::rows::USER.list(&config.storage(), &[]).await?.show(true))?;
+        }
+        User::Show { name } => {
+            let all = commands::rows::user(&config.storage(), &name, &domain).await?;
+            say(&commands::listing::Listing::show_all(&all, json))?;
+        }
         User::List => {
             let lines =
                 database.accounts().await?.into_iter().map(|(user, domain)| format!("{user}@{domain}\n"));

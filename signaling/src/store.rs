@@ -7,11 +7,13 @@
 //! | [`schema`], [`tables`] | the tables; rows of any of them |
 //! | `accounts` | accounts in memory, and how a change is noticed |
 //! | `location`, `writer` | bindings as rows, and the queue of those to be written |
+//! | `routing` | the tables that requests are routed by |
 //! | `health` | what is done while the database does not answer |
 
 mod accounts;
 mod health;
 mod location;
+mod routing;
 pub mod schema;
 pub mod sql;
 pub mod tables;
@@ -22,10 +24,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use futures_util::future::LocalBoxFuture;
 use signaling_core::outside::{Account, Store, StoredBinding, Unavailable};
+use signaling_core::tables::{Policy, Tables};
 
-use self::accounts::Accounts;
+use self::accounts::{Accounts, Changes};
 use self::schema::Bring;
 use self::sql::{Place, Sql, Statement, Value};
 use self::writer::Writer;
@@ -37,6 +41,8 @@ pub struct Database {
     mode: DbMode,
     accounts: Arc<Accounts>,
     writer: Arc<Writer>,
+    tables: Arc<ArcSwap<Tables>>,
+    changes: Arc<Changes>,
 }
 
 /// Which database, and how it is used.
@@ -77,6 +83,14 @@ pub struct Counts {
 }
 
 impl Storage {
+    /// Tells a gateway that runs with this database that a table has changed.
+    ///
+    /// # Errors
+    /// The file by which it is told cannot be written.
+    pub fn tell_of_change(&self) -> std::io::Result<()> {
+        Changes(self.changes.clone()).lengthen()
+    }
+
     /// A file of this program's own.
     #[must_use]
     pub fn file(path: &Path, mode: DbMode) -> Self {
@@ -106,7 +120,9 @@ impl Database {
         schema::bring(&sql, bring).await.with_context(named)?;
         let accounts = Accounts::new(&sql, storage.changes.clone()).await.with_context(named)?;
         let writer = Writer::start(sql.clone(), storage.mode);
-        Ok(Self { sql, mode: storage.mode, accounts: Arc::new(accounts), writer: Arc::new(writer) })
+        let (accounts, writer) = (Arc::new(accounts), Arc::new(writer));
+        let changes = Arc::new(Changes(storage.changes.clone()));
+        Ok(Self { sql, mode: storage.mode, accounts, writer, tables: Arc::default(), changes })
     }
 
     /// Waits until all that was written is in the main file.
@@ -119,6 +135,28 @@ impl Database {
     #[must_use]
     pub const fn sql(&self) -> &Sql {
         &self.sql
+    }
+
+    /// Reads the tables that requests are routed by, which count from then on together with `policy`.
+    ///
+    /// # Errors
+    /// The database does not answer. What counted before goes on counting.
+    pub async fn reload(&self, policy: Policy) -> anyhow::Result<()> {
+        let tables = routing::load(&self.sql, policy).await?;
+        self.tables.store(Arc::new(tables));
+        Ok(())
+    }
+
+    /// The tables that requests are routed by.
+    #[must_use]
+    pub fn routing(&self) -> Arc<Tables> {
+        self.tables.load_full()
+    }
+
+    /// A number that changes with every change that a command has made.
+    #[must_use]
+    pub fn change(&self) -> u64 {
+        self.changes.length()
     }
 
     /// What it has not done.
@@ -241,6 +279,10 @@ pub fn unix_now() -> u64 {
 }
 
 impl Store for Database {
+    fn tables(&self) -> Arc<Tables> {
+        self.routing()
+    }
+
     fn account<'a>(
         &'a self,
         username: &'a str,

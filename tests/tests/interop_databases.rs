@@ -231,6 +231,8 @@ async fn a_database_moves_from_one_engine_to_another() -> Result<()> {
     assert_eq!(again.status.code(), Some(1), "what is there is not doubled");
     assert_eq!(postgres.ask("causeway", "SELECT COUNT(*) FROM address")?, "1", "and nothing half-written");
     done(&causeway(&to, &["db", "import-kamailio", &from, "--replace"])?)?;
+    let addresses = done(&causeway(&to, &["address", "list"])?)?;
+    assert!(addresses.contains("192.0.2.0") && addresses.contains("65535"), "{addresses}");
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("backup.sqlite");
     let path = file.to_str().context("path")?;

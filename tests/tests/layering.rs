@@ -66,6 +66,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "message",
     "digest",
     "settings",
+    "tables",
     "overload",
     "blocklist",
     "event",

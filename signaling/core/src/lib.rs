@@ -23,5 +23,6 @@ pub mod settings;
 pub mod stats;
 pub mod step;
 pub mod stun;
+pub mod tables;
 pub mod transaction;
 pub mod world;

@@ -13,6 +13,7 @@ use futures_util::future::LocalBoxFuture;
 pub use self::stored_binding::{BindingRow, SharedText, StoredBinding};
 use crate::digest::{self, HashFunction};
 use crate::flow::Protocol;
+use crate::tables::Tables;
 
 /// What the world offers to one worker.
 #[allow(missing_debug_implementations)]
@@ -39,8 +40,14 @@ pub trait Store {
         domain: &'a str,
     ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>>;
 
+    /// What requests are routed by now. Asked of each of them, so that it is not waited for.
+    fn tables(&self) -> Arc<Tables> {
+        Arc::default()
+    }
+
     /// Keeps the bindings of one address of record in place of those kept before. An empty `bindings` forgets it.
-    /// Returns once the row is durable, so that a 200 to REGISTER is a promise kept over a restart.
+    /// Returns once the row is durable, so that a 200 to REGISTER is a promise kept over a restart; or when the store does not
+    /// answer at all and keeps it for later.
     fn save_bindings<'a>(
         &'a self,
         aor: &'a str,

@@ -11,7 +11,7 @@ use crate::event::Untaken;
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
 use crate::step::{
-    Incoming, Verdict, auth, edge, in_dialog, location, media, nat, outbound, registrar, sanity,
+    Incoming, Verdict, auth, dial, edge, in_dialog, location, media, nat, outbound, registrar, sanity,
     session_timer, voicemail,
 };
 use crate::world::World;
@@ -48,6 +48,11 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     registrar::save(world, incoming).await?;
     // No user: 484.
     location::require_user(world, incoming)?;
+    // What a short number of the caller means, and an alias; perhaps elsewhere.
+    dial::speed_dial(world, incoming)?;
+    dial::alias(world, incoming).await?;
+    // A telephone number: to the gateway there, or 403 "Not Allowed".
+    dial::pstn(world, incoming).await?;
     // To every contact of the user that can be reached; 404, 405.
     location::lookup(world, incoming).await?;
     // No such user: 404.
@@ -93,6 +98,10 @@ async fn elsewhere(
     best: &Response,
     diverted: bool,
 ) -> ControlFlow<Verdict> {
+    // A redirection is not for the caller to see, where that is set.
+    if best.status().class() == 3 && world.tables().policy.block_3xx {
+        return ControlFlow::Break(incoming.refuse(world, StatusCode::NOT_FOUND, "Not found"));
+    }
     if diverted {
         return ControlFlow::Continue(());
     }

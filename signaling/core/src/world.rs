@@ -21,6 +21,7 @@ use crate::outside::{Account, Outside, Unavailable};
 use crate::overload::Door;
 use crate::settings::{Settings, normal_host};
 use crate::stats::Stats;
+use crate::tables::Tables;
 
 /// Nonces whose use counts are remembered.
 const NONCES: usize = 65_536;
@@ -120,6 +121,28 @@ impl World {
     /// The store does not answer.
     pub async fn account(&self, username: &str, domain: &str) -> Result<Option<Account>, Unavailable> {
         self.accounts.pass(|| self.now(), self.outside.store.account(username, domain)).await
+    }
+
+    /// What requests are routed by.
+    #[must_use]
+    pub fn tables(&self) -> Arc<Tables> {
+        self.outside.store.tables()
+    }
+
+    /// The domain of ours that `host` means: one of the settings ([`Settings::local_domain`]), or one of the tables.
+    #[must_use]
+    pub fn local_domain(&self, host: &str) -> Option<String> {
+        let of_settings = self.settings.local_domain(host).map(ToOwned::to_owned);
+        of_settings.or_else(|| self.tables().is_domain(host).then(|| normal_host(host)))
+    }
+
+    /// Whether `host` and `port` are where a listener answers, on any of its names ([`Settings::is_myself`]), those of the
+    /// tables included.
+    #[must_use]
+    pub fn is_myself(&self, host: &str, port: Option<u16>) -> bool {
+        let home = || self.settings.domains.first().map_or("localhost", String::as_str);
+        self.settings.is_myself(host, port)
+            || (self.tables().is_domain(host) && self.settings.is_myself(home(), port))
     }
 
     /// Whether TCP was refused at `remote` lately.

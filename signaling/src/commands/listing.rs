@@ -46,14 +46,28 @@ impl Listing {
         self.rows.is_empty()
     }
 
-    /// An array of objects.
+    /// Several of them under their names: an object of arrays, or one table after the other.
+    #[must_use]
+    pub fn show_all(all: &[(&'static str, Self)], as_json: bool) -> String {
+        if as_json {
+            let object = all.iter().map(|(name, list)| ((*name).to_owned(), list.array())).collect();
+            return format!("{:#}\n", Json::Object(object));
+        }
+        let filled = all.iter().filter(|(_, list)| !list.is_empty());
+        filled.map(|(name, list)| format!("{name}\n{}\n", list.text())).collect()
+    }
+
     fn json(&self) -> String {
+        format!("{:#}\n", self.array())
+    }
+
+    /// An array of objects.
+    fn array(&self) -> Json {
         let object = |row: &Vec<Json>| {
             let pairs = self.columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned());
             Json::Object(Map::from_iter(pairs))
         };
-        let all = Json::Array(self.rows.iter().map(object).collect());
-        format!("{all:#}\n")
+        Json::Array(self.rows.iter().map(object).collect())
     }
 
     fn text(&self) -> String {

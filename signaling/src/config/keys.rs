@@ -5,6 +5,7 @@ mod edge;
 mod limits;
 mod recording;
 mod registrar;
+mod routing;
 mod tm;
 
 use signaling_core::digest::Algorithm;
@@ -62,7 +63,7 @@ const HOSTS: &str = "a list of host names and addresses";
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, recording::KEYS, registrar::KEYS, edge::KEYS, tm::KEYS, limits::KEYS, dns::KEYS]
+    [KEYS, recording::KEYS, routing::KEYS, registrar::KEYS, edge::KEYS, tm::KEYS, limits::KEYS, dns::KEYS]
         .into_iter()
         .flatten()
 }

@@ -237,15 +237,15 @@ async fn counter(sql: &Sql) -> Result<i64, sqlx::Error> {
 
 /// A file that only grows, by a byte for each change: two changes within one tick of the clock differ too.
 #[derive(Debug)]
-struct Changes(PathBuf);
+pub(super) struct Changes(pub(super) PathBuf);
 
 impl Changes {
-    fn length(&self) -> u64 {
+    pub(super) fn length(&self) -> u64 {
         // None yet: nothing has changed.
         std::fs::metadata(&self.0).map_or(0, |file| file.len())
     }
 
-    fn lengthen(&self) -> std::io::Result<()> {
+    pub(super) fn lengthen(&self) -> std::io::Result<()> {
         std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&self.0)?.write_all(b".")
     }
 }

@@ -578,6 +578,20 @@ impl Column {
         }
     }
 
+    /// PostgreSQL has no unsigned numbers: those with the highest bit are kept with a sign.
+    #[must_use]
+    pub fn signed(&self, kind: Kind, value: Value) -> Value {
+        match (kind, self.holds, value) {
+            (Kind::Postgres, Holds::Port, Value::Int(Some(number))) if number > i64::from(i16::MAX) => {
+                (number - 0x1_0000).into()
+            }
+            (Kind::Postgres, Holds::Unsigned, Value::Int(Some(number))) if number > i64::from(i32::MAX) => {
+                (number - 0x1_0000_0000).into()
+            }
+            (_, _, value) => value,
+        }
+    }
+
     fn definition(&self, kind: Kind) -> String {
         let name = kind.quoted(self.name);
         let holds = self.holds.name(kind);

@@ -391,9 +391,15 @@ impl Row {
         match holds {
             Holds::Text(_) => self.maybe_text(index).map(Value::Text),
             Holds::Real(_) => self.maybe_real(index).map(Value::Real),
-            Holds::Int | Holds::Unsigned | Holds::Port | Holds::Long | Holds::Time => {
-                self.maybe_int(index).map(Value::Int)
+            // MySQL's unsigned numbers come with the sign of as many bits; where PostgreSQL has no such type, they are kept
+            // with a sign.
+            Holds::Port => {
+                self.maybe_int(index).map(|number| Value::Int(number.map(|number| number & 0xffff)))
             }
+            Holds::Unsigned => {
+                self.maybe_int(index).map(|number| Value::Int(number.map(|number| number & 0xffff_ffff)))
+            }
+            Holds::Int | Holds::Long | Holds::Time => self.maybe_int(index).map(Value::Int),
         }
     }
 

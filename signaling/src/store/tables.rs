@@ -118,7 +118,10 @@ pub fn insert(sql: &Sql, table: &Table, columns: &[&Column], rows: Vec<Vec<Value
     let row = format!("({})", places.join(", "));
     let all = vec![row.as_str(); rows.len()].join(", ");
     let text = format!("INSERT INTO {} ({}) VALUES {all}", kind.quoted(table.name), names.join(", "));
-    Statement::new(text, rows.into_iter().flatten().collect::<Vec<_>>())
+    let values = rows.into_iter().flat_map(|row| {
+        row.into_iter().zip(columns).map(|(value, column)| column.signed(kind, value)).collect::<Vec<_>>()
+    });
+    Statement::new(text, values.collect::<Vec<_>>())
 }
 
 fn condition(sql: &Sql, filter: &[(&str, Value)]) -> (String, Vec<Value>) {

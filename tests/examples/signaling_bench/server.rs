@@ -178,7 +178,7 @@ fn causeway(folder: &Path, [open, digest, wss]: [u16; 3], relay: bool) -> Result
              [sip]\ndomain = \"bench.test\"\nudp = \"{ADDRESS}:{port}\"\ntcp = \"off\"\ntls = \"off\"\n\
              [https]\nlisten = {https}\n[certificate]\nchain = {:?}\nprivate_key = {:?}\n\
              [auth]\nrequired = {required}\n[usrloc]\ndb_mode = 0\n[media]\nrelay = \"{relay}\"\nng = \"off\"\n\
-             [log]\nlevel = \"warn\"\n",
+             [acc]\ndb = false\n[log]\nlevel = \"warn\"\n",
             folder.join("server.pem"),
             folder.join("server.key"),
         );

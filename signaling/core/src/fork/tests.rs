@@ -53,8 +53,16 @@ fn fork(codes: &[i32]) -> Fork {
     };
     let address = "192.0.2.9:5060".parse().expect("address");
     let flow = Flow { protocol: Protocol::Udp, local: address, remote: address, connection: None };
-    let incoming =
-        Incoming { message, flow, user: None, breadth: 60, seal: String::new(), spirals: false, pass: None };
+    let incoming = Incoming {
+        message,
+        flow,
+        user: None,
+        trusted: false,
+        breadth: 60,
+        seal: String::new(),
+        spirals: false,
+        pass: None,
+    };
     #[allow(clippy::disallowed_methods, reason = "an arbitrary origin; nothing depends on it")]
     let mut fork = Fork::new(incoming, Instant::now(), VecDeque::new());
     for (number, code) in codes.iter().enumerate() {

@@ -30,7 +30,12 @@ pub fn strip_identities(incoming: &mut Incoming) {
 /// In the order of cost: what the credentials lack, then whether their nonce is one of ours, then the account and the
 /// proof. Whoever is unknown hears the same as one with a wrong password, after the same computation.
 pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
-    let Some(claimed) = claimed(world, incoming) else { return ControlFlow::Continue(()) };
+    let claimed = claimed(world, incoming);
+    if is_of_trusted_source(world, incoming) {
+        (incoming.trusted, incoming.user) = (true, claimed);
+        return ControlFlow::Continue(());
+    }
+    let Some(claimed) = claimed else { return ControlFlow::Continue(()) };
     if !world.settings.auth.required {
         incoming.user = Some(claimed);
         return ControlFlow::Continue(());
@@ -82,6 +87,23 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
             refuse(world, incoming, realm, refusal)
         }
     }
+}
+
+/// Whether the sender is a user of ours, or as good as one.
+#[must_use]
+pub const fn is_known(incoming: &Incoming) -> bool {
+    incoming.user.is_some() || incoming.trusted
+}
+
+/// Whether the operator trusts whoever sends from there to be whom he says. Nobody registers in another's name.
+fn is_of_trusted_source(world: &World, incoming: &Incoming) -> bool {
+    let tables = world.tables();
+    if *incoming.method() == Method::Register || (tables.addresses.is_empty() && tables.trusted.is_empty()) {
+        return false;
+    }
+    let from = incoming.message.from_header().ok().and_then(|from| from.uri().ok());
+    let from = from.as_ref().map(Uri::as_str).unwrap_or_default();
+    tables.trusts(&incoming.flow, from, incoming.message.uri_text())
 }
 
 /// Whom the request says it is from, when that is a local address.

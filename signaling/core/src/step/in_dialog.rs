@@ -74,7 +74,7 @@ fn remove_own_routes(world: &World, incoming: &mut Incoming) -> Option<Option<Fl
         let Some(top) = top else { break };
         let pass = pass_of(world, incoming, &top);
         let other = pass.is_some_and(|pass| found.is_some() && pass != incoming.pass());
-        if other || (pass.is_none() && !world.settings.is_myself(top.host(), top.port())) {
+        if other || (pass.is_none() && !world.is_myself(top.host(), top.port())) {
             break;
         }
         incoming.message.remove_first_value(Name::Route);

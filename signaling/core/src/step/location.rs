@@ -14,9 +14,10 @@ use crate::world::World;
 /// OPTIONS without a user is a question to ourselves: whether we are alive. Phones and monitors ask it often, and no
 /// account is at stake, so it is answered before anybody is asked for a password.
 pub fn keepalive(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
-    let ours = incoming.message.uri().is_ok_and(|uri| {
-        uri.user().is_none_or(str::is_empty) && world.settings.local_domain(uri.host()).is_some()
-    });
+    let ours = incoming
+        .message
+        .uri()
+        .is_ok_and(|uri| uri.user().is_none_or(str::is_empty) && world.local_domain(uri.host()).is_some());
     if *incoming.method() != Method::Options || !ours {
         return ControlFlow::Continue(());
     }
@@ -171,7 +172,7 @@ fn says_prack(methods: u32) -> bool {
 /// Whether a value of a Path names this process.
 fn leads_here(world: &World, route: &str) -> bool {
     let uri = NameAddr::parse("Path", route.as_bytes()).ok().and_then(|route| route.uri().ok());
-    uri.is_some_and(|uri| world.settings.is_myself(uri.host(), uri.port()))
+    uri.is_some_and(|uri| world.is_myself(uri.host(), uri.port()))
 }
 
 /// How to reach a binding of `aor`: by its Path, over its flow, or by dialling its Contact. `None` when it is gone.

@@ -2,6 +2,7 @@
 //! (`ControlFlow::Continue`); one that decides breaks off with a [`Verdict`], so that `?` reads as "stop here".
 
 pub mod auth;
+pub mod dial;
 pub mod early_update;
 pub mod edge;
 pub mod glare;
@@ -38,6 +39,8 @@ pub struct Incoming {
     pub flow: Flow,
     /// The address of record of its sender, once proved.
     pub user: Option<String>,
+    /// Whether it came from a source that need not prove anything (tables `address` and `trusted`).
+    pub trusted: bool,
     /// How many branches it may be in at once from here on (RFC 5393 §5).
     pub breadth: u32,
     /// Names this request as it came, to know it again when it comes back (RFC 3261 §16.6 step 8).
@@ -135,6 +138,7 @@ impl Incoming {
             message,
             flow,
             user: None,
+            trusted: false,
             breadth: world.settings.limits.max_breadth,
             seal,
             spirals: false,
@@ -249,5 +253,5 @@ impl Incoming {
 #[must_use]
 pub fn local_aor(world: &World, uri: &Uri) -> Option<String> {
     let user = uri.user_decoded().filter(|user| !user.is_empty())?;
-    Some(format!("{user}@{}", world.settings.local_domain(uri.host())?))
+    Some(format!("{user}@{}", world.local_domain(uri.host())?))
 }

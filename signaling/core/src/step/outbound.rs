@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-use super::{Incoming, Target, Verdict};
+use super::{Incoming, Target, Verdict, auth};
 use crate::alias::{self, Alias};
 use crate::event::Event;
 use crate::flow::{Destination, Protocol};
@@ -25,31 +25,42 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     // Strangers may call our users and write to them. What makes a phone call somebody (RFC 3515) or restart and fetch its
     // configuration (NOTIFY of `check-sync`) is not for them.
     let commands = matches!(incoming.method(), Method::Refer | Method::Notify);
-    if local && !(commands && incoming.user.is_none()) {
+    if local && !(commands && !auth::is_known(incoming)) {
         return ControlFlow::Continue(());
     }
-    if incoming.user.is_none() || *incoming.method() == Method::Register {
+    if !auth::is_known(incoming) || *incoming.method() == Method::Register {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"));
     }
-    let (uri, hops) = match alias::take(uri.as_str())
-        .map(|taken| taken.map(|(uri, at)| (Uri::parse(&uri), at)))
-    {
-        Ok(None) => {
-            let hops = next_hops(world, &uri).await;
-            (uri, hops)
-        }
-        Ok(Some((Ok(uri), at))) => (uri, aliased(world, at).into_iter().collect()),
-        Ok(Some((Err(_), _))) | Err(_) => {
-            return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI"));
-        }
-    };
-    ControlFlow::Break(match Target::by_way_of(world, uri, hops) {
+    ControlFlow::Break(send(world, incoming, &uri).await)
+}
+
+/// Sends a request there whose Request-URI has become one of elsewhere. One for a local domain goes on along the route.
+pub async fn elsewhere(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
+    match incoming.message.uri() {
+        Ok(uri) if !is_local(world, &uri) => ControlFlow::Break(send(world, incoming, &uri).await),
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+async fn send(world: &World, incoming: &Incoming, uri: &Uri) -> Verdict {
+    let (uri, hops) =
+        match alias::take(uri.as_str()).map(|taken| taken.map(|(uri, at)| (Uri::parse(&uri), at))) {
+            Ok(None) => {
+                let hops = next_hops(world, uri).await;
+                (uri.clone(), hops)
+            }
+            Ok(Some((Ok(uri), at))) => (uri, aliased(world, at).into_iter().collect()),
+            Ok(Some((Err(_), _))) | Err(_) => {
+                return incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI");
+            }
+        };
+    match Target::by_way_of(world, uri, hops) {
         Some(target) => Verdict::Relay(vec![target]),
         None => {
             let status = StatusCode::new(478).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
             incoming.refuse(world, status, "Unresolvable destination")
         }
-    })
+    }
 }
 
 /// Where the alias of a Contact leads outside of the dialog that showed it. Whoever is transferred is given the Contact of
@@ -63,8 +74,8 @@ fn aliased(world: &World, alias: Alias) -> Option<Destination> {
 
 /// Whether a URI is for us: a name of ours, and no port that is not.
 pub(super) fn is_local(world: &World, uri: &Uri) -> bool {
-    world.settings.local_domain(uri.host()).is_some()
-        && (uri.port().is_none() || world.settings.is_myself(uri.host(), uri.port()))
+    world.local_domain(uri.host()).is_some()
+        && (uri.port().is_none() || world.is_myself(uri.host(), uri.port()))
 }
 
 /// Where a URI leads, best first: the later ones are for when the earlier ones fail (RFC 3263 §4.3). Empty when nobody can

@@ -10,6 +10,7 @@ mod overload;
 mod register;
 mod registrar;
 mod reliable;
+mod routing;
 mod security;
 mod sent_by;
 mod size;

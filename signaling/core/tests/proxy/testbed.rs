@@ -23,6 +23,7 @@ use signaling_core::outside::{
 };
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Listener, Settings};
+use signaling_core::tables::Tables;
 
 /// The domain of all accounts of the bed.
 pub const DOMAIN: &str = "sip.example";
@@ -688,12 +689,18 @@ pub struct MemoryStore {
     pub broken: RefCell<bool>,
     /// While set, nothing can be saved.
     pub unsaved: Cell<bool>,
+    /// What requests are routed by.
+    pub tables: RefCell<Arc<Tables>>,
 }
 
 /// A door that the test holds too.
 struct Shared<T>(Rc<T>);
 
 impl Store for Shared<MemoryStore> {
+    fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.0.tables.borrow())
+    }
+
     fn account<'a>(
         &'a self,
         username: &'a str,

@@ -1,0 +1,176 @@
+//! The commands that look after one table each: `domain`, `alias`, `speed-dial`, `address`, `group`, `calls`. A gateway that
+//! runs takes the change up within a second.
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::listing::Listing;
+use crate::store::schema::Table;
+use crate::store::sql::{Value, open_existing};
+use crate::store::{Database, Storage, tables};
+
+/// A table, as its command shows it.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its name.
+    pub table: &'static str,
+    /// What is shown of it.
+    pub columns: &'static [&'static str],
+    /// What tells its rows apart, which is also their order.
+    pub key: &'static [&'static str],
+}
+
+/// `causeway domain`.
+pub const DOMAIN: Kind = Kind { table: "domain", columns: &["domain"], key: &["domain"] };
+/// `causeway alias`.
+pub const ALIAS: Kind = Kind {
+    table: "dbaliases",
+    columns: &["alias_username", "alias_domain", "username", "domain"],
+    key: &["alias_username", "alias_domain"],
+};
+/// `causeway speed-dial`.
+pub const SPEED_DIAL: Kind = Kind {
+    table: "speed_dial",
+    columns: &["username", "domain", "sd_username", "new_uri"],
+    key: &["username", "domain", "sd_username"],
+};
+/// `causeway address`.
+pub const ADDRESS: Kind = Kind {
+    table: "address",
+    columns: &["grp", "ip_addr", "mask", "port", "tag"],
+    key: &["grp", "ip_addr", "mask", "port"],
+};
+/// `causeway group`.
+pub const GROUP: Kind =
+    Kind { table: "grp", columns: &["username", "domain", "grp"], key: &["username", "domain", "grp"] };
+
+impl Kind {
+    fn table(&self) -> anyhow::Result<&'static Table> {
+        Table::named(self.table).with_context(|| self.table.to_owned())
+    }
+
+    /// All its rows, or those with all of `filter`.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn list(&self, storage: &Storage, filter: &[(&str, Value)]) -> anyhow::Result<Listing> {
+        let database = Database::connect(storage).await?;
+        let order = self.key.join(", ");
+        let rows = tables::rows(database.sql(), self.table()?, self.columns, filter, &order, usize::MAX >> 1)
+            .await?;
+        database.close().await;
+        Ok(Listing::new(self.table()?, self.columns, rows))
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// One with the same key is there, or the database does not answer.
+    pub async fn add(&self, storage: &Storage, values: &[(&str, Value)]) -> anyhow::Result<()> {
+        let database = Database::connect(storage).await?;
+        let key: Vec<_> = values.iter().filter(|(name, _)| self.key.contains(name)).cloned().collect();
+        let there = tables::rows(database.sql(), self.table()?, self.key, &key, "id", 1).await?;
+        ensure!(there.is_empty(), "it is there already");
+        tables::add(database.sql(), self.table()?, values).await?;
+        database.close().await;
+        Ok(storage.tell_of_change()?)
+    }
+
+    /// Removes a row.
+    ///
+    /// # Errors
+    /// There is none, or the database does not answer.
+    pub async fn remove(&self, storage: &Storage, key: &[(&str, Value)]) -> anyhow::Result<()> {
+        let database = Database::connect(storage).await?;
+        let removed = tables::remove(database.sql(), self.table()?, key).await?;
+        database.close().await;
+        if removed == 0 {
+            bail!("it is not there");
+        }
+        Ok(storage.tell_of_change()?)
+    }
+}
+
+/// `causeway user list`.
+pub const USER: Kind =
+    Kind { table: "subscriber", columns: &["username", "domain"], key: &["domain", "username"] };
+
+/// `user show`: whether an account is there, and what belongs to it, each list with its name.
+///
+/// # Errors
+/// It is not there, or the database does not answer.
+pub async fn user(
+    storage: &Storage,
+    name: &str,
+    domain: &str,
+) -> anyhow::Result<Vec<(&'static str, Listing)>> {
+    let of: [(&str, Value); 2] = [("username", name.into()), ("domain", domain.into())];
+    ensure!(!USER.list(storage, &of).await?.is_empty(), "there is no {name}@{domain}");
+    let contacts = super::database::registrations(storage, Some((name, domain))).await?;
+    Ok(vec![
+        ("registrations", contacts),
+        ("aliases", ALIAS.list(storage, &of).await?),
+        ("speed_dial", SPEED_DIAL.list(storage, &of).await?),
+        ("groups", GROUP.list(storage, &of).await?),
+    ])
+}
+
+/// Which calls are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls<'a> {
+    /// The last so many.
+    Last(usize),
+    /// Those that a user of ours has missed, likewise.
+    Missed(usize),
+    /// The one with this Call-ID.
+    One(&'a str),
+}
+
+/// `calls list` and `show`: the records of calls, the latest first.
+///
+/// # Errors
+/// The database does not answer, or has not the columns of this program.
+pub async fn calls(storage: &Storage, which: Calls<'_>) -> anyhow::Result<Listing> {
+    const SHORT: &[&str] = &[
+        "start_time",
+        "src_user",
+        "src_domain",
+        "dst_user",
+        "dst_domain",
+        "duration",
+        "cause",
+        "src_codec",
+        "dst_codec",
+        "src_mos",
+        "dst_mos",
+        "callid",
+    ];
+    const MISSED: &[&str] = &[
+        "time",
+        "src_user",
+        "src_domain",
+        "src_ip",
+        "dst_ouser",
+        "dst_user",
+        "dst_domain",
+        "sip_code",
+        "sip_reason",
+        "callid",
+    ];
+    let (table, columns, filter, limit): (_, Vec<&'static str>, Vec<(&str, Value)>, _) = match which {
+        Calls::Last(limit) => ("acc_cdrs", SHORT.to_vec(), Vec::new(), limit),
+        Calls::Missed(limit) => ("missed_calls", MISSED.to_vec(), Vec::new(), limit),
+        Calls::One(call_id) => {
+            let table = Table::named("acc_cdrs").context("acc_cdrs")?;
+            let all = table.all_columns().map(|column| column.name).collect();
+            ("acc_cdrs", all, vec![("callid", call_id.into())], usize::MAX >> 1)
+        }
+    };
+    let table = Table::named(table).with_context(|| table.to_owned())?;
+    let sql = open_existing(&storage.place).await?;
+    let rows = tables::rows(&sql, table, &columns, &filter, "id DESC", limit).await?;
+    sql.close().await;
+    if let Calls::One(call_id) = which {
+        ensure!(!rows.is_empty(), "there is no record of {call_id}");
+    }
+    Ok(Listing::new(table, &columns, rows))
+}
