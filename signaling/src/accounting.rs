@@ -14,11 +14,13 @@ mod rows;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use signaling_core::event::{Answerer, Event, Parties};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -30,8 +32,9 @@ use crate::store::sql::Sql;
 
 /// Records that may wait for one destination in memory. Those beyond it wait in the journal, for the next start.
 const ROOM: usize = 65_536;
-/// How long the relay's report of an answered call is waited for.
-const REPORT: Duration = Duration::from_secs(2);
+/// How long the relay's report of an answered call is waited for, and how many are at once.
+const REPORT: Duration = Duration::from_secs(5);
+const REPORTS: usize = 10_000;
 /// How often the journal notes that calls are still going on: the end of one that is cut short is known this well.
 const ALIVE: Duration = Duration::from_secs(10);
 /// Between two tries at a destination that fails, and the longest it becomes.
@@ -60,6 +63,8 @@ struct Inner {
     heard: Mutex<HashMap<String, Heard>>,
     /// Told when the relay has reported something.
     reported: watch::Sender<()>,
+    /// Whether there is a relay that reports.
+    reports: AtomicBool,
     /// Where records go; `None` once it is closed.
     records: Mutex<Option<mpsc::Sender<Record>>>,
     tasks: Mutex<JoinSet<()>>,
@@ -91,6 +96,7 @@ impl Accounting {
             journal,
             heard: Mutex::default(),
             reported: watch::Sender::default(),
+            reports: AtomicBool::new(false),
             records: Mutex::new(Some(records)),
             tasks: Mutex::default(),
             postponed: AtomicU64::new(0),
@@ -155,8 +161,15 @@ impl Accounting {
         }
     }
 
-    /// What the relay has counted in a call that is over.
-    pub fn note_report(&self, call_id: &str, report: &media::command::CallReport) {
+    /// The relay will report on every call that is over.
+    pub fn expect_reports(&self) {
+        if let Some(inner) = &self.inner {
+            inner.reports.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What the relay has counted in a call that is over; `None` when it knows nothing of it.
+    pub fn note_report(&self, call_id: &str, report: Option<&media::command::CallReport>) {
         if let Some(inner) = &self.inner
             && inner.journal.is_known(call_id)
         {
@@ -199,9 +212,21 @@ impl Inner {
         destinations: Vec<(Destination, mpsc::Sender<Record>)>,
     ) {
         let mut alive = tokio::time::interval(ALIVE);
-        loop {
-            let next = tokio::select! {
-                record = records.recv() => record,
+        let (mut waiting, mut open) = (FuturesUnordered::new(), true);
+        while open || !waiting.is_empty() {
+            let mut record = tokio::select! {
+                record = records.recv(), if open => match record {
+                    Some(record) if self.is_to_wait(&record, waiting.len()) => {
+                        waiting.push(self.reported(record));
+                        continue;
+                    }
+                    Some(record) => record,
+                    None => {
+                        open = false;
+                        continue;
+                    }
+                },
+                Some(record) = waiting.next() => record,
                 _ = alive.tick() => {
                     self.journal.still_alive();
                     let known = self.journal.known();
@@ -209,10 +234,6 @@ impl Inner {
                     continue;
                 }
             };
-            let Some(mut record) = next else { return };
-            if record.answer.is_some() {
-                self.wait_for_report(&record.call_id).await;
-            }
             if let Some(heard) = self.lock_heard().remove(&record.call_id) {
                 record.fill(&heard);
             }
@@ -223,18 +244,24 @@ impl Inner {
         }
     }
 
-    async fn wait_for_report(&self, call_id: &str) {
+    fn is_to_wait(&self, record: &Record, waiting: usize) -> bool {
+        record.answer.is_some() && waiting < REPORTS && self.reports.load(Ordering::Relaxed)
+    }
+
+    /// The same record, when the relay has said what it has to say, or too long has passed.
+    async fn reported(&self, record: Record) -> Record {
         let mut reported = self.reported.subscribe();
         let there = async {
-            while !self.lock_heard().get(call_id).is_some_and(Heard::is_complete) {
+            while !self.lock_heard().get(&record.call_id).is_some_and(Heard::is_complete) {
                 if reported.changed().await.is_err() {
                     return;
                 }
             }
         };
-        // Without a relay of ours there is none.
-        let in_time = tokio::time::timeout(REPORT, there).await.is_ok();
-        tracing::trace!(call_id, in_time, "report of the relay");
+        if tokio::time::timeout(REPORT, there).await.is_err() {
+            tracing::debug!(call_id = record.call_id, "no report of the relay");
+        }
+        record
     }
 
     fn hand_over(&self, queue: &mpsc::Sender<Record>, record: &Record) {

@@ -184,9 +184,10 @@ impl Heard {
         self.end(tag).codec = Some(codec.to_owned());
     }
 
-    /// The relay's last word. Audio is what quality is told of; all of an end's media count as bytes.
-    pub fn report(&mut self, report: &media::command::CallReport) {
-        for tag in &report.tags {
+    /// The relay's last word, if it has one. Audio is what quality is told of; all of an end's media count as bytes.
+    pub fn report(&mut self, report: Option<&media::command::CallReport>) {
+        self.complete = true;
+        for tag in report.into_iter().flat_map(|report| &report.tags) {
             let streams = || tag.medias.iter().flat_map(|media| &media.streams);
             let audio = tag.medias.iter().find(|media| media.media_type == "audio").or(tag.medias.first());
             let quality = audio.and_then(|media| media.streams.first()).and_then(|stream| stream.quality);
@@ -205,7 +206,6 @@ impl Heard {
                 end.mos = Some(mos(loss, jitter, delay));
             }
         }
-        self.complete = true;
     }
 
     /// Whether the relay has said its last word.

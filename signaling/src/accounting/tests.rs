@@ -174,3 +174,22 @@ async fn records_are_posted_until_they_are_taken() {
         Journal::open(&path, &[Destination::Database, Destination::File, Destination::Url]).unwrap();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// Records of calls of which the relay says nothing wait together, not one after the other.
+#[tokio::test]
+async fn a_report_that_does_not_come_keeps_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cdr.jsonl");
+    let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
+    let settings = Settings { db: false, cdr_file: Some(file.clone()), cdr_url: None };
+    let path = directory.path().join("calls.journal");
+    let accounting = Accounting::start(&settings, &path, database.sql()).await.unwrap();
+    accounting.expect_reports();
+    let inner = accounting.inner.clone().unwrap();
+    for number in 0..1000 {
+        let record = record(&format!("c{number}")).answered(&answerer(), 1010);
+        inner.lock_records().as_ref().unwrap().try_send(record).unwrap();
+    }
+    accounting.finish(Duration::from_secs(30)).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1000);
+}

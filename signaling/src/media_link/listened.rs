@@ -21,6 +21,9 @@ impl Listened {
         relay: Option<InProcess>,
         accounting: Accounting,
     ) -> Self {
+        if relay.is_some() {
+            accounting.expect_reports();
+        }
         Self { control, relay, accounting }
     }
 
@@ -68,9 +71,7 @@ impl MediaControl for Listened {
                 let (report, accounting) = (relay.end(call_id), self.accounting.clone());
                 let call_id = call_id.to_owned();
                 tokio::spawn(async move {
-                    if let Some(report) = report.await {
-                        accounting.note_report(&call_id, &report);
-                    }
+                    accounting.note_report(&call_id, report.await.as_deref());
                 });
             }
             _ => self.control.delete(call_id, from_tag, branch),
