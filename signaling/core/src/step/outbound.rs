@@ -25,7 +25,7 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     // Strangers may call our users and write to them. What makes a phone call somebody (RFC 3515) or restart and fetch its
     // configuration (NOTIFY of `check-sync`) is not for them.
     let commands = matches!(incoming.method(), Method::Refer | Method::Notify);
-    if local && !(commands && !auth::is_known(incoming)) {
+    if local && (!commands || auth::is_known(incoming)) {
         return ControlFlow::Continue(());
     }
     if !auth::is_known(incoming) || *incoming.method() == Method::Register {
