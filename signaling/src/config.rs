@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use listen::Listen;
 use regex::Regex;
 pub use sample::sample;
-use signaling_core::settings::{Auth, Blst, Edge, Nathelper, Registrar, Timers, Tm, Udp, Usrloc};
+use signaling_core::settings::{Auth, Blst, Edge, Nathelper, Pike, Registrar, Timers, Tm, Udp, Usrloc};
 use signaling_core::tables::{self, Policy};
 use toml::de::{DeTable, DeValue};
 
@@ -63,6 +63,7 @@ pub struct Config {
     pub tm: Tm,
     pub blst: Blst,
     pub edge: Vec<Edge>,
+    pub pike: Pike,
     pub voicemail_host: Option<String>,
     pub voicemail_port: u16,
     pub limits: Limits,

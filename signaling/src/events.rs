@@ -11,6 +11,7 @@ pub(crate) fn log(event: &Event) {
         Event::AuthFailed { .. }
         | Event::Refused { .. }
         | Event::OutsideFailed { .. }
+        | Event::Flooded { .. }
         | Event::Overloaded { .. }
         | Event::OverloadEnded { .. } => trouble(event),
         Event::Registered { aor, contact, transport, source, expires } => {
@@ -65,6 +66,10 @@ fn trouble(event: &Event) {
         Event::Refused { source, method, call_id, code, reason } => {
             let (method, call_id, reason) = (method.as_str(), call_id.as_str(), reason.as_str());
             tracing::info!(%source, method, call_id, code, reason, "request refused");
+        }
+        Event::Flooded { source, method, ban } => {
+            let (address, port, method) = (source.ip(), source.port(), method.as_str());
+            tracing::warn!(%address, port, method, ban_seconds = ban.as_secs(), "pike blocking");
         }
         Event::Overloaded { pending } => {
             tracing::warn!(pending, "overload: new requests are refused with 503");

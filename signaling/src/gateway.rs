@@ -18,6 +18,7 @@ use signaling_core::outside::{Outside, StoredBinding};
 use signaling_core::proxy::Proxy;
 use signaling_core::secret::Secret;
 use signaling_core::settings::{self, Settings, Voicemail};
+use signaling_core::sources::Sources;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -114,6 +115,7 @@ impl Gateway {
             settings,
             location,
             blocklist: Arc::default(),
+            sources: Arc::default(),
             database: database.clone(),
             media: media.clone(),
             dns: Dns::new(&config.dns, reach),
@@ -224,6 +226,7 @@ struct WorkerMaker {
     settings: Arc<Settings>,
     location: Arc<Location>,
     blocklist: Arc<Blocklist>,
+    sources: Arc<Sources>,
     database: Database,
     media: MediaLink,
     dns: Dns,
@@ -232,7 +235,7 @@ struct WorkerMaker {
 impl WorkerMaker {
     fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
-        let blocklist = Arc::clone(&self.blocklist);
+        let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
         worker::start(inbox, transport, self.accounting.clone(), move |now| {
@@ -244,7 +247,7 @@ impl WorkerMaker {
             let seed: [u8; 32] = rand::rng().random();
             let proxy =
                 Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
-            Ok(proxy.with_blocklist(Arc::clone(&blocklist)))
+            Ok(proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources)))
         })
     }
 }
@@ -441,6 +444,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         nathelper: config.nathelper.clone(),
         blst: config.blst,
         edge: config.edge.clone(),
+        pike: config.pike.clone(),
         voicemail: config.voicemail_host.clone().map(|host| Voicemail { host, port: config.voicemail_port }),
         sounds: settings::Sounds { record_users: config.record_users.clone(), ..defaults.sounds },
         min_se: config.min_se,

@@ -67,6 +67,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "digest",
     "settings",
     "tables",
+    "sources",
     "overload",
     "blocklist",
     "event",

@@ -168,6 +168,15 @@ pub enum Event {
         /// The same at the final reply.
         at: u64,
     },
+    /// A source has sent more than a phone does, and is not listened to for a while (Kamailio's pike).
+    Flooded {
+        /// It, by its last message.
+        source: SocketAddr,
+        /// The first word of that, which it has chosen; empty for what is no SIP.
+        method: String,
+        /// For how long.
+        ban: Duration,
+    },
     /// Messages wait too long for this worker, or its requests for the store: from now on it refuses new ones with 503.
     Overloaded {
         /// Requests that wait for the store, a name server or the relay.

@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod route;
 pub mod secret;
 pub mod settings;
+pub mod sources;
 pub mod stats;
 pub mod step;
 pub mod stun;

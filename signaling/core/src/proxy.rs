@@ -32,15 +32,16 @@ use crate::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, 
 use crate::fork::{self, Fork};
 use crate::location::{Gone, Location};
 use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
-use crate::outside::Outside;
+use crate::outside::{Lookup, Outside};
 use crate::overload::Overload;
 use crate::route;
 use crate::settings::Settings;
+use crate::sources::Sources;
 use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
 use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, sanity};
 use crate::stun;
-use crate::transaction::{self, Cancelled, ClientId, ServerId, Table, Timer, Trying};
+use crate::transaction::{self, Cancelled, ClientId, SentBy, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
 /// When an INVITE hears 100 that is still on the route (RFC 3261 §17.2.1); one that is relayed hears it at once. What we
@@ -100,6 +101,7 @@ enum Done {
     Response(Box<responses::Treated>),
     Prepared(Box<forking::Prepared>),
     Failed { server: ServerId, verdict: Verdict },
+    Located { server: ServerId, places: Vec<Destination> },
     Saved { aor: String, result: Result<(), crate::outside::Unavailable> },
 }
 
@@ -163,6 +165,15 @@ impl Proxy {
         self
     }
 
+    /// The same for the counts of what comes from each source.
+    #[must_use]
+    pub fn with_sources(mut self, sources: Arc<Sources>) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.sources = sources;
+        }
+        self
+    }
+
     /// A message came.
     pub fn handle_inbound(&mut self, now: Instant, inbound: Inbound) {
         self.world.set_now(now);
@@ -181,14 +192,14 @@ impl Proxy {
         let now = self.world.now();
         self.note_load();
         let Inbound { flow, bytes } = &inbound;
+        if !guard::admit(&self.world, flow, bytes) {
+            return;
+        }
         if flow.protocol == Protocol::Udp
             && let Some(answer) = stun::answer(bytes, flow.remote)
         {
             self.world.stats.borrow_mut().keepalives += 1;
             return self.table.send(Destination::Flow(*flow), answer);
-        }
-        if !guard::admit(&self.world, &inbound.bytes) {
-            return;
         }
         let limits = Limits { message: self.world.settings.limits.max_message_size, ..Limits::default() };
         match Message::parse_with(inbound.bytes, &limits) {
@@ -346,6 +357,9 @@ impl Proxy {
             Done::Response(treated) => self.treated(*treated),
             Done::Prepared(prepared) => self.prepared(*prepared),
             Done::Failed { server, verdict } => self.failed(server, verdict),
+            Done::Located { server, places } => {
+                self.table.readdress_server(self.world.now(), server, &places);
+            }
             Done::Saved { aor, result } => {
                 if let Err(error) = result {
                     let what = format!("bindings of {aor}: {error}");
@@ -371,7 +385,7 @@ impl Proxy {
             transaction::Event::Timeout { id, timer } => self.timed_out(id, timer),
             transaction::Event::TransportError { id } => self.unreachable(id),
             transaction::Event::ServerTimeout { id, timer } => self.server_timed_out(id, timer),
-            transaction::Event::ServerTransportError { .. } => {}
+            transaction::Event::ServerTransportError { id } => self.locate_sender(id),
             transaction::Event::ServerTerminated { id } => self.server_gone(id),
             transaction::Event::ClientTerminated { id } => {
                 self.clients.remove(&id);
@@ -380,6 +394,19 @@ impl Proxy {
                 self.awaited.forget_callee(id);
             }
         }
+    }
+
+    /// A response has got nowhere: the name that its receiver has put in Via may lead to it (RFC 3263 §5).
+    fn locate_sender(&mut self, server: ServerId) {
+        let Some(SentBy { protocol, host, port }) = self.table.take_sent_by(server) else { return };
+        let world = Rc::clone(&self.world);
+        let locate = async move {
+            let lookup = Lookup { target: &host, port, transport: Some(protocol), secure: false };
+            let places = world.outside.resolver.resolve(lookup).await.unwrap_or_default();
+            let place = |(protocol, remote)| Destination::Address { protocol, remote };
+            Done::Located { server, places: places.into_iter().map(place).collect() }
+        };
+        self.routes.push(locate.boxed_local());
     }
 
     /// Puts a request on the route. `merged`: another transaction of the same request is here.

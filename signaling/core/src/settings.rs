@@ -46,6 +46,8 @@ pub struct Settings {
     pub udp: Udp,
     /// What one peer may ask of us.
     pub limits: Limits,
+    /// How much one source may send.
+    pub pike: Pike,
     /// The key of what others carry for us: GRUUs and flow tokens. The shell makes it once and keeps it.
     pub secret: Secret,
 }
@@ -362,6 +364,76 @@ pub struct Limits {
     pub retry_after: u32,
 }
 
+/// How much one source address may send, under the names of Kamailio's `pike` module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pike {
+    /// Requests are counted over this time (default 2 s).
+    pub sampling_time_unit: Duration,
+    /// So many of them may come in it from one address; 0 for any number (default 16).
+    pub reqs_density_per_unit: u32,
+    /// How long an address is remembered after its last request (default 4 s).
+    pub remove_latency: Duration,
+    /// How long one that has sent more is not listened to (default 300 s, kamailio.cfg's `ipban`).
+    pub ban: Duration,
+    /// Who is not counted (default nobody but this host).
+    pub exempt: Vec<Network>,
+}
+
+impl Default for Pike {
+    fn default() -> Self {
+        Self {
+            sampling_time_unit: Duration::from_secs(2),
+            reqs_density_per_unit: 16,
+            remove_latency: Duration::from_secs(4),
+            ban: Duration::from_secs(300),
+            exempt: Vec::new(),
+        }
+    }
+}
+
+/// Addresses that begin with the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// It is no address, or has more bits than one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no network")]
+pub struct BadNetwork;
+
+impl Network {
+    /// One address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether `ip` is one of them.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let (own, other, width) = match (self.address, ip) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => (own.to_bits().into(), other.to_bits().into(), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => (own.to_bits(), other.to_bits(), 128),
+            _ => return false,
+        };
+        let differing: u128 = own ^ other;
+        differing.checked_shr(width - u32::from(self.bits)).unwrap_or(0) == 0
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
+        let whole = Self::of(address.parse().map_err(|_| BadNetwork)?);
+        let bits = bits.map_or(Ok(whole.bits), str::parse).map_err(|_| BadNetwork)?;
+        if bits <= whole.bits { Ok(Self { bits, ..whole }) } else { Err(BadNetwork) }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -390,6 +462,7 @@ impl Default for Settings {
                 max_delay: Duration::from_secs(1),
                 retry_after: 10,
             },
+            pike: Pike::default(),
             secret: Secret::default(),
         }
     }
@@ -628,6 +701,27 @@ mod tests {
             ("elsewhere.example", None),
         ] {
             assert_eq!(settings.local_domain(host), domain, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_its_first_bits() {
+        for (network, ip, inside) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.0/24", "192.0.2.255", true),
+            ("192.0.2.0/24", "192.0.3.0", false),
+            ("0.0.0.0/0", "203.0.113.1", true),
+            ("0.0.0.0/0", "::1", false),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db8::1", true),
+        ] {
+            let network: Network = network.parse().expect("a network");
+            assert_eq!(network.contains(ip.parse().expect("an address")), inside, "{network:?} {ip}");
+        }
+        for bad in ["", "192.0.2.0/33", "::/129", "192.0.2.0/", "name/8", "192.0.2.0/-1"] {
+            assert_eq!(bad.parse::<Network>(), Err(BadNetwork), "{bad}");
         }
     }
 

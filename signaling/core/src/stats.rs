@@ -7,6 +7,8 @@ pub struct Stats {
     pub received: u64,
     /// Messages too long, dropped before parsing.
     pub oversized: u64,
+    /// Messages of sources that send too much, dropped before parsing.
+    pub flooded: u64,
     /// Messages that did not parse (Kamailio's `bad_msg_hdr`), answered where possible.
     pub malformed: u64,
     /// Keep-alives: messages of nothing but line ends.

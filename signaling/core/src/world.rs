@@ -20,6 +20,7 @@ use crate::message::build;
 use crate::outside::{Account, Outside, Unavailable};
 use crate::overload::Door;
 use crate::settings::{Settings, normal_host};
+use crate::sources::Sources;
 use crate::stats::Stats;
 use crate::tables::Tables;
 
@@ -39,6 +40,8 @@ pub struct World {
     pub location: Arc<Location>,
     /// Destinations that have failed lately.
     pub blocklist: Arc<Blocklist>,
+    /// Who sends too much.
+    pub sources: Arc<Sources>,
     /// The doors.
     pub outside: Outside,
     /// The calls of this worker.
@@ -83,6 +86,7 @@ impl World {
             settings,
             location,
             blocklist: Arc::default(),
+            sources: Arc::default(),
             outside,
             calls: RefCell::default(),
             authenticator: RefCell::new(authenticator),

@@ -3,6 +3,7 @@
 mod dns;
 mod edge;
 mod limits;
+mod pike;
 mod recording;
 mod registrar;
 mod routing;
@@ -63,9 +64,19 @@ const HOSTS: &str = "a list of host names and addresses";
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, recording::KEYS, routing::KEYS, registrar::KEYS, edge::KEYS, tm::KEYS, limits::KEYS, dns::KEYS]
-        .into_iter()
-        .flatten()
+    [
+        KEYS,
+        recording::KEYS,
+        routing::KEYS,
+        registrar::KEYS,
+        edge::KEYS,
+        tm::KEYS,
+        limits::KEYS,
+        pike::KEYS,
+        dns::KEYS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Names that Kamailio knows and that say nothing here, with the reason. They are accepted, and a warning tells it.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use signaling_core::message::Uri;
+use signaling_core::settings::Network;
 use toml::de::DeValue;
 
 use super::listen::Listen;
@@ -164,6 +165,12 @@ impl Value {
             Err(_) => address(text).map(|ip| SocketAddr::new(ip, default)),
         };
         self.list()?.iter().map(endpoint).collect()
+    }
+
+    /// A list of addresses, each with the number of its bits that count or with all of them.
+    pub(super) fn networks(&self) -> Result<Vec<Network>, String> {
+        let network = |text: &String| text.parse().map_err(|_| format!("{text:?} is no address or network"));
+        self.list()?.iter().map(network).collect()
     }
 
     /// One of `words`; its place in them.

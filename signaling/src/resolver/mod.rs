@@ -3,10 +3,11 @@
 
 mod locate;
 mod order;
+mod silence;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 
 pub use self::locate::Reach;
 use self::locate::{Naptr, Srv, Zone, locate};
+use self::silence::Silence;
 use crate::config;
 
 /// Look-ups of all workers at a time; the others wait for their turn within their time.
@@ -44,6 +46,7 @@ struct Servers {
     /// A caller waits for this in silence, so it stays below the phone's own patience.
     deadline: Duration,
     turns: Semaphore,
+    silence: Silence,
 }
 
 impl Dns {
@@ -67,6 +70,7 @@ impl Dns {
             try_naptr: settings.try_naptr,
             deadline,
             turns: Semaphore::new(AT_ONCE),
+            silence: Silence::default(),
         };
         Self { servers: Arc::new(servers), runtime: Handle::current() }
     }
@@ -134,7 +138,15 @@ impl Servers {
             let draw = |total| rng.random_range(0..=total);
             locate(self, lookup, &self.reach, self.try_naptr, draw).await
         };
-        tokio::time::timeout(self.deadline, find).await.unwrap_or_else(|_| Err(late()))
+        // While the servers are silent a caller hears so at once, unless the answer is in the cache.
+        let patience = self.silence.patience(Instant::now(), self.deadline);
+        let found = tokio::time::timeout(patience, find).await;
+        match &found {
+            Ok(Ok(_)) => self.silence.broken(),
+            Err(_) if patience == self.deadline => self.silence.began(Instant::now()),
+            _ => {}
+        }
+        found.unwrap_or_else(|_| Err(late()))
     }
 
     async fn records<T: Send>(

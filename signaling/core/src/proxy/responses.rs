@@ -171,6 +171,7 @@ impl Proxy {
         if fork.answered.is_none() {
             fork.answer(leg, response.to_tag().unwrap_or_default());
             glare::release(&self.world, &fork.incoming);
+            self.note_trusted(server, flow);
             self.note_answer(server, leg, flow, response);
             self.cancel_others(server, leg, response.status());
             self.free_losers(server, leg);
@@ -178,6 +179,19 @@ impl Proxy {
             return;
         }
         self.table.respond(now, server, response);
+    }
+
+    /// Who has answered a call that we have sent there, and whoever a registrar behind us knows, and it, is no stranger who floods.
+    fn note_trusted(&self, server: ServerId, flow: &Flow) {
+        let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
+        let (world, registers) = (&self.world, *fork.incoming.method() == Method::Register);
+        let remotes = [
+            (fork.is_call() || registers).then_some(flow.remote),
+            registers.then_some(fork.incoming.flow.remote),
+        ];
+        for remote in remotes.into_iter().flatten() {
+            world.sources.prove(&world.settings.pike, world.now(), remote);
+        }
     }
 
     /// The relay keeps the branch that has won.

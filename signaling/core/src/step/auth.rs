@@ -70,6 +70,7 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
     };
     match judge(world, incoming, &proof, nonce, account.as_ref()) {
         Ok(()) if proof.username == user => {
+            world.sources.prove(&world.settings.pike, world.now(), incoming.flow.remote);
             incoming.user = Some(claimed);
             strip_credentials(incoming, index);
             ControlFlow::Continue(())

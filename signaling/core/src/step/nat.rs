@@ -1,6 +1,7 @@
 //! Peers that are not where they say: `received` and `rport` (set with the server transaction, RFC 3581), and the
 //! contact alias.
 
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 
 use super::relay::is_recorded_here;
@@ -9,7 +10,7 @@ use crate::alias::{self, Alias};
 use crate::flow::{Flow, Protocol};
 use crate::message::header::{Contact, NameAddr};
 use crate::message::{Fields, Name, StatusCode, Uri};
-use crate::settings::Settings;
+use crate::settings::{Settings, normal_host};
 use crate::world::World;
 
 /// Whether a user agent keeps a call that is not answered yet when its connection is lost. JsSIP ends it by itself, without a
@@ -96,6 +97,43 @@ fn names_peer(uri: &Uri, flow: &Flow) -> bool {
     };
     let port = uri.port().unwrap_or(if transport == Some(Protocol::Tls) { 5061 } else { 5060 });
     transport == Some(flow.protocol) && uri.host_ip() == Some(flow.remote.ip()) && port == flow.remote.port()
+}
+
+/// Where a Contact says that its owner is, unless the request that brought it over `flow` shows a NAT between: the tests 1, 2
+/// and 16 of Kamailio's `nat_uac_test`. A private address is none when the request came from it, and a name proves nothing.
+#[must_use]
+pub fn said_by_contact(
+    world: &World,
+    message: &Fields,
+    flow: &Flow,
+    contact: &Uri,
+) -> Option<(SocketAddr, Protocol)> {
+    let (ip, source) = (contact.host_ip()?, flow.remote);
+    let via = message.top_via().ok()?;
+    let via_says_so = normal_host(via.host()).parse() == Ok(source.ip().to_canonical())
+        && via.port().unwrap_or(5060) == source.port();
+    if !via_says_so || (is_private(ip) && ip != source.ip()) || contact.params().contains("maddr") {
+        return None;
+    }
+    let protocol = contact.transport().map_or(Some(Protocol::Udp), protocol_of)?;
+    let secure = contact.as_str().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+    let port = contact.port().unwrap_or(if protocol == Protocol::Tls { 5061 } else { 5060 });
+    let usable = !secure && !protocol.is_websocket() && port != 0;
+    let usable = usable && world.settings.listener(protocol, ip).is_some();
+    usable.then_some((SocketAddr::new(ip, port), protocol))
+}
+
+/// Whether an address means something in its own network alone (RFC 1918, RFC 6598, RFC 3927, RFC 4193, RFC 4291).
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            ip.is_private() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified() || shared
+        }
+        IpAddr::V6(ip) => {
+            ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified()
+        }
+    }
 }
 
 /// The transport that a `transport` parameter names; of the WebSocket ones only the plain one has a name (RFC 7118 §5).

@@ -18,7 +18,7 @@ mod timer;
 use std::time::Duration;
 
 pub use stats::Stats;
-pub use table::Table;
+pub use table::{SentBy, Table};
 pub use timer::{Patience, Timer, Timers};
 
 use crate::flow::Flow;

@@ -1,7 +1,7 @@
 //! The transactions of one worker: matching, timers, sending.
 
 use std::collections::{BTreeSet, VecDeque, hash_map};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use super::{Acked, Cancelled, ClientId, Config, Event, RequestError, ServerId, S
 use crate::flow::{ConnectionId, Destination, Flow, Outbound, Protocol, SendToken};
 use crate::message::build::Reply;
 use crate::message::{Message, Method, Name, Request, Response, StatusCode};
+use crate::settings::normal_host;
 
 /// What the To tags of responses without a transaction begin with.
 const STATELESS_TAG: &str = "cw503.";
@@ -54,6 +55,8 @@ struct Entry {
     destination: Destination,
     /// Where a response goes when its connection is gone (RFC 3261 §18.2.2).
     fallback: Option<Destination>,
+    /// Where responses may go when both are gone: the name in sent-by, once (RFC 3263 §5).
+    sent_by: Option<Box<SentBy>>,
     key: Key,
     merge_key: Option<Key>,
     /// To tag of the final response, by which the ACK of an RFC 2543 client is matched.
@@ -64,6 +67,17 @@ struct Entry {
     /// Bytes of the request.
     size: usize,
     deadlines: Vec<(Timer, Instant)>,
+}
+
+/// The sent-by of a Via that is a name, and the transport of the Via.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentBy {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The name, lower case.
+    pub host: String,
+    /// The port, where one is said.
+    pub port: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -235,6 +249,7 @@ impl Table {
             machine,
             destination,
             fallback,
+            sent_by: sent_by(flow, request),
             key,
             merge_key,
             response_tag: None,
@@ -441,6 +456,22 @@ impl Table {
         }
     }
 
+    /// The name to look up after [`Event::ServerTransportError`] (RFC 3263 §5); each transaction has it once.
+    pub fn take_sent_by(&mut self, id: ServerId) -> Option<SentBy> {
+        let slot = self.slot(id.0)?;
+        self.entries[slot].sent_by.take().map(|sent_by| *sent_by)
+    }
+
+    /// What the peer of a server transaction is yet to hear goes to the first of `places`, else to the second. What was said
+    /// last is said again there; a 2xx to an INVITE is repeated by whoever gave it.
+    pub fn readdress_server(&mut self, now: Instant, id: ServerId, places: &[Destination]) {
+        if let (Some(slot), Some(first)) = (self.slot(id.0), places.first()) {
+            let entry = &mut self.entries[slot];
+            (entry.destination, entry.fallback) = (*first, places.get(1).copied());
+            self.handle_retransmission(now, id.0);
+        }
+    }
+
     /// The same for a client transaction: CANCEL, and the ACK to a refusal, go there.
     pub fn move_client(&mut self, id: ClientId, flow: Flow) {
         self.hold_client(id);
@@ -575,6 +606,7 @@ impl Table {
             machine,
             destination,
             fallback: None,
+            sent_by: None,
             key,
             merge_key: None,
             response_tag: None,
@@ -719,6 +751,14 @@ impl Table {
             });
         }
     }
+}
+
+/// The sent-by of a request, if it is a name that may lead to its sender. Whoever came over a WebSocket cannot be dialled.
+fn sent_by(flow: &Flow, request: &Request) -> Option<Box<SentBy>> {
+    let via = request.top_via().ok().filter(|_| !flow.protocol.is_websocket())?;
+    let host = normal_host(via.host());
+    let is_name = host.parse::<IpAddr>().is_err() && host != "invalid" && !host.ends_with(".invalid");
+    is_name.then(|| Box::new(SentBy { protocol: flow.protocol, host, port: via.port() }))
 }
 
 /// Where responses to `request` go (RFC 3261 §18.2.2, RFC 3581 §4), and where instead when a connection is gone.

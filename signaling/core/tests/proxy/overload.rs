@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use signaling_core::event::Event;
 use signaling_core::flow::{Flow, Inbound, Protocol};
+use signaling_core::settings::{Pike, Settings};
 
 use crate::testbed::{Bed, Dialog, Phone, ack_of, legacy_sdp, settings};
 
@@ -149,7 +150,9 @@ fn work_off(bed: &mut Bed, flow: &Flow, asked: &mut [Asked]) {
 
 #[test]
 fn five_seconds_after_five_times_the_load_all_is_as_ever() {
-    let mut bed = Bed::new(&[]);
+    // All of it comes from one address here.
+    let pike = Pike { reqs_density_per_unit: 0, ..Pike::default() };
+    let mut bed = Bed::with(&[], Settings { pike, ..settings() }, Vec::new());
     let mut phone = Phone::legacy(&mut bed, "load", "198.51.100.99:5060");
     let mut asked = Vec::new();
     let mut begun = Duration::ZERO;
@@ -173,4 +176,84 @@ fn five_seconds_after_five_times_the_load_all_is_as_ever() {
         assert!(code == 200 && took < Duration::from_millis(500), "{:?}: {code} after {took:?}", asked.begun);
     }
     assert!(bed.events.iter().any(|event| matches!(event, Event::OverloadEnded { .. })));
+}
+
+/// Kamailio's pike: a stranger who sends more than a phone does is not heard for five minutes; a phone that has given its password
+/// is, from the same address, and so are responses. STUN counts, for its answer is the longer.
+#[test]
+fn a_flood_is_dropped_and_phones_at_its_address_are_not() {
+    let mut bed = Bed::new(&["alice"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    let options = |number: usize| {
+        format!(
+            "OPTIONS sip:sip.example SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.66:5060;branch=z9hG4bK{number}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:eve@evil.example>;tag=1\r\nTo: <sip:sip.example>\r\nCall-ID: {number}\r\n\
+             CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    let stun = *b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl";
+    for number in 0..8 {
+        bed.send(&eve, &options(number));
+        bed.expect(&eve, "SIP/2.0 200 ");
+    }
+    let before = bed.proxy.stats().keepalives;
+    for _ in 0..8 {
+        bed.proxy.handle_inbound(bed.now, Inbound { flow: eve, bytes: Bytes::copy_from_slice(&stun) });
+        assert!(bed.proxy.poll_transmit().is_some());
+    }
+    assert_eq!(bed.proxy.stats().keepalives, before + 8);
+    for number in 100..200 {
+        bed.send(&eve, &options(number));
+    }
+    bed.send_bytes(&eve, &stun);
+    bed.expect_silence();
+    assert_eq!(bed.proxy.stats().flooded, 101);
+    let told = bed.events.iter().filter(|event| matches!(event, Event::Flooded { .. })).count();
+    assert_eq!(told, 1, "once");
+    bed.advance(Duration::from_secs(300));
+    bed.send(&eve, &options(300));
+    bed.expect(&eve, "SIP/2.0 200 ");
+
+    alice.register(&mut bed);
+    let neighbour = bed.flow(Protocol::Udp, "198.51.100.7:6000");
+    for number in 400..500 {
+        bed.send(&neighbour, &options(number).replace("198.51.100.66:5060", "198.51.100.7:6000"));
+    }
+    bed.discard();
+    for _ in 0..20 {
+        assert_eq!(alice.register(&mut bed).code(), 200);
+    }
+    bed.advance(Duration::from_secs(2));
+    bed.send(&neighbour, &options(500).replace("198.51.100.66:5060", "198.51.100.7:6000"));
+    bed.expect(&neighbour, "SIP/2.0 200 ");
+}
+
+/// The trunk that our calls go to ends as many of them as it likes.
+#[test]
+fn whoever_has_answered_a_call_is_no_stranger() {
+    let mut bed = Bed::new(&["alice"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    alice.register(&mut bed);
+    let trunk = bed.flow(Protocol::Udp, "203.0.113.5:5060");
+    let trunk = Phone::on(trunk, "trunk", "sip:trunk@203.0.113.5:5060".into());
+    let mut dialogs = Vec::new();
+    for number in 0..30 {
+        let (uri, call_id) = (format!("sip:{number}@elsewhere.example"), format!("call-{number}"));
+        let invite = alice.invite(&mut bed, &uri, &call_id, &legacy_sdp("alice"));
+        let offered = bed.expect(&trunk.flow, "INVITE ");
+        let answer = trunk.reply(&offered, 200, "OK", &legacy_sdp("trunk"));
+        bed.send(&trunk.flow, &answer);
+        let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
+        let ack = Dialog::of_caller(&invite, &answered).request(&mut alice, "ACK", "", "");
+        bed.send(&alice.flow, &ack);
+        bed.expect(&trunk.flow, "ACK ");
+        dialogs.push(Dialog::of_callee(&offered, &crate::testbed::Sip { text: answer }));
+    }
+    let mut phone = trunk.clone();
+    for mut dialog in dialogs {
+        let bye = dialog.request(&mut phone, "BYE", "", "");
+        bed.send(&trunk.flow, &bye);
+        bed.expect(&alice.flow, "BYE ");
+    }
 }

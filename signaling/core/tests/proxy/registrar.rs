@@ -417,3 +417,40 @@ fn a_flow_token_leads_to_its_flow_or_to_430() {
     bed.expect(&alice.flow, "SIP/2.0 430 ");
     bed.expect_silence();
 }
+
+/// RFC 3261 §10.2.1: a Contact says where its owner is, and is believed unless the REGISTER shows that a NAT is between.
+#[test]
+fn a_contact_is_believed_where_there_is_no_nat() {
+    let source = "198.51.100.7:5060";
+    for (via, contact, reached) in [
+        ("198.51.100.7:5060", "sip:alice@198.51.100.7:5062", (Protocol::Udp, "198.51.100.7:5062")),
+        ("198.51.100.7", "sip:alice@198.51.100.9", (Protocol::Udp, "198.51.100.9:5060")),
+        ("198.51.100.7:5060", "sip:alice@198.51.100.7;transport=tcp", (Protocol::Tcp, "198.51.100.7:5060")),
+        // A private address, another sent-by, another port of it: there is a NAT.
+        ("198.51.100.7:5060", "sip:alice@10.0.0.5:5062", (Protocol::Udp, source)),
+        ("198.51.100.7:5060", "sip:alice@100.64.0.5:5062", (Protocol::Udp, source)),
+        ("10.0.0.5:5060", "sip:alice@198.51.100.9:5062", (Protocol::Udp, source)),
+        ("198.51.100.7:5062", "sip:alice@198.51.100.9:5062", (Protocol::Udp, source)),
+        // Nobody knows.
+        ("phone.example:5060", "sip:alice@198.51.100.9:5062", (Protocol::Udp, source)),
+        ("198.51.100.7:5060", "sip:alice@elsewhere.example", (Protocol::Udp, source)),
+        ("198.51.100.7:5060", "sip:alice@198.51.100.9;transport=ws", (Protocol::Udp, source)),
+    ] {
+        let mut bed = Bed::new(&["alice", "bob"]);
+        let mut alice = Phone::legacy(&mut bed, "alice", source);
+        alice.contact = contact.into();
+        let register = alice.register_text(600);
+        bed.send(&alice.flow, &register);
+        let challenge = bed.receive(&alice.flow);
+        let again = alice.with_credentials(&register, &challenge);
+        let own = format!("SIP/2.0/UDP {source}");
+        assert!(again.contains(&own));
+        bed.send(&alice.flow, &again.replacen(&own, &format!("SIP/2.0/UDP {via};rport"), 1));
+        bed.expect(&alice.flow, "SIP/2.0 200 ");
+        let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.8:5060");
+        let message = bob.request("MESSAGE", &alice.aor(), "message-1", "", "hello");
+        bob.authorize_only(&mut bed, &message);
+        let there = bed.flow(reached.0, reached.1);
+        assert_eq!(bed.expect(&there, "MESSAGE ").uri(), contact, "{via} {contact}");
+    }
+}

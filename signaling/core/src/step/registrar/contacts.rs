@@ -1,12 +1,15 @@
 //! The contacts that a REGISTER names.
 
+use std::net::SocketAddr;
+
 use super::{Way, method_bit};
+use crate::flow::Protocol;
 use crate::gruu::{self, Gruu};
 use crate::location::Changes;
 use crate::message::header::{Contact, Expires, NameAddr};
 use crate::message::{Name, StatusCode, Uri};
 use crate::outside::{BindingRow, StoredBinding};
-use crate::step::{Incoming, Verdict, local_aor};
+use crate::step::{Incoming, Verdict, local_aor, nat};
 use crate::world::World;
 
 /// What the REGISTER asks for (RFC 3261 §10.3 steps 6 and 7); `None` when it only asks.
@@ -71,11 +74,12 @@ fn binding(
     let text = |name| incoming.message.raw(name).map(String::from_utf8_lossy).unwrap_or_default();
     let instance = contact.instance().unwrap_or_default();
     let counts = way.reg_ids && !instance.is_empty();
+    let (received, protocol) = received(world, incoming, &uri);
     Ok(StoredBinding::from(BindingRow {
         ruid: &format!("uloc-{}", world.tag()),
         contact: &crate::alias::strip(uri.as_str()),
-        received: received(world, incoming),
-        protocol: incoming.flow.protocol,
+        received,
+        protocol,
         local: None,
         path: &way.path,
         expires_at: now + lifetime(world, incoming, contact.expires().or(default_expires))?,
@@ -101,8 +105,11 @@ fn leads_back(world: &World, incoming: &Incoming, contact: &Uri) -> bool {
     aor.is_some() && aor == own
 }
 
-/// Where the contact was seen: by us, or by the first proxy of its Path.
-fn received(world: &World, incoming: &Incoming) -> std::net::SocketAddr {
+/// Where the contact is to be reached, and over what: where it was seen, by us or by the first proxy of its Path; or where it
+/// says, when it came in a datagram and nothing suggests a NAT (RFC 3261 §10.2.1). A stream is kept: whoever has opened one may
+/// not be there to be dialled.
+fn received(world: &World, incoming: &Incoming, contact: &Uri) -> (SocketAddr, Protocol) {
+    let flow = &incoming.flow;
     let seen = || {
         let path = incoming.message.values(Name::Path).next()?;
         let uri = NameAddr::parse("Path", path).ok()?.uri().ok()?;
@@ -114,7 +121,11 @@ fn received(world: &World, incoming: &Incoming) -> std::net::SocketAddr {
     };
     let settings = &world.settings.registrar;
     let by_path = settings.use_path && settings.path_use_received;
-    by_path.then(seen).flatten().unwrap_or(incoming.flow.remote)
+    if let Some(seen) = by_path.then(seen).flatten() {
+        return (seen, flow.protocol);
+    }
+    let said = || nat::said_by_contact(world, &incoming.message, flow, contact);
+    (flow.protocol == Protocol::Udp).then(said).flatten().unwrap_or((flow.remote, flow.protocol))
 }
 
 /// Seconds that a contact is given; zero takes it away.

@@ -1,0 +1,240 @@
+//! Who sends more than a phone does: Kamailio's `pike` with its `ipban` table. All workers share one.
+//!
+//! Requests are counted by source address, and a source of more than so many in a sampling period is not listened to for a
+//! while. Whoever has answered a call of ours is no stranger, such as the trunk that it went to. An office behind a NAT is one address: a flow over which somebody has proved who he is, is never refused for what its
+//! neighbours do, and where there is one, the others are slowed down and not banned.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::settings::Pike;
+
+/// Locked for a look-up each.
+const SHARDS: usize = 64;
+/// Addresses remembered in each. When all of them are busy or banned, one more is not counted: what it brings is bounded by what
+/// the gateway has time for.
+const MAX: usize = 1024;
+/// Proved flows remembered of one address.
+const MAX_PROVED: usize = 4096;
+/// How long a proof counts: phones register again within that time.
+const PROVED_FOR: Duration = Duration::from_secs(3600);
+/// A request and its repetition with credentials are forgiven when those are good.
+const FORGIVEN: u32 = 2;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is looked at.
+    Pass,
+    /// It is dropped.
+    Drop,
+    /// It is dropped, and its source banned from now on.
+    Ban,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Sources {
+    shards: Vec<Mutex<HashMap<IpAddr, Source>>>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Source {
+    /// Beginning of the sampling period.
+    since: Instant,
+    /// Requests in it.
+    count: u32,
+    banned_until: Option<Instant>,
+    /// Ports of flows over which somebody has proved who he is, in order; the last time that one was added or used.
+    proved: Vec<u16>,
+    proved_at: Instant,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Sources {
+    /// Counts a request, or what else costs an answer.
+    #[must_use]
+    pub fn admit(&self, pike: &Pike, now: Instant, remote: SocketAddr) -> Admission {
+        if pike.reqs_density_per_unit == 0 {
+            return Admission::Pass;
+        }
+        let ip = remote.ip().to_canonical();
+        if ip.is_loopback() || pike.exempt.iter().any(|network| network.contains(ip)) {
+            return Admission::Pass;
+        }
+        let mut shard = self.shard(ip);
+        let Some(source) = entry(&mut shard, ip, pike, now) else { return Admission::Pass };
+        if source.is_proved(now) && source.proved.binary_search(&remote.port()).is_ok() {
+            source.proved_at = now;
+            return Admission::Pass;
+        }
+        if source.banned_until.is_some_and(|until| until > now) {
+            return Admission::Drop;
+        }
+        if now.saturating_duration_since(source.since) >= pike.sampling_time_unit {
+            (source.since, source.count) = (now, 0);
+        }
+        source.count = source.count.saturating_add(1);
+        if source.count <= pike.reqs_density_per_unit {
+            return Admission::Pass;
+        }
+        if source.is_proved(now) {
+            return Admission::Drop;
+        }
+        source.banned_until = Some(now + pike.ban);
+        Admission::Ban
+    }
+
+    /// Somebody has proved who he is over the flow from `remote`, or is whom we have chosen to send to.
+    pub fn prove(&self, pike: &Pike, now: Instant, remote: SocketAddr) {
+        if pike.reqs_density_per_unit == 0 {
+            return;
+        }
+        let ip = remote.ip().to_canonical();
+        let mut shard = self.shard(ip);
+        let Some(source) = entry(&mut shard, ip, pike, now) else { return };
+        source.count = source.count.saturating_sub(FORGIVEN);
+        if !source.is_proved(now) || source.proved.len() >= MAX_PROVED {
+            source.proved.clear();
+        }
+        source.proved_at = now;
+        if let Err(at) = source.proved.binary_search(&remote.port()) {
+            source.proved.insert(at, remote.port());
+        }
+    }
+
+    fn shard(&self, ip: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
+        #[allow(clippy::cast_possible_truncation)]
+        let index = self.hasher.hash_one(ip) as usize % SHARDS;
+        // A holder that panicked has left a whole map.
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().map_or(0, |shard| shard.len())).sum()
+    }
+}
+
+impl Source {
+    fn is_proved(&self, now: Instant) -> bool {
+        !self.proved.is_empty() && now.saturating_duration_since(self.proved_at) < PROVED_FOR
+    }
+
+    /// Whether there is nothing about it that must be remembered.
+    fn is_idle(&self, pike: &Pike, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= pike.remove_latency.max(pike.sampling_time_unit)
+            && self.banned_until.is_none_or(|until| until <= now)
+    }
+}
+
+/// The entry of an address, made where there is room.
+fn entry<'s>(
+    shard: &'s mut HashMap<IpAddr, Source>,
+    ip: IpAddr,
+    pike: &Pike,
+    now: Instant,
+) -> Option<&'s mut Source> {
+    if !shard.contains_key(&ip) {
+        if shard.len() >= MAX {
+            shard.retain(|_, source| !source.is_idle(pike, now));
+        }
+        if shard.len() >= MAX {
+            return None;
+        }
+        let fresh = Source { since: now, count: 0, banned_until: None, proved: Vec::new(), proved_at: now };
+        shard.insert(ip, fresh);
+    }
+    shard.get_mut(&ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIKE: fn() -> Pike = Pike::default;
+
+    fn start() -> Instant {
+        #[allow(clippy::disallowed_methods)]
+        Instant::now()
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address with port")
+    }
+
+    /// Sixteen in two seconds pass; one more, and nothing is heard for five minutes.
+    #[test]
+    fn a_flood_is_banned_for_a_while() {
+        let (sources, pike, start) = (Sources::default(), PIKE(), start());
+        let flood = at("198.51.100.66:5060");
+        let admit = |after: u64| sources.admit(&pike, start + Duration::from_secs(after), flood);
+        assert!((0..16).all(|_| admit(0) == Admission::Pass));
+        assert_eq!([admit(1), admit(1), admit(300)], [Admission::Ban, Admission::Drop, Admission::Drop]);
+        assert_eq!(admit(301), Admission::Pass, "the ban is over");
+        assert!((0..15).all(|_| admit(302) == Admission::Pass), "a period of its own");
+        assert!((0..16).all(|_| admit(303) == Admission::Pass));
+        assert_eq!(sources.admit(&pike, start, at("198.51.100.67:5060")), Admission::Pass, "somebody else");
+    }
+
+    /// One port is one flow.
+    #[test]
+    fn a_proved_flow_is_not_refused_for_its_neighbours() {
+        let (sources, pike, now) = (Sources::default(), PIKE(), start());
+        let (phone, neighbour) = (at("198.51.100.7:5060"), at("198.51.100.7:5061"));
+        // A hundred phones of an office that has its power back: each is asked for its password, and gives it.
+        for port in 1024..1124 {
+            let phone = SocketAddr::new(phone.ip(), port);
+            assert_eq!(sources.admit(&pike, now, phone), Admission::Pass, "{port}");
+            assert_eq!(sources.admit(&pike, now, phone), Admission::Pass, "{port}");
+            sources.prove(&pike, now, phone);
+        }
+        sources.prove(&pike, now, phone);
+        let heard: Vec<_> = (0..40).map(|_| sources.admit(&pike, now, neighbour)).collect();
+        assert!(heard[15..].contains(&Admission::Drop) && !heard.contains(&Admission::Ban), "{heard:?}");
+        assert!((0..1000).all(|_| sources.admit(&pike, now, phone) == Admission::Pass));
+        let later = now + pike.sampling_time_unit;
+        assert_eq!(sources.admit(&pike, later, neighbour), Admission::Pass, "slowed down, not banned");
+        let much_later = now + PROVED_FOR * 2;
+        assert!((0..16).all(|_| sources.admit(&pike, much_later, phone) == Admission::Pass));
+        assert_eq!(sources.admit(&pike, much_later, phone), Admission::Ban, "the proof has run out");
+    }
+
+    #[test]
+    fn who_is_exempt_is_not_counted() {
+        let (sources, now) = (Sources::default(), start());
+        let exempt = vec!["203.0.113.0/24".parse().expect("a network")];
+        let pike = Pike { exempt, ..PIKE() };
+        let off = Pike { reqs_density_per_unit: 0, ..PIKE() };
+        for _ in 0..100 {
+            for source in ["203.0.113.77:1", "127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+                assert_eq!(sources.admit(&pike, now, at(source)), Admission::Pass, "{source}");
+            }
+            assert_eq!(sources.admit(&off, now, at("198.51.100.7:1")), Admission::Pass);
+        }
+        assert_eq!(sources.len(), 0);
+    }
+
+    /// However many addresses somebody forges, and whoever comes after that.
+    #[test]
+    fn the_table_is_bounded() {
+        let (sources, pike, now) = (Sources::default(), PIKE(), start());
+        for number in 0..200_000_u32 {
+            let source = SocketAddr::from((number.to_be_bytes(), 5060));
+            assert_eq!(sources.admit(&pike, now, source), Admission::Pass);
+        }
+        assert!(sources.len() <= SHARDS * MAX, "{}", sources.len());
+        let later = now + pike.remove_latency;
+        let flood = at("198.51.100.66:5060");
+        assert!((0..=16).any(|_| sources.admit(&pike, later, flood) == Admission::Ban), "room for it again");
+    }
+}

@@ -1,0 +1,41 @@
+//! Floods, under the names of Kamailio's `pike` module and of the `ipban` table of kamailio.cfg.
+
+use super::Key;
+
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "pike.sampling_time_unit",
+        allowed: "1 to 60 seconds",
+        default: "2",
+        about: "Requests are counted by source address in periods of this length.",
+        set: |c, v| v.seconds(1, 60).map(|time| c.pike.sampling_time_unit = time),
+    },
+    Key {
+        name: "pike.reqs_density_per_unit",
+        allowed: "0 to 1000000; 0 for any number",
+        default: "16",
+        about: "Requests of one address in such a period. One that sends more is banned. What a phone sends that has given a good password is not counted, and its neighbours at one address are slowed down and not banned.",
+        set: |c, v| v.number(0, 1_000_000).map(|number| c.pike.reqs_density_per_unit = number),
+    },
+    Key {
+        name: "pike.remove_latency",
+        allowed: "1 to 3600 seconds",
+        default: "4",
+        about: "How long an address is remembered after its last request, where room is short.",
+        set: |c, v| v.seconds(1, 3600).map(|time| c.pike.remove_latency = time),
+    },
+    Key {
+        name: "pike.ban",
+        allowed: "1 to 86400 seconds",
+        default: "300",
+        about: "How long nothing is heard of a banned address (autoexpire of Kamailio's ipban).",
+        set: |c, v| v.seconds(1, 86_400).map(|time| c.pike.ban = time),
+    },
+    Key {
+        name: "pike.exempt",
+        allowed: "a list of \"ADDRESS\" and \"ADDRESS/BITS\"",
+        default: "[]",
+        about: "Peers that are never counted, such as the trunk of a carrier. This host never is.",
+        set: |c, v| v.networks().map(|list| c.pike.exempt = list),
+    },
+];
