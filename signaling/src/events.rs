@@ -1,6 +1,6 @@
 //! What happened, as log lines: one line an event, `call_id` on every line of a call.
 //!
-//! The words "authentication failed" followed by `address=` stay as they are: fail2ban filters match them
+//! The words "authentication failed" and "pike blocking" followed by `address=` stay as they are: fail2ban filters match them
 //! (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
 
 use signaling_core::event::{CallRecord, Event};
@@ -143,6 +143,20 @@ mod tests {
         assert!(line.contains(r#"call_id="c\r\n@x""#) && line.contains("wrong password"), "{line}");
         let filter = include_str!("../../deploy/fail2ban/filter.d/causeway.conf");
         assert!(filter.contains("causeway::events: authentication failed address=<HOST> port="));
+    }
+
+    #[test]
+    fn a_ban_is_what_fail2ban_looks_for() {
+        let line = line_of(&Event::Flooded {
+            source: "192.0.2.7:5062".parse().unwrap(),
+            method: "REGISTER\n".into(),
+            ban: std::time::Duration::from_secs(300),
+        });
+        assert_eq!(line.matches('\n').count(), 1, "nobody forges a line: {line}");
+        assert!(line.contains("causeway::events: pike blocking address=192.0.2.7 port=5062 "), "{line}");
+        assert!(line.contains("ban_seconds=300"), "{line}");
+        let filter = include_str!("../../deploy/fail2ban/filter.d/causeway.conf");
+        assert!(filter.contains("causeway::events: pike blocking address=<HOST> port="));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Alice and Bob, registered at the subject, and a call between them step by step.
 
 use anyhow::{Context, Result, ensure};
-use e2e::phone::{Dialog, Phone, ack_of_refusal};
+use e2e::phone::{Dialog, Phone, ack_of_refusal, set};
 use e2e::sip::Message;
 use e2e::subject::Subject;
 
@@ -127,4 +127,54 @@ pub(crate) async fn exchange(
     let (response, arrived) = (response?, arrived?);
     ensure!(response.status() == Some(status), "{response}");
     Ok((arrived, response))
+}
+
+/// Calls `uri`; the INVITE that was let through. Nothing is answered yet.
+pub(crate) async fn place_call(alice: &mut Phone, uri: &str) -> Result<Message> {
+    let mut invite = alice.invite(uri, SDP);
+    alice.send(&invite).await?;
+    let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
+    alice.send(&ack_of_refusal(&invite, &challenge)).await?;
+    alice.authorize(&mut invite, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
+    alice.send(&invite).await?;
+    Ok(invite)
+}
+
+/// The call as it arrived.
+pub(crate) async fn rung(phone: &mut Phone) -> Result<Message> {
+    phone.receive("the call", |m| m.method() == Some("INVITE")).await
+}
+
+/// Refuses with more headers, and waits for the ACK.
+pub(crate) async fn refuse(
+    phone: &mut Phone,
+    invited: &Message,
+    status: u16,
+    more: &[(&str, &str)],
+) -> Result<()> {
+    let mut response = phone.response(invited, status, "No", "t1");
+    response.headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    phone.send(&response).await?;
+    phone.receive("the ACK", |m| m.method() == Some("ACK")).await?;
+    Ok(())
+}
+
+/// The final response of the call, acknowledged.
+pub(crate) async fn refused(alice: &mut Phone, invite: &Message) -> Result<Message> {
+    let number = invite.cseq().0;
+    let final_one = |m: &Message| m.status() >= Some(200) && m.cseq() == (number, "INVITE");
+    let refusal = alice.receive("the final response", final_one).await?;
+    alice.send(&ack_of_refusal(invite, &refusal)).await?;
+    Ok(refusal)
+}
+
+/// The CANCEL of an INVITE (§9.1).
+pub(crate) fn cancel_of(invite: &Message) -> Message {
+    let mut cancel = invite.clone();
+    cancel.start = cancel.start.replacen("INVITE", "CANCEL", 1);
+    set(&mut cancel, "CSeq", format!("{} CANCEL", invite.cseq().0));
+    let kept = ["Contact", "Content-Type", "Proxy-Authorization"];
+    cancel.headers.retain(|(name, _)| !kept.contains(&name.as_str()));
+    cancel.body.clear();
+    cancel
 }

@@ -6,6 +6,7 @@ use signaling_core::event::{EndCause, Event};
 use signaling_core::outside::MediaError;
 use signaling_core::settings::{Settings, Tm};
 
+use crate::pair::ringing;
 use crate::testbed::{Bed, Dialog, Phone, Sip, ack_of, cancel_of, legacy_sdp, settings};
 
 /// Two registered phones.
@@ -58,15 +59,6 @@ fn two_phones_call_and_hang_up() {
     assert_eq!(bed.proxy.calls(), 0);
 }
 
-/// Rings `bob` and returns the caller's INVITE and the one that arrived.
-fn ringing(bed: &mut Bed, alice: &mut Phone, bob: &Phone) -> (Sip, Sip) {
-    let invite = alice.invite(bed, &bob.aor(), "call-1", &legacy_sdp("alice"));
-    let offered = bed.expect(&bob.flow, "INVITE ");
-    bed.send(&bob.flow, &bob.reply(&offered, 180, "Ringing", ""));
-    bed.expect(&alice.flow, "SIP/2.0 180 ");
-    (invite, offered)
-}
-
 fn told(bed: &Bed, wanted: impl Fn(&Event) -> bool) -> bool {
     bed.events.iter().any(wanted)
 }
@@ -78,7 +70,7 @@ fn a_busy_callee_frees_everything() {
     {
         let mut bed = Bed::new(&["alice", "bob"]);
         let (mut alice, bob) = two(&mut bed);
-        let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+        let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
         bed.send(&bob.flow, &bob.reply(&offered, code, reason, ""));
         bed.expect(&bob.flow, "ACK ");
         let refused = bed.receive(&alice.flow);
@@ -122,7 +114,7 @@ fn nobody_there_and_nobody_known() {
 fn the_caller_gives_up() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     bed.send(&alice.flow, &cancel_of(&invite));
     bed.expect(&alice.flow, "SIP/2.0 200 ");
     let cancel = bed.expect(&bob.flow, "CANCEL ");
@@ -141,7 +133,7 @@ fn the_caller_gives_up() {
 fn a_200_that_crosses_the_cancel_wins() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     bed.send(&alice.flow, &cancel_of(&invite));
     bed.expect(&alice.flow, "SIP/2.0 200 ");
     bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
@@ -176,7 +168,7 @@ fn a_silent_callee_is_408() {
 fn a_callee_that_rings_for_ever_is_cancelled() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (_, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (_, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     bed.advance(Duration::from_secs(121));
     let cancel = bed.expect(&bob.flow, "CANCEL ");
     bed.send(&bob.flow, &bob.reply(&cancel, 200, "OK", ""));
@@ -269,7 +261,7 @@ fn the_end_of_the_gateway_ends_every_call() {
     let mut dave = Phone::legacy(&mut bed, "dave", "198.51.100.11:5060");
     carol.register(&mut bed);
     dave.register(&mut bed);
-    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
     let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
     let mut caller = Dialog::of_caller(&invite, &answered);
@@ -322,7 +314,7 @@ fn a_refused_sdp_is_told_to_its_sender() {
 fn a_refused_answer_hangs_up_on_the_callee() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (_, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (_, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     *bed.media.refuse.borrow_mut() = Some(MediaError::NotAcceptable("no audio".into()));
     bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
     bed.expect(&bob.flow, "ACK ");
@@ -335,7 +327,7 @@ fn a_refused_answer_hangs_up_on_the_callee() {
 fn a_session_that_nobody_refreshes_ends() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     let answer = bob.reply(&offered, 200, "OK", &legacy_sdp("bob"));
     bed.send(&bob.flow, &answer.replace("Contact:", "Session-Expires: 90;refresher=uas\r\nContact:"));
     let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
@@ -367,7 +359,7 @@ fn a_session_that_nobody_refreshes_ends() {
 fn the_same_call_by_another_way_is_merged() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (invite, _) = ringing(&mut bed, &mut alice, &bob);
+    let (invite, _) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     bed.send(&alice.flow, &invite.text.replace("z9hG4bK-", "z9hG4bK-by-another-way-"));
     bed.expect(&alice.flow, "SIP/2.0 482 ");
     bed.expect_silence();
@@ -378,7 +370,7 @@ fn the_same_call_by_another_way_is_merged() {
 fn a_call_without_media_is_hung_up_on() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (_, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (_, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     bed.proxy.handle_media_timeout(bed.now, "call-1");
     bed.drain();
     assert_eq!(bed.proxy.calls(), 1, "what rings needs no media yet");
@@ -477,7 +469,7 @@ fn an_answer_that_crosses_the_end_of_the_call_is_ended() {
 fn a_strict_router_and_an_outbound_proxy_before_us() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, bob) = two(&mut bed);
-    let (invite, offered) = ringing(&mut bed, &mut alice, &bob);
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("alice"));
     bed.send(&bob.flow, &bob.reply(&offered, 200, "OK", &legacy_sdp("bob")));
     let answered = bed.expect(&alice.flow, "SIP/2.0 200 ");
     let mut caller = Dialog::of_caller(&invite, &answered);

@@ -6,25 +6,8 @@ use signaling_core::event::Event;
 use signaling_core::flow::Protocol;
 use signaling_core::settings::Sounds;
 
+use crate::pair::{answer, both, call, with};
 use crate::testbed::{Asked, Bed, Dialog, Phone, Sip, ack_of, browser_sdp, legacy_sdp, settings};
-
-/// A registered phone `alice` and a registered browser `bob`.
-fn both(bed: &mut Bed) -> (Phone, Phone) {
-    let mut alice = Phone::legacy(bed, "alice", "198.51.100.7:5060");
-    let mut bob = Phone::browser(bed, "bob", "203.0.113.9:41000");
-    alice.register(bed);
-    bob.register(bed);
-    (alice, bob)
-}
-
-/// Calls with headers of its own; the INVITE as it went and as it arrived.
-fn call(bed: &mut Bed, from: &mut Phone, to: &Phone, more: &str, sdp: &str) -> (Sip, Sip) {
-    let more = format!("Contact: <{}>\r\n{more}", from.contact);
-    let request = from.request("INVITE", &to.aor(), "call-1", &more, sdp);
-    let (text, trying) = from.authorize(bed, &request);
-    assert_eq!(trying.code(), 100, "{}", trying.text);
-    (Sip { text }, bed.expect(&to.flow, "INVITE "))
-}
 
 /// A call that is answered and acknowledged; both ends' dialogs and the 200 as it arrived.
 fn answered(
@@ -34,18 +17,8 @@ fn answered(
     sdp: [&str; 2],
 ) -> (Dialog, Dialog, Sip) {
     let (invite, offered) = call(bed, caller, callee, more, sdp[0]);
-    let answer = with(&callee.reply(&offered, 200, "OK", sdp[1]), says);
-    bed.send(&callee.flow, &answer);
-    let ok = bed.expect(&caller.flow, "SIP/2.0 200 ");
-    let mut dialog = Dialog::of_caller(&invite, &ok);
-    let ack = dialog.request(caller, "ACK", "", "");
-    bed.send(&caller.flow, &ack);
-    bed.expect(&callee.flow, "ACK ");
-    (dialog, Dialog::of_callee(&offered, &Sip { text: answer }), ok)
-}
-
-fn with(response: &str, more: &str) -> String {
-    response.replacen("Contact:", &format!("{more}Contact:"), 1)
+    let ok = with(&callee.reply(&offered, 200, "OK", sdp[1]), says);
+    answer(bed, (caller, &invite), (callee, &offered), ok)
 }
 
 /// A phone changes its media while a browser that it calls, or that calls it, rings: JsSIP would say 403, so the answer is

@@ -7,6 +7,7 @@ mod edge;
 mod forking;
 mod natping;
 mod overload;
+mod pair;
 mod register;
 mod registrar;
 mod reliable;

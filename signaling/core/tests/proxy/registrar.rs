@@ -5,10 +5,11 @@ use std::time::Duration;
 use signaling_core::flow::Protocol;
 use signaling_core::settings::{OutboundMode, PathMode, Registrar, Settings, Usrloc};
 
+use crate::pair::established;
 use crate::testbed::{
     Bed, DOMAIN, Dialog, Phone, Sip, UNIX_START, browser_sdp, legacy_sdp, settings, uri_of,
 };
-use crate::webrtc::{established, within};
+use crate::webrtc::within;
 
 const PATH: &str = "<sip:edge@198.51.100.7:5060;lr>";
 
@@ -283,7 +284,7 @@ fn a_call_with_a_gruu_as_contact_goes_both_ways_and_survives_a_new_socket() {
         let registered = bob.contact.clone();
         bob.contact = if temporary { gruus.1 } else { gruus.0 };
         let sdps = [&*browser_sdp("b"), &*legacy_sdp("a")];
-        let (mut b, mut a): (Dialog, Dialog) = established(&mut bed, &mut bob, &mut alice, sdps);
+        let (mut b, mut a): (Dialog, Dialog) = established(&mut bed, &mut bob, &alice, "call-1", sdps);
         assert_eq!(a.target, bob.contact, "a GRUU needs no alias");
         let in_calls = std::mem::replace(&mut bob.contact, registered);
         within(&mut bed, &mut alice, &bob, &mut a, "INFO", ["Signal=1\r\n", ""]);

@@ -3,32 +3,10 @@
 
 use std::time::Duration;
 
+use crate::pair::{both, call, with};
 use crate::testbed::{Bed, Dialog, Phone, Sip, browser_sdp, legacy_sdp};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-
-/// A registered phone `alice` and a registered browser `bob`.
-fn both(bed: &mut Bed) -> (Phone, Phone) {
-    let mut alice = Phone::legacy(bed, "alice", "198.51.100.7:5060");
-    let mut bob = Phone::browser(bed, "bob", "203.0.113.9:41000");
-    alice.register(bed);
-    bob.register(bed);
-    (alice, bob)
-}
-
-/// Calls with a header of its own; the INVITE as it went and as it arrived.
-fn call(bed: &mut Bed, from: &mut Phone, to: &Phone, more: &str, sdp: &str) -> (Sip, Sip) {
-    let more = format!("Contact: <{}>\r\n{more}", from.contact);
-    let request = from.request("INVITE", &to.aor(), "call-1", &more, sdp);
-    let (text, trying) = from.authorize(bed, &request);
-    assert_eq!(trying.code(), 100, "{}", trying.text);
-    (Sip { text }, bed.expect(&to.flow, "INVITE "))
-}
-
-/// A response with one more header.
-fn with(response: &str, more: &str) -> String {
-    response.replacen("Contact:", &format!("{more}\r\nContact:"), 1)
-}
 
 fn prack(dialog: &mut Dialog, phone: &mut Phone, rseq: &str, cseq: u32, sdp: &str) -> String {
     dialog.request(phone, "PRACK", &format!("RAck: {rseq} {cseq} INVITE\r\n"), sdp)
@@ -48,7 +26,7 @@ fn phones_that_know_it_have_it_end_to_end() {
     let (invite, offered) = call(&mut bed, &mut alice, &bob, "Require: 100rel\r\n", &legacy_sdp("a"));
     assert_eq!(offered.header("Require"), "100rel");
     let reliable =
-        with(&bob.reply(&offered, 183, "Progress", &legacy_sdp("b")), "Require: 100rel\r\nRSeq: 7");
+        with(&bob.reply(&offered, 183, "Progress", &legacy_sdp("b")), "Require: 100rel\r\nRSeq: 7\r\n");
     bed.send(&bob.flow, &reliable);
     let early = bed.expect(&alice.flow, "SIP/2.0 183 ");
     assert_eq!((early.header("RSeq"), early.header("Require")), ("7", "100rel"));
@@ -85,7 +63,7 @@ fn an_offer_in_a_reliable_response_is_answered_in_its_prack() {
     bob.register(&mut bed);
     let (invite, offered) = call(&mut bed, &mut alice, &bob, "Supported: 100rel\r\n", "");
     let reliable =
-        with(&bob.reply(&offered, 183, "Progress", &legacy_sdp("b")), "Require: 100rel\r\nRSeq: 1");
+        with(&bob.reply(&offered, 183, "Progress", &legacy_sdp("b")), "Require: 100rel\r\nRSeq: 1\r\n");
     bed.send(&bob.flow, &reliable);
     let early = bed.expect(&alice.flow, "SIP/2.0 183 ");
     assert!(early.body().contains("x-relay:offer Legacy Legacy z9hG4bK"), "{}", early.body());
@@ -136,7 +114,7 @@ fn a_browser_that_knows_it_has_it_end_to_end() {
     bob.authorized(&mut bed, &text);
     let (invite, offered) = call(&mut bed, &mut alice, &bob, "Require: 100rel\r\n", &legacy_sdp("a"));
     assert_eq!(offered.header("Require"), "100rel");
-    bed.send(&bob.flow, &with(&bob.reply(&offered, 180, "Ringing", ""), "Require: 100rel\r\nRSeq: 5"));
+    bed.send(&bob.flow, &with(&bob.reply(&offered, 180, "Ringing", ""), "Require: 100rel\r\nRSeq: 5\r\n"));
     let ringing = bed.expect(&alice.flow, "SIP/2.0 180 ");
     let mut dialog = Dialog::of_caller(&invite, &ringing);
     let request = prack(&mut dialog, &mut alice, "5", cseq(&invite), "");

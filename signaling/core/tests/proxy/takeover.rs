@@ -5,8 +5,9 @@ use std::time::Duration;
 use signaling_core::flow::Protocol;
 use signaling_core::settings::{Settings, Usrloc};
 
-use crate::testbed::{Bed, Dialog, Phone, Sip, browser_sdp, cancel_of, legacy_sdp, settings};
-use crate::webrtc::{both, established, within};
+use crate::pair::{answer, both, established, ringing};
+use crate::testbed::{Bed, Dialog, Phone, browser_sdp, cancel_of, legacy_sdp, settings};
+use crate::webrtc::within;
 
 /// The browser opens another WebSocket and registers; the old one stays as it was.
 fn comes_back(bed: &mut Bed, browser: &mut Phone, remote: &str) {
@@ -31,7 +32,7 @@ fn a_callee_is_followed_while_its_old_socket_is_silent() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
     let sdps = [&*legacy_sdp("a"), &*browser_sdp("b")];
-    let (mut a, mut b) = established(&mut bed, &mut alice, &mut bob, sdps);
+    let (mut a, mut b) = established(&mut bed, &mut alice, &bob, "call-1", sdps);
     let old = bob.flow;
     comes_back(&mut bed, &mut bob, "203.0.113.9:42222");
     within(&mut bed, &mut alice, &bob, &mut a, "INFO", ["Signal=0\r\n", ""]);
@@ -44,7 +45,7 @@ fn a_caller_is_followed_too() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
     let sdps = [&*browser_sdp("b"), &*legacy_sdp("a")];
-    let (mut b, mut a) = established(&mut bed, &mut bob, &mut alice, sdps);
+    let (mut b, mut a) = established(&mut bed, &mut bob, &alice, "call-1", sdps);
     comes_back(&mut bed, &mut bob, "203.0.113.9:42222");
     within(&mut bed, &mut alice, &bob, &mut a, "INFO", ["Signal=0\r\n", ""]);
     goes_on(&mut bed, [&mut bob, &mut alice], [&mut b, &mut a], sdps);
@@ -58,7 +59,7 @@ fn both_ends_may_come_back() {
     alice.register(&mut bed);
     bob.register(&mut bed);
     let sdps = [&*browser_sdp("a"), &*browser_sdp("b")];
-    let (mut a, mut b) = established(&mut bed, &mut alice, &mut bob, sdps);
+    let (mut a, mut b) = established(&mut bed, &mut alice, &bob, "call-1", sdps);
     let old = (alice.flow, bob.flow);
     comes_back(&mut bed, &mut alice, "203.0.113.8:41001");
     bed.close(&old.1);
@@ -73,7 +74,7 @@ fn another_page_of_the_same_user_is_another() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
     let sdps = [&*legacy_sdp("a"), &*browser_sdp("b")];
-    let (mut a, mut b) = established(&mut bed, &mut alice, &mut bob, sdps);
+    let (mut a, mut b) = established(&mut bed, &mut alice, &bob, "call-1", sdps);
     let mut other = bob.clone();
     other.flow = bed.flow(Protocol::Wss, "203.0.113.10:43333");
     other.contact_params = ";reg-id=1;+sip.instance=\"<urn:uuid:other>\"".into();
@@ -99,22 +100,13 @@ fn another_page_of_the_same_user_is_another() {
 fn a_ringing_callee_answers_over_its_new_socket() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
-    let invite = alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("a"));
-    let offered = bed.expect(&bob.flow, "INVITE ");
-    bed.send(&bob.flow, &bob.reply(&offered, 180, "Ringing", ""));
-    bed.expect(&alice.flow, "SIP/2.0 180 ");
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("a"));
     bed.close(&bob.flow.clone());
     bed.expect_silence();
     comes_back(&mut bed, &mut bob, "203.0.113.9:42222");
     bed.advance(Duration::from_secs(20));
-    let response = bob.reply(&offered, 200, "OK", &browser_sdp("b"));
-    bed.send(&bob.flow, &response);
-    let answer = bed.expect(&alice.flow, "SIP/2.0 200 ");
-    let ok = Sip { text: response };
-    let (mut a, mut b) = (Dialog::of_caller(&invite, &answer), Dialog::of_callee(&offered, &ok));
-    let ack = a.request(&mut alice, "ACK", "", "");
-    bed.send(&alice.flow, &ack);
-    bed.expect(&bob.flow, "ACK ");
+    let ok = bob.reply(&offered, 200, "OK", &browser_sdp("b"));
+    let (mut a, mut b, _) = answer(&mut bed, (&mut alice, &invite), (&bob, &offered), ok);
     let sdps = [&*legacy_sdp("a"), &*browser_sdp("b")];
     goes_on(&mut bed, [&mut alice, &mut bob], [&mut a, &mut b], sdps);
 }
@@ -123,10 +115,7 @@ fn a_ringing_callee_answers_over_its_new_socket() {
 fn a_ringing_callee_is_cancelled_where_it_is_now() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
-    let invite = alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("a"));
-    let offered = bed.expect(&bob.flow, "INVITE ");
-    bed.send(&bob.flow, &bob.reply(&offered, 180, "Ringing", ""));
-    bed.expect(&alice.flow, "SIP/2.0 180 ");
+    let (invite, offered) = ringing(&mut bed, &mut alice, &bob, &legacy_sdp("a"));
     let old = bob.flow;
     comes_back(&mut bed, &mut bob, "203.0.113.9:42222");
     bed.send(&alice.flow, &cancel_of(&invite));
@@ -148,10 +137,7 @@ fn a_ringing_callee_that_stays_away_is_not_there() {
         let (mut alice, mut bob) = both(&mut bed);
         let request = bob.register_text(600).replacen("Contact:", &format!("{agent}Contact:"), 1);
         bob.authorized(&mut bed, &request);
-        alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("a"));
-        let offered = bed.expect(&bob.flow, "INVITE ");
-        bed.send(&bob.flow, &bob.reply(&offered, 180, "Ringing", ""));
-        bed.expect(&alice.flow, "SIP/2.0 180 ");
+        ringing(&mut bed, &mut alice, &bob, &legacy_sdp("a"));
         bed.close(&bob.flow.clone());
         if !at_once {
             bed.expect_silence();
@@ -166,21 +152,12 @@ fn a_ringing_callee_that_stays_away_is_not_there() {
 fn a_caller_hears_the_answer_over_its_new_socket() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
-    let invite = bob.invite(&mut bed, &alice.aor(), "call-1", &browser_sdp("b"));
-    let offered = bed.expect(&alice.flow, "INVITE ");
-    bed.send(&alice.flow, &alice.reply(&offered, 180, "Ringing", ""));
-    bed.expect(&bob.flow, "SIP/2.0 180 ");
+    let (invite, offered) = ringing(&mut bed, &mut bob, &alice, &browser_sdp("b"));
     bed.close(&bob.flow.clone());
     comes_back(&mut bed, &mut bob, "203.0.113.9:42222");
     bed.advance(Duration::from_secs(20));
-    let response = alice.reply(&offered, 200, "OK", &legacy_sdp("a"));
-    bed.send(&alice.flow, &response);
-    let answer = bed.expect(&bob.flow, "SIP/2.0 200 ");
-    let ok = Sip { text: response };
-    let (mut b, mut a) = (Dialog::of_caller(&invite, &answer), Dialog::of_callee(&offered, &ok));
-    let ack = b.request(&mut bob, "ACK", "", "");
-    bed.send(&bob.flow, &ack);
-    bed.expect(&alice.flow, "ACK ");
+    let ok = alice.reply(&offered, 200, "OK", &legacy_sdp("a"));
+    let (mut b, mut a, _) = answer(&mut bed, (&mut bob, &invite), (&alice, &offered), ok);
     let sdps = [&*browser_sdp("b"), &*legacy_sdp("a")];
     goes_on(&mut bed, [&mut bob, &mut alice], [&mut b, &mut a], sdps);
 }

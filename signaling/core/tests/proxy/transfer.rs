@@ -3,27 +3,8 @@
 
 use signaling_core::flow::Protocol;
 
+use crate::pair::established;
 use crate::testbed::{Bed, Dialog, Phone, Sip, browser_sdp, legacy_sdp};
-
-/// Calls, answers, acknowledges: both ends' dialogs.
-fn established(
-    bed: &mut Bed,
-    caller: &mut Phone,
-    callee: &Phone,
-    call_id: &str,
-    sdp: [&str; 2],
-) -> (Dialog, Dialog) {
-    let invite = caller.invite(bed, &callee.aor(), call_id, sdp[0]);
-    let offered = bed.expect(&callee.flow, "INVITE ");
-    let answer = callee.reply(&offered, 200, "OK", sdp[1]);
-    bed.send(&callee.flow, &answer);
-    let answered = bed.expect(&caller.flow, "SIP/2.0 200 ");
-    let mut dialog = Dialog::of_caller(&invite, &answered);
-    let ack = dialog.request(caller, "ACK", "", "");
-    bed.send(&caller.flow, &ack);
-    bed.expect(&callee.flow, "ACK ");
-    (dialog, Dialog::of_callee(&offered, &Sip { text: answer }))
-}
 
 /// A registered phone behind a NAT: its Contact is a private address.
 fn behind_nat(bed: &mut Bed, user: &str, remote: &str) -> Phone {

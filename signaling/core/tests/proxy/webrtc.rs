@@ -4,36 +4,8 @@ use std::time::Duration;
 
 use signaling_core::flow::Protocol;
 
+use crate::pair::{both, established};
 use crate::testbed::{Bed, Dialog, Phone, Sip, browser_sdp, legacy_sdp};
-
-/// A registered browser `bob` and a registered phone `alice`.
-pub(crate) fn both(bed: &mut Bed) -> (Phone, Phone) {
-    let mut alice = Phone::legacy(bed, "alice", "198.51.100.7:5060");
-    let mut bob = Phone::browser(bed, "bob", "203.0.113.9:41000");
-    alice.register(bed);
-    bob.register(bed);
-    (alice, bob)
-}
-
-/// Calls, answers, acknowledges: both ends' dialogs.
-pub(crate) fn established(
-    bed: &mut Bed,
-    caller: &mut Phone,
-    callee: &mut Phone,
-    sdp: [&str; 2],
-) -> (Dialog, Dialog) {
-    let invite = caller.invite(bed, &callee.aor(), "call-1", sdp[0]);
-    let offered = bed.expect(&callee.flow, "INVITE ");
-    let answer = callee.reply(&offered, 200, "OK", sdp[1]);
-    bed.send(&callee.flow, &answer);
-    let answered = bed.expect(&caller.flow, "SIP/2.0 200 ");
-    let mut caller_end = Dialog::of_caller(&invite, &answered);
-    let callee_end = Dialog::of_callee(&offered, &Sip { text: answer });
-    let ack = caller_end.request(caller, "ACK", "", "");
-    bed.send(&caller.flow, &ack);
-    bed.expect(&callee.flow, "ACK ");
-    (caller_end, callee_end)
-}
 
 /// Sends a request within the dialog, answers it with 200, returns it as it arrived and the answer as it arrived.
 #[track_caller]
@@ -68,10 +40,10 @@ fn all_requests_pass(browser_calls: bool) {
     let (mut alice, mut bob) = both(&mut bed);
     let (legacy, browser) = (legacy_sdp("alice"), browser_sdp("bob"));
     let (mut a, mut b) = if browser_calls {
-        let (b, a) = established(&mut bed, &mut bob, &mut alice, [&browser, &legacy]);
+        let (b, a) = established(&mut bed, &mut bob, &alice, "call-1", [&browser, &legacy]);
         (a, b)
     } else {
-        established(&mut bed, &mut alice, &mut bob, [&legacy, &browser])
+        established(&mut bed, &mut alice, &bob, "call-1", [&legacy, &browser])
     };
     assert!(a.target.ends_with(";alias=203.0.113.9~41000~6"), "{}", a.target);
     assert_eq!(b.target, alice.contact, "a phone that says the truth needs no alias");
@@ -153,7 +125,8 @@ fn an_offer_in_the_answer_is_answered_in_the_ack() {
 fn a_browser_that_comes_back_keeps_its_call() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
-    let (mut a, mut b) = established(&mut bed, &mut alice, &mut bob, [&legacy_sdp("a"), &browser_sdp("b")]);
+    let (mut a, mut b) =
+        established(&mut bed, &mut alice, &bob, "call-1", [&legacy_sdp("a"), &browser_sdp("b")]);
     let old = bob.flow;
     bed.close(&old);
     let info = a.request(&mut alice, "INFO", "", "Signal=1\r\n");
@@ -219,7 +192,8 @@ fn two_browsers_share_one_record_route() {
     phone.cseq = 50;
     let gone = phone.register_text(0);
     phone.authorized(&mut bed, &gone);
-    let (mut b, mut a) = established(&mut bed, &mut bob, &mut alice, [&browser_sdp("b"), &browser_sdp("a")]);
+    let (mut b, mut a) =
+        established(&mut bed, &mut bob, &alice, "call-1", [&browser_sdp("b"), &browser_sdp("a")]);
     assert_eq!((a.routes.len(), b.routes.len()), (1, 1));
     within(&mut bed, &mut alice, &bob, &mut a, "INVITE", [&browser_sdp("a"), &browser_sdp("b")]);
     within(&mut bed, &mut bob, &alice, &mut b, "BYE", ["", ""]);
@@ -247,8 +221,8 @@ fn a_second_early_answer_is_kept_from_a_browser() {
 #[test]
 fn a_browser_that_does_not_come_back_is_hung_up_on() {
     let mut bed = Bed::new(&["alice", "bob"]);
-    let (mut alice, mut bob) = both(&mut bed);
-    established(&mut bed, &mut alice, &mut bob, [&legacy_sdp("a"), &browser_sdp("b")]);
+    let (mut alice, bob) = both(&mut bed);
+    established(&mut bed, &mut alice, &bob, "call-1", [&legacy_sdp("a"), &browser_sdp("b")]);
     bed.close(&bob.flow);
     bed.advance(Duration::from_secs(59));
     bed.expect_silence();
@@ -263,7 +237,7 @@ fn a_browser_that_does_not_come_back_is_hung_up_on() {
 fn a_browser_that_came_back_is_not() {
     let mut bed = Bed::new(&["alice", "bob"]);
     let (mut alice, mut bob) = both(&mut bed);
-    established(&mut bed, &mut alice, &mut bob, [&legacy_sdp("a"), &browser_sdp("b")]);
+    established(&mut bed, &mut alice, &bob, "call-1", [&legacy_sdp("a"), &browser_sdp("b")]);
     bed.close(&bob.flow);
     bed.advance(Duration::from_secs(30));
     bob.flow = bed.flow(Protocol::Wss, "203.0.113.9:42222");
@@ -311,7 +285,7 @@ fn a_browser_whose_dialog_has_ob_comes_back() {
     let (mut alice, mut bob) = both(&mut bed);
     let registered = std::mem::take(&mut bob.contact);
     bob.contact = format!("{registered};ob");
-    let (_, mut a) = established(&mut bed, &mut bob, &mut alice, [&browser_sdp("b"), &legacy_sdp("a")]);
+    let (_, mut a) = established(&mut bed, &mut bob, &alice, "call-1", [&browser_sdp("b"), &legacy_sdp("a")]);
     let old = bob.flow;
     bed.close(&old);
     bob.flow = bed.flow(Protocol::Wss, "203.0.113.9:42222");

@@ -13,5 +13,3 @@ mod section_18_1;
 mod section_18_streams;
 mod section_20;
 mod section_21;
-
-pub(crate) use section_16::cancel_of;

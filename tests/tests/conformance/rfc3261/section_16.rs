@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use e2e::phone::{Dialog, Phone, ack_of_refusal, set};
-use e2e::sip::Message;
 use e2e::subject::Subject;
 
-const SDP: &str =
-    "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n";
+use crate::pair::{SDP, cancel_of, place_call, refuse, refused, rung};
 
 /// §16.3 step 3: Max-Forwards 0 is answered 483 and not forwarded.
 #[tokio::test]
@@ -34,7 +32,7 @@ async fn a_spiral_goes_on() -> Result<()> {
     if subject.is_kamailio() {
         return Ok(());
     }
-    let invite = call_bob(&mut alice, &forward.aor()).await?;
+    let invite = place_call(&mut alice, &forward.aor()).await?;
     let came = rung(&mut forward).await?;
     // Bob's phone is a proxy that sends all his calls to Carol.
     let mut onward = came.clone();
@@ -271,39 +269,6 @@ async fn phones_of_bob<const N: usize>(subject: &Subject, qs: [&str; N]) -> Resu
     phones.try_into().map_err(|_| anyhow::anyhow!("as many phones as q"))
 }
 
-/// Alice calls bob; the INVITE that was let through.
-async fn call_bob(alice: &mut Phone, bob: &str) -> Result<Message> {
-    let mut invite = alice.invite(bob, SDP);
-    alice.send(&invite).await?;
-    let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
-    alice.send(&ack_of_refusal(&invite, &challenge)).await?;
-    alice.authorize(&mut invite, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
-    alice.send(&invite).await?;
-    Ok(invite)
-}
-
-async fn rung(phone: &mut Phone) -> Result<Message> {
-    phone.receive("the call", |m| m.method() == Some("INVITE")).await
-}
-
-/// Refuses with more headers, and waits for the ACK.
-async fn refuse(phone: &mut Phone, invited: &Message, status: u16, more: &[(&str, &str)]) -> Result<()> {
-    let mut response = phone.response(invited, status, "No", "t1");
-    response.headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    phone.send(&response).await?;
-    phone.receive("the ACK", |m| m.method() == Some("ACK")).await?;
-    Ok(())
-}
-
-/// The final response of the call, acknowledged.
-async fn refused(alice: &mut Phone, invite: &Message) -> Result<Message> {
-    let number = invite.cseq().0;
-    let final_one = |m: &Message| m.status() >= Some(200) && m.cseq() == (number, "INVITE");
-    let refusal = alice.receive("the final response", final_one).await?;
-    alice.send(&ack_of_refusal(invite, &refusal)).await?;
-    Ok(refusal)
-}
-
 async fn is_quiet(phone: &mut Phone) -> Result<bool> {
     Ok(phone.drain().await?.iter().all(|m| m.method() != Some("INVITE")))
 }
@@ -314,7 +279,7 @@ async fn contacts_are_tried_in_the_order_of_q() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let [mut last, mut first, mut middle] = phones_of_bob(&subject, ["0.1", "1.0", "0.5"]).await?;
-    let invite = call_bob(&mut alice, &first.aor()).await?;
+    let invite = place_call(&mut alice, &first.aor()).await?;
     let invited = rung(&mut first).await?;
     assert!(is_quiet(&mut middle).await? && is_quiet(&mut last).await?, "one after the other");
     refuse(&mut first, &invited, 486, &[]).await?;
@@ -335,7 +300,7 @@ async fn nobody_is_tried_after_a_6xx() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let [mut first, mut second] = phones_of_bob(&subject, ["1.0", "0.5"]).await?;
-    let invite = call_bob(&mut alice, &first.aor()).await?;
+    let invite = place_call(&mut alice, &first.aor()).await?;
     let invited = rung(&mut first).await?;
     refuse(&mut first, &invited, 603, &[]).await?;
     assert_eq!(refused(&mut alice, &invite).await?.status(), Some(603));
@@ -350,7 +315,7 @@ async fn a_6xx_cancels_the_other_branches() -> Result<()> {
     let mut alice = subject.registered("alice").await?;
     let mut desk = subject.registered("bob").await?;
     let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
-    let invite = call_bob(&mut alice, &desk.aor()).await?;
+    let invite = place_call(&mut alice, &desk.aor()).await?;
     let (at_desk, at_sofa) = (rung(&mut desk).await?, rung(&mut sofa).await?);
     sofa.answer(&at_sofa, 180, "Ringing", "s1", "").await?;
     alice.receive("ringing", |m| m.status() == Some(180)).await?;
@@ -368,7 +333,7 @@ async fn a_503_of_a_branch_goes_back_as_500() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let invite = call_bob(&mut alice, &bob.aor()).await?;
+    let invite = place_call(&mut alice, &bob.aor()).await?;
     let invited = rung(&mut bob).await?;
     refuse(&mut bob, &invited, 503, &[("Retry-After", "60")]).await?;
     let refusal = refused(&mut alice, &invite).await?;
@@ -387,7 +352,7 @@ async fn challenges_of_all_branches_go_back() -> Result<()> {
     let mut alice = subject.registered("alice").await?;
     let mut desk = subject.registered("bob").await?;
     let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
-    let invite = call_bob(&mut alice, &desk.aor()).await?;
+    let invite = place_call(&mut alice, &desk.aor()).await?;
     let (at_desk, at_sofa) = (rung(&mut desk).await?, rung(&mut sofa).await?);
     refuse(&mut desk, &at_desk, 401, &[("WWW-Authenticate", "Digest realm=\"desk\", nonce=\"1\"")]).await?;
     refuse(&mut sofa, &at_sofa, 407, &[("Proxy-Authenticate", "Digest realm=\"sofa\", nonce=\"2\"")]).await?;
@@ -405,7 +370,7 @@ async fn a_helpful_refusal_goes_before_another() -> Result<()> {
     let mut alice = subject.registered("alice").await?;
     let mut desk = subject.registered("bob").await?;
     let mut sofa = Phone::registered(desk.account.clone(), subject.proxy()).await?;
-    let invite = call_bob(&mut alice, &desk.aor()).await?;
+    let invite = place_call(&mut alice, &desk.aor()).await?;
     let (at_desk, at_sofa) = (rung(&mut desk).await?, rung(&mut sofa).await?);
     refuse(&mut desk, &at_desk, 404, &[]).await?;
     refuse(&mut sofa, &at_sofa, 415, &[("Accept", "application/sdp")]).await?;
@@ -419,7 +384,7 @@ async fn a_cancel_ends_the_search() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let [mut first, mut second] = phones_of_bob(&subject, ["1.0", "0.5"]).await?;
-    let invite = call_bob(&mut alice, &first.aor()).await?;
+    let invite = place_call(&mut alice, &first.aor()).await?;
     let invited = rung(&mut first).await?;
     first.answer(&invited, 180, "Ringing", "f1", "").await?;
     alice.receive("ringing", |m| m.status() == Some(180)).await?;
@@ -439,7 +404,7 @@ async fn a_200_that_crosses_the_cancel_goes_back() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let invite = call_bob(&mut alice, &bob.aor()).await?;
+    let invite = place_call(&mut alice, &bob.aor()).await?;
     let invited = rung(&mut bob).await?;
     bob.answer(&invited, 180, "Ringing", "b1", "").await?;
     alice.receive("ringing", |m| m.status() == Some(180)).await?;
@@ -449,15 +414,4 @@ async fn a_200_that_crosses_the_cancel_goes_back() -> Result<()> {
     let ok = alice.receive("the 200", |m| m.status() == Some(200) && m.cseq().1 == "INVITE").await?;
     assert_eq!(ok.parameter("To", "tag"), Some("b1"));
     Ok(())
-}
-
-/// The CANCEL of an INVITE (§9.1).
-pub(crate) fn cancel_of(invite: &Message) -> Message {
-    let mut cancel = invite.clone();
-    cancel.start = cancel.start.replacen("INVITE", "CANCEL", 1);
-    set(&mut cancel, "CSeq", format!("{} CANCEL", invite.cseq().0));
-    let kept = ["Contact", "Content-Type", "Proxy-Authorization"];
-    cancel.headers.retain(|(name, _)| !kept.contains(&name.as_str()));
-    cancel.body.clear();
-    cancel
 }

@@ -7,8 +7,7 @@ use e2e::phone::{Phone, ack_of_refusal};
 use e2e::sip::Message;
 use e2e::subject::Subject;
 
-const SDP: &str =
-    "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n";
+use crate::pair::{place_call, rung};
 
 /// §17.1.1.2: over UDP an INVITE is repeated after T1, then after twice that (timer A), and no more once something came.
 #[tokio::test]
@@ -16,7 +15,7 @@ async fn an_unanswered_invite_is_repeated() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let _invite = call(&mut alice, &bob).await?;
+    let _invite = place_call(&mut alice, &bob.aor()).await?;
     let mut times = Vec::new();
     let mut copies = Vec::new();
     for n in 0..3 {
@@ -41,8 +40,8 @@ async fn a_repeated_invite_is_answered_not_forwarded() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let invite = call(&mut alice, &bob).await?;
-    let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    let invite = place_call(&mut alice, &bob.aor()).await?;
+    let invited = rung(&mut bob).await?;
     bob.answer(&invited, 180, "Ringing", "b1", "").await?;
     alice.receive("ringing", |m| m.status() == Some(180)).await?;
     alice.send(&invite).await?;
@@ -57,7 +56,7 @@ async fn an_invite_gets_trying_at_once() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let bob = subject.registered("bob").await?;
-    call(&mut alice, &bob).await?;
+    place_call(&mut alice, &bob.aor()).await?;
     let trying = alice.receive_within("100", Duration::from_millis(450), |m| m.status() == Some(100)).await?;
     // §8.2.6.2: a 100 may go without a tag, and so it does not make a dialog.
     assert_eq!(trying.cseq().1, "INVITE");
@@ -70,8 +69,8 @@ async fn a_refusal_is_acknowledged_each_time() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    call(&mut alice, &bob).await?;
-    let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    place_call(&mut alice, &bob.aor()).await?;
+    let invited = rung(&mut bob).await?;
     for n in 0..3 {
         bob.answer(&invited, 486, "Busy Here", "b1", "").await?;
         let ack = bob.receive(&format!("ACK {n}"), |m| m.method() == Some("ACK")).await?;
@@ -92,8 +91,8 @@ async fn a_refusal_is_repeated_until_acknowledged() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let invite = call(&mut alice, &bob).await?;
-    let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    let invite = place_call(&mut alice, &bob.aor()).await?;
+    let invited = rung(&mut bob).await?;
     bob.answer(&invited, 486, "Busy Here", "b1", "").await?;
     let mut times = Vec::new();
     let mut busy = None;
@@ -120,11 +119,7 @@ async fn an_unanswered_request_is_repeated() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let mut message = alice.request("MESSAGE", &bob.aor(), &bob.aor());
-    alice.send(&message).await?;
-    let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
-    alice.authorize(&mut message, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
-    alice.send(&message).await?;
+    let message = say(&mut alice, &bob).await?;
     let mut times = Vec::new();
     let mut last = None;
     for n in 0..3 {
@@ -145,11 +140,7 @@ async fn a_repeated_request_gets_the_same_answer() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let mut message = alice.request("MESSAGE", &bob.aor(), &bob.aor());
-    alice.send(&message).await?;
-    let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
-    alice.authorize(&mut message, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
-    alice.send(&message).await?;
+    let message = say(&mut alice, &bob).await?;
     let received = bob.receive("the message", |m| m.method() == Some("MESSAGE")).await?;
     bob.answer(&received, 202, "Accepted", "b1", "").await?;
     let first = alice.receive("the answer", |m| m.status() == Some(202)).await?;
@@ -166,8 +157,8 @@ async fn late_copies_are_absorbed_after_the_ack() -> Result<()> {
     let subject = Subject::start().await?;
     let mut alice = subject.registered("alice").await?;
     let mut bob = subject.registered("bob").await?;
-    let invite = call(&mut alice, &bob).await?;
-    let invited = bob.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    let invite = place_call(&mut alice, &bob.aor()).await?;
+    let invited = rung(&mut bob).await?;
     bob.answer(&invited, 486, "Busy Here", "b1", "").await?;
     let busy = alice.receive("busy", |m| m.status() == Some(486)).await?;
     alice.send(&ack_of_refusal(&invite, &busy)).await?;
@@ -205,15 +196,14 @@ async fn a_flood_of_acks_is_silence() -> Result<()> {
     Ok(())
 }
 
-/// Places a call with credentials; returns the INVITE that was let through. Nothing is answered yet.
-async fn call(alice: &mut Phone, bob: &Phone) -> Result<Message> {
-    let mut invite = alice.invite(&bob.aor(), SDP);
-    alice.send(&invite).await?;
+/// Sends a MESSAGE with credentials; returns it as it was let through.
+async fn say(alice: &mut Phone, bob: &Phone) -> Result<Message> {
+    let mut message = alice.request("MESSAGE", &bob.aor(), &bob.aor());
+    alice.send(&message).await?;
     let challenge = alice.receive("a challenge", |m| m.status() == Some(407)).await?;
-    alice.send(&ack_of_refusal(&invite, &challenge)).await?;
-    alice.authorize(&mut invite, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
-    alice.send(&invite).await?;
-    Ok(invite)
+    alice.authorize(&mut message, challenge.header("Proxy-Authenticate"), "Proxy-Authorization");
+    alice.send(&message).await?;
+    Ok(message)
 }
 
 /// Within what a busy machine and a coarse timer wheel make of an interval.

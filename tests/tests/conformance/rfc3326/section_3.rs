@@ -3,8 +3,7 @@
 use anyhow::Result;
 use e2e::phone::Phone;
 
-use crate::pair::{Pair, SDP};
-use crate::rfc3261::cancel_of;
+use crate::pair::{Pair, SDP, cancel_of};
 
 /// A phone that stops ringing because another one has answered is told so, and does not show a missed call.
 #[tokio::test]
