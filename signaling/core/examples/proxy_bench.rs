@@ -270,6 +270,12 @@ impl MediaControl for Direct {
     }
 
     fn delete(&self, _: &str, _: &str, _: Option<&str>) {}
+
+    fn play(&self, _: &str, _: &str, _: &str, _: bool) {}
+
+    fn stop(&self, _: &str, _: &str) {}
+
+    fn record(&self, _: &str, _: &str) {}
 }
 
 /// Knows no name.
