@@ -16,6 +16,7 @@ mariadbd:mariadb-server
 sqlite3:sqlite3
 /usr/share/kamailio/db_sqlite/standard-create.sql:kamailio-sqlite-modules
 rtpengine:rtpengine-daemon
+rtpengine-ctl:rtpengine-utils
 certutil:libnss3-tools
 cc:build-essential
 cmake:cmake

@@ -1,41 +1,42 @@
 //! The media relay: threads and sockets around `media-core`, which decides.
 //!
 //! [`Relay::start`] opens the ports, [`Relay::execute`] takes the commands of [`media_core::command`]; the same commands
-//! come as bencode or JSON through `ng_server`. A call lives on the worker given by the hash of its Call-ID, and
+//! come as bencode or JSON through the doors of `control`. A call lives on the worker given by the hash of its Call-ID, and
 //! nothing of it is shared: no lock is on the way of a packet.
 
 mod certificate;
+mod control;
 pub mod interface;
 pub mod io;
-mod ng_server;
 mod prompts;
 mod record_writer;
-
 mod worker;
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_channel::{mpsc, oneshot};
+use media_core::command::Cause;
 pub use media_core::command::{self, Command, Reply};
-use media_core::command::{Cause, Play, Record, Recording, Source, Value};
+use media_core::command::{Play, Record, Recording, Source};
 use media_core::engine::Settings;
 pub use media_core::engine::{Event, EventKind};
 pub use media_core::transcode::Silence;
 use rand::RngExt;
 
+use crate::control::{Control, Doors, Kind, UdpDoor};
 pub use crate::interface::Interface;
 use crate::io::batch::BatchBackend;
 use crate::io::plain::PlainBackend;
-use crate::ng_server::NgServer;
 use crate::prompts::Prompts;
 use crate::record_writer::RecordWriter;
 pub use crate::record_writer::{RecordingConfig, RecordingMethod};
-
 use crate::worker::{Job, Outlets, Worker};
 
 /// Events kept for a reader that lags.
@@ -55,6 +56,20 @@ pub struct RelayConfig {
     pub workers: usize,
     /// Where to serve the ng protocol over UDP; `None` for nowhere.
     pub listen_ng: Option<SocketAddr>,
+    /// Where to serve the ng protocol over TCP.
+    pub listen_tcp_ng: Vec<SocketAddr>,
+    /// Where to serve HTTP and WebSocket.
+    pub listen_http: Vec<SocketAddr>,
+    /// Where to serve the same over TLS.
+    pub listen_https: Vec<SocketAddr>,
+    /// A PEM file with the certificate of HTTPS, followed by its intermediates.
+    pub https_cert: Option<PathBuf>,
+    /// A PEM file with the key of HTTPS; `None`: it is in the file of the certificate.
+    pub https_key: Option<PathBuf>,
+    /// Where to serve the command line of `rtpengine-ctl`.
+    pub listen_cli: Vec<SocketAddr>,
+    /// How the command line changes the level of the log, where it may.
+    pub log_level: Option<LogLevel>,
     /// Refuse DTLS 1.3, for peers whose 1.3 is faulty.
     pub dtls_12_only: bool,
     /// Only answer ICE checks (RFC 8445 §2.5): right where the announced address is public.
@@ -97,6 +112,13 @@ impl Default for RelayConfig {
             port_max: 40_000,
             workers: 0,
             listen_ng: Some(SocketAddr::from(([127, 0, 0, 1], 2223))),
+            listen_tcp_ng: Vec::new(),
+            listen_http: Vec::new(),
+            listen_https: Vec::new(),
+            https_cert: None,
+            https_key: None,
+            listen_cli: Vec::new(),
+            log_level: None,
             dtls_12_only: false,
             ice_lite: false,
             media_timeout: Duration::from_secs(60),
@@ -115,6 +137,15 @@ impl Default for RelayConfig {
             plain_io: false,
         }
     }
+}
+
+/// The level of the log of the process around a relay, syslog's 0 to 7.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLevel {
+    /// As it is at the start.
+    pub start: u8,
+    /// Changes it.
+    pub set: fn(u8) -> Result<(), String>,
 }
 
 /// Why a relay did not start.
@@ -142,10 +173,13 @@ struct Inner {
     hasher: RandomState,
     threads: Mutex<Vec<JoinHandle<()>>>,
     events: Mutex<Option<mpsc::Receiver<Event>>>,
-    ng: Mutex<Option<NgServer>>,
     prompts: Prompts,
     recorder: Option<RecordWriter>,
-    max_sessions: Option<usize>,
+    control: Arc<Control>,
+    ng: Mutex<Option<UdpDoor>>,
+    doors: Mutex<Option<Doors>>,
+    /// `usize::MAX`: as many as fit.
+    max_sessions: AtomicUsize,
 }
 
 impl Drop for Inner {
@@ -229,21 +263,23 @@ impl Relay {
                 hasher: RandomState::new(),
                 threads: Mutex::new(threads),
                 events: Mutex::new(Some(receiver)),
+                control: Arc::new(Control::new(&config)),
                 ng: Mutex::new(None),
                 prompts,
                 recorder,
-                max_sessions: config.max_sessions,
+                doors: Mutex::new(None),
+                max_sessions: AtomicUsize::new(config.max_sessions.unwrap_or(usize::MAX)),
             }),
         };
-        let defaults = media_core::ng::Defaults {
-            sip_source: config.sip_source,
-            dtls_passive: config.dtls_passive,
-            delete_delay: config.delete_delay,
+        let control = &relay.inner.control;
+        control.attach(Arc::downgrade(&relay.inner));
+        let opened = || {
+            let ng = config.listen_ng.map(|address| UdpDoor::open(address, control)).transpose()?;
+            *lock(&relay.inner.ng) = ng;
+            *lock(&relay.inner.doors) = Doors::open(&config, control)?;
+            Ok(())
         };
-        if let Some(address) = config.listen_ng {
-            let server = NgServer::start(address, &relay, defaults).inspect_err(|_| relay.shutdown())?;
-            *lock(&relay.inner.ng) = Some(server);
-        }
+        opened().inspect_err(|_: &StartError| relay.shutdown())?;
         Ok(relay)
     }
 
@@ -263,14 +299,38 @@ impl Relay {
 
     /// Where the ng protocol is served, if it is.
     pub fn ng_address(&self) -> Option<SocketAddr> {
-        lock(&self.inner.ng).as_ref().map(NgServer::address)
+        lock(&self.inner.ng).as_ref().map(UdpDoor::address)
+    }
+
+    /// Where the ng protocol is served over TCP.
+    pub fn tcp_ng_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(Kind::Ng)
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(Kind::Http)
+    }
+
+    /// Where HTTPS is served.
+    pub fn https_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(Kind::Https)
+    }
+
+    /// Where the command line is served.
+    pub fn cli_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses(Kind::Cli)
+    }
+
+    fn addresses(&self, kind: Kind) -> Vec<SocketAddr> {
+        lock(&self.inner.doors).as_ref().map(|doors| doors.addresses(kind)).unwrap_or_default()
     }
 
     /// Ends all calls and threads; returns when they are gone, at the latest after two seconds.
     pub fn shutdown(&self) {
-        if let Some(ng) = lock(&self.inner.ng).take() {
-            ng.stop();
-        }
+        let (ng, doors) = (lock(&self.inner.ng).take(), lock(&self.inner.doors).take());
+        ng.into_iter().for_each(UdpDoor::close);
+        doors.into_iter().for_each(Doors::close);
         self.inner.workers.iter().for_each(Worker::stop);
         let threads = std::mem::take(&mut *lock(&self.inner.threads));
         let deadline = Instant::now() + Duration::from_secs(2);
@@ -284,13 +344,38 @@ impl Relay {
         }
     }
 
+    /// How many calls there are.
+    pub(crate) fn calls(&self) -> usize {
+        self.inner.workers.iter().map(Worker::calls).sum()
+    }
+
+    /// Calls at most from now on; `None`: as many as fit.
+    pub(crate) fn limit_sessions(&self, limit: Option<usize>) {
+        self.inner.max_sessions.store(limit.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// As [`Relay::execute`], but statistics come as numbers.
+    pub(crate) fn ask(&self, command: Command) -> impl Future<Output = Reply> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        // Nobody waits any more: the command was executed all the same.
+        self.hand_over(command, Box::new(move |reply| drop(sender.send(reply))));
+        async move { receiver.await.unwrap_or_else(|_| Reply::error(Cause::Internal, "the relay has stopped")) }
+    }
+
     /// Hands `command` to its worker; `done` runs on that worker's thread.
-    pub(crate) fn submit(&self, mut command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
-        let workers = &self.inner.workers;
-        if let (Command::Offer(exchange) | Command::Publish(exchange), Some(limit)) =
-            (&mut command, self.inner.max_sessions)
-        {
-            exchange.no_new_call = workers.iter().map(Worker::calls).sum::<usize>() >= limit;
+    pub(crate) fn submit(&self, command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
+        match command {
+            Command::Statistics => {
+                let control = Arc::clone(&self.inner.control);
+                self.hand_over(command, Box::new(move |reply| done(control.statistics_reply(reply))));
+            }
+            command => self.hand_over(command, done),
+        }
+    }
+
+    fn hand_over(&self, mut command: Command, done: Box<dyn FnOnce(Reply) + Send>) {
+        if let Command::Offer(exchange) | Command::Publish(exchange) = &mut command {
+            exchange.no_new_call = self.calls() >= self.inner.max_sessions.load(Ordering::Relaxed);
         }
         if let Command::Offer(exchange) | Command::Answer(exchange) = &mut command
             && self.inner.recorder.is_none()
@@ -303,7 +388,7 @@ impl Relay {
             Command::NotImplemented { name } => {
                 done(Reply::error(Cause::NotImplemented, format!("unknown command: {name}")));
             }
-            Command::List { .. } | Command::Statistics => {
+            Command::List { .. } | Command::Statistics | Command::Sessions | Command::Tune(_) => {
                 ask_all(Arc::clone(&self.inner), 0, command, None, done)
             }
             Command::Play(play) => self.play(play, done),
@@ -385,25 +470,17 @@ fn join(sum: Reply, reply: Reply, command: &Command) -> Reply {
             }
             Reply::Calls(calls)
         }
-        (Reply::Statistics(sum), Reply::Statistics(more)) => Reply::Statistics(add_up(sum, more)),
+        (Reply::Numbers(mut sum), Reply::Numbers(more)) => {
+            sum.add(&more);
+            Reply::Numbers(sum)
+        }
+        (Reply::Sessions(mut sum), Reply::Sessions(more)) => {
+            sum.extend(more);
+            Reply::Sessions(sum)
+        }
+        (done @ Reply::Done { .. }, Reply::Done { .. }) => done,
         (error @ Reply::Error(_), _) | (_, error) => error,
     }
-}
-
-/// Adds numbers of equal names; the workers list the same names in the same order.
-fn add_up(sum: Vec<(String, Value)>, more: Vec<(String, Value)>) -> Vec<(String, Value)> {
-    sum.into_iter()
-        .zip(more)
-        .map(|((name, a), (_, b))| {
-            let value = match (a, b) {
-                (Value::Integer(a), Value::Integer(b)) => Value::Integer(a.saturating_add(b)),
-                (Value::Float(a), Value::Float(b)) => Value::Float(a + b),
-                (Value::Dictionary(a), Value::Dictionary(b)) => Value::Dictionary(add_up(a, b)),
-                (a, _) => a,
-            };
-            (name, value)
-        })
-        .collect()
 }
 
 /// Calls `handler` for SIGINT and SIGTERM, for a program without an executor. It may do only what a signal handler may.

@@ -10,7 +10,6 @@ use media_core::command::LegKind::{self, Browser, Legacy};
 use media_core::command::{Cause, Delete, Query, WavClip};
 use support::{Phone, certificate, exchange, wait};
 
-/// A relay on a range of ports that nobody uses now, with the ng protocol on any port.
 fn relay(plain_io: bool) -> Relay {
     recording_relay(plain_io, None)
 }
@@ -20,21 +19,7 @@ fn recording_relay(plain_io: bool, recording: Option<RecordingConfig>) -> Relay 
 }
 
 fn start(adapt: impl Fn(RelayConfig) -> RelayConfig) -> Relay {
-    let mut first = 20_000 + (std::process::id() as u16 % 97) * 100;
-    loop {
-        let config = RelayConfig {
-            port_min: first,
-            port_max: first + 400,
-            workers: 2,
-            listen_ng: Some("127.0.0.1:0".parse().expect("an address")),
-            ..RelayConfig::default()
-        };
-        match Relay::start(adapt(config)) {
-            Ok(relay) => return relay,
-            Err(error) if first > 50_000 => panic!("no ports: {error}"),
-            Err(_) => first += 401,
-        }
-    }
+    support::relay(adapt(RelayConfig::default()))
 }
 
 fn sdp(reply: Reply) -> String {

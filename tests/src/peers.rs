@@ -26,6 +26,8 @@ pub struct NgRelay {
     process: Process,
     /// Where it takes commands.
     pub ng: SocketAddr,
+    /// Where it takes those of `rtpengine-ctl`.
+    pub cli: SocketAddr,
     _folder: TempDir,
     _ports: Ports,
 }
@@ -46,10 +48,12 @@ impl NgRelay {
         let folder = tempfile::tempdir()?;
         let mut ports = Ports::take().await?;
         let ng = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.listener()?));
+        let cli = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.listener()?));
         let (first, last) = ports.media();
         let options = [
             format!("--interface={}", host_address()),
             format!("--listen-ng={ng}"),
+            format!("--listen-cli={cli}"),
             format!("--port-min={first}"),
             format!("--port-max={last}"),
         ];
@@ -66,7 +70,7 @@ impl NgRelay {
         // Debug lines name what the relay did with each command.
         let environment = [("RUST_LOG", "info,media=debug"), ("RUST_BACKTRACE", "1")];
         let process = Process::start(program, &arguments, &environment, folder.path())?;
-        let relay = Self { process, ng, _folder: folder, _ports: ports };
+        let relay = Self { process, ng, cli, _folder: folder, _ports: ports };
         relay.ready().await?;
         Ok(relay)
     }

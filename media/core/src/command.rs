@@ -3,9 +3,13 @@
 //! The words are those of rtpengine's ng protocol, typed. Commands come in process (`Relay::execute`) or as bytes
 //! through [`crate::ng`]; both doors lead to the same [`Command`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
+
+pub use crate::rtp::quality::{Progress, Sample};
+use crate::stats::Numbers;
 
 mod play;
 mod record;
@@ -55,6 +59,10 @@ pub enum Command {
     },
     /// Counters of the whole relay.
     Statistics,
+    /// One line about each running call.
+    Sessions,
+    /// Changes settings while calls run. Does not come over ng.
+    Tune(Tuning),
     /// A command of the ng protocol, or of nobody, that this relay does not execute. Answered with an error.
     NotImplemented {
         /// The command's word as received.
@@ -63,6 +71,43 @@ pub enum Command {
 }
 
 impl Command {
+    /// Its name in ng.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ping => "ping",
+            Self::Offer(_) => "offer",
+            Self::Answer(_) => "answer",
+            Self::Delete(_) => "delete",
+            Self::Query(_) => "query",
+            Self::Publish(_) => "publish",
+            Self::SubscribeRequest(_) => "subscribe request",
+            Self::SubscribeAnswer(_) => "subscribe answer",
+            Self::Unsubscribe(_) => "unsubscribe",
+            Self::Connect(_) => "connect",
+            Self::Play(_) => "play media",
+            Self::StopMedia(_) => "stop media",
+            Self::PlayDtmf(_) => "play DTMF",
+            Self::Record(record) => match record.what {
+                Recording::Start => "start recording",
+                Recording::Pause => "pause recording",
+                Recording::Stop => "stop recording",
+            },
+            Self::Gate(gate) => match (gate.what, gate.closed != Some(false)) {
+                (Gated::Dtmf, true) => "block DTMF",
+                (Gated::Dtmf, false) => "unblock DTMF",
+                (Gated::Media, true) => "block media",
+                (Gated::Media, false) => "unblock media",
+                (Gated::Sound, true) => "silence media",
+                (Gated::Sound, false) => "unsilence media",
+            },
+            Self::List { .. } => "list",
+            Self::Statistics => "statistics",
+            Self::Sessions => "sessions",
+            Self::Tune(_) => "tune",
+            Self::NotImplemented { name } => name,
+        }
+    }
+
     /// The Call-ID that decides which worker executes the command; `None` when any can.
     pub fn call_id(&self) -> Option<&str> {
         match self {
@@ -80,7 +125,12 @@ impl Command {
             Self::StopMedia(stop) => Some(&stop.ends.call_id),
             Self::PlayDtmf(play) => Some(&play.ends.call_id),
             Self::Record(record) => Some(&record.call_id),
-            Self::Ping | Self::List { .. } | Self::Statistics | Self::NotImplemented { .. } => None,
+            Self::Ping
+            | Self::List { .. }
+            | Self::Statistics
+            | Self::Sessions
+            | Self::Tune(_)
+            | Self::NotImplemented { .. } => None,
         }
     }
 }
@@ -130,7 +180,7 @@ pub struct Exchange {
     /// ng `ptime-reverse`: the same to the sender, in the answer.
     pub ptime_reverse: Option<u16>,
     /// ng `delay-buffer`: what the sender sends goes on so much later.
-    pub delay: Option<std::time::Duration>,
+    pub delay: Option<Duration>,
     /// ng `rtcp-mux`, towards a legacy receiver; browsers always multiplex (RFC 8834 §4.5).
     pub rtcp_mux: Vec<RtcpMux>,
     /// ng `flags`.
@@ -158,6 +208,8 @@ pub struct Exchange {
     pub no_new_call: bool,
     /// How many values of lists the message had so far; bounded while it is read.
     pub values: usize,
+    /// Who asks, where the command came over a socket.
+    pub proxy: Option<SocketAddr>,
 }
 
 /// One end of an exchange as the controller knows it. What is `None` follows from the SDP and the command.
@@ -379,9 +431,24 @@ pub struct Delete {
     /// Leave the report out of the reply (ng flag `fast`).
     pub fast: bool,
     /// ng `delete delay`: it ends after so long, if nothing is heard of it meanwhile.
-    pub delay: std::time::Duration,
+    pub delay: Duration,
     /// Keys and flags of the message that had no effect.
     pub warnings: Vec<String>,
+    /// An operator ends it, not the controller: it is counted as such.
+    pub forced: bool,
+}
+
+/// Settings to be changed while calls run; what is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// A call without RTP for so long ends.
+    pub media_timeout: Option<Duration>,
+    /// The same for a call where no media is to flow.
+    pub silent_timeout: Option<Duration>,
+    /// The same for a call whose offer nobody has answered.
+    pub offer_timeout: Option<Duration>,
+    /// A call that is so old ends; zero for never.
+    pub final_timeout: Option<Duration>,
 }
 
 /// Ends a subscription.
@@ -426,7 +493,7 @@ pub struct Gate {
     /// Held back from now on; else let pass. `None`: as it is.
     pub closed: Option<bool>,
     /// ng `delay-buffer`: everything of these ends goes on so much later.
-    pub delay: Option<std::time::Duration>,
+    pub delay: Option<Duration>,
     /// Keys and flags of the message that had no effect.
     pub warnings: Vec<String>,
 }
@@ -482,14 +549,18 @@ pub enum Reply {
     /// To a [`Command::Play`].
     Playing {
         /// How long the sound is, once through.
-        duration: std::time::Duration,
+        duration: Duration,
         /// What had no effect.
         warnings: Vec<String>,
     },
     /// To a list.
     Calls(Vec<String>),
-    /// To statistics: rtpengine's key names, in order.
+    /// To statistics, from one worker.
+    Numbers(Box<Numbers>),
+    /// To statistics, of all workers: rtpengine's key names, in order.
     Statistics(Vec<(String, Value)>),
+    /// To sessions.
+    Sessions(Vec<SessionReport>),
     /// It was not done.
     Error(Failure),
 }
@@ -580,15 +651,38 @@ pub enum Value {
     Dictionary(Vec<(String, Value)>),
 }
 
+/// One line about a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionReport {
+    /// Its Call-ID.
+    pub call_id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Who began it over ng.
+    pub proxy: Option<SocketAddr>,
+    /// It was deleted and ends soon.
+    pub ending: bool,
+}
+
 /// What is known of a call (ng `query`).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CallReport {
     /// Seconds since 1970.
     pub created: u64,
+    /// The same, microseconds within that second.
+    pub created_micros: u32,
     /// Seconds since 1970 of the last offer or answer.
     pub last_signal: u64,
+    /// Who began it over ng.
+    pub proxy: Option<SocketAddr>,
+    /// It was deleted and ends soon.
+    pub ending: bool,
+    /// How long it has been.
+    pub age: Duration,
     /// One entry per end.
     pub tags: Vec<TagReport>,
+    /// How each source has sounded.
+    pub sources: Vec<Progress>,
     /// RTP of all streams.
     pub rtp: Counters,
     /// RTCP of all streams.
@@ -602,6 +696,10 @@ pub struct TagReport {
     pub tag: String,
     /// Its label.
     pub label: Option<String>,
+    /// It made the first offer of its pair.
+    pub offerer: bool,
+    /// The branch of a forked INVITE that it belongs to.
+    pub via_branch: Option<String>,
     /// Seconds since 1970.
     pub created: u64,
     /// Tag of the other end.
@@ -619,6 +717,8 @@ pub struct MediaReport {
     pub media_type: String,
     /// The m= line's protocol.
     pub protocol: String,
+    /// What it sends, as `PCMA/8000`; `None` before the first packet.
+    pub codec: Option<String>,
     /// rtpengine's words: `initialized`, `rtcp-mux`, `DTLS-SRTP`, `ICE` …
     pub flags: Vec<String>,
     /// RTP first, then RTCP where it has its own port.
@@ -628,12 +728,14 @@ pub struct MediaReport {
 /// One port of an m= line.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StreamReport {
+    /// The address announced to the end; `None` where there is none yet.
+    pub local_address: Option<IpAddr>,
     /// Ours.
     pub local_port: u16,
     /// Where packets go to.
-    pub endpoint: Option<std::net::SocketAddr>,
+    pub endpoint: Option<SocketAddr>,
     /// What the SDP of the peer said.
-    pub advertised_endpoint: Option<std::net::SocketAddr>,
+    pub advertised_endpoint: Option<SocketAddr>,
     /// `AES_CM_128_HMAC_SHA1_80` …
     pub crypto_suite: Option<String>,
     /// Seconds since 1970; 0 before the first.
@@ -652,11 +754,11 @@ pub struct Quality {
     /// The SSRC that is received.
     pub ssrc: u32,
     /// Interarrival jitter of what is received (RFC 3550 §6.4.1).
-    pub jitter: std::time::Duration,
+    pub jitter: Duration,
     /// Packets lost on the way to us, since the call began.
     pub lost: u64,
     /// From us to the peer and back, as its RTCP tells.
-    pub round_trip: Option<std::time::Duration>,
+    pub round_trip: Option<Duration>,
     /// What the peer's RTCP says of what it is sent.
     pub remote: Option<RemoteQuality>,
 }
@@ -665,7 +767,7 @@ pub struct Quality {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemoteQuality {
     /// Interarrival jitter.
-    pub jitter: std::time::Duration,
+    pub jitter: Duration,
     /// Packets lost, since the stream began; with duplicates it may be negative.
     pub lost: i32,
     /// Share of packets lost since the report before, in 1/256.

@@ -141,6 +141,7 @@ impl Paths {
             match send(now, leg, line, copy) {
                 Ok(transmit) => {
                     self.stats.forwarded += 1;
+                    self.stats.forwarded_octets += transmit.packet.len() as u64;
                     self.out.push_back(transmit);
                 }
                 Err(packet) => {
@@ -261,6 +262,7 @@ impl Paths {
         match send(now, leg, line, packet) {
             Ok(transmit) => {
                 stats.forwarded += 1;
+                stats.forwarded_octets += transmit.packet.len() as u64;
                 let mut line = leg.line_mut(line);
                 if let Some(history) = line.as_mut().and_then(|line| line.history.as_mut()) {
                     history.keep(number, &transmit.packet);
@@ -345,6 +347,7 @@ impl Paths {
                 keys = pressed(now, header, packet, map.from_clock, &mut line.keys);
             }
             Some(map) => {
+                line.last_payload_type = Some(header.payload_type);
                 line.reception.set_clock_rate(map.from_clock);
                 line.reception.on_packet(now, header, payload);
             }

@@ -1,7 +1,7 @@
 //! Counters of a worker: a leaf.
 
 /// Counters of one worker. All only rise; what is running now is counted elsewhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
     /// Commands executed.
     pub commands: u64,
@@ -9,8 +9,28 @@ pub struct Stats {
     pub calls_created: u64,
     /// Calls ended.
     pub calls_ended: u64,
-    /// Calls ended since no media came.
-    pub calls_timed_out: u64,
+    /// Of these, since no media came.
+    pub timed_out: u64,
+    /// Of these, since nothing came of a call on hold.
+    pub silent_timed_out: u64,
+    /// Of these, since nobody answered.
+    pub offer_timed_out: u64,
+    /// Of these, since they were as old as a call may be.
+    pub final_timed_out: u64,
+    /// Of these, by an operator.
+    pub forced: u64,
+    /// Of these, by their controller.
+    pub regular: u64,
+    /// Offers that would have begun a call too many.
+    pub rejected: u64,
+    /// How long the ended calls were, in microseconds.
+    pub duration: u64,
+    /// The squares of how long they were, in square milliseconds.
+    pub duration_squared: u64,
+    /// Halves of streams of ended calls in which neither end was heard.
+    pub zero_way_halves: u64,
+    /// Streams of ended calls in which only one end was heard.
+    pub one_way: u64,
     /// Legs made.
     pub legs_opened: u64,
     /// Legs freed.
@@ -19,6 +39,8 @@ pub struct Stats {
     pub received: u64,
     /// RTP packets sent on.
     pub forwarded: u64,
+    /// Octets of these.
+    pub forwarded_octets: u64,
     /// RTP packets encoded here, of those sent on.
     pub transcoded: u64,
     /// RTP packets of announcements, music and tones.
@@ -39,4 +61,162 @@ pub struct Stats {
     pub dtls_connected: u64,
     /// DTLS handshakes failed.
     pub dtls_failed: u64,
+    /// Measurements of how streams sound.
+    pub quality: QualityStats,
+}
+
+/// Sums of measurements and of their squares.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QualityStats {
+    /// How many there are.
+    pub samples: u64,
+    /// Mean opinion scores.
+    pub mos: [f64; 2],
+    /// Jitter, milliseconds.
+    pub jitter: [f64; 2],
+    /// Packets lost, per cent.
+    pub loss: [f64; 2],
+    /// Measurements for which the round trip was known.
+    pub round_trip_samples: u64,
+    /// From end to end and back, microseconds.
+    pub round_trip: [f64; 2],
+    /// From us to an end and back, microseconds.
+    pub round_trip_leg: [f64; 2],
+}
+
+impl QualityStats {
+    /// Adds one measurement: its score, jitter, loss, and round trips where they are known (0 where not).
+    pub fn note(&mut self, mos: f64, jitter: f64, loss: f64, round_trip: f64, round_trip_leg: f64) {
+        let add = |sums: &mut [f64; 2], value: f64| {
+            sums[0] += value;
+            sums[1] += value * value;
+        };
+        self.samples += 1;
+        add(&mut self.mos, mos);
+        add(&mut self.jitter, jitter);
+        add(&mut self.loss, loss);
+        if round_trip > 0.0 {
+            self.round_trip_samples += 1;
+            add(&mut self.round_trip, round_trip);
+            add(&mut self.round_trip_leg, round_trip_leg);
+        }
+    }
+
+    fn add(&mut self, more: &Self) {
+        let add = |sums: &mut [f64; 2], more: &[f64; 2]| {
+            sums[0] += more[0];
+            sums[1] += more[1];
+        };
+        self.samples += more.samples;
+        add(&mut self.mos, &more.mos);
+        add(&mut self.jitter, &more.jitter);
+        add(&mut self.loss, &more.loss);
+        self.round_trip_samples += more.round_trip_samples;
+        add(&mut self.round_trip, &more.round_trip);
+        add(&mut self.round_trip_leg, &more.round_trip_leg);
+    }
+}
+
+impl Stats {
+    /// Adds the counters of another worker.
+    pub fn add(&mut self, more: &Self) {
+        // Without `..`: a counter that is not added up does not compile.
+        let Self {
+            commands,
+            calls_created,
+            calls_ended,
+            timed_out,
+            silent_timed_out,
+            offer_timed_out,
+            final_timed_out,
+            forced,
+            regular,
+            rejected,
+            duration,
+            duration_squared,
+            zero_way_halves,
+            one_way,
+            legs_opened,
+            legs_closed,
+            received,
+            forwarded,
+            forwarded_octets,
+            transcoded,
+            concealed,
+            unsendable,
+            rtcp_received,
+            rtcp_sent,
+            dropped,
+            dtls_connected,
+            dtls_failed,
+            played,
+            recordings,
+            quality,
+        } = more;
+        self.commands += commands;
+        self.calls_created += calls_created;
+        self.calls_ended += calls_ended;
+        self.timed_out += timed_out;
+        self.silent_timed_out += silent_timed_out;
+        self.offer_timed_out += offer_timed_out;
+        self.final_timed_out += final_timed_out;
+        self.forced += forced;
+        self.regular += regular;
+        self.rejected += rejected;
+        self.duration += duration;
+        self.duration_squared += duration_squared;
+        self.zero_way_halves += zero_way_halves;
+        self.one_way += one_way;
+        self.legs_opened += legs_opened;
+        self.legs_closed += legs_closed;
+        self.received += received;
+        self.forwarded += forwarded;
+        self.forwarded_octets += forwarded_octets;
+        self.transcoded += transcoded;
+        self.concealed += concealed;
+        self.unsendable += unsendable;
+        self.rtcp_received += rtcp_received;
+        self.rtcp_sent += rtcp_sent;
+        self.dropped += dropped;
+        self.dtls_connected += dtls_connected;
+        self.dtls_failed += dtls_failed;
+        self.played += played;
+        self.recordings += recordings;
+        self.quality.add(quality);
+    }
+}
+
+/// What a worker tells of itself: its counters, and what is there now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Numbers {
+    /// Counters of ended and running calls.
+    pub stats: Stats,
+    /// Calls now.
+    pub sessions: u64,
+    /// Of these, both ends by IPv4, both by IPv6, one by each.
+    pub by_family: [u64; 3],
+    /// Lines of media now.
+    pub media_streams: u64,
+    /// Of these, those that are transcoded.
+    pub transcoded_media: u64,
+    /// Ports that could be opened now.
+    pub ports_free: u64,
+    /// Ports there are for media.
+    pub ports_total: u64,
+    /// The port opened last; 0 before the first.
+    pub port_last: u16,
+}
+
+impl Numbers {
+    /// Adds what another worker tells.
+    pub fn add(&mut self, more: &Self) {
+        self.stats.add(&more.stats);
+        self.sessions += more.sessions;
+        self.by_family.iter_mut().zip(more.by_family).for_each(|(sum, more)| *sum += more);
+        self.media_streams += more.media_streams;
+        self.transcoded_media += more.transcoded_media;
+        self.ports_free += more.ports_free;
+        self.ports_total += more.ports_total;
+        self.port_last = self.port_last.max(more.port_last);
+    }
 }

@@ -6,6 +6,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use media::{Relay, RelayConfig};
 use media_core::command::{Command, Exchange, LegKind, Replace, Side};
 use media_core::demux::{Kind, classify};
 use media_core::dtls::{Certificate, Dtls, DtlsConfig, DtlsEvent, Fingerprint};
@@ -29,6 +30,25 @@ impl<'a> Sdp<'a> {
     pub fn audio_port(&self) -> u16 {
         let line = self.0.lines().find(|line| line.starts_with("m=audio ")).expect("audio");
         line.split(' ').nth(1).and_then(|port| port.parse().ok()).expect("a port")
+    }
+}
+
+/// A relay of two workers on a range of ports that nobody uses now, with the ng protocol on any port.
+pub fn relay(config: RelayConfig) -> Relay {
+    let mut first = 20_000 + (std::process::id() as u16 % 97) * 100;
+    loop {
+        let config = RelayConfig {
+            port_min: first,
+            port_max: first + 400,
+            workers: 2,
+            listen_ng: Some("127.0.0.1:0".parse().expect("an address")),
+            ..config.clone()
+        };
+        match Relay::start(config) {
+            Ok(relay) => return relay,
+            Err(error) if first > 50_000 => panic!("no ports: {error}"),
+            Err(_) => first += 401,
+        }
     }
 }
 

@@ -98,6 +98,40 @@ fn exchange_and_free(relay: &Relay, kinds: u8, sdp: &[u8]) {
     assert_eq!(relay.sockets.count(), relay.idle_sockets);
 }
 
+/// A stream of control messages: where it is cut into pieces changes nothing, no octet is lost but blanks between messages,
+/// and every message found is one that the decoder answers.
+pub fn ng_stream(input: &[u8]) {
+    let cut = |size: usize| {
+        let mut framer = ng::Framer::default();
+        let mut messages = Vec::new();
+        for piece in input.chunks(size) {
+            framer.push(piece);
+            loop {
+                match framer.message() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(unframed) => return (messages, Some(unframed)),
+                }
+            }
+        }
+        (messages, None)
+    };
+    let whole = cut(input.len().max(1));
+    for size in [1, 2, 3, 7, 64] {
+        assert_eq!(cut(size), whole, "in pieces of {size}");
+    }
+    let solid = |octets: &[u8]| octets.iter().filter(|octet| !octet.is_ascii_whitespace()).count();
+    let found: usize = whole.0.iter().map(|message| solid(message)).sum();
+    assert!(found <= solid(input));
+    for message in &whole.0 {
+        assert_ne!(ng::decode(message), Err(DecodeError::NoCookie), "{}", message.escape_ascii());
+        ng(message);
+    }
+    if let Some(cookie) = whole.1.and_then(|unframed| unframed.cookie) {
+        assert!(!cookie.contains(&b' ') && !cookie.is_empty());
+    }
+}
+
 /// A control message: refused in words, or a command whose reply can be written in its encoding.
 pub fn ng(input: &[u8]) {
     let (cookie, encoding) = match ng::decode(input) {

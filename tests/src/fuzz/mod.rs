@@ -27,7 +27,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "sip_message", text: true, run: signaling::message, iterations: 12_000 },
     Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 30_000 },
     Target { name: "sip_alias", text: true, run: signaling::alias, iterations: 20_000 },
@@ -39,6 +39,7 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "sdp", text: true, run: media::sdp, iterations: 12_000 },
     Target { name: "offer", text: true, run: media::offer, iterations: 4_000 },
     Target { name: "ng", text: true, run: media::ng, iterations: 20_000 },
+    Target { name: "ng_stream", text: true, run: media::ng_stream, iterations: 6_000 },
     Target { name: "datagram", text: false, run: media::datagram, iterations: 8_000 },
     Target { name: "srtp", text: false, run: media::srtp, iterations: 10_000 },
     Target { name: "rtcp", text: false, run: media::rtcp, iterations: 30_000 },

@@ -182,6 +182,10 @@ pub struct Line {
     pub pierce_at: Option<Instant>,
     /// What the end says of what it is sent.
     pub remote_view: Option<RemoteView>,
+    /// How what the end sends sounds.
+    pub quality: crate::rtp::quality::History,
+    /// The payload type that came last, digits left out.
+    pub last_payload_type: Option<u8>,
     /// RTP received.
     pub received: Counters,
     /// RTCP received.
@@ -461,6 +465,8 @@ impl Line {
             piercing: None,
             pierce_at: None,
             remote_view: None,
+            quality: crate::rtp::quality::History::default(),
+            last_payload_type: None,
             received: Counters::default(),
             received_rtcp: Counters::default(),
             last_rtp: None,

@@ -22,6 +22,10 @@ pub struct Names {
     pub label: Option<String>,
     /// Tag of the end it talks to.
     pub peer: Option<String>,
+    /// It made the first offer to that end.
+    pub offerer: bool,
+    /// The branch of that offer.
+    pub branch: Option<String>,
 }
 
 /// Two ends. Side 0 made the first offer.
@@ -136,12 +140,23 @@ impl Session {
             tag: end.tags.first().cloned(),
             label: end.label.clone(),
             peer: peer.and_then(|peer| peer.tags.first().cloned()),
+            offerer: pair.is_some_and(|pair| pair.ends[0] == leg),
+            branch: pair.and_then(|pair| pair.branch.clone()),
         }
     }
 
     /// Whether an end is or was known by a tag.
     pub fn is_called(&self, leg: LegId, tag: &str) -> bool {
         self.end(leg).is_some_and(|end| end.has_tag(tag))
+    }
+
+    /// What an end calls a payload type of its line `index`.
+    pub fn codec(&self, leg: LegId, index: usize, payload_type: u8) -> Option<&Codec> {
+        let said = self.pairs.iter().filter_map(|pair| {
+            let side = pair.ends.iter().position(|id| *id == leg)?;
+            pair.said(side)?.media.get(index)?.codecs.iter().find(|codec| codec.payload_type == payload_type)
+        });
+        said.last()
     }
 
     pub(super) fn end(&self, id: LegId) -> Option<&End> {

@@ -15,6 +15,7 @@ pub struct PortPool {
     free: VecDeque<u16>,
     resting: VecDeque<(Instant, u16)>,
     total: usize,
+    last: u16,
 }
 
 impl PortPool {
@@ -35,13 +36,20 @@ impl PortPool {
         if total > 0 {
             free.rotate_left(rng.random_range(0..total));
         }
-        PortPool { free, resting: VecDeque::new(), total }
+        PortPool { free, resting: VecDeque::new(), total, last: 0 }
     }
 
     /// The next pair's even port, longest free first; `None` when the range is used up.
     pub fn take(&mut self, now: Instant) -> Option<u16> {
         self.release(now);
-        self.free.pop_front()
+        let port = self.free.pop_front()?;
+        self.last = port;
+        Some(port)
+    }
+
+    /// The pair taken last; 0 before the first.
+    pub fn last(&self) -> u16 {
+        self.last
     }
 
     /// Gives a pair back at the end of its leg; it rests for [`DRAIN`].

@@ -45,7 +45,9 @@ impl<S: Sockets> Engine<S> {
             Command::List { limit } => {
                 Reply::Calls(self.calls.iter().take(*limit).map(|(_, call)| call.id.to_string()).collect())
             }
-            Command::Statistics => Reply::Statistics(self.statistics(now)),
+            Command::Statistics => Reply::Numbers(Box::new(self.numbers(now))),
+            Command::Sessions => Reply::Sessions(self.sessions()),
+            Command::Tune(tuning) => self.tune(now, tuning),
             Command::NotImplemented { name } => {
                 Reply::error(Cause::NotImplemented, format!("unknown command: {name}"))
             }
@@ -95,6 +97,7 @@ impl<S: Sockets> Engine<S> {
             Some(key) => *key,
             None if !begins => return Err(refused(Cause::UnknownCall, "unknown call-id")),
             None if exchange.no_new_call || self.calls.len() >= MAX_CALLS => {
+                self.paths.stats.rejected += 1;
                 return Err(refused(Cause::Full, "too many calls"));
             }
             None => self.new_call(now, &exchange.call_id),
@@ -102,6 +105,7 @@ impl<S: Sockets> Engine<S> {
         let unix = self.unix(now).as_secs();
         let call = self.calls.get_mut(key).ok_or_else(|| refused(Cause::Internal, "the call is gone"))?;
         call.last_signal = unix;
+        call.proxy = call.proxy.or(exchange.proxy);
         call.last_rtp = now;
         // Whoever speaks again is not to be deleted, but a branch that is gone stays gone.
         call.ending
@@ -139,7 +143,8 @@ impl<S: Sockets> Engine<S> {
 
     pub(super) fn new_call(&mut self, now: Instant, call_id: &str) -> usize {
         let id: std::sync::Arc<str> = call_id.into();
-        let created = self.unix(now).as_secs();
+        let unix = self.unix(now);
+        let created = unix.as_secs();
         let key = self.calls.insert(Call {
             id: std::sync::Arc::clone(&id),
             session: Session::default(),
@@ -153,6 +158,8 @@ impl<S: Sockets> Engine<S> {
             ending: Vec::new(),
             taped: None,
             gates: Gates::default(),
+            proxy: None,
+            created_micros: unix.subsec_micros(),
         });
         self.by_id.insert(id, key);
         self.paths.stats.calls_created += 1;
@@ -179,6 +186,9 @@ impl<S: Sockets> Engine<S> {
             warnings.push("Call-ID not found or tags didn't match".to_owned());
             return Reply::Call { report: None, warnings };
         };
+        if !delete.fast {
+            self.measure_call(now, key);
+        }
         let report = if delete.fast { None } else { self.report(now, key, None).map(Box::new) };
         let Some(call) = self.calls.get_mut(key) else {
             return Reply::error(Cause::Internal, "the call is gone");
@@ -198,6 +208,8 @@ impl<S: Sockets> Engine<S> {
             self.remove_leg(now, leg);
         }
         if over {
+            let stats = &mut self.paths.stats;
+            *if delete.forced { &mut stats.forced } else { &mut stats.regular } += 1;
             self.remove_call(now, key);
         } else {
             self.apply_parties(now, key, None);
@@ -243,6 +255,7 @@ impl<S: Sockets> Engine<S> {
     /// Ends a call and frees all of it.
     pub(super) fn remove_call(&mut self, now: Instant, key: usize) {
         self.stop_recording(now, key);
+        self.count_end(now, key);
         let Some(call) = self.calls.get(key) else { return };
         let legs: Vec<LegKey> = call.legs.iter().map(|(_, leg)| *leg).collect();
         for leg in legs {

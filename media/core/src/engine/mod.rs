@@ -8,6 +8,7 @@ mod address_hash;
 mod control;
 mod datagram;
 mod fragment;
+mod numbers;
 mod own;
 mod party;
 mod play;
@@ -155,6 +156,10 @@ pub(crate) struct Call {
     taped: Option<recording::Taped>,
     /// What is held back of every end, also of those to come.
     gates: Gates,
+    /// Who began it over ng.
+    proxy: Option<SocketAddr>,
+    /// The same as `created`, microseconds within that second.
+    created_micros: u32,
 }
 
 /// Whose socket it is.

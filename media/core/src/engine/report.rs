@@ -1,21 +1,23 @@
-//! What is told about calls: ng's `query` and `statistics`.
+//! What is told about one call: ng's `query`.
 
 use std::time::{Duration, Instant};
 
-use super::Engine;
+use super::{Call, Engine};
 use crate::call::leg::{Leg, Line, Port};
 use crate::call::plan::MediaKind;
 use crate::command::{
     CallReport, Cause, Counters, LegKind, MediaReport, Quality, Query, RemoteQuality, Reply, StreamReport,
-    TagReport, Value,
+    TagReport,
 };
+use crate::sdp::Codec;
 use crate::sockets::Sockets;
 
 impl<S: Sockets> Engine<S> {
-    pub(super) fn query(&self, now: Instant, query: &Query) -> Reply {
+    pub(super) fn query(&mut self, now: Instant, query: &Query) -> Reply {
         let Some(&key) = self.by_id.get(query.call_id.as_str()) else {
             return Reply::error(Cause::UnknownCall, "unknown call-id");
         };
+        self.measure_call(now, key);
         match self.report(now, key, Some(query)) {
             Some(report) => Reply::Call { report: Some(Box::new(report)), warnings: Vec::new() },
             None => Reply::error(Cause::Internal, "the call is gone"),
@@ -25,8 +27,15 @@ impl<S: Sockets> Engine<S> {
     /// What is known of a call, or of the ends that `query` names.
     pub(super) fn report(&self, now: Instant, key: usize, query: Option<&Query>) -> Option<CallReport> {
         let call = self.calls.get(key)?;
-        let mut report =
-            CallReport { created: call.created, last_signal: call.last_signal, ..CallReport::default() };
+        let mut report = CallReport {
+            created: call.created,
+            created_micros: call.created_micros,
+            last_signal: call.last_signal,
+            proxy: call.proxy,
+            ending: !call.ending.is_empty(),
+            age: now.saturating_duration_since(call.begun),
+            ..CallReport::default()
+        };
         for (id, leg) in &call.legs {
             let Some(leg) = self.paths.legs.get(*leg) else { continue };
             let names = call.session.names(*id);
@@ -39,20 +48,23 @@ impl<S: Sockets> Engine<S> {
             for (_, line) in leg.lines() {
                 add(&mut report.rtp, &line.received);
                 add(&mut report.rtcp, &line.received_rtcp);
+                report.sources.extend_from_slice(line.quality.sources());
             }
             report.rtp.errors += leg.dropped;
             report.tags.push(TagReport {
                 tag: names.tag.unwrap_or_default(),
                 label: names.label,
+                offerer: names.offerer,
+                via_branch: names.branch,
                 created: call.created,
                 in_dialogue_with: names.peer,
-                medias: self.medias(now, leg),
+                medias: self.medias(now, call, leg),
             });
         }
         Some(report)
     }
 
-    fn medias(&self, now: Instant, leg: &Leg) -> Vec<MediaReport> {
+    fn medias(&self, now: Instant, call: &Call, leg: &Leg) -> Vec<MediaReport> {
         leg.lines()
             .map(|(index, line)| MediaReport {
                 index: index + 1,
@@ -65,6 +77,7 @@ impl<S: Sockets> Engine<S> {
                     LegKind::Browser => "UDP/TLS/RTP/SAVPF".to_owned(),
                     LegKind::Legacy => "RTP/AVP".to_owned(),
                 },
+                codec: codec_of(call, leg, index, line).map(with_parameters),
                 flags: line_flags(leg, line),
                 streams: self.streams(now, leg, line),
             })
@@ -77,6 +90,7 @@ impl<S: Sockets> Engine<S> {
             .map_or(0, |at| self.unix(now).saturating_sub(now.saturating_duration_since(at)).as_secs());
         if let Some(secure) = &leg.secure {
             return vec![StreamReport {
+                local_address: Some(leg.address),
                 local_port: secure.port,
                 endpoint: secure.address(),
                 advertised_endpoint: None,
@@ -88,6 +102,7 @@ impl<S: Sockets> Engine<S> {
             }];
         }
         let stream = |port: &Port, kind: &str, stats: Counters| StreamReport {
+            local_address: Some(leg.address),
             local_port: port.port,
             endpoint: port.latch.target(),
             advertised_endpoint: port.latch.announced(),
@@ -109,41 +124,6 @@ impl<S: Sockets> Engine<S> {
         let rtcp = line.rtcp.as_ref().map(|port| stream(port, "RTCP", line.received_rtcp));
         rtp.into_iter().chain(rtcp).collect()
     }
-
-    /// Numbers of this worker under rtpengine's names.
-    pub(super) fn statistics(&mut self, now: Instant) -> Vec<(String, Value)> {
-        let free = self.ports.available(now);
-        let stats = &self.paths.stats;
-        let integer = |value: u64| Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
-        let current = vec![
-            ("sessionstotal".to_owned(), integer(self.calls.len() as u64)),
-            (
-                "mediastreams".to_owned(),
-                integer(self.paths.legs.iter().map(|(_, leg)| leg.lines().count() as u64).sum()),
-            ),
-            ("transcodedmedia".to_owned(), integer(self.paths.transcoded_media())),
-            ("portsfree".to_owned(), integer(2 * free as u64)),
-            ("portstotal".to_owned(), integer(2 * self.ports.total() as u64)),
-        ];
-        let total = vec![
-            ("managedsessions".to_owned(), integer(stats.calls_ended)),
-            ("timeoutsessions".to_owned(), integer(stats.calls_timed_out)),
-            ("relayedpackets".to_owned(), integer(stats.forwarded)),
-            ("receivedpackets".to_owned(), integer(stats.received)),
-            ("relayedpacketerrors".to_owned(), integer(stats.dropped)),
-            ("transcodedpackets".to_owned(), integer(stats.transcoded)),
-            ("concealedpackets".to_owned(), integer(stats.concealed)),
-            ("unsendablepackets".to_owned(), integer(stats.unsendable)),
-            ("receivedrtcp".to_owned(), integer(stats.rtcp_received)),
-            ("sentrtcp".to_owned(), integer(stats.rtcp_sent)),
-            ("dtlsconnected".to_owned(), integer(stats.dtls_connected)),
-            ("dtlsfailed".to_owned(), integer(stats.dtls_failed)),
-        ];
-        vec![
-            ("currentstatistics".to_owned(), Value::Dictionary(current)),
-            ("totalstatistics".to_owned(), Value::Dictionary(total)),
-        ]
-    }
 }
 
 fn quality(line: &Line) -> Option<Quality> {
@@ -164,6 +144,19 @@ fn quality(line: &Line) -> Option<Quality> {
     })
 }
 
+/// What an end sends on a line, by its own words.
+pub(super) fn codec_of<'a>(call: &'a Call, leg: &Leg, index: usize, line: &Line) -> Option<&'a Codec> {
+    call.session.codec(leg.id, index, line.last_payload_type?)
+}
+
+/// As in `a=rtpmap` (RFC 8866 §6.6).
+fn with_parameters(codec: &Codec) -> String {
+    match codec.channels {
+        0 | 1 => format!("{}/{}", codec.name, codec.clock),
+        channels => format!("{}/{}/{channels}", codec.name, codec.clock),
+    }
+}
+
 fn line_flags(leg: &Leg, line: &Line) -> Vec<String> {
     let mut flags = vec!["initialized".to_owned()];
     if leg.secure.is_some() {
@@ -171,9 +164,20 @@ fn line_flags(leg: &Leg, line: &Line) -> Vec<String> {
     } else if line.rtcp_mux {
         flags.push("rtcp-mux".to_owned());
     }
-    if line.routes.iter().any(|route| route.open) {
-        flags.push("send".to_owned());
+    if let Some(own) = &line.own {
+        let words = [
+            (own.dtls.is_some(), "DTLS-SRTP"),
+            (own.dtls.is_none() && own.required, "SDES"),
+            (own.ice.is_some(), "ICE"),
+        ];
+        flags.extend(words.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()));
     }
+    let routes = || line.routes.iter();
+    let words = [
+        (routes().any(|route| route.open), "send"),
+        (routes().any(|route| route.transcoding.as_ref().is_some_and(|it| it.current)), "transcoding"),
+    ];
+    flags.extend(words.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()));
     flags
 }
 

@@ -65,6 +65,7 @@ impl<S: Sockets> Engine<S> {
         }
         self.drive_dtls(now, key, failure.map(DtlsEvent::Failed));
         if report {
+            self.measure(now, key);
             self.send_reports(now, key);
         }
         self.tell_unended_keys(now, key);
@@ -114,7 +115,7 @@ impl<S: Sockets> Engine<S> {
         if self.end_of(call).is_none_or(|end| now < end) {
             return self.end_deleted(now, call_key, key);
         }
-        self.paths.stats.calls_timed_out += 1;
+        self.count_timeout(now, call_key);
         self.tell(key, EventKind::MediaTimeout);
         self.remove_call(now, call_key);
         true
@@ -130,6 +131,19 @@ impl<S: Sockets> Engine<S> {
             self.delete(now, &delete);
         }
         self.paths.legs.get(key).map(|leg| leg.serial) != serial
+    }
+
+    /// Says in the counters why a call ends by itself.
+    fn count_timeout(&mut self, now: Instant, key: usize) {
+        let Some(call) = self.calls.get(key) else { return };
+        let silent = call.last_rtp.checked_add(self.silence_limit(call)).is_some_and(|end| end <= now);
+        let stats = &mut self.paths.stats;
+        *match (silent, call.answered, call.flowing) {
+            (false, ..) => &mut stats.final_timed_out,
+            (true, false, _) => &mut stats.offer_timed_out,
+            (true, true, true) => &mut stats.timed_out,
+            (true, true, false) => &mut stats.silent_timed_out,
+        } += 1;
     }
 
     fn silence_limit(&self, call: &Call) -> Duration {

@@ -40,19 +40,25 @@ pub fn decode_with(message: &[u8], defaults: &Defaults) -> Result<Message, Decod
         }
         _ => return Err(DecodeError::NoCookie),
     };
-    let encoding = match rest.trim_ascii_start().first() {
+    let cookie = cookie.to_vec();
+    match decode_plain(rest, defaults) {
+        Ok((command, encoding)) => Ok(Message { cookie, command, encoding }),
+        Err((failure, encoding)) => Err(DecodeError::Refused { cookie, encoding, failure }),
+    }
+}
+
+/// Reads a request without a cookie (`ng-plain`), and says how to answer it.
+///
+/// # Errors
+/// What to answer to one that cannot be understood, and how.
+pub fn decode_plain(message: &[u8], defaults: &Defaults) -> Result<(Command, Encoding), (Failure, Encoding)> {
+    let encoding = match message.trim_ascii_start().first() {
         Some(b'{') => Encoding::Json,
         _ => Encoding::Bencode,
     };
-    let command = read(rest, encoding).and_then(|dictionary| command(&dictionary, defaults));
-    let cookie = cookie.to_vec();
-    match command {
-        Ok(command) => Ok(Message { cookie, command, encoding }),
-        Err(reason) => {
-            let failure = Failure { cause: Cause::Malformed, reason };
-            Err(DecodeError::Refused { cookie, encoding, failure })
-        }
-    }
+    let command = read(message, encoding).and_then(|dictionary| command(&dictionary, defaults));
+    let refused = |reason| (Failure { cause: Cause::Malformed, reason }, encoding);
+    command.map(|command| (command, encoding)).map_err(refused)
 }
 
 fn read(bytes: &[u8], encoding: Encoding) -> Result<Node<'_>, String> {

@@ -3,7 +3,8 @@
 use super::Encoding;
 use super::bencode::write_text;
 use crate::command::{
-    CallReport, Counters, MediaReport, Quality, Reply, StreamReport, Subscription, TagReport, Value,
+    CallReport, Counters, MediaReport, Progress, Quality, Reply, Sample, StreamReport, Subscription,
+    TagReport, Value,
 };
 
 /// Writes a reply after its cookie.
@@ -82,6 +83,12 @@ fn dictionary(reply: &Reply) -> Vec<(String, Value)> {
             put("calls", Value::List(calls.iter().map(|call| text(call)).collect()));
             put("result", text("ok"));
         }
+        Reply::Sessions(sessions) => {
+            put("calls", Value::List(sessions.iter().map(|session| text(&session.call_id)).collect()));
+            put("result", text("ok"));
+        }
+        // The shell makes statistics of them; alone they say nothing.
+        Reply::Numbers(_) => put("result", text("ok")),
         Reply::Statistics(statistics) => {
             put("result", text("ok"));
             put("statistics", Value::Dictionary(statistics.clone()));
@@ -139,11 +146,57 @@ fn call(report: &CallReport) -> Vec<(String, Value)> {
     }
     let totals = vec![entry("RTCP", counters(&report.rtcp)), entry("RTP", counters(&report.rtp))];
     vec![
-        entry("SSRC", Value::Dictionary(Vec::new())),
+        entry("SSRC", sources(&report.sources)),
         entry("created", integer(report.created)),
+        entry("created_us", integer(report.created_micros.into())),
         entry("last signal", integer(report.last_signal)),
         entry("tags", Value::Dictionary(tags)),
         entry("totals", Value::Dictionary(totals)),
+    ]
+}
+
+/// By their SSRC; two lines that show one source tell of it once.
+fn sources(sources: &[Progress]) -> Value {
+    let mut entries: Vec<(String, Value)> = Vec::new();
+    for source in sources {
+        let name = source.ssrc.to_string();
+        if !entries.iter().any(|(known, _)| *known == name) {
+            entries.push((name, progress(source)));
+        }
+    }
+    Value::Dictionary(entries)
+}
+
+fn progress(source: &Progress) -> Value {
+    let reported = |sample: &Sample| {
+        let mut entries = measured(sample);
+        entries.push(entry("reported at", integer(sample.at)));
+        Value::Dictionary(entries)
+    };
+    let mut average = measured(&source.average());
+    average.push(entry("samples", integer(source.samples.into())));
+    let progression = vec![
+        entry("entries", Value::List(source.progression.iter().map(reported).collect())),
+        entry("interval", integer(source.interval)),
+    ];
+    Value::Dictionary(vec![
+        entry("MOS progression", Value::Dictionary(progression)),
+        entry("average MOS", Value::Dictionary(average)),
+        entry("cumulative loss", integer(source.lost)),
+        entry("highest MOS", reported(&source.highest)),
+        entry("lowest MOS", reported(&source.lowest)),
+    ])
+}
+
+/// In rtpengine's units: ten times the score, milliseconds of jitter, per cent of packets, microseconds of round trip.
+fn measured(sample: &Sample) -> Vec<(String, Value)> {
+    let rounded = |value: f64| Value::Integer(value.round() as i64);
+    vec![
+        entry("MOS", rounded(sample.mos * 10.0)),
+        entry("jitter", rounded(sample.jitter)),
+        entry("packet loss", rounded(sample.loss)),
+        entry("round-trip time", rounded(sample.round_trip)),
+        entry("round-trip time leg", rounded(sample.round_trip_leg)),
     ]
 }
 
@@ -152,27 +205,42 @@ fn tag(report: &TagReport) -> Value {
     entries.extend(report.in_dialogue_with.iter().map(|peer| entry("in dialogue with", text(peer))));
     entries.extend(report.label.iter().map(|label| entry("label", text(label))));
     entries.push(entry("medias", Value::List(report.medias.iter().map(media).collect())));
+    // An offer and its answer hear each other.
+    let peers = |report: &TagReport| {
+        let peer = |peer: &String| {
+            Value::Dictionary(vec![entry("tag", text(peer)), entry("type", text("offer/answer"))])
+        };
+        Value::List(report.in_dialogue_with.iter().map(peer).collect())
+    };
+    entries.push(entry("subscribers", peers(report)));
+    entries.push(entry("subscriptions", peers(report)));
     entries.push(entry("tag", text(&report.tag)));
+    entries.extend(report.via_branch.iter().map(|branch| entry("via-branch", text(branch))));
     Value::Dictionary(entries)
 }
 
 fn media(report: &MediaReport) -> Value {
-    Value::Dictionary(vec![
+    let mut entries: Vec<_> = report.codec.iter().map(|codec| entry("codec", text(codec))).collect();
+    entries.extend([
         entry("flags", texts(&report.flags)),
         entry("index", integer(report.index as u64)),
         entry("protocol", text(&report.protocol)),
         entry("streams", Value::List(report.streams.iter().map(stream).collect())),
         entry("type", text(&report.media_type)),
-    ])
+    ]);
+    Value::Dictionary(entries)
 }
 
 fn stream(report: &StreamReport) -> Value {
     let mut entries = Vec::new();
+    entries.extend(report.quality.map(|it| entry("SSRC", integer(it.ssrc.into()))));
     entries.extend(report.advertised_endpoint.map(|it| entry("advertised endpoint", endpoint(it))));
     entries.extend(report.crypto_suite.iter().map(|suite| entry("crypto suite", text(suite))));
     entries.extend(report.endpoint.map(|it| entry("endpoint", endpoint(it))));
+    entries.extend(report.local_address.map(|it| entry("family", family(it))));
     entries.push(entry("flags", texts(&report.flags)));
     entries.push(entry("last packet", integer(report.last_packet)));
+    entries.extend(report.local_address.map(|it| entry("local address", text(&it.to_string()))));
     entries.push(entry("local port", integer(u64::from(report.local_port))));
     entries.extend(report.quality.as_ref().map(|it| entry("quality", quality(it))));
     entries.push(entry("stats", counters(&report.stats)));
@@ -196,11 +264,14 @@ fn quality(quality: &Quality) -> Value {
     Value::Dictionary(entries)
 }
 
+fn family(address: std::net::IpAddr) -> Value {
+    text(if address.is_ipv4() { "IPv4" } else { "IPv6" })
+}
+
 fn endpoint(address: std::net::SocketAddr) -> Value {
-    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     Value::Dictionary(vec![
         entry("address", text(&address.ip().to_string())),
-        entry("family", text(family)),
+        entry("family", family(address.ip())),
         entry("port", integer(u64::from(address.port()))),
     ])
 }
@@ -301,6 +372,104 @@ mod tests {
             assert_eq!(String::from_utf8(encode(b"1", &reply, Encoding::Bencode)).unwrap(), bencode);
             assert_eq!(String::from_utf8(encode(b"1", &reply, Encoding::Json)).unwrap(), json);
         }
+    }
+
+    fn sample(mos: f64, at: u64) -> Sample {
+        Sample { mos, jitter: 4.6, loss: 1.4, round_trip: 30_000.4, round_trip_leg: 10_000.0, at }
+    }
+
+    /// By rtpengine's documentation of `query`, and what it answers.
+    #[test]
+    fn sources_are_told_as_rtpengine_does() {
+        let source = Progress {
+            ssrc: 3_735_928_559,
+            samples: 2,
+            sum: Sample {
+                mos: 8.3,
+                jitter: 9.2,
+                loss: 2.8,
+                round_trip: 60_000.0,
+                round_trip_leg: 20_000.0,
+                at: 0,
+            },
+            lowest: sample(4.0, 105),
+            highest: sample(4.3, 100),
+            progression: vec![sample(4.3, 100), sample(4.0, 105)],
+            interval: 5,
+            lost: 12,
+        };
+        let report =
+            CallReport { sources: vec![source.clone(), source], created_micros: 7, ..Default::default() };
+        let reply = Reply::Call { report: Some(Box::new(report)), warnings: Vec::new() };
+        let json: serde_json::Value = serde_json::from_slice(&encode_plain(&reply, Encoding::Json)).unwrap();
+        let expected = serde_json::json!({ "3735928559": {
+            "cumulative loss": 12,
+            "average MOS": { "MOS": 42, "round-trip time": 30000, "round-trip time leg": 10000, "jitter": 5,
+                "packet loss": 1, "samples": 2 },
+            "lowest MOS": { "MOS": 40, "round-trip time": 30000, "round-trip time leg": 10000, "jitter": 5,
+                "packet loss": 1, "reported at": 105 },
+            "highest MOS": { "MOS": 43, "round-trip time": 30000, "round-trip time leg": 10000, "jitter": 5,
+                "packet loss": 1, "reported at": 100 },
+            "MOS progression": { "interval": 5, "entries": [
+                { "MOS": 43, "round-trip time": 30000, "round-trip time leg": 10000, "jitter": 5, "packet loss": 1,
+                    "reported at": 100 },
+                { "MOS": 40, "round-trip time": 30000, "round-trip time leg": 10000, "jitter": 5, "packet loss": 1,
+                    "reported at": 105 },
+            ] },
+        } });
+        assert_eq!(json["SSRC"], expected);
+        assert_eq!(json["created_us"], 7);
+    }
+
+    #[test]
+    fn tags_medias_and_streams_have_rtpengines_keys() {
+        let stream = StreamReport {
+            local_address: "192.0.2.9".parse().ok(),
+            local_port: 30_000,
+            endpoint: "192.0.2.1:4000".parse().ok(),
+            advertised_endpoint: "192.0.2.1:4000".parse().ok(),
+            crypto_suite: Some("AES_CM_128_HMAC_SHA1_80".into()),
+            last_packet: 99,
+            flags: vec!["RTP".into(), "filled".into()],
+            stats: Counters { packets: 2, bytes: 344, errors: 1 },
+            quality: Some(Quality { ssrc: 5, ..Default::default() }),
+        };
+        let media = MediaReport {
+            index: 1,
+            media_type: "audio".into(),
+            protocol: "RTP/AVP".into(),
+            codec: Some("PCMA/8000".into()),
+            flags: vec!["initialized".into()],
+            streams: vec![stream],
+        };
+        let tag = TagReport {
+            tag: "a".into(),
+            label: Some("caller".into()),
+            offerer: true,
+            via_branch: Some("z9".into()),
+            created: 3,
+            in_dialogue_with: Some("b".into()),
+            medias: vec![media],
+        };
+        let report = Some(Box::new(CallReport { tags: vec![tag], ..Default::default() }));
+        let reply = Reply::Call { report, warnings: Vec::new() };
+        let json: serde_json::Value = serde_json::from_slice(&encode_plain(&reply, Encoding::Json)).unwrap();
+        let peer = serde_json::json!([{ "tag": "b", "type": "offer/answer" }]);
+        let endpoint = serde_json::json!({ "family": "IPv4", "address": "192.0.2.1", "port": 4000 });
+        let expected = serde_json::json!({ "a": {
+            "tag": "a", "label": "caller", "via-branch": "z9", "created": 3, "in dialogue with": "b",
+            "subscriptions": peer, "subscribers": peer,
+            "medias": [{
+                "index": 1, "type": "audio", "protocol": "RTP/AVP", "codec": "PCMA/8000", "flags": ["initialized"],
+                "streams": [{
+                    "local port": 30000, "local address": "192.0.2.9", "family": "IPv4", "endpoint": endpoint,
+                    "advertised endpoint": endpoint, "crypto suite": "AES_CM_128_HMAC_SHA1_80", "last packet": 99,
+                    "flags": ["RTP", "filled"], "SSRC": 5, "stats": { "packets": 2, "bytes": 344, "errors": 1 },
+                    "quality": { "SSRC": 5, "jitter": 0, "packets lost": 0 },
+                }],
+            }],
+        } });
+        assert_eq!(json["tags"], expected);
     }
 
     #[test]

@@ -7,11 +7,13 @@ mod bencode;
 mod decode;
 mod encode;
 mod flags;
+mod framing;
 mod node;
 mod play;
 
-pub use decode::{Defaults, decode, decode_with};
+pub use decode::{Defaults, decode, decode_plain, decode_with};
 pub use encode::{encode, encode_plain};
+pub use framing::{Framer, Unframed};
 
 use crate::command::{Command, Failure};
 

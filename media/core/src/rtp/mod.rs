@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod extension;
+pub mod quality;
 pub mod sequence;
 pub mod stats;
 

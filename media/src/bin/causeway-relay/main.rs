@@ -3,12 +3,15 @@
 mod options;
 
 use std::io::Write as _;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use media::Relay;
-use tracing_subscriber::EnvFilter;
+use media::{LogLevel, Relay};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::options::{Settings, Wanted};
 
@@ -29,8 +32,9 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(settings: Settings) -> anyhow::Result<()> {
+fn run(mut settings: Settings) -> anyhow::Result<()> {
     log(&settings);
+    settings.relay.log_level = Some(LogLevel { start: settings.log_level, set: set_log_level });
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -40,7 +44,14 @@ fn run(settings: Settings) -> anyhow::Result<()> {
         std::fs::write(file, format!("{}\n", std::process::id()))
             .with_context(|| format!("writing {}", file.display()))?;
     }
-    tracing::info!(ng = ?relay.ng_address(), "ready");
+    tracing::info!(
+        ng = ?relay.ng_address(),
+        tcp_ng = ?relay.tcp_ng_addresses(),
+        http = ?relay.http_addresses(),
+        https = ?relay.https_addresses(),
+        cli = ?relay.cli_addresses(),
+        "ready"
+    );
     notify("READY=1");
     while SIGNAL.load(Ordering::Acquire) == 0 {
         // A signal ends the sleep early.
@@ -57,20 +68,36 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The log goes to standard error; syslog's levels 0 to 3 are one here.
+/// The filter of the log, to be changed by the command line.
+static LOG: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// The log goes to standard error.
 fn log(settings: &Settings) {
-    let level = match settings.log_level {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| level_name(settings.log_level).into());
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(filter);
+    match settings.no_log_timestamps {
+        true => log.with(lines.without_time()).init(),
+        false => log.with(lines).init(),
+    }
+    // The log is set up once.
+    LOG.get_or_init(|| handle);
+}
+
+/// Syslog's levels 0 to 3 are one here.
+const fn level_name(level: u8) -> &'static str {
+    match level {
         0..=3 => "error",
         4 => "warn",
         5 | 6 => "info",
         _ => "debug",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match settings.no_log_timestamps {
-        true => log.without_time().init(),
-        false => log.init(),
     }
+}
+
+fn set_log_level(level: u8) -> Result<(), String> {
+    let handle = LOG.get().ok_or("there is no log")?;
+    handle.reload(EnvFilter::new(level_name(level))).map_err(|error| error.to_string())
 }
 
 /// Tells systemd (`Type=notify`); without it nothing listens.

@@ -244,8 +244,8 @@ const OPTIONS: &[Opt] = &[
         "listen-cli",
         Some('c'),
         "[IP:]PORT",
-        "control port of rtpengine-ctl",
-        Warn("there is no port for rtpengine-ctl"),
+        "TCP port of rtpengine-ctl; repeatable",
+        Set(|it, v| ports(v).map(|all| it.relay.listen_cli.extend(all))),
     ),
     opt(
         "listen-udp",
@@ -265,14 +265,44 @@ const OPTIONS: &[Opt] = &[
         "listen-tcp-ng",
         Some('N'),
         "[IP:]PORT",
-        "TCP port of the ng protocol",
-        Refuse("ng is served over UDP only"),
+        "TCP port of the ng protocol; repeatable",
+        Set(|it, v| ports(v).map(|all| it.relay.listen_tcp_ng.extend(all))),
     ),
-    opt("listen-http", None, "[IP:]PORT", "HTTP port", Refuse("ng is served over UDP only")),
-    opt("listen-https", None, "[IP:]PORT", "HTTPS port", Refuse("ng is served over UDP only")),
-    opt("https-cert", None, "FILE", "certificate for HTTPS", Warn("there is no HTTPS port")),
-    opt("https-key", None, "FILE", "key for HTTPS", Warn("there is no HTTPS port")),
-    opt("http-threads", None, "INT", "threads for HTTP", Warn("there is no HTTP port")),
+    opt(
+        "listen-http",
+        None,
+        "[IP:]PORT",
+        "port of HTTP and WebSocket: /ng, /ping, /cli/COMMAND, /metrics; repeatable",
+        Set(|it, v| ports(v).map(|all| it.relay.listen_http.extend(all))),
+    ),
+    opt(
+        "listen-https",
+        None,
+        "[IP:]PORT",
+        "the same over TLS; repeatable",
+        Set(|it, v| ports(v).map(|all| it.relay.listen_https.extend(all))),
+    ),
+    opt(
+        "https-cert",
+        None,
+        "FILE",
+        "certificate of HTTPS, in PEM",
+        Set(|it, v| text(v).map(|file| it.relay.https_cert = Some(file.into()))),
+    ),
+    opt(
+        "https-key",
+        None,
+        "FILE",
+        "key of HTTPS, in PEM; else it is in the file of the certificate",
+        Set(|it, v| text(v).map(|file| it.relay.https_key = Some(file.into()))),
+    ),
+    opt(
+        "http-threads",
+        None,
+        "INT",
+        "threads for HTTP",
+        Warn("one thread serves it, and the workers execute"),
+    ),
     opt("thread-stack", None, "INT", "stack of a thread", Warn("threads take what they need")),
     opt("media-num-threads", None, "INT", "threads for playback", Warn("the workers do that")),
     opt("poller-per-thread", None, "", "one poller per thread: always so", Always),
@@ -594,6 +624,12 @@ fn software_id(settings: &mut Settings, text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Several, with `;` between them.
+fn ports(value: &str) -> Result<Vec<SocketAddr>, String> {
+    let words = value.split(';').map(str::trim).filter(|word| !word.is_empty());
+    words.map(|word| address(word).ok_or_else(|| format!("{word:?} is no [IP:]PORT"))).collect()
+}
+
 fn max_sessions(settings: &mut Settings, value: &str) -> Result<(), String> {
     let limit: i64 = number(value)?;
     settings.relay.max_sessions = usize::try_from(limit).ok();
@@ -892,7 +928,8 @@ mod tests {
         assert_eq!((relay.port_min, relay.port_max, relay.tos), (20_000, 20_999, 184));
         assert_eq!((relay.media_timeout.as_secs(), relay.delete_delay.as_secs()), (90, 0));
         assert_eq!(relay.listen_ng, Some("[::]:2223".parse().unwrap()));
-        assert_eq!(settings.warnings.len(), 3, "{:?}", settings.warnings);
+        assert_eq!(relay.listen_cli, ["[::]:12345".parse().unwrap()]);
+        assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
     }
 
     #[test]
@@ -908,6 +945,21 @@ mod tests {
     }
 
     #[test]
+    fn the_doors_of_control() {
+        let settings = run(
+            "-N 127.0.0.1:2300 --listen-http=127.0.0.1:80;[::1]:81 --listen-http 82 --listen-https=127.0.0.1:443 \
+             --https-cert=c.pem --https-key=k.pem",
+            "",
+        );
+        let relay = settings.unwrap().relay;
+        let text = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(text(&relay.listen_tcp_ng), ["127.0.0.1:2300"]);
+        assert_eq!(text(&relay.listen_http), ["127.0.0.1:80", "[::1]:81", "[::]:82"]);
+        assert_eq!(text(&relay.listen_https), ["127.0.0.1:443"]);
+        assert_eq!((relay.https_cert, relay.https_key), (Some("c.pem".into()), Some("k.pem".into())));
+    }
+
+    #[test]
     fn what_is_refused_is_named() {
         for (line, file, reason) in [
             ("--moon", "", "there is no option --moon"),
@@ -915,6 +967,7 @@ mod tests {
             ("word", "", "\"word\" is no option"),
             ("--timeout", "", "timeout wants a value"),
             ("--timeout=x", "", "timeout: \"x\" is no number that fits"),
+            ("--listen-http=x:y", "", "listen-http: \"x:y\" is no [IP:]PORT"),
             ("-F", "", "no-fallback is not possible: there is no kernel module"),
             ("--redis=127.0.0.1:6379/1", "", "redis is not possible: calls are not kept in Redis"),
             ("--config-file=f", "[rtpengine]\nmoon = 1\n", "f:2: there is no key moon"),

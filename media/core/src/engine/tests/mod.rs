@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use self::bed::{Bed, RELAY, Weather, settings, speech, voice};
 use crate::call::plan::{Feedback, FlowPlan, LegId, LegRequest, MediaKind, Payload, PayloadMap, Transports};
 use crate::command::LegKind::{self, Browser, Legacy};
-use crate::command::{Cause, Command, Delete, Reply, Value};
+use crate::command::{Cause, Command, Delete, Query, Reply};
 use crate::engine::transports::Provider;
 use crate::engine::{EventKind, Interface, Settings};
 use crate::ice::{Credentials, IceAgent, IceState};

@@ -65,6 +65,35 @@ fn no_block(ssrc: u32) -> ReportBlock {
     }
 }
 
+/// The ends send no RTCP: what we hear ourselves is enough for a score (G.107).
+#[test]
+fn every_call_has_a_score_of_its_own() {
+    for (a, b) in PAIRS {
+        let mut bed = Bed::new(a, b, 31);
+        bed.connect();
+        bed.settle(Duration::from_secs(5));
+        talk_for(&mut bed, 30);
+        let clear = bed.engine.report(bed.now, bed.call, None).expect("the call").sources;
+        assert_eq!(clear.len(), 2);
+        assert!(clear.iter().all(|source| source.samples >= 3 && source.lowest.mos > 4.2), "{clear:?}");
+        bed.weather = Weather { loss: 15, jitter: 0 };
+        talk_for(&mut bed, 30);
+        let query = Query { call_id: "call-1".to_owned(), ..Query::default() };
+        bed.engine.handle_command(bed.now, &Command::Query(query));
+        let lossy = bed.engine.report(bed.now, bed.call, None).expect("the call").sources;
+        for (clear, lossy) in clear.iter().zip(&lossy) {
+            assert_eq!(clear.ssrc, lossy.ssrc);
+            assert!(lossy.lost > 50 && lossy.lowest.mos < 3.6 && lossy.highest.mos > 4.2, "{lossy:?}");
+            assert!(lossy.average().mos < clear.average().mos);
+        }
+        let Reply::Numbers(numbers) = bed.engine.handle_command(bed.now, &Command::Statistics) else {
+            panic!("numbers")
+        };
+        let told = &numbers.stats.quality;
+        assert_eq!(told.samples, lossy.iter().map(|source| u64::from(source.samples)).sum::<u64>());
+    }
+}
+
 #[test]
 fn each_end_gets_reports_of_its_own() {
     for (a, b) in PAIRS {

@@ -1,0 +1,142 @@
+//! What of rtpengine's surroundings works with our relay: its control program, the service manager.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::chromium::find;
+use e2e::gateway::relay_binary;
+use e2e::peers::NgRelay;
+use e2e::ports::Ports;
+use e2e::process::Process;
+use e2e::wait::PATIENCE;
+
+/// What Debian's `rtpengine-ctl` prints for a command.
+async fn control(relay: &NgRelay, command: &str) -> Result<String> {
+    let program = find(&["rtpengine-ctl"])?;
+    let output = tokio::process::Command::new(program)
+        .args(["-ip", &relay.cli.ip().to_string(), "-port", &relay.cli.port().to_string()])
+        .args(["-config-file", "/nonexistent"])
+        .args(command.split(' '))
+        .output()
+        .await?;
+    ensure!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The shape of an answer: its words and signs, with every number the same.
+fn shape(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut last = ' ';
+        for c in line.chars() {
+            let c = if c.is_ascii_digit() { '9' } else { c };
+            if !(c == last && matches!(c, '9' | ' ')) {
+                out.push(c);
+            }
+            last = c;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// rtpengine's control program is answered by our relay as by rtpengine itself.
+#[tokio::test]
+async fn rtpengine_ctl_works_with_our_relay() -> Result<()> {
+    let (theirs, ours) = (NgRelay::rtpengine().await?, NgRelay::causeway().await?);
+    for command in [
+        "list numsessions",
+        "list sessions all",
+        "list sessions own",
+        "list sessions foreign",
+        "list sessions none",
+        "list maxsessions",
+        "list maxopenfiles",
+        "list timeout",
+        "list silenttimeout",
+        "list offertimeout",
+        "list finaltimeout",
+        "list deletedelay",
+        "list transcoders",
+        "set maxsessions 10",
+        "set maxsessions -5",
+        "set timeout 61",
+        "set silenttimeout 3601",
+        "set finaltimeout 7201",
+        "set deletedelay 5",
+        "get timeout",
+        "list frobnicate",
+        "terminate none",
+        "terminate all",
+        "terminate own",
+        "terminate foreign",
+    ] {
+        let (their, our) = (control(&theirs, command).await?, control(&ours, command).await?);
+        ensure!(shape(&our) == shape(&their), "{command}: rtpengine says\n{their}\nours\n{our}");
+    }
+    // Every line of its totals is one of ours.
+    let (their, our) = (control(&theirs, "list totals").await?, control(&ours, "list totals").await?);
+    let named = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+        lines
+            .filter(|name| !name.contains("Min/Max") && !name.contains("raphite") && !name.contains('|'))
+            .collect()
+    };
+    let have = named(&our);
+    let missing: Vec<String> = named(&their).into_iter().filter(|name| !have.contains(name)).collect();
+    ensure!(missing.is_empty(), "not in our totals: {missing:?}\n{our}");
+    let json: serde_json::Value = serde_json::from_str(&control(&ours, "list jsonstats").await?)?;
+    ensure!(json["currentstatistics"]["sessionsown"] == 0, "{json}");
+    Ok(())
+}
+
+/// systemd hears when the relay is ready and when it stops, and SIGINT ends it within five seconds, with all doors open.
+#[tokio::test]
+async fn our_relay_is_a_service() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut ports = Ports::take().await?;
+    let mut door = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, ports.listener()?)));
+    let (ng, tcp, http, cli) = (door()?, door()?, door()?, door()?);
+    let (first, last) = ports.media();
+    let options = [
+        "--config-file=none".to_owned(),
+        format!("--listen-ng={ng}"),
+        format!("--listen-tcp-ng={tcp}"),
+        format!("--listen-http={http}"),
+        format!("--listen-cli={cli}"),
+        format!("--port-min={first}"),
+        format!("--port-max={last}"),
+        format!("--pidfile={}", folder.path().join("pid").display()),
+    ];
+    let arguments: Vec<&str> = options.iter().map(String::as_str).collect();
+    let notify = path.to_str().context("a path that is no text")?.to_owned();
+    let mut relay =
+        Process::start(&relay_binary()?, &arguments, &[("NOTIFY_SOCKET", &notify)], folder.path())?;
+    let told = |socket: UnixDatagram| {
+        tokio::task::spawn_blocking(move || -> Result<(String, UnixDatagram)> {
+            let mut buffer = [0; 256];
+            let length = socket.recv(&mut buffer).context("systemd was told nothing")?;
+            Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), socket))
+        })
+    };
+    let (ready, socket) = told(socket).await??;
+    ensure!(ready == "READY=1", "{ready}");
+    ensure!(folder.path().join("pid").exists(), "no pid file");
+    // Those who are connected hold nothing up.
+    let _connected =
+        [tcp, http, cli].map(std::net::TcpStream::connect).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let asked = Instant::now();
+    relay.signal("INT")?;
+    let (stopping, _socket) = told(socket).await??;
+    ensure!(stopping == "STOPPING=1", "{stopping}");
+    let code = relay.ended(PATIENCE).await?;
+    ensure!(code == Some(0), "ended with {code:?}:\n{}", relay.tail());
+    ensure!(asked.elapsed() < Duration::from_secs(5), "it took {:?}", asked.elapsed());
+    ensure!(!folder.path().join("pid").exists(), "the pid file stays");
+    Ok(())
+}
