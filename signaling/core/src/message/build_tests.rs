@@ -34,6 +34,19 @@ fn s8_2_6_a_response_repeats_what_it_must() {
 }
 
 #[test]
+fn s7_3_1_what_is_folded_is_repeated_on_one_line() {
+    let text_of = "OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/UDP a\r\n ;branch=z9hG4bK1\r\nFrom : <sip:a@h>;tag=1\r\nTo: <sip:h>\r\n\
+                   Call-ID:\r\n x\r\nCSeq: 1 OPTIONS\r\n\r\n";
+    let Ok(Message::Request(options)) = Message::parse(Bytes::from_static(text_of.as_bytes())) else {
+        panic!("a request")
+    };
+    let ok = Reply::new(&options, StatusCode::OK).build().to_bytes();
+    let expected = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a   ;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:h>\r\n\
+                    Call-ID: x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(text(&ok), expected);
+}
+
+#[test]
 fn s8_2_6_1_a_100_has_the_timestamp_and_no_tag() {
     let invite = invite();
     let trying =

@@ -55,6 +55,13 @@ impl Field {
         &self.buffer(source)[self.value_start as usize..self.value_end as usize]
     }
 
+    /// Whether the line is one, and its colon stands right behind the name: not every peer reads others.
+    fn is_plain(&self, source: &[u8]) -> bool {
+        let line = self.line(source);
+        let colon = (self.name_end - self.start) as usize;
+        line.get(colon) == Some(&b':') && memchr::memchr(b'\n', line) == line.len().checked_sub(1)
+    }
+
     /// A line of our own. CR, LF and NUL of `value` become spaces: a value can never start a header of its own. A NUL that is
     /// escaped stays, as it was received.
     fn new(name: &[u8], id: Name<'static>, value: &[u8]) -> Self {
@@ -367,8 +374,8 @@ impl Fields {
         }
     }
 
-    /// Copies every line of `name` from `other` behind the fields here, spelled as there (RFC 3261 §8.2.6.2). The bytes are
-    /// shared where all that are received here come from the same message.
+    /// Copies every line of `name` from `other` behind the fields here, spelled as there (RFC 3261 §8.2.6.2), a folded one as
+    /// one line. The bytes are shared where all that are received here come from the same message.
     pub fn copy_from(&mut self, other: &Self, name: Name<'_>) {
         let name = normalize(name);
         if self.source.is_empty() {
@@ -376,7 +383,7 @@ impl Fields {
         }
         let shared = self.source.as_ptr_range() == other.source.as_ptr_range();
         for field in other.fields.iter().filter(|field| field.has_name(name, &other.source)) {
-            self.fields.push(if shared || field.owned.is_some() {
+            self.fields.push(if field.owned.is_some() || (shared && field.is_plain(&other.source)) {
                 field.clone()
             } else {
                 Field::new(field.name(&other.source), field.id, field.value(&other.source))
