@@ -104,7 +104,7 @@ fn help(words: &[&str]) -> String {
 }
 
 fn unknown(what: &str) -> String {
-    format!("Unknown or incomplete command:{}\n", what.trim())
+    format!("Unknown or incomplete command::{}\n", what.trim())
 }
 
 fn no_store() -> String {
