@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use futures_channel::{mpsc, oneshot};
 use media_core::command::Cause;
 pub use media_core::command::{self, Command, Reply};
-use media_core::command::{Play, Record, Recording, Source};
+use media_core::command::{Play, Record, Recording, Source, StopMedia};
 use media_core::engine::Settings;
 pub use media_core::engine::{Event, EventKind};
 pub use media_core::transcode::Silence;
@@ -392,6 +392,7 @@ impl Relay {
                 ask_all(Arc::clone(&self.inner), 0, command, None, done)
             }
             Command::Play(play) => self.play(play, done),
+            Command::StopMedia(stop) => self.stop_media(stop, done),
             Command::Record(record) => self.record(record, done),
             command => self.inner.give(command, done),
         }
@@ -410,6 +411,15 @@ impl Relay {
             (Ok(()), Some(inner)) => inner.give(Command::Record(record), done),
             (Err(reason), _) => done(Reply::error(Cause::Internal, format!("recording: {reason}"))),
             (_, None) => done(Reply::error(Cause::Internal, "the relay has stopped")),
+        }));
+    }
+
+    /// What is still to be read is played first, and then stopped.
+    fn stop_media(&self, stop: StopMedia, done: Box<dyn FnOnce(Reply) + Send>) {
+        let inner = Arc::downgrade(&self.inner);
+        self.inner.prompts.after(Box::new(move || match inner.upgrade() {
+            Some(inner) => inner.give(Command::StopMedia(stop), done),
+            None => done(Reply::error(Cause::Internal, "the relay has stopped")),
         }));
     }
 

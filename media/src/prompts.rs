@@ -20,10 +20,16 @@ const MAX_KEPT: usize = 32 * 1024 * 1024;
 /// What to do with a clip, or the reason why there is none.
 type Done = Box<dyn FnOnce(Result<Arc<WavClip>, String>) + Send>;
 
+/// What the thread does: each after what was asked before.
+enum Job {
+    Read(PathBuf, Done),
+    Pass(Box<dyn FnOnce() + Send>),
+}
+
 /// The outside of the thread that reads. It ends with the last handle.
 #[derive(Clone)]
 pub(crate) struct Prompts {
-    jobs: SyncSender<(PathBuf, Done)>,
+    jobs: SyncSender<Job>,
 }
 
 impl Prompts {
@@ -36,10 +42,22 @@ impl Prompts {
 
     /// Reads `file`, or has it already; `done` runs on the thread that reads.
     pub(crate) fn read(&self, file: &str, done: Done) {
-        match self.jobs.try_send((PathBuf::from(file), done)) {
-            Ok(()) => {}
-            Err(TrySendError::Full((_, done))) => done(Err("too many files are waited for".to_owned())),
-            Err(TrySendError::Disconnected((_, done))) => done(Err("the relay has stopped".to_owned())),
+        match self.jobs.try_send(Job::Read(PathBuf::from(file), done)) {
+            Err(TrySendError::Full(Job::Read(_, done))) => {
+                done(Err("too many files are waited for".to_owned()));
+            }
+            Err(TrySendError::Disconnected(Job::Read(_, done))) => {
+                done(Err("the relay has stopped".to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs `then` once what was to be read before is read: what stops a file must not overtake what plays it.
+    pub(crate) fn after(&self, then: Box<dyn FnOnce() + Send>) {
+        match self.jobs.try_send(Job::Pass(then)) {
+            Err(TrySendError::Full(Job::Pass(then)) | TrySendError::Disconnected(Job::Pass(then))) => then(),
+            _ => {}
         }
     }
 }
@@ -51,10 +69,15 @@ struct Kept {
     clip: Arc<WavClip>,
 }
 
-fn serve(inbox: &Receiver<(PathBuf, Done)>) {
+fn serve(inbox: &Receiver<Job>) {
     let mut kept: HashMap<PathBuf, Kept> = HashMap::new();
-    while let Ok((file, done)) = inbox.recv() {
-        done(clip(&mut kept, &file).map_err(|reason| format!("{}: {reason}", file.display())));
+    while let Ok(job) = inbox.recv() {
+        match job {
+            Job::Read(file, done) => {
+                done(clip(&mut kept, &file).map_err(|reason| format!("{}: {reason}", file.display())));
+            }
+            Job::Pass(then) => then(),
+        }
     }
 }
 
@@ -109,6 +132,19 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &read(&prompts, &file).expect("a clip")));
         write(160);
         assert_eq!(read(&prompts, &file).expect("a clip").samples().len(), 160);
+    }
+
+    #[test]
+    fn what_comes_after_a_file_does_not_overtake_it() {
+        let prompts = Prompts::start().expect("a thread");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (first, second) = (sender.clone(), sender);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        prompts.after(Box::new(move || wait.recv().expect("to go on")));
+        prompts.read("none.wav", Box::new(move |_| drop(first.send("read"))));
+        prompts.after(Box::new(move || drop(second.send("after"))));
+        go.send(()).expect("a thread that waits");
+        assert_eq!([receiver.recv(), receiver.recv()], [Ok("read"), Ok("after")]);
     }
 
     #[test]
