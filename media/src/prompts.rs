@@ -55,9 +55,10 @@ impl Prompts {
 
     /// Runs `then` once what was to be read before is read: what stops a file must not overtake what plays it.
     pub(crate) fn after(&self, then: Box<dyn FnOnce() + Send>) {
-        match self.jobs.try_send(Job::Pass(then)) {
-            Err(TrySendError::Full(Job::Pass(then)) | TrySendError::Disconnected(Job::Pass(then))) => then(),
-            _ => {}
+        if let Err(TrySendError::Full(Job::Pass(then)) | TrySendError::Disconnected(Job::Pass(then))) =
+            self.jobs.try_send(Job::Pass(then))
+        {
+            then();
         }
     }
 }
@@ -141,8 +142,8 @@ mod tests {
         let (first, second) = (sender.clone(), sender);
         let (go, wait) = std::sync::mpsc::channel::<()>();
         prompts.after(Box::new(move || wait.recv().expect("to go on")));
-        prompts.read("none.wav", Box::new(move |_| drop(first.send("read"))));
-        prompts.after(Box::new(move || drop(second.send("after"))));
+        prompts.read("none.wav", Box::new(move |_| first.send("read").expect("a listener")));
+        prompts.after(Box::new(move || second.send("after").expect("a listener")));
         go.send(()).expect("a thread that waits");
         assert_eq!([receiver.recv(), receiver.recv()], [Ok("read"), Ok("after")]);
     }

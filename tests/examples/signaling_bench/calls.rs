@@ -1,6 +1,7 @@
 //! Calls: INVITE, 180, 200, ACK, BYE, 200.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -99,16 +100,18 @@ pub(crate) fn callee(server: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// `count` calls to `callee`.
-pub(crate) fn calls(caller: &mut Caller, callee: &UdpSocket, count: u32) -> Result<()> {
+/// Calls to `callee` with these numbers, which no other calls of the caller may have.
+pub(crate) fn calls(caller: &mut Caller, callee: &UdpSocket, numbers: Range<u32>) -> Result<()> {
+    let count = numbers.end - numbers.start;
     callee.set_nonblocking(true)?;
     let answering = callee.local_addr()?;
     let mut pace = Pace::new(count, CALLS);
     let (mut done, mut buffer) = (0, vec![0; 65_535]);
     while done < count && !pace.is_over() {
         while let Some(number) = pace.begin() {
-            let invite = caller.invite(number as usize)?;
-            caller.send(number as usize, &invite)?;
+            let number = (numbers.start + number) as usize;
+            let invite = caller.invite(number)?;
+            caller.send(number, &invite)?;
         }
         while let Some((request, from)) = receive(callee, &mut buffer) {
             for answer in answers(&request, answering) {

@@ -87,9 +87,9 @@ fn measure(kind: Kind, figures: &mut Figures) -> Result<()> {
     note(1, server.cpu_per_operation(2000, || load::register(server.digest, true, 2000))?);
     let callee = calls::callee(server.open)?;
     let mut phone = Caller::phone(server.open)?;
-    note(2, server.cpu_per_operation(2000, || calls::calls(&mut phone, &callee, 2000))?);
+    note(2, server.cpu_per_operation(2000, || calls::calls(&mut phone, &callee, 0..2000))?);
     let mut browsers = Caller::browsers(callers);
-    note(5, server.cpu_per_operation(2000, || calls::calls(&mut browsers, &callee, 2000))?);
+    note(5, server.cpu_per_operation(2000, || calls::calls(&mut browsers, &callee, 2000..4000))?);
     Ok(())
 }
 
@@ -101,10 +101,11 @@ fn measure_with_relay(kind: Kind, figures: &mut Figures) -> Result<()> {
     let callee = calls::callee(server.open)?;
     let mut phone = Caller::phone(server.open)?;
     let mut browsers = Caller::browsers(browser::connect(server.wss, 20)?);
-    for (row, caller) in [(6, &mut phone), (7, &mut browsers)] {
+    for (row, caller, first) in [(6, &mut phone, 0), (7, &mut browsers, 2000)] {
         // What is made once is not the call's.
-        calls::calls(caller, &callee, 50)?;
-        let cpu = server.cpu_per_operation(1000, || calls::calls(caller, &callee, 1000))?;
+        calls::calls(caller, &callee, first..first + 50)?;
+        let cpu =
+            server.cpu_per_operation(1000, || calls::calls(caller, &callee, first + 50..first + 1050))?;
         note(figures, row, kind, cpu);
     }
     Ok(())
