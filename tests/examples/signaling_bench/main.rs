@@ -3,7 +3,8 @@
 //! machine's.
 //!
 //! Both keep registrations in memory and log warnings only; the last rows have a relay carry the media of calls, ours in the
-//! process and for Kamailio rtpengine, and nobody speaks in them. Arguments: the number of rounds.
+//! process and for Kamailio rtpengine, and nobody speaks in them. Arguments: the number of rounds, and `all` for the rows with a
+//! relay and the memory of many contacts.
 
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
@@ -41,6 +42,7 @@ type Figures = BTreeMap<(&'static str, Kind), Vec<f64>>;
 
 fn main() -> Result<()> {
     let rounds = std::env::args().nth(1).map_or(Ok(3), |rounds| rounds.parse::<usize>())?;
+    let all_rows = std::env::args().nth(2).is_some_and(|rows| rows == "all");
     let with_kamailio = server::kamailio().is_some();
     let kinds = if with_kamailio { vec![Kind::Causeway, Kind::Kamailio] } else { vec![Kind::Causeway] };
     let mut figures = Figures::new();
@@ -48,11 +50,13 @@ fn main() -> Result<()> {
         println!("round {} of {rounds}", round + 1);
         for kind in &kinds {
             measure(*kind, &mut figures)?;
-            measure_with_relay(*kind, &mut figures)?;
+            if all_rows {
+                measure_with_relay(*kind, &mut figures)?;
+            }
         }
     }
     // Memory does not differ from one time to the next.
-    for kind in &kinds {
+    for kind in kinds.iter().filter(|_| all_rows) {
         measure_contacts(*kind, &mut figures)?;
     }
     print_table(&figures, rounds, with_kamailio);
