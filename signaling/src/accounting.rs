@@ -4,10 +4,14 @@
 //! What begins, is answered and ends is written to the [`journal`] at once, before anybody hears of it, so that a call has its
 //! record whatever becomes of this process: at the next start those that were open are closed as such, and records that had
 //! not reached every destination go on their way again. From the journal each destination is served by a task of its own, at
-//! its own pace.
+//! its own pace, and with whatever has gathered in [`GATHER`]: the signalling threads wait for none of it.
+//!
+//! The journal is handed to the operating system, not to the disk, which is what a call can afford: when the power fails, the
+//! calls that were open have no record, nor have those that ended in the last moments. A record in the database is durable.
 
 pub mod journal;
 mod post;
+mod queue;
 pub mod record;
 mod rows;
 
@@ -16,17 +20,15 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use signaling_core::event::{Answerer, Event, Parties};
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::journal::{Destination, Journal};
 pub use self::post::Url;
+use self::queue::Queue;
 use self::record::{Heard, Record};
 use crate::store::sql::Sql;
 
@@ -35,6 +37,8 @@ const ROOM: usize = 65_536;
 /// How long the relay's report of an answered call is waited for, and how many are at once.
 const REPORT: Duration = Duration::from_secs(5);
 const REPORTS: usize = 10_000;
+/// How long records are gathered before they go on their way, for one is as dear as a hundred together.
+const GATHER: Duration = Duration::from_millis(200);
 /// How often the journal notes that calls are still going on: the end of one that is cut short is known this well.
 const ALIVE: Duration = Duration::from_secs(10);
 /// Between two tries at a destination that fails, and the longest it becomes.
@@ -61,16 +65,17 @@ struct Inner {
     journal: Journal,
     /// What the relay has said of calls that are not over yet, or whose record waits for it.
     heard: Mutex<HashMap<String, Heard>>,
-    /// Told when the relay has reported something.
-    reported: watch::Sender<()>,
     /// Whether there is a relay that reports.
     reports: AtomicBool,
-    /// Where records go; `None` once it is closed.
-    records: Mutex<Option<mpsc::Sender<Record>>>,
+    /// Records of calls that are over.
+    records: Queue<Arc<Record>>,
     tasks: Mutex<JoinSet<()>>,
     /// Records that had no room in memory.
     postponed: AtomicU64,
 }
+
+/// A destination and what waits for it.
+type Served = (Destination, Arc<Queue<Arc<Record>>>);
 
 impl Accounting {
     /// Starts the tasks, with what the journal at `journal` has left from before; without destinations nothing is recorded.
@@ -91,13 +96,11 @@ impl Accounting {
         if !left.is_empty() {
             tracing::info!(records = left.len(), "call records are left from before");
         }
-        let (records, incoming) = mpsc::channel(ROOM);
         let inner = Arc::new(Inner {
             journal,
             heard: Mutex::default(),
-            reported: watch::Sender::default(),
             reports: AtomicBool::new(false),
-            records: Mutex::new(Some(records)),
+            records: Queue::new(ROOM),
             tasks: Mutex::default(),
             postponed: AtomicU64::new(0),
         });
@@ -120,7 +123,7 @@ impl Accounting {
             }
         }
         let collector = Arc::clone(&inner);
-        inner.lock_tasks().spawn(async move { collector.collect(incoming, destinations).await });
+        inner.lock_tasks().spawn(async move { collector.collect(destinations).await });
         Ok(Self { inner: Some(inner) })
     }
 
@@ -130,9 +133,10 @@ impl Accounting {
         Self { inner: None }
     }
 
-    /// Notes what has happened to a call.
-    pub fn note(&self, event: &Event) {
-        let Some(inner) = &self.inner else { return };
+    /// Notes what has happened to a call. Whether it has, so that [`Accounting::flush`] must follow before anybody hears of it.
+    #[must_use]
+    pub fn note(&self, event: &Event) -> bool {
+        let Some(inner) = &self.inner else { return false };
         match event {
             Event::CallInvited { call_id, parties, at, .. } => {
                 inner.journal.begin(Record::new(call_id, parties, *at));
@@ -148,7 +152,15 @@ impl Accounting {
                 let record = Record::new(call_id, parties, *started_at);
                 inner.end(record.failed(&answerer, *code, reason, *at), parties);
             }
-            _ => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// Hands what was noted to the operating system, where the end of this process does not reach it.
+    pub fn flush(&self) {
+        if let Some(inner) = &self.inner {
+            inner.journal.flush();
         }
     }
 
@@ -174,7 +186,6 @@ impl Accounting {
             && inner.journal.is_known(call_id)
         {
             inner.lock_heard().entry(call_id.to_owned()).or_default().report(report);
-            inner.reported.send_replace(());
         }
     }
 
@@ -187,7 +198,7 @@ impl Accounting {
     /// Hands over what there is for as long as `limit`; the rest stays in the journal.
     pub async fn finish(&self, limit: Duration) {
         let Some(inner) = &self.inner else { return };
-        drop(inner.lock_records().take());
+        inner.records.close();
         let mut tasks = std::mem::take(&mut *inner.lock_tasks());
         let all = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, all).await.is_err() {
@@ -198,74 +209,87 @@ impl Accounting {
 
 impl Inner {
     fn end(&self, record: Record, parties: &Parties) {
+        let record = Arc::new(record);
         self.journal.end(&record, &parties.from_tag);
-        let queued = self.lock_records().as_ref().is_some_and(|queue| queue.try_send(record).is_ok());
-        if !queued {
+        if !self.records.put(record) {
             self.postpone();
         }
     }
 
-    /// Passes records on as they come; those of answered calls with what the relay has to say, if it says so in time.
-    async fn collect(
-        self: Arc<Self>,
-        mut records: mpsc::Receiver<Record>,
-        destinations: Vec<(Destination, mpsc::Sender<Record>)>,
-    ) {
-        let mut alive = tokio::time::interval(ALIVE);
-        let (mut waiting, mut open) = (FuturesUnordered::new(), true);
-        while open || !waiting.is_empty() {
-            let mut record = tokio::select! {
-                record = records.recv(), if open => match record {
-                    Some(record) if self.is_to_wait(&record, waiting.len()) => {
-                        waiting.push(self.reported(record));
-                        continue;
-                    }
-                    Some(record) => record,
-                    None => {
-                        open = false;
-                        continue;
-                    }
-                },
-                Some(record) = waiting.next() => record,
-                _ = alive.tick() => {
-                    self.journal.still_alive();
-                    let known = self.journal.known();
-                    self.lock_heard().retain(|call_id, _| known.contains(call_id));
-                    continue;
-                }
-            };
-            if let Some(heard) = self.lock_heard().remove(&record.call_id) {
-                record.fill(&heard);
+    /// Passes records on, those that have gathered together; those of answered calls with what the relay has to say, if it
+    /// says so in time.
+    async fn collect(self: Arc<Self>, destinations: Vec<Served>) {
+        let (mut waiting, mut alive) = (Vec::new(), Instant::now());
+        while !(self.records.is_over() && waiting.is_empty()) {
+            let some = self.next(!waiting.is_empty()).await;
+            let mut ready = Vec::new();
+            for record in some {
+                let to_wait = self.is_to_wait(&record, waiting.len());
+                if to_wait { waiting.push((Instant::now() + REPORT, record)) } else { ready.push(record) }
             }
-            self.journal.filled(&record);
-            for (_, queue) in &destinations {
-                self.hand_over(queue, &record);
+            ready.extend(self.reported(&mut waiting));
+            self.pass_on(ready, &destinations);
+            if alive.elapsed() >= ALIVE {
+                alive = Instant::now();
+                self.still_alive();
             }
         }
+        for (_, queue) in &destinations {
+            queue.close();
+        }
+    }
+
+    /// What has come within [`GATHER`] of the first, or of now when others wait for their reports; nothing after [`ALIVE`].
+    async fn next(&self, others_wait: bool) -> Vec<Arc<Record>> {
+        let mut some = Vec::new();
+        if !others_wait {
+            let next = tokio::time::timeout(ALIVE, self.records.take(usize::MAX)).await;
+            some = next.unwrap_or_default();
+        }
+        if others_wait && self.records.is_closed() {
+            tokio::time::sleep(GATHER / 10).await;
+        } else if others_wait || !some.is_empty() {
+            self.records.gather(GATHER).await;
+        }
+        some.extend(self.records.take_now(usize::MAX));
+        some
     }
 
     fn is_to_wait(&self, record: &Record, waiting: usize) -> bool {
         record.answer.is_some() && waiting < REPORTS && self.reports.load(Ordering::Relaxed)
     }
 
-    /// The same record, when the relay has said what it has to say, or too long has passed.
-    async fn reported(&self, record: Record) -> Record {
-        let mut reported = self.reported.subscribe();
-        let there = async {
-            while !self.lock_heard().get(&record.call_id).is_some_and(Heard::is_complete) {
-                if reported.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(REPORT, there).await.is_err() {
-            tracing::debug!(call_id = record.call_id, "no report of the relay");
-        }
-        record
+    /// Takes those of which the relay has said what it has to say, or too long has passed.
+    fn reported(&self, waiting: &mut Vec<(Instant, Arc<Record>)>) -> Vec<Arc<Record>> {
+        let (heard, now) = (self.lock_heard(), Instant::now());
+        let ready = waiting.extract_if(.., |(until, record)| {
+            *until <= now || heard.get(&record.call_id).is_some_and(Heard::is_complete)
+        });
+        ready.map(|(_, record)| record).collect()
     }
 
-    fn hand_over(&self, queue: &mpsc::Sender<Record>, record: &Record) {
-        if queue.try_send(record.clone()).is_err() {
+    fn pass_on(&self, records: Vec<Arc<Record>>, destinations: &[Served]) {
+        for mut record in records {
+            if let Some(heard) = self.lock_heard().remove(&record.call_id) {
+                Arc::make_mut(&mut record).fill(&heard);
+                self.journal.filled(&record);
+            }
+            for (_, queue) in destinations {
+                self.hand_over(queue, &record);
+            }
+        }
+        // No record is in the database, and open in the journal.
+        self.journal.flush();
+    }
+
+    fn still_alive(&self) {
+        self.journal.still_alive();
+        let known = self.journal.known();
+        self.lock_heard().retain(|call_id, _| known.contains(call_id));
+    }
+
+    fn hand_over(&self, queue: &Queue<Arc<Record>>, record: &Arc<Record>) {
+        if !queue.put(Arc::clone(record)) {
             self.postpone();
         }
     }
@@ -279,32 +303,17 @@ impl Inner {
     }
 
     /// A task that delivers records to one destination, each until it is there.
-    fn serve(
-        self: &Arc<Self>,
-        destination: Destination,
-        deliver: Arc<dyn Deliver>,
-    ) -> (Destination, mpsc::Sender<Record>) {
-        let (queue, mut records) = mpsc::channel::<Record>(ROOM);
-        let inner = Arc::clone(self);
+    fn serve(self: &Arc<Self>, destination: Destination, deliver: Arc<dyn Deliver>) -> Served {
+        let queue = Arc::new(Queue::new(ROOM));
+        let (inner, records) = (Arc::clone(self), Arc::clone(&queue));
         self.lock_tasks().spawn(async move {
-            let mut some = Vec::new();
-            while records.recv_many(&mut some, deliver.at_once()).await > 0 {
-                let mut pause = RETRY;
-                let mut told = false;
-                while let Err(error) = deliver.deliver(&some).await {
-                    if !std::mem::replace(&mut told, true) {
-                        let error = format!("{error:#}");
-                        tracing::error!(?destination, error, "call records wait for their destination");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_RETRY);
+            loop {
+                let some = records.take(deliver.at_once()).await;
+                if some.is_empty() {
+                    return;
                 }
-                if told {
-                    tracing::warn!(?destination, "call records go on");
-                }
-                for record in some.drain(..) {
-                    inner.journal.delivered(&record, destination);
-                }
+                insist(destination, &*deliver, &some).await;
+                inner.journal.delivered(&some, destination);
             }
         });
         (destination, queue)
@@ -314,12 +323,24 @@ impl Inner {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_records(&self) -> MutexGuard<'_, Option<mpsc::Sender<Record>>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lock_tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Delivers `records`, however often that fails.
+async fn insist(destination: Destination, deliver: &dyn Deliver, records: &[Arc<Record>]) {
+    let (mut pause, mut told) = (RETRY, false);
+    while let Err(error) = deliver.deliver(records).await {
+        if !std::mem::replace(&mut told, true) {
+            let error = format!("{error:#}");
+            tracing::error!(?destination, error, "call records wait for their destination");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_RETRY);
+    }
+    if told {
+        tracing::warn!(?destination, "call records go on");
     }
 }
 
@@ -332,7 +353,7 @@ trait Deliver: Send + Sync {
 
     fn deliver<'a>(
         &'a self,
-        records: &'a [Record],
+        records: &'a [Arc<Record>],
     ) -> futures_util::future::BoxFuture<'a, anyhow::Result<()>>;
 }
 
@@ -346,13 +367,13 @@ impl Deliver for Lines {
 
     fn deliver<'a>(
         &'a self,
-        records: &'a [Record],
+        records: &'a [Arc<Record>],
     ) -> futures_util::future::BoxFuture<'a, anyhow::Result<()>> {
         let write = || {
             use std::os::unix::fs::OpenOptionsExt as _;
             let mut text = String::new();
             for record in records {
-                text.push_str(&serde_json::to_string(record)?);
+                text.push_str(&serde_json::to_string(&**record)?);
                 text.push('\n');
             }
             let mut file = std::fs::OpenOptions::new().create(true).append(true).mode(0o640).open(&self.0)?;

@@ -394,9 +394,13 @@ impl Worker<'_> {
 
     /// What has happened is recorded before anybody hears of it.
     fn drain(&mut self) {
+        let mut noted = false;
         while let Some(event) = self.proxy.poll_event() {
-            self.accounting.note(&event);
+            noted |= self.accounting.note(&event);
             events::log(&event);
+        }
+        if noted {
+            self.accounting.flush();
         }
         while let Some(outbound) = self.proxy.poll_transmit() {
             self.transport.send(&mut self.outbox, outbound);

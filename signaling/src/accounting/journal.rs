@@ -1,12 +1,18 @@
 //! The calls that are open and the records that are on their way, in a file that survives this process: one JSON line for each
-//! thing that happens, written in one piece before anybody else hears of it.
+//! thing that happens. What a signalling thread does in one turn is written in one piece ([`Journal::flush`]), before anybody
+//! else hears of it.
+//!
+//! It is handed to the operating system and not to the disk: a process that is killed loses nothing, a power cut may cost the
+//! last lines.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -33,13 +39,21 @@ pub enum Destination {
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
-    /// A call has begun or was answered; the latest word counts.
-    Open { record: Box<Record>, at: u64 },
+enum Line<'a> {
+    /// A call has begun.
+    Open { record: Cow<'a, Record>, at: u64 },
+    /// It was answered.
+    Answered {
+        call_id: Cow<'a, str>,
+        from_tag: Cow<'a, str>,
+        to_tag: Cow<'a, str>,
+        dst_ip: Option<IpAddr>,
+        at: u64,
+    },
     /// A call is over, or more is known of it.
-    Ended { record: Box<Record>, to: Vec<Destination>, at: u64 },
+    Ended { record: Cow<'a, Record>, to: Cow<'a, [Destination]>, at: u64 },
     /// A record has reached a destination.
-    Delivered { id: String, to: Destination, at: u64 },
+    Delivered { id: Cow<'a, str>, to: Destination, at: u64 },
     /// Nothing has happened, and this process still runs.
     Alive { at: u64 },
 }
@@ -56,16 +70,18 @@ pub struct Journal {
 struct State {
     file: Option<File>,
     length: u64,
+    /// Lines on their way to the file.
+    unwritten: Vec<u8>,
     /// The calls that are open, by Call-ID: forks of one are few.
     open: HashMap<String, Vec<Record>>,
     /// The records that are on their way, by id.
-    ended: BTreeMap<String, (Record, Vec<Destination>)>,
-    /// Lines that could not be written.
+    ended: BTreeMap<String, (Arc<Record>, Vec<Destination>)>,
+    /// Times that lines could not be written.
     failures: u64,
 }
 
 /// A record from before, and where it is still to go.
-pub type Left = Vec<(Record, Vec<Destination>)>;
+pub type Left = Vec<(Arc<Record>, Vec<Destination>)>;
 
 impl Journal {
     /// Opens the file, or makes it, and closes the calls that were open in it. Records go to `wanted`; also returned are those
@@ -80,7 +96,7 @@ impl Journal {
         for record in open {
             let record = record.cut_short(last);
             tracing::warn!(call_id = record.call_id, "call was cut short: this process was killed");
-            state.ended.insert(record.id(), (record, wanted.to_vec()));
+            state.ended.insert(record.id(), (Arc::new(record), wanted.to_vec()));
         }
         state.ended.retain(|_, (_, to)| {
             to.retain(|destination| wanted.contains(destination));
@@ -98,21 +114,22 @@ impl Journal {
     /// A call begins.
     pub fn begin(&self, record: Record) {
         let mut state = self.lock();
-        state.put_open(record.clone());
-        state.write(&self.path, &Line::Open { record: Box::new(record), at: unix_now() });
+        state.note(&Line::Open { record: Cow::Borrowed(&record), at: unix_now() });
+        state.put_open(record);
     }
 
     /// It was answered.
     pub fn answered(&self, call_id: &str, from_tag: &str, answerer: &Answerer, at: u64) {
         let mut state = self.lock();
         let Some(record) = state.take_open(call_id, from_tag) else { return };
-        let record = record.answered(answerer, at);
-        state.put_open(record.clone());
-        state.write(&self.path, &Line::Open { record: Box::new(record), at });
+        state.put_open(record.answered(answerer, at));
+        let (call_id, from_tag) = (call_id.into(), from_tag.into());
+        let (to_tag, dst_ip) = (answerer.to_tag.as_str().into(), answerer.dst_ip);
+        state.note(&Line::Answered { call_id, from_tag, to_tag, dst_ip, at });
     }
 
     /// It is over.
-    pub fn end(&self, record: &Record, from_tag: &str) {
+    pub fn end(&self, record: &Arc<Record>, from_tag: &str) {
         let mut state = self.lock();
         // One that failed before it began here has no other entry.
         let _ = state.take_open(&record.call_id, from_tag);
@@ -120,20 +137,24 @@ impl Journal {
     }
 
     /// More is known of a call that is over.
-    pub fn filled(&self, record: &Record) {
+    pub fn filled(&self, record: &Arc<Record>) {
         self.put_ended(&mut self.lock(), record);
     }
 
-    /// A record has reached `to`.
-    pub fn delivered(&self, record: &Record, to: Destination) {
-        let (mut state, id) = (self.lock(), record.id());
-        if let Some((_, left)) = state.ended.get_mut(&id) {
-            left.retain(|destination| *destination != to);
-            if left.is_empty() {
-                state.ended.remove(&id);
+    /// Records have reached `to`.
+    pub fn delivered(&self, records: &[Arc<Record>], to: Destination) {
+        let mut state = self.lock();
+        for record in records {
+            let id = record.id();
+            if let Some((_, left)) = state.ended.get_mut(&id) {
+                left.retain(|destination| *destination != to);
+                if left.is_empty() {
+                    state.ended.remove(&id);
+                }
             }
+            state.note(&Line::Delivered { id: id.into(), to, at: unix_now() });
         }
-        state.write(&self.path, &Line::Delivered { id, to, at: unix_now() });
+        state.write(&self.path);
         state.shorten(&self.path);
     }
 
@@ -141,8 +162,14 @@ impl Journal {
     pub fn still_alive(&self) {
         let mut state = self.lock();
         if !state.open.is_empty() {
-            state.write(&self.path, &Line::Alive { at: unix_now() });
+            state.note(&Line::Alive { at: unix_now() });
+            state.write(&self.path);
         }
+    }
+
+    /// Writes what was noted.
+    pub fn flush(&self) {
+        self.lock().write(&self.path);
     }
 
     /// Whether a call with this Call-ID is going on.
@@ -181,10 +208,10 @@ impl Journal {
         self.lock().ended.len()
     }
 
-    fn put_ended(&self, state: &mut State, record: &Record) {
-        state.ended.insert(record.id(), (record.clone(), self.wanted.clone()));
-        let line = Line::Ended { record: Box::new(record.clone()), to: self.wanted.clone(), at: unix_now() };
-        state.write(&self.path, &line);
+    fn put_ended(&self, state: &mut State, record: &Arc<Record>) {
+        state.ended.insert(record.id(), (Arc::clone(record), self.wanted.clone()));
+        let (record, to) = (Cow::Borrowed(&**record), Cow::Borrowed(&*self.wanted));
+        state.note(&Line::Ended { record, to, at: unix_now() });
     }
 
     /// Nothing that is done under the lock can panic half-way.
@@ -217,7 +244,11 @@ impl State {
         };
         let mut last = 0;
         for line in BufReader::new(file).split(b'\n') {
-            match serde_json::from_slice::<Line>(&line?) {
+            let line = line?;
+            if line.is_empty() {
+                continue;
+            }
+            match serde_json::from_slice::<Line<'_>>(&line) {
                 Ok(line) => last = last.max(self.apply(line)),
                 Err(error) => tracing::warn!(%error, "line of the journal of calls not understood"),
             }
@@ -225,50 +256,70 @@ impl State {
         Ok(last)
     }
 
-    fn apply(&mut self, line: Line) -> u64 {
+    fn apply(&mut self, line: Line<'_>) -> u64 {
         match line {
             Line::Open { record, at } => {
                 let _ = self.take_open(&record.call_id, &record.from_tag);
-                self.put_open(*record);
+                self.put_open(record.into_owned());
+                at
+            }
+            Line::Answered { call_id, from_tag, to_tag, dst_ip, at } => {
+                if let Some(record) = self.take_open(&call_id, &from_tag) {
+                    self.put_open(record.answered(&Answerer { to_tag: to_tag.into_owned(), dst_ip }, at));
+                }
                 at
             }
             Line::Ended { record, to, at } => {
                 let _ = self.take_open(&record.call_id, &record.from_tag);
-                self.ended.insert(record.id(), (*record, to));
+                self.ended.insert(record.id(), (Arc::new(record.into_owned()), to.into_owned()));
                 at
             }
             Line::Delivered { id, to, at } => {
-                if let Some((_, left)) = self.ended.get_mut(&id) {
+                if let Some((_, left)) = self.ended.get_mut(&*id) {
                     left.retain(|destination| *destination != to);
+                    if left.is_empty() {
+                        self.ended.remove(&*id);
+                    }
                 }
-                self.ended.retain(|_, (_, left)| !left.is_empty());
                 at
             }
             Line::Alive { at } => at,
         }
     }
 
+    fn note(&mut self, line: &Line<'_>) {
+        if let Err(error) = serde_json::to_writer(&mut self.unwritten, line) {
+            tracing::error!(%error, "line of the journal of calls cannot be said");
+        }
+        self.unwritten.push(b'\n');
+    }
+
     /// A disk that is full costs records of calls that are killed, not the calls.
-    fn write(&mut self, path: &Path, line: &Line) {
-        if let Err(error) = self.try_write(path, line) {
+    fn write(&mut self, path: &Path) {
+        if self.unwritten.is_empty() {
+            return;
+        }
+        if let Err(error) = self.try_write(path) {
             self.failures += 1;
             if self.failures.is_power_of_two() {
                 let failures = self.failures;
                 tracing::error!(%error, failures, "journal of calls {} not written", path.display());
             }
+            // Half a line may be there: the next is not to be its end.
+            self.unwritten.clear();
+            self.unwritten.push(b'\n');
+            return;
         }
+        self.unwritten.clear();
     }
 
-    fn try_write(&mut self, path: &Path, line: &Line) -> std::io::Result<()> {
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
+    fn try_write(&mut self, path: &Path) -> std::io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(options().append(true).create(true).open(path)?),
         };
-        let length = bytes.len() as u64;
-        file.write_all(&bytes)?;
-        self.length += length;
+        file.write_all(&self.unwritten)?;
+        self.length += self.unwritten.len() as u64;
         Ok(())
     }
 
@@ -287,19 +338,17 @@ impl State {
         let part = path.with_extension("part");
         let mut file = options().write(true).truncate(true).create(true).open(&part)?;
         let (mut bytes, at) = (Vec::new(), unix_now());
-        let open =
-            self.open.values().flatten().map(|record| Line::Open { record: Box::new(record.clone()), at });
-        let ended = self.ended.values().map(|(record, to)| Line::Ended {
-            record: Box::new(record.clone()),
-            to: to.clone(),
-            at,
+        let open = self.open.values().flatten();
+        let open = open.map(|record| Line::Open { record: Cow::Borrowed(record), at });
+        let ended = self.ended.values().map(|(record, to)| {
+            let (record, to) = (Cow::Borrowed(&**record), Cow::Borrowed(&**to));
+            Line::Ended { record, to, at }
         });
         for line in open.chain(ended) {
             serde_json::to_writer(&mut bytes, &line)?;
             bytes.push(b'\n');
         }
         file.write_all(&bytes)?;
-        file.sync_all()?;
         std::fs::rename(&part, path)?;
         self.file = Some(options().append(true).open(path)?);
         self.length = bytes.len() as u64;

@@ -120,7 +120,7 @@ impl Post {
 }
 
 impl Deliver for Post {
-    fn deliver<'a>(&'a self, records: &'a [Record]) -> BoxFuture<'a, anyhow::Result<()>> {
+    fn deliver<'a>(&'a self, records: &'a [Arc<Record>]) -> BoxFuture<'a, anyhow::Result<()>> {
         Box::pin(async move {
             for record in records {
                 let posted = tokio::time::timeout(LIMIT, self.post(record)).await;

@@ -1,6 +1,7 @@
 //! Records as rows of `acc`, `missed_calls` and `acc_cdrs`: an answered call is an INVITE and a BYE in `acc`, one that a user of
 //! ours has not answered an INVITE in `missed_calls`, and every one is a row of `acc_cdrs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -9,8 +10,8 @@ use futures_util::future::BoxFuture;
 use super::Deliver;
 use super::record::{EndedBy, Media, Record};
 use crate::store::schema::{Column, Table};
-use crate::store::sql::{Sql, Statement, Value, is_fault_of_values};
-use crate::store::tables::insert;
+use crate::store::sql::{Sql, Value, is_fault_of_values};
+use crate::store::tables::insert_all;
 
 /// How long the database may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -32,36 +33,38 @@ impl Rows {
         Ok(Self { sql, acc, missed, cdrs })
     }
 
-    async fn write(&self, records: &[Record]) -> Result<(), sqlx::Error> {
-        let mut statements = Vec::new();
+    async fn write(&self, records: &[Arc<Record>]) -> Result<(), sqlx::Error> {
+        let (mut acc, mut missed, mut cdrs) = (Vec::new(), Vec::new(), Vec::new());
         for record in records {
             if record.answer.is_some() {
-                statements.push(self.row(&self.acc, |name| transaction(record, "INVITE", name)));
-                statements.push(self.row(&self.acc, |name| transaction(record, "BYE", name)));
+                acc.push(row(&self.acc, |name| transaction(record, "INVITE", name)));
+                acc.push(row(&self.acc, |name| transaction(record, "BYE", name)));
             } else if record.missed {
-                statements.push(self.row(&self.missed, |name| transaction(record, "INVITE", name)));
+                missed.push(row(&self.missed, |name| transaction(record, "INVITE", name)));
             }
-            statements.push(self.row(&self.cdrs, |name| cdr(record, name)));
+            cdrs.push(row(&self.cdrs, |name| cdr(record, name)));
+        }
+        let mut statements = Vec::new();
+        for ((table, columns), rows) in [(&self.acc, acc), (&self.missed, missed), (&self.cdrs, cdrs)] {
+            statements.extend(insert_all(&self.sql, table, columns, rows));
         }
         self.sql.transact(statements).await.map(|_| ())
     }
+}
 
-    fn row(
-        &self,
-        (table, columns): &(&'static Table, Vec<&'static Column>),
-        value: impl Fn(&'static str) -> Value,
-    ) -> Statement {
-        let values = columns.iter().map(|column| column.fitting(value(column.name))).collect();
-        insert(&self.sql, table, columns, vec![values])
-    }
+fn row(
+    (_, columns): &(&'static Table, Vec<&'static Column>),
+    value: impl Fn(&'static str) -> Value,
+) -> Vec<Value> {
+    columns.iter().map(|column| column.fitting(value(column.name))).collect()
 }
 
 impl Deliver for Rows {
     fn at_once(&self) -> usize {
-        100
+        1000
     }
 
-    fn deliver<'a>(&'a self, records: &'a [Record]) -> BoxFuture<'a, anyhow::Result<()>> {
+    fn deliver<'a>(&'a self, records: &'a [Arc<Record>]) -> BoxFuture<'a, anyhow::Result<()>> {
         Box::pin(async move {
             match tokio::time::timeout(LIMIT, self.write(records)).await {
                 Ok(Ok(())) => Ok(()),

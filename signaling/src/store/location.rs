@@ -9,13 +9,12 @@ use signaling_core::message::Uri;
 use signaling_core::outside::{BindingRow, SharedText, StoredBinding};
 
 use super::sql::{Kind, Row, Sql, Statement, Value};
+use super::tables::in_sizes;
 
 /// The bit of a contact behind a NAT in `cflags`: flag 6, which Kamailio's own configuration calls FLB_NATB.
 const NATED: i64 = 1 << 6;
 /// Rows read at a time at start (Kamailio's `fetch_rows`).
 const FETCH: i64 = 5000;
-/// Rows written, and owners forgotten, by one statement. Few sizes, so that the database knows the statements.
-const SIZES: [usize; 3] = [32, 8, 1];
 
 /// What a row is written from, in this order.
 const COLUMNS: [&str; 17] = [
@@ -89,15 +88,6 @@ pub(super) async fn read_all(
 /// Parts an address of record.
 pub(super) fn parts(aor: &str) -> (&str, &str) {
     aor.rsplit_once('@').unwrap_or(("", aor))
-}
-
-/// Hands `all` over in portions of the sizes of [`SIZES`].
-fn in_sizes<T>(all: Vec<T>, mut take: impl FnMut(Vec<T>)) {
-    let mut left = all.into_iter();
-    while left.len() > 0 {
-        let size = SIZES.into_iter().find(|size| *size <= left.len()).unwrap_or(1);
-        take(left.by_ref().take(size).collect());
-    }
 }
 
 fn insert(kind: Kind, rows: Vec<Vec<Value>>) -> Statement {

@@ -124,6 +124,26 @@ pub fn insert(sql: &Sql, table: &Table, columns: &[&Column], rows: Vec<Vec<Value
     Statement::new(text, values.collect::<Vec<_>>())
 }
 
+/// INSERTs of `rows`, many by each.
+#[must_use]
+pub fn insert_all(sql: &Sql, table: &Table, columns: &[&Column], rows: Vec<Vec<Value>>) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    in_sizes(rows, |some| statements.push(insert(sql, table, columns, some)));
+    statements
+}
+
+/// Rows written, or named, by one statement. Few sizes, so that the database knows the statements.
+const SIZES: [usize; 3] = [32, 8, 1];
+
+/// Hands `all` over in portions of the sizes of [`SIZES`].
+pub(super) fn in_sizes<T>(all: Vec<T>, mut take: impl FnMut(Vec<T>)) {
+    let mut left = all.into_iter();
+    while left.len() > 0 {
+        let size = SIZES.into_iter().find(|size| *size <= left.len()).unwrap_or(1);
+        take(left.by_ref().take(size).collect());
+    }
+}
+
 fn condition(sql: &Sql, filter: &[(&str, Value)]) -> (String, Vec<Value>) {
     let (mut parts, mut values) = (vec!["1 = 1".to_owned()], Vec::new());
     for (name, value) in filter {

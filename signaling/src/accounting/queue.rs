@@ -1,0 +1,109 @@
+//! Records on their way from one task to the next, taken many at a time: whoever takes sleeps until there are some, and whoever
+//! puts wakes nobody who is awake.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+/// A queue of many writers and one reader.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    items: Mutex<VecDeque<T>>,
+    room: usize,
+    some: Notify,
+    closed: watch::Sender<bool>,
+}
+
+impl<T> Queue<T> {
+    /// One that holds at most `room`.
+    pub(super) fn new(room: usize) -> Self {
+        Self { items: Mutex::default(), room, some: Notify::new(), closed: watch::Sender::new(false) }
+    }
+
+    /// Puts one at the end; `false` when there is no room, or nobody takes any more.
+    pub(super) fn put(&self, item: T) -> bool {
+        let mut items = self.lock();
+        let taken = items.len() < self.room && !self.is_closed();
+        if taken {
+            items.push_back(item);
+        }
+        drop(items);
+        self.some.notify_one();
+        taken
+    }
+
+    /// The next, at most `most`; none when it is closed and empty.
+    pub(super) async fn take(&self, most: usize) -> Vec<T> {
+        loop {
+            let some = self.take_now(most);
+            if !some.is_empty() || self.is_closed() {
+                return some;
+            }
+            self.some.notified().await;
+        }
+    }
+
+    /// The same, without waiting for any.
+    pub(super) fn take_now(&self, most: usize) -> Vec<T> {
+        let mut items = self.lock();
+        let most = most.min(items.len());
+        items.drain(..most).collect()
+    }
+
+    /// Nothing more is put; what is there may be taken.
+    pub(super) fn close(&self) {
+        // Under the lock, so that nothing is put behind the last that is taken.
+        let items = self.lock();
+        self.closed.send_replace(true);
+        drop(items);
+        self.some.notify_one();
+    }
+
+    /// Whether nothing more is put.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Whether nothing more is to be taken.
+    pub(super) fn is_over(&self) -> bool {
+        let items = self.lock();
+        items.is_empty() && self.is_closed()
+    }
+
+    /// Returns after `pause`, or when it is closed.
+    pub(super) async fn gather(&self, pause: Duration) {
+        let mut closed = self.closed.subscribe();
+        // An end of the wait and an end of the queue are the same to whoever gathers.
+        let _ = tokio::time::timeout(pause, closed.wait_for(|closed| *closed)).await;
+    }
+
+    /// Nothing that is done under the lock can panic half-way.
+    fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_is_taken_in_order_until_the_end() {
+        let queue = Queue::new(3);
+        assert_eq!([1, 2, 3, 4].map(|item| queue.put(item)), [true, true, true, false]);
+        assert_eq!(queue.take(2).await, [1, 2]);
+        let (taken, ()) = tokio::join!(async { [queue.take(9).await, queue.take(9).await] }, async {
+            tokio::task::yield_now().await;
+            assert!(queue.put(5));
+        });
+        assert_eq!(taken, [vec![3], vec![5]]);
+        assert!(queue.put(6));
+        queue.close();
+        assert!(!queue.put(7));
+        assert_eq!(queue.take(9).await, [6]);
+        assert!(queue.take(9).await.is_empty());
+        queue.gather(Duration::from_secs(3600)).await;
+    }
+}
