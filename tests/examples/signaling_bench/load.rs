@@ -12,7 +12,7 @@ pub(crate) const USERS: u32 = 40;
 /// The password of each.
 pub(crate) const PASSWORD: &str = "one-for-all-9";
 /// Operations begun in a second.
-const REGISTERS: u32 = 2000;
+pub(crate) const REGISTERS: u32 = 2000;
 /// The same where many contacts are wanted soon.
 const CONTACTS: u32 = 8000;
 /// How long the next answer is waited for.
@@ -203,7 +203,7 @@ pub(crate) fn field<'a>(message: &'a str, name: &'a str) -> &'a str {
 }
 
 /// The value of an Authorization header (RFC 7616 §3.4), by MD5.
-fn proof(challenge: &str, user: &str, method: &str, uri: &str) -> String {
+pub(crate) fn proof(challenge: &str, user: &str, method: &str, uri: &str) -> String {
     let of = |name: &str| challenge.split(&format!("{name}=\"")).nth(1)?.split('"').next();
     let (realm, nonce) = (of("realm").unwrap_or_default(), of("nonce").unwrap_or_default());
     let hash = |text: String| hex::encode(Md5::digest(text));

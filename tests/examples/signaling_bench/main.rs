@@ -4,12 +4,13 @@
 //!
 //! Both keep registrations in memory and log warnings only; the last rows have a relay carry the media of calls, ours in the
 //! process and for Kamailio rtpengine, and nobody speaks in them. Arguments: the number of rounds, and `all` for the rows with a
-//! relay and the memory of many contacts.
+//! relay and the memory of many contacts, or `keeping` for what records, accounts and registrations in a database cost.
 
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
 mod browser;
 mod calls;
+mod keeping;
 mod load;
 mod server;
 
@@ -42,7 +43,11 @@ type Figures = BTreeMap<(&'static str, Kind), Vec<f64>>;
 
 fn main() -> Result<()> {
     let rounds = std::env::args().nth(1).map_or(Ok(3), |rounds| rounds.parse::<usize>())?;
-    let all_rows = std::env::args().nth(2).is_some_and(|rows| rows == "all");
+    let rows = std::env::args().nth(2).unwrap_or_default();
+    if rows == "keeping" {
+        return keeping::measure(rounds);
+    }
+    let all_rows = rows == "all";
     let with_kamailio = server::kamailio().is_some();
     let kinds = if with_kamailio { vec![Kind::Causeway, Kind::Kamailio] } else { vec![Kind::Causeway] };
     let mut figures = Figures::new();

@@ -31,7 +31,15 @@ pub(crate) struct Server {
     pub(crate) digest: SocketAddr,
     /// WSS.
     pub(crate) wss: SocketAddr,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
+}
+
+/// What a gateway of ours keeps in its database.
+pub(crate) struct Keeping {
+    pub(crate) records: bool,
+    pub(crate) db_mode: u8,
+    /// Whether a password is asked for.
+    pub(crate) digest: bool,
 }
 
 /// The program, if it is installed.
@@ -60,7 +68,22 @@ impl Server {
             Kind::Kamailio => start_kamailio(folder.path(), ports, relay)?,
         };
         let [open, digest, wss] = ports.map(|port| SocketAddr::new(ADDRESS.parse().expect("address"), port));
-        let server = Self { processes, open, digest, wss, _folder: folder };
+        let server = Self { processes, open, digest, wss, _folder: Some(folder) };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// A gateway of ours with its data in `folder`.
+    pub(crate) fn keeping(folder: &Path, keeping: &Keeping) -> Result<Self> {
+        let [open, _, wss] = free_ports()?;
+        let more = format!(
+            "[auth]\nrequired = {}\n[usrloc]\ndb_mode = {}\n[acc]\ndb = {}\n",
+            keeping.digest, keeping.db_mode, keeping.records
+        );
+        let config = config(&folder.join("data"), open, &format!("\"{ADDRESS}:{wss}\""), "off") + &more;
+        let processes = vec![spawn(folder, "keeping", &config)?];
+        let [open, wss] = [open, wss].map(|port| SocketAddr::new(ADDRESS.parse().expect("address"), port));
+        let server = Self { processes, open, digest: open, wss, _folder: None };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -160,44 +183,66 @@ impl Drop for Server {
     }
 }
 
+impl Keeping {
+    /// The database of a gateway with its data in `folder`, for what is to be there before it runs.
+    pub(crate) fn database(folder: &Path) -> Result<PathBuf> {
+        let data = folder.join("data");
+        fs::create_dir_all(&data)?;
+        Ok(data.join("causeway.sqlite"))
+    }
+}
+
 /// Two gateways: whether digest is asked for is a setting of the whole.
 fn causeway(folder: &Path, [open, digest, wss]: [u16; 3], relay: bool) -> Result<Vec<Child>> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/causeway");
-    let program = std::env::var_os("CAUSEWAY").map_or(built, PathBuf::from);
-    ensure!(program.exists(), "build it first: cargo build --release --package causeway");
     let mut processes = Vec::new();
     for (name, port, https, required) in [
         ("open", open, format!("\"{ADDRESS}:{wss}\""), false),
         ("digest", digest, "\"off\"".to_owned(), true),
     ] {
-        let path = folder.join(name);
-        fs::create_dir(&path)?;
         let relay = if relay && !required { "in-process" } else { "off" };
-        let config = format!(
-            "[general]\ndata_directory = {path:?}\n[network]\naddresses = [\"{ADDRESS}\"]\n\
-             [sip]\ndomain = \"bench.test\"\nudp = \"{ADDRESS}:{port}\"\ntcp = \"off\"\ntls = \"off\"\n\
-             [https]\nlisten = {https}\n[certificate]\nchain = {:?}\nprivate_key = {:?}\n\
-             [auth]\nrequired = {required}\n[usrloc]\ndb_mode = 0\n[media]\nrelay = \"{relay}\"\nng = \"off\"\n\
-             [acc]\ndb = false\n[log]\nlevel = \"warn\"\n",
+        let certificate = format!(
+            "[certificate]\nchain = {:?}\nprivate_key = {:?}\n",
             folder.join("server.pem"),
             folder.join("server.key"),
         );
+        let config = config(&folder.join(name), port, &https, relay)
+            + &certificate
+            + &format!("[auth]\nrequired = {required}\n[usrloc]\ndb_mode = 0\n[acc]\ndb = false\n");
         let file = folder.join(format!("{name}.toml"));
-        fs::write(&file, config)?;
+        fs::write(&file, &config)?;
         for number in 0..if required { USERS } else { 0 } {
-            add_user(&program, &file, &user(number))?;
+            add_user(&program()?, &file, &user(number))?;
         }
-        let log = fs::File::create(folder.join(format!("{name}.log")))?;
-        let mut command = Command::new(&program);
-        command
-            .args(["run", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        processes.push(command.spawn().context("causeway")?);
+        processes.push(spawn(folder, name, &config)?);
     }
     Ok(processes)
+}
+
+fn program() -> Result<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/causeway");
+    let program = std::env::var_os("CAUSEWAY").map_or(built, PathBuf::from);
+    ensure!(program.exists(), "build it first: cargo build --release --package causeway");
+    Ok(program)
+}
+
+/// What all gateways have in common, with their data in `data`.
+fn config(data: &Path, port: u16, https: &str, relay: &str) -> String {
+    format!(
+        "[general]\ndata_directory = {data:?}\n[network]\naddresses = [\"{ADDRESS}\"]\n\
+         [sip]\ndomain = \"bench.test\"\nudp = \"{ADDRESS}:{port}\"\ntcp = \"off\"\ntls = \"off\"\n\
+         [https]\nlisten = {https}\n[media]\nrelay = \"{relay}\"\nng = \"off\"\n[log]\nlevel = \"warn\"\n"
+    )
+}
+
+/// Starts a gateway; its configuration and its log are in `folder`.
+fn spawn(folder: &Path, name: &str, config: &str) -> Result<Child> {
+    let file = folder.join(format!("{name}.toml"));
+    fs::write(&file, config)?;
+    let log = fs::File::create(folder.join(format!("{name}.log")))?;
+    let mut command = Command::new(program()?);
+    command.args(["run", "--config"]).arg(&file);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().context("causeway")
 }
 
 fn add_user(program: &Path, config: &Path, name: &str) -> Result<()> {
