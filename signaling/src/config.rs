@@ -17,6 +17,8 @@ use regex::Regex;
 pub use sample::sample;
 use signaling_core::settings::{Auth, Blst, Edge, Nathelper, Pike, Registrar, Timers, Tm, Udp, Usrloc};
 use signaling_core::tables::{self, Policy};
+use signaling_core::token::ephemeral::Ephemeral;
+use signaling_core::token::{self, NamedKey};
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -64,6 +66,7 @@ pub struct Config {
     pub blst: Blst,
     pub edge: Vec<Edge>,
     pub pike: Pike,
+    pub tokens: Tokens,
     pub voicemail_host: Option<String>,
     pub voicemail_port: u16,
     pub limits: Limits,
@@ -95,6 +98,21 @@ pub struct Pstn {
     pub port: u16,
     pub pattern: Option<Regex>,
     pub groups: Vec<(String, Regex)>,
+}
+
+/// Sections `[jwt]` and `[auth_ephemeral]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Tokens {
+    pub jwks: Vec<NamedKey>,
+    pub public_key: Option<token::Key>,
+    pub secret: Option<token::Key>,
+    pub issuer: Option<String>,
+    pub audience: Vec<String>,
+    pub user_claim: String,
+    pub leeway: u64,
+    pub authz_server: Option<String>,
+    pub ephemeral: Ephemeral,
 }
 
 /// Section `[limits]`.
@@ -321,7 +339,7 @@ impl Config {
         Ok(())
     }
 
-    /// What is said of routing: the part that can be changed while the gateway runs.
+    /// What is said of routing and tokens: the part that can be changed while the gateway runs.
     #[must_use]
     pub fn policy(&self) -> Policy {
         let parts = self.pstn.host.clone().zip(self.pstn.pattern.clone());
@@ -331,7 +349,28 @@ impl Config {
             pattern,
             groups: self.pstn.groups.clone(),
         });
-        Policy { pstn, block_3xx: self.block_3xx }
+        let ephemeral = self.tokens.ephemeral.clone();
+        Policy { pstn, block_3xx: self.block_3xx, tokens: self.tokens(), ephemeral }
+    }
+
+    /// `None` without a key.
+    fn tokens(&self) -> Option<token::Tokens> {
+        let tokens = self.tokens.clone();
+        let unnamed = |key| NamedKey { id: None, key };
+        let mut keys = tokens.jwks;
+        keys.extend(tokens.public_key.into_iter().chain(tokens.secret).map(unnamed));
+        let audience_optional = tokens.audience.is_empty();
+        let audience =
+            if audience_optional { self.domain.clone().into_iter().collect() } else { tokens.audience };
+        (!keys.is_empty()).then_some(token::Tokens {
+            keys,
+            issuer: tokens.issuer,
+            audience,
+            audience_optional,
+            user_claim: tokens.user_claim,
+            leeway: tokens.leeway,
+            authz_server: tokens.authz_server,
+        })
     }
 
     /// Where accounts and registrations are kept: the embedded file unless a URL names another place.

@@ -11,6 +11,7 @@
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`digest`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
 //! | [`wire`] | scripted peers on TCP, TLS and WebSocket, byte by byte and frame by frame |
+//! | [`tokens`] | what a web application signs its users in with |
 //! | [`databases`] | a real PostgreSQL, MariaDB or SQLite |
 //! | [`dns`] | a name server with the records of a test |
 //! | [`scene`] | the three of them, registered and ready to call |
@@ -38,6 +39,7 @@ pub mod scene;
 pub mod sim;
 pub mod sip;
 pub mod subject;
+pub mod tokens;
 pub mod tone;
 pub mod torture;
 pub mod wait;

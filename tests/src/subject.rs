@@ -23,11 +23,13 @@ pub struct Setup<'a> {
     pub domain: &'a str,
     /// The digest algorithms offered, the most preferred first. Kamailio offers the first one alone.
     pub algorithms: &'a [&'a str],
+    /// More sections of our configuration, for what Kamailio does not do.
+    pub more: &'a str,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { domain: DOMAIN, algorithms: &["MD5"] }
+        Self { domain: DOMAIN, algorithms: &["MD5"], more: "" }
     }
 }
 
@@ -50,7 +52,7 @@ impl Subject {
     pub async fn start_as(setup: Setup<'_>) -> Result<Self> {
         match std::env::var("SUBJECT").as_deref() {
             Err(_) | Ok("causeway") => {
-                let auth = format!("[auth]\nalgorithms = {:?}\n", setup.algorithms);
+                let auth = format!("[auth]\nalgorithms = {:?}\n{}", setup.algorithms, setup.more);
                 Ok(Self::Causeway(Box::new(Gateway::start_for(setup.domain, &auth).await?)))
             }
             Ok("kamailio") => Ok(Self::Kamailio(Kamailio::start(setup).await?)),

@@ -46,5 +46,7 @@ mod rfc7118;
 mod rfc7616;
 #[path = "conformance/rfc8760/mod.rs"]
 mod rfc8760;
+#[path = "conformance/rfc8898/mod.rs"]
+mod rfc8898;
 #[path = "conformance/torture.rs"]
 mod torture;

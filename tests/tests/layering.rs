@@ -65,6 +65,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "stun",
     "message",
     "digest",
+    "token",
     "settings",
     "tables",
     "sources",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::flow::Protocol;
+use crate::token::Invalid;
 
 /// Something a person may want to know about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,6 +259,10 @@ pub enum AuthFailure {
     Malformed,
     /// The nonce count went backwards: somebody repeats an old request.
     Replayed,
+    /// The time of the credentials is over.
+    Ended,
+    /// A token proves nothing.
+    Token(Invalid),
 }
 
 impl AuthFailure {
@@ -270,6 +275,8 @@ impl AuthFailure {
             Self::UserMismatch => "credentials of another user",
             Self::Malformed => "unusable credentials",
             Self::Replayed => "replayed credentials",
+            Self::Ended => "credentials that have ended",
+            Self::Token(invalid) => invalid.as_str(),
         }
     }
 }

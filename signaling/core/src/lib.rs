@@ -25,5 +25,6 @@ pub mod stats;
 pub mod step;
 pub mod stun;
 pub mod tables;
+pub mod token;
 pub mod transaction;
 pub mod world;

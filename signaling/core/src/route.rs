@@ -30,6 +30,8 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     sanity::check(world, incoming)?;
     // Identities that nobody has checked.
     auth::strip_identities(incoming);
+    // A token, which is for us alone.
+    auth::bearer::take(world, incoming);
     // A Contact that misleads gets an alias.
     nat::detect(world, incoming)?;
     // With a To tag: along the route set, or 404.

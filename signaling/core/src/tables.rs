@@ -8,6 +8,8 @@ use regex::Regex;
 
 use crate::flow::Flow;
 use crate::settings::normal_host;
+use crate::token::Tokens;
+use crate::token::ephemeral::Ephemeral;
 
 /// The group of `address` whose members are asked for no password (Kamailio's `allow_source_address`).
 const TRUSTED_GROUP: u32 = 1;
@@ -32,13 +34,17 @@ pub struct Tables {
     pub policy: Policy,
 }
 
-/// What the configuration says of routing.
+/// What the configuration says of routing and of tokens, whose keys change from time to time.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// Where telephone numbers go; `None`: they are users like others.
     pub pstn: Option<Pstn>,
     /// Whether a redirection of a callee is kept from the caller, who hears 404 (`WITH_BLOCK3XX` of the articles).
     pub block_3xx: bool,
+    /// Whose tokens prove who somebody is; `None`: nobody's.
+    pub tokens: Option<Tokens>,
+    /// The secrets of credentials that are good for a while.
+    pub ephemeral: Ephemeral,
 }
 
 /// The gateway to the telephone network (`pstn.gw_ip` and `pstn.gw_port` of kamailio.cfg).

@@ -8,6 +8,7 @@ mod recording;
 mod registrar;
 mod routing;
 mod tm;
+mod tokens;
 
 use signaling_core::digest::Algorithm;
 use toml::de::DeValue;
@@ -68,6 +69,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         KEYS,
         recording::KEYS,
         routing::KEYS,
+        tokens::KEYS,
         registrar::KEYS,
         edge::KEYS,
         tm::KEYS,

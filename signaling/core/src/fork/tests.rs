@@ -57,6 +57,8 @@ fn fork(codes: &[i32]) -> Fork {
         message,
         flow,
         user: None,
+        proved_until: None,
+        token: None,
         trusted: false,
         breadth: 60,
         seal: String::new(),

@@ -1,4 +1,7 @@
-//! Who is it? Digest authentication (RFC 3261 §22) of everybody who claims to be a user of ours.
+//! Who is it? Everybody who claims to be a user of ours proves it: by digest (RFC 3261 §22), with a password that is stored or
+//! one that is good for a while, or by a token ([`bearer`]).
+
+pub mod bearer;
 
 use std::ops::ControlFlow;
 
@@ -7,11 +10,24 @@ use crate::digest::{Algorithm, Nonce, Proof, Refusal};
 use crate::event::{AuthFailure, Event};
 use crate::message::header::{Authorization, Credentials, Header as _, ProxyAuthorization};
 use crate::message::{Method, Name, StatusCode, Uri};
-use crate::outside::Account;
+use crate::outside::{Account, Unavailable};
+use crate::token::ephemeral::Username;
 use crate::world::World;
 
 /// Compared against when there is no account, so that the answer takes as long.
 const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What a proof is checked by.
+enum Known<'a> {
+    /// Nothing: there is no such user.
+    Nobody,
+    /// Nothing: his time is over.
+    Ended,
+    /// A user whose password is stored.
+    Account(Account),
+    /// A user whose password is one of these, and when it ends.
+    Ephemeral(Username<'a>, Vec<String>),
+}
 
 /// What every phone and browser understands.
 const MD5_ALONE: &[Algorithm] = &[Algorithm::MD5];
@@ -46,6 +62,12 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
         return ControlFlow::Continue(());
     }
     let Some((user, realm)) = claimed.rsplit_once('@') else { return ControlFlow::Continue(()) };
+    let tables = world.tables();
+    if let Some(tokens) = &tables.policy.tokens
+        && let Some(token) = incoming.token.clone()
+    {
+        return bearer::judge(world, incoming, tokens, &token, &claimed);
+    }
     let Some((index, proof)) = find_credentials(incoming, realm) else {
         return challenge(world, incoming, realm, false);
     };
@@ -60,18 +82,23 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
     if nonce == Nonce::Foreign {
         return challenge(world, incoming, realm, false);
     }
-    let account = match world.account(&proof.username, realm).await {
-        Ok(account) => account,
+    let known = match known(world, &proof, realm).await {
+        Ok(known) => known,
         Err(error) => {
             let what = format!("account of {}: {error}", proof.username);
             world.tell(Event::OutsideFailed { call_id: incoming.message.call_id().to_owned(), what });
             return ControlFlow::Break(incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, ""));
         }
     };
-    match judge(world, incoming, &proof, nonce, account.as_ref()) {
-        Ok(()) if proof.username == user => {
+    let (proved, until) = match &known {
+        Known::Ephemeral(name, _) => (name.user, Some(name.until)),
+        _ => (&*proof.username, None),
+    };
+    match judge(world, incoming, &proof, nonce, &known) {
+        Ok(()) if proved == user => {
             world.sources.prove(&world.settings.pike, world.now(), incoming.flow.remote);
             incoming.user = Some(claimed);
+            incoming.proved_until = until;
             strip_credentials(incoming, index);
             ControlFlow::Continue(())
         }
@@ -80,12 +107,33 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
             ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, "Credentials of another user"))
         }
         Err(refusal) => {
-            let reason =
-                if account.is_none() { AuthFailure::UnknownUser } else { AuthFailure::WrongPassword };
+            let reason = match known {
+                Known::Nobody => AuthFailure::UnknownUser,
+                Known::Ended => AuthFailure::Ended,
+                Known::Account(_) | Known::Ephemeral(..) => AuthFailure::WrongPassword,
+            };
             if refusal == Refusal::Wrong {
                 tell_failure(world, incoming, &proof.username, reason);
             }
             refuse(world, incoming, realm, refusal)
+        }
+    }
+}
+
+/// By what the proof is to be checked: the account of its user name, or, where that says its own end, the secrets.
+async fn known<'a>(world: &World, proof: &'a Proof<'_>, realm: &str) -> Result<Known<'a>, Unavailable> {
+    let tables = world.tables();
+    let ephemeral = &tables.policy.ephemeral;
+    let name = if ephemeral.is_off() { None } else { Username::parse(&proof.username) };
+    match name {
+        Some(name) if name.until <= world.unix_now() => Ok(Known::Ended),
+        Some(name) => {
+            let ha1s = ephemeral.ha1s(proof.algorithm.hash, &proof.username, realm);
+            Ok(Known::Ephemeral(name, ha1s.collect()))
+        }
+        None => {
+            let account = world.account(&proof.username, realm).await?;
+            Ok(account.map_or(Known::Nobody, Known::Account))
         }
     }
 }
@@ -147,20 +195,27 @@ fn judge(
     incoming: &Incoming,
     proof: &Proof<'_>,
     nonce: Nonce,
-    account: Option<&Account>,
+    known: &Known<'_>,
 ) -> Result<(), Refusal> {
     if !world.settings.auth.algorithms.contains(&proof.algorithm) {
         return Err(Refusal::NotOffered("algorithm"));
     }
     let hash = proof.algorithm.hash;
-    let ha1 = match account {
-        Some(account) => account.ha1_by(hash).ok_or(Refusal::NotOffered("algorithm"))?,
-        // The computation is done all the same.
-        None => &NOBODY[..hash.hex_len()],
+    let verify = |ha1: &str| {
+        let mut authenticator = world.authenticator.borrow_mut();
+        authenticator.verify(world.unix_now(), proof, nonce, incoming.method(), ha1)
     };
-    let mut authenticator = world.authenticator.borrow_mut();
-    let verdict = authenticator.verify(world.unix_now(), proof, nonce, incoming.method(), ha1);
-    if account.is_none() { Err(Refusal::Wrong) } else { verdict }
+    match known {
+        Known::Account(account) => verify(account.ha1_by(hash).ok_or(Refusal::NotOffered("algorithm"))?),
+        Known::Ephemeral(_, ha1s) => {
+            let verdicts = ha1s.iter().map(|ha1| verify(ha1));
+            verdicts
+                .reduce(|one, other| if one == Err(Refusal::Wrong) { other } else { one })
+                .unwrap_or(Err(Refusal::Wrong))
+        }
+        // The computation is done all the same.
+        Known::Nobody | Known::Ended => verify(&NOBODY[..hash.hex_len()]).and(Err(Refusal::Wrong)),
+    }
 }
 
 /// The proof was for us: it goes no further (Kamailio's `consume_credentials`).
@@ -210,7 +265,11 @@ fn challenge_with(
     algorithms: &[Algorithm],
     stale: bool,
 ) -> ControlFlow<Verdict> {
-    let values = world.authenticator.borrow_mut().challenges(world.unix_now(), realm, algorithms, stale);
+    let mut values = world.authenticator.borrow_mut().challenges(world.unix_now(), realm, algorithms, stale);
+    // Behind those of digest: JsSIP, and many a phone, looks at the first alone.
+    let tables = world.tables();
+    let refused = incoming.token.is_some();
+    values.extend(tables.policy.tokens.iter().map(|tokens| bearer::challenge(tokens, realm, refused)));
     let (status, name) = match incoming.method() {
         Method::Register => (StatusCode::UNAUTHORIZED, Name::WwwAuthenticate),
         _ => (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Name::ProxyAuthenticate),

@@ -39,6 +39,10 @@ pub struct Incoming {
     pub flow: Flow,
     /// The address of record of its sender, once proved.
     pub user: Option<String>,
+    /// Until when what has proved that is good, in seconds since 1970; `None` for as long as one likes.
+    pub proved_until: Option<u64>,
+    /// The token that it came with (RFC 8898).
+    pub token: Option<String>,
     /// Whether it came from a source that need not prove anything (tables `address` and `trusted`).
     pub trusted: bool,
     /// How many branches it may be in at once from here on (RFC 5393 §5).
@@ -138,6 +142,8 @@ impl Incoming {
             message,
             flow,
             user: None,
+            proved_until: None,
+            token: None,
             trusted: false,
             breadth: world.settings.limits.max_breadth,
             seal,

@@ -19,5 +19,6 @@ mod spiral;
 mod takeover;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;
+mod token;
 mod transfer;
 mod webrtc;

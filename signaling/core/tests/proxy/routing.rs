@@ -75,7 +75,7 @@ fn aliases_in_a_ring_end() {
 
 #[test]
 fn telephone_numbers_are_for_users_and_their_groups() {
-    let policy = Policy { pstn: Some(pstn()), block_3xx: false };
+    let policy = Policy { pstn: Some(pstn()), ..Policy::default() };
     let groups = HashMap::from([("bob@sip.example".into(), HashSet::from(["int".into()]))]);
     let mut bed = bed(Tables { policy, groups, ..Tables::default() });
     let (mut alice, mut bob) = two(&mut bed);
@@ -118,7 +118,7 @@ fn trusted_sources_need_no_password() {
 #[test]
 fn redirections_are_kept_from_the_caller_where_that_is_set() {
     for (block_3xx, heard) in [(false, "SIP/2.0 302 "), (true, "SIP/2.0 404 Not found")] {
-        let policy = Policy { pstn: None, block_3xx };
+        let policy = Policy { block_3xx, ..Policy::default() };
         let mut bed = bed(Tables { policy, ..Tables::default() });
         let (mut alice, bob) = two(&mut bed);
         alice.invite(&mut bed, &bob.aor(), "call-1", &legacy_sdp("alice"));

@@ -343,6 +343,8 @@ pub fn uri_of(value: &str) -> &str {
 pub struct Phone {
     /// Its user name.
     pub user: String,
+    /// What it calls itself in credentials.
+    pub login: String,
     /// Its password.
     pub password: String,
     /// Its way to the proxy.
@@ -379,6 +381,7 @@ impl Phone {
         let contact_params = String::new();
         Self {
             user: user.to_owned(),
+            login: user.to_owned(),
             password: password(user),
             flow,
             contact,
@@ -447,14 +450,14 @@ impl Phone {
         let sip = Sip { text: request.to_owned() };
         let param = |name: &str| quoted(challenge, name).unwrap_or_default();
         let (realm, nonce, uri) = (param("realm"), param("nonce"), sip.uri());
-        let ha1 = md5_hex(&format!("{}:{realm}:{}", self.user, self.password));
+        let ha1 = md5_hex(&format!("{}:{realm}:{}", self.login, self.password));
         let ha2 = md5_hex(&format!("{}:{uri}", sip.method()));
         let (nc, cnonce) = ("00000001", "0a4f113b");
         let response = md5_hex(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}"));
         format!(
             "Digest username=\"{}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\", \
              algorithm=MD5, qop=auth, nc={nc}, cnonce=\"{cnonce}\"",
-            self.user
+            self.login
         )
     }
 

@@ -149,7 +149,10 @@ fn lifetime(world: &World, incoming: &Incoming, wanted: Option<u32>) -> Result<u
             settings.default_expires - span + random(2 * span)
         }
     };
-    Ok(given.clamp(settings.min_expires, settings.max_expires).into())
+    let given = given.clamp(settings.min_expires, settings.max_expires).into();
+    // No registration outlives what proved it.
+    let proved = incoming.proved_until.map(|until| until.saturating_sub(world.unix_now()).max(1));
+    Ok(proved.map_or(given, |proved| proved.min(given)))
 }
 
 /// The Allow header as a mask; all ones without one.

@@ -1,0 +1,3 @@
+//! RFC 8898: tokens in place of passwords.
+
+mod section_2;
