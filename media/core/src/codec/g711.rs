@@ -21,39 +21,6 @@ const fn alaw_to_linear(octet: u8) -> i32 {
     if octet & 0x80 != 0 { magnitude } else { -magnitude }
 }
 
-/// The octet of the other law whose sample is nearest; both sides scaled to 14 bits.
-const fn nearest(linear14: i32, to_alaw: bool) -> u8 {
-    let mut best = 0u8;
-    let mut distance = i32::MAX;
-    let mut candidate = 0u16;
-    while candidate < 256 {
-        let octet = candidate as u8;
-        let sample = if to_alaw { alaw_to_linear(octet) * 2 } else { ulaw_to_linear(octet) };
-        let off = if sample > linear14 { sample - linear14 } else { linear14 - sample };
-        // Zero exists twice; the positive one is idle.
-        if off < distance || (off == distance && octet & 0x80 != 0) {
-            best = octet;
-            distance = off;
-        }
-        candidate += 1;
-    }
-    best
-}
-
-const fn table(to_alaw: bool) -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut at = 0usize;
-    while at < 256 {
-        let linear14 = if to_alaw { ulaw_to_linear(at as u8) } else { alaw_to_linear(at as u8) * 2 };
-        table[at] = nearest(linear14, to_alaw);
-        at += 1;
-    }
-    table
-}
-
-static ULAW_TO_ALAW: [u8; 256] = table(true);
-static ALAW_TO_ULAW: [u8; 256] = table(false);
-
 const fn expanded(alaw: bool) -> [i16; 256] {
     let mut table = [0; 256];
     let mut at = 0usize;
@@ -101,9 +68,23 @@ const fn size(code: u8, alaw: bool) -> i32 {
 static TO_ULAW: [u8; 16_384] = compressed(false);
 static TO_ALAW: [u8; 16_384] = compressed(true);
 
+/// For each octet of the one law that of the other, as over samples.
+const fn converted(to_alaw: bool) -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        table[at] = if to_alaw { TO_ALAW[place(ULAW[at])] } else { TO_ULAW[place(ALAW[at])] };
+        at += 1;
+    }
+    table
+}
+
+static ULAW_TO_ALAW: [u8; 256] = converted(true);
+static ALAW_TO_ULAW: [u8; 256] = converted(false);
+
 /// The place of a sample in the tables: G.711 knows 14 bits.
-fn place(sample: i16) -> usize {
-    usize::from(sample as u16 ^ 0x8000) >> 2
+const fn place(sample: i16) -> usize {
+    ((sample as u16 ^ 0x8000) >> 2) as usize
 }
 
 /// The 16-bit sample of a PCMU octet.
@@ -213,6 +194,20 @@ mod tests {
             }
         }
         assert_eq!((encode_ulaw(0), encode_alaw(0)), (0xff, 0xd5));
+    }
+
+    #[test]
+    fn one_law_becomes_the_other_alike_on_both_sides_of_zero() {
+        for octet in 0..=255u8 {
+            let (mut ulaw, mut alaw) = ([octet, octet ^ 0x80], [octet, octet ^ 0x80]);
+            ulaw_to_alaw(&mut ulaw);
+            assert_eq!(ulaw[0], encode_alaw(decode_ulaw(octet)));
+            if octet & 0x7f != 0x7f {
+                assert_eq!(ulaw[0], ulaw[1] ^ 0x80, "{octet:#x}");
+            }
+            alaw_to_ulaw(&mut alaw);
+            assert_eq!(alaw[0], alaw[1] ^ 0x80, "{octet:#x}");
+        }
     }
 
     #[test]
