@@ -226,6 +226,11 @@ impl Description {
             let mut section = session.inherited();
             lines.for_each(|line| section.read(line));
             media.push(section.finish(m_line.ok_or(SdpError::MediaLine(index + 1))?));
+            let mut behind = sdp.session_behind(index).peekable();
+            if behind.peek().is_some() {
+                session = Section::default();
+                behind.for_each(|line| session.read(line));
+            }
         }
         Ok(Self { sdp, origin, bundles, ice_lite, media })
     }
@@ -248,7 +253,8 @@ fn parse_bundle(value: &str) -> Option<Vec<String>> {
 }
 
 impl Origin {
-    fn parse(text: &str) -> Option<Self> {
+    /// From the value of an `o=` line.
+    pub fn parse(text: &str) -> Option<Self> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         let [username, session_id, version, _, family, address] = words.as_slice() else { return None };
         Some(Self {

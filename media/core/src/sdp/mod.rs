@@ -168,9 +168,22 @@ impl Sdp {
 
     /// The lines of m= section `index`, the m= line first; none when there is no such section.
     pub fn media(&self, index: usize) -> impl Iterator<Item = Line<'_>> {
+        self.view(self.section(index).0)
+    }
+
+    /// The lines of a further session description that begins behind m= section `index`, up to its own m= line. RFC 8866 §5
+    /// lets several stand in a row; RFC 3264 §5 wants one.
+    pub fn session_behind(&self, index: usize) -> impl Iterator<Item = Line<'_>> {
+        self.view(self.section(index).1)
+    }
+
+    /// An m= section, and the beginning of the session behind it.
+    fn section(&self, index: usize) -> (&[Span], &[Span]) {
         let start = self.media.get(index).copied().unwrap_or(self.lines.len());
         let end = self.media.get(index.saturating_add(1)).copied().unwrap_or(self.lines.len());
-        self.view(self.lines.get(start..end).unwrap_or_default())
+        let spans = self.lines.get(start..end).unwrap_or_default();
+        let next = self.view(spans).position(|line| line.kind == b'v');
+        spans.split_at_checked(next.unwrap_or(spans.len())).unwrap_or((spans, &[]))
     }
 
     fn view<'a>(&'a self, spans: &'a [Span]) -> impl Iterator<Item = Line<'a>> {
@@ -195,7 +208,8 @@ mod tests {
     /// What the lines say, joined again.
     fn join(sdp: &Sdp) -> Vec<u8> {
         let mut out = Vec::new();
-        for line in sdp.session().chain((0..sdp.media_count()).flat_map(|index| sdp.media(index))) {
+        let media = |index| sdp.media(index).chain(sdp.session_behind(index));
+        for line in sdp.session().chain((0..sdp.media_count()).flat_map(media)) {
             if line.kind != 0 {
                 out.extend_from_slice(&[line.kind, b'=']);
             }
@@ -217,6 +231,17 @@ mod tests {
         );
         let bare: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\r').collect();
         assert_eq!(join(&Sdp::parse(bare.into()).unwrap()), text, "bare LF");
+    }
+
+    #[test]
+    fn a_session_behind_another_is_no_part_of_its_media() {
+        let text =
+            "v=0\r\nm=audio 1 RTP/AVP 0\r\na=x\r\nv=0\r\no=- 2 2 IN IP4 10.0.0.1\r\nm=video 2 RTP/AVP 31\r\n";
+        let sdp = parse(text).unwrap();
+        assert_eq!([sdp.session().count(), sdp.media(0).count(), sdp.media(1).count()], [1, 2, 1]);
+        assert_eq!(sdp.session_behind(0).map(|line| line.kind).collect::<Vec<_>>(), [b'v', b'o']);
+        assert_eq!((sdp.session_behind(1).count(), sdp.session_behind(7).count()), (0, 0));
+        assert_eq!(join(&sdp), text.as_bytes());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::Mirror;
 use crate::call::compose::{address_words, keep, push, text};
 use crate::call::plan::{LocalIce, LocalLeg};
 use crate::command::{AttributeEdits, Exchange, Replace};
-use crate::sdp::{Codec, Crypto, Description, Direction, Fingerprint, Line, Media, MediaType, Setup};
+use crate::sdp::{Codec, Crypto, Description, Direction, Fingerprint, Line, Media, MediaType, Origin, Setup};
 
 /// Attributes that are replaced in an m= section whose media passes through the relay.
 const REPLACED: [&str; 20] = [
@@ -95,6 +95,19 @@ impl Section {
     }
 }
 
+/// What an `o=` line says before and behind the version, and the version of the sender.
+struct Said {
+    before: String,
+    version: String,
+    after: String,
+}
+
+/// Where an `o=` line belongs.
+struct Place {
+    at: usize,
+    origin: Said,
+}
+
 /// See the module.
 pub(super) struct Writer<'a> {
     pub(super) source: &'a Description,
@@ -111,58 +124,93 @@ impl Writer<'_> {
     /// The whole description. What the end has got so far decides the version and the names that stay.
     pub(super) fn write(&self, known: &mut Mirror) -> Vec<u8> {
         let mut body = Vec::with_capacity(2048);
-        self.session(&mut body, known);
+        let mut origins = vec![Place { at: 0, origin: self.origin(known, self.source.origin.as_ref()) }];
+        self.session(&mut body, self.source.sdp.session(), known);
         edit(&mut body, 0, &self.exchange.sdp_attr.global);
         for (index, section) in self.sections.iter().enumerate() {
             let from = body.len();
             self.section(&mut body, index, section);
-            let edits = match self.source.media.get(index).map(|media| media.media_type) {
-                _ if section.is_untouched => continue,
-                Some(MediaType::Audio) => &self.exchange.sdp_attr.audio,
-                Some(MediaType::Video) => &self.exchange.sdp_attr.video,
-                _ => continue,
-            };
-            edit(&mut body, from, edits);
+            if let Some(edits) = self.edits(index, section) {
+                edit(&mut body, from, edits);
+            }
+            self.session_behind(&mut body, index, known, &mut origins);
         }
-        let (before, after) = self.origin(known);
-        let whole = [before.as_bytes(), after.as_bytes(), body.as_slice()].concat();
+        let version = self.version(known, &origins, &body);
+        let mut out = b"v=0\r\n".to_vec();
+        let mut written = 0;
+        for Place { at, origin } in &origins {
+            out.extend_from_slice(body.get(written..*at).unwrap_or_default());
+            written = *at;
+            let version = if self.counts() { &version } else { &origin.version };
+            text(&mut out, &format!("o={} {version} {}", origin.before, origin.after));
+        }
+        out.extend_from_slice(body.get(written..).unwrap_or_default());
+        out
+    }
+
+    /// Whether the version in `o=` is ours.
+    fn counts(&self) -> bool {
+        self.replace().sdp_version || self.replace().origin_full || self.source.origin.is_none()
+    }
+
+    /// Our version of a description: another than before where it is another description.
+    fn version(&self, known: &mut Mirror, origins: &[Place], body: &[u8]) -> String {
+        let names = origins.iter().flat_map(|it| [it.origin.before.as_bytes(), it.origin.after.as_bytes()]);
+        let whole = names.chain([body]).collect::<Vec<_>>().concat();
         let first = self.source.origin.as_ref().and_then(|origin| origin.version.parse().ok());
         let version = known.version.get_or_insert(first.unwrap_or(self.local.session_id));
         if (!known.body.is_empty() && known.body != whole) || self.replace().force_increment_sdp_version {
             *version = version.wrapping_add(1);
         }
         known.body = whole;
-        let version = match (&self.source.origin, self.replace().sdp_version || self.replace().origin_full) {
-            (Some(origin), false) => origin.version.clone(),
-            _ => version.to_string(),
-        };
-        let mut out = b"v=0\r\n".to_vec();
-        text(&mut out, &format!("o={before} {version} {after}"));
-        out.extend_from_slice(&body);
-        out
+        version.to_string()
+    }
+
+    /// What the controller wants changed in a section.
+    fn edits(&self, index: usize, section: &Section) -> Option<&AttributeEdits> {
+        match self.source.media.get(index)?.media_type {
+            _ if section.is_untouched => None,
+            MediaType::Audio => Some(&self.exchange.sdp_attr.audio),
+            MediaType::Video => Some(&self.exchange.sdp_attr.video),
+            MediaType::Other => None,
+        }
+    }
+
+    /// The beginning of a further session behind a section.
+    fn session_behind(&self, out: &mut Vec<u8>, index: usize, known: &mut Mirror, origins: &mut Vec<Place>) {
+        let sdp = &self.source.sdp;
+        if sdp.session_behind(index).next().is_none() {
+            return;
+        }
+        let line = sdp.session_behind(index).find(|line| line.kind == b'o');
+        let origin = line.and_then(|line| Origin::parse(line.text()?));
+        text(out, "v=0");
+        origins.push(Place { at: out.len(), origin: self.origin(known, origin.as_ref()) });
+        self.session(out, sdp.session_behind(index), known);
     }
 
     fn replace(&self) -> Replace {
         self.exchange.replace
     }
 
-    /// What stands before and after the version in `o=`.
-    fn origin(&self, known: &mut Mirror) -> (String, String) {
+    /// What an `o=` line says.
+    fn origin(&self, known: &mut Mirror, origin: Option<&Origin>) -> Said {
         let own = format!("IN {}", address_words(self.local.address));
-        let Some(origin) = self.source.origin.as_ref().filter(|_| !self.replace().origin_full) else {
-            return (format!("- {}", self.local.session_id), own);
+        let Some(origin) = origin.filter(|_| !self.replace().origin_full) else {
+            let before = format!("- {}", self.local.session_id);
+            return Said { before, version: self.local.session_id.to_string(), after: own };
         };
         let first = known.username.get_or_insert_with(|| origin.username.clone());
         let username = if self.replace().username { first.as_str() } else { origin.username.as_str() };
-        let address = if self.replace().origin { own } else { format!("IN {}", origin.address) };
-        (format!("{username} {}", origin.session_id), address)
+        let after = if self.replace().origin { own } else { format!("IN {}", origin.address) };
+        Said { before: format!("{username} {}", origin.session_id), version: origin.version.clone(), after }
     }
 
-    fn session(&self, out: &mut Vec<u8>, known: &mut Mirror) {
+    fn session<'s>(&self, out: &mut Vec<u8>, lines: impl Iterator<Item = Line<'s>>, known: &mut Mirror) {
         let without = (0..self.source.media.len())
             .any(|index| !self.source.sdp.media(index).any(|line| line.kind == b'c'));
         let passes = self.sections.iter().any(|section| section.is_active);
-        for line in self.source.sdp.session() {
+        for line in lines {
             match line.kind {
                 b'v' | b'o' => {}
                 b's' => {
