@@ -104,6 +104,7 @@ const MEDIA_LAYERS: &[&str] = &[
     "jitter",
     "transcode",
     "player",
+    "screen",
     "tape",
     "command",
     "ng",

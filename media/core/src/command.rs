@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use crate::rtp::quality::{Progress, Sample};
+pub use crate::screen::{Mode, Screening, Trigger};
 use crate::stats::Numbers;
 
 mod play;
@@ -492,6 +493,8 @@ pub struct Gate {
     pub what: Gated,
     /// Held back from now on; else let pass. `None`: as it is.
     pub closed: Option<bool>,
+    /// What becomes of keys where they are not just held back (ng `DTMF-security`, `trigger`, `DTMF-delay`).
+    pub screening: Option<Box<Screening>>,
     /// ng `delay-buffer`: everything of these ends goes on so much later.
     pub delay: Option<Duration>,
     /// Keys and flags of the message that had no effect.

@@ -4,6 +4,7 @@
 //! exchanged, and a transcoder, player or recorder is another kind of route, not a branch in this file.
 
 mod played;
+mod screened;
 mod transcoded;
 
 use std::collections::VecDeque;
@@ -95,23 +96,30 @@ impl Paths {
             return None;
         }
         let mut heard = self.count_received(arrived, from, line, &packet, header);
-        let mut starts = false;
-        let routes = self.legs.get(from).and_then(|leg| leg.line(line)).map_or(0, |line| line.routes.len());
-        // The last listener gets the packet itself, those before it a copy: with one, nothing is copied.
-        for at in 1..routes {
-            let mut copy = self.pool.take();
-            copy.copy_from(&packet);
-            starts |= self.pass_on(now, (from, line), at - 1, copy, *header);
-        }
-        match routes {
-            0 => self.pool.put(packet),
-            routes => starts |= self.pass_on(now, (from, line), routes - 1, packet, *header),
-        }
+        let starts = self.screen(now, (from, line), packet, header);
         if let Some(heard) = heard.as_mut() {
             heard.starts = starts;
             heard.waits = self.transcoders_wait(from, line);
         }
         heard
+    }
+
+    /// Sends a packet of a line along all its routes. True when a picture (re)starts somewhere with it.
+    fn spread(&mut self, now: Instant, from: (LegKey, usize), packet: Packet, header: &Header) -> bool {
+        let mut starts = false;
+        let line = self.legs.get(from.0).and_then(|leg| leg.line(from.1));
+        let routes = line.map_or(0, |line| line.routes.len());
+        // The last listener gets the packet itself, those before it a copy: with one, nothing is copied.
+        for at in 1..routes {
+            let mut copy = self.pool.take();
+            copy.copy_from(&packet);
+            starts |= self.pass_on(now, from, at - 1, copy, *header);
+        }
+        match routes {
+            0 => self.pool.put(packet),
+            routes => starts |= self.pass_on(now, from, routes - 1, packet, *header),
+        }
+        starts
     }
 
     /// Takes a datagram of a line that carries no RTP, from the right address: it passes untouched. The call of the leg.
@@ -167,7 +175,7 @@ impl Paths {
         let leg = self.legs.get(from)?;
         let (call, gates, own) = (leg.call, leg.held(), leg.line(line)?);
         let port = if at_rtcp { own.rtcp.as_ref() } else { own.rtp.as_ref() };
-        if port?.latch.target() != Some(source) || gates.media || gates.sound {
+        if port?.latch.target() != Some(source) || gates.media || gates.sound || leg.screened().is_some() {
             return None;
         }
         let payload_type = Header::parse(packet.as_slice()).ok().map(|header| header.payload_type);

@@ -37,6 +37,8 @@ pub mod transcode;
 
 pub mod player;
 
+pub mod screen;
+
 pub mod tape;
 
 pub mod command;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::call::history::History;
 use crate::call::latch::Latch;
-use crate::call::plan::{Feedback, FlowPlan, Hears, LegId, MediaKind, PayloadMap};
+use crate::call::plan::{Feedback, FlowPlan, Hears, LegId, MediaKind, Payload, PayloadMap};
 use crate::call::sink::Sink;
 use crate::call::transcoding::Transcoding;
 use crate::codec::Format;
@@ -22,6 +22,7 @@ use crate::player::Player;
 use crate::rtcp::ntp::PeerClock;
 use crate::rtcp::reports::{LastSenderReport, RemoteView};
 use crate::rtp::{Header, ReceiverStats};
+use crate::screen::{Content, Screen, Screening, Usage};
 use crate::sockets::SocketId;
 use crate::srtp::SrtpContext;
 
@@ -70,6 +71,10 @@ pub struct Leg {
     pub delay: Duration,
     /// What is held back of all ends of the call.
     pub call_gates: Gates,
+    /// What becomes of the end's keys, beyond being held back.
+    pub screening: Option<Box<Screening>>,
+    /// What becomes of those of all ends of the call; it goes before the end's own.
+    pub call_screening: Option<Box<Screening>>,
 }
 
 /// What of an end's packets is held back.
@@ -210,6 +215,8 @@ pub struct Line {
     pub floor: Floor,
     /// Its packets that are held back.
     pub playout: Option<Box<Playout<Held>>>,
+    /// Keeps the end's keys from the others.
+    pub screen: Option<Box<Screen>>,
     /// Tells the keys the end presses, and the clock it was made for.
     pub keys: Option<(u32, Detector)>,
     /// What the relay itself says to the end.
@@ -387,6 +394,12 @@ impl Route {
         found.or_else(|| self.transparent.then(|| PayloadMap::same(payload_type)))
     }
 
+    /// Payload type and clock of the telephone-events that its sender may send.
+    pub fn events(&self) -> Option<(u8, u32)> {
+        let is_event = |map: &&PayloadMap| matches!(map.payload, Payload::Dtmf | Payload::Tone { .. });
+        self.payloads.iter().find(is_event).map(|map| (map.from, map.from_clock))
+    }
+
     /// Where a timestamp of the sender lies on the time line of what goes out here, before the sink's own offset.
     pub fn timestamp(&self, received: u32) -> Option<u32> {
         match self.transcoding.as_ref().filter(|transcoding| transcoding.current) {
@@ -479,9 +492,26 @@ impl Line {
             history: None,
             floor: Floor::default(),
             playout: None,
+            screen: None,
             keys: None,
             speech: Speech::default(),
         }
+    }
+
+    /// What a packet of the end is to a screen.
+    pub fn content(&self, header: &Header) -> Content {
+        let map = self.routes.first().and_then(|route| route.payload(header.payload_type));
+        if let Some(map) = map.filter(|map| matches!(map.payload, Payload::Dtmf | Payload::Tone { .. })) {
+            return Content::Event(map.from_clock);
+        }
+        let sound = self.speaks.iter().find(|(number, _)| *number == header.payload_type);
+        sound.map_or(Content::Other, |(_, format)| Content::Sound(*format))
+    }
+
+    /// How the end uses the line; its packets are held back for `held`.
+    pub fn usage(&self, held: Duration) -> Usage {
+        let events = self.routes.first().and_then(Route::events);
+        Usage { events, sound: self.speaks.first().copied(), held }
     }
 
     /// Whether an end has to be sent empty datagrams.
@@ -507,6 +537,11 @@ impl Leg {
     pub fn held(&self) -> Gates {
         let (own, all) = (self.gates, self.call_gates);
         Gates { dtmf: own.dtmf || all.dtmf, media: own.media || all.media, sound: own.sound || all.sound }
+    }
+
+    /// What becomes of the end's keys, for its own sake or the call's.
+    pub fn screened(&self) -> Option<&Screening> {
+        self.call_screening.as_deref().or(self.screening.as_deref())
     }
 
     /// The line at `index`.

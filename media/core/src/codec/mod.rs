@@ -160,6 +160,32 @@ impl Format {
         }
     }
 
+    /// How long the sound of `payload` lasts, in units of the clock.
+    #[must_use]
+    pub fn units(&self, payload: &[u8]) -> u32 {
+        let octets = u32::try_from(payload.len()).unwrap_or(0);
+        match self.coding {
+            // RFC 3551 §4.5.2: the clock of G.722 is 8000 Hz though its sound has 16000.
+            Coding::Pcmu | Coding::Pcma | Coding::G722 => octets,
+            Coding::L16 => octets / 2,
+            Coding::Opus => opus::units(payload),
+            Coding::ComfortNoise => self.clock * u32::from(self.ptime) / 1000,
+        }
+    }
+
+    /// The longest packet of at most `units` of the clock that the codec can say.
+    #[must_use]
+    pub fn whole(&self, units: u32) -> u32 {
+        let most = self.clock * 60 / 1000;
+        match self.coding {
+            Coding::Opus | Coding::ComfortNoise => {
+                let millis = [60, 40, 20, 10].map(|millis| self.clock * millis / 1000);
+                millis.into_iter().find(|fits| *fits <= units).unwrap_or(0)
+            }
+            Coding::Pcmu | Coding::Pcma | Coding::G722 | Coding::L16 => units.min(most),
+        }
+    }
+
     /// A decoder; Opus then gives `rate` Hz. `None` when libopus has none left or not at that rate.
     #[must_use]
     pub fn decoder(&self, rate: u32) -> Option<Box<dyn Decode>> {

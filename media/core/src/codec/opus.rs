@@ -21,6 +21,13 @@ const EXPECTED_LOSS: i32 = 10;
 /// libopus' effort, of 10: for speech hardly worse than the most, at half the time.
 const COMPLEXITY: i32 = 5;
 
+/// How long the sound of a packet lasts, in units of 48000 Hz (RFC 7587 §4.1); 0 for what is none.
+#[must_use]
+pub fn units(payload: &[u8]) -> u32 {
+    let samples = opus::packet::get_nb_samples(payload, 48_000).ok().filter(|_| !payload.is_empty());
+    samples.and_then(|samples| u32::try_from(samples).ok()).unwrap_or(0)
+}
+
 /// Decodes one stream.
 #[derive(Debug)]
 pub struct Decoder {

@@ -6,7 +6,7 @@ mod generate;
 mod inject;
 mod listen;
 mod rewrite;
-mod segment;
+pub(crate) mod segment;
 mod tone;
 
 pub use detect::{Detector, Finished};

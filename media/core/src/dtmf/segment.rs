@@ -12,7 +12,7 @@ const LATE_BORDER: u32 = 0x2000;
 
 /// Cuts the growing duration of one outgoing event into segments.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Segmenter {
+pub(crate) struct Segmenter {
     /// Where the current segment begins, in units since the event began.
     offset: u64,
     last: u64,
@@ -23,7 +23,7 @@ impl Segmenter {
     ///
     /// The packet that crosses a border reports the full segment first, so that the far end knows where the next one
     /// begins; one with the E bit cannot wait.
-    pub(super) fn place(&mut self, total: u64, end: bool) -> (u64, u16) {
+    pub(crate) fn place(&mut self, total: u64, end: bool) -> (u64, u16) {
         let total = total.max(self.offset);
         if total - self.offset > LONGEST {
             if self.last < LONGEST && !end {
@@ -39,7 +39,7 @@ impl Segmenter {
 
 /// How a packet stands to the event that is going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     /// Another report of it, or of its next segment.
     Same,
     /// The first seen of another event.
@@ -50,21 +50,21 @@ pub(super) enum Relation {
 
 /// One incoming event with all its segments.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     ssrc: u32,
-    pub(super) code: u8,
+    pub(crate) code: u8,
     /// Timestamp of the current segment.
     timestamp: u32,
     /// Units in the segments before it.
     before: u64,
     /// The longest duration reported of the current segment.
     longest: u16,
-    pub(super) volume: u8,
-    pub(super) ended: bool,
+    pub(crate) volume: u8,
+    pub(crate) ended: bool,
 }
 
 impl Incoming {
-    pub(super) const fn new(header: &Header, event: Event) -> Self {
+    pub(crate) const fn new(header: &Header, event: Event) -> Self {
         Self {
             ssrc: header.ssrc,
             code: event.code,
@@ -78,7 +78,7 @@ impl Incoming {
 
     /// How a packet relates to this event; `stale` is the age in timestamp units up to which a packet is late rather
     /// than of a sender that began anew.
-    pub(super) fn relation(&self, header: &Header, event: Event, stale: u32) -> Relation {
+    pub(crate) fn relation(&self, header: &Header, event: Event, stale: u32) -> Relation {
         let ahead = header.timestamp.wrapping_sub(self.timestamp);
         if header.ssrc != self.ssrc {
             Relation::New
@@ -106,7 +106,7 @@ impl Incoming {
     }
 
     /// Takes a packet of [`Relation::Same`] and returns the units that it reports since the event began.
-    pub(super) fn update(&mut self, header: &Header, event: Event) -> u64 {
+    pub(crate) fn update(&mut self, header: &Header, event: Event) -> u64 {
         let ahead = header.timestamp.wrapping_sub(self.timestamp);
         if ahead != 0 {
             self.before = self.before.saturating_add(u64::from(ahead));
@@ -120,7 +120,7 @@ impl Incoming {
     }
 
     /// Units since the event began, as far as reported.
-    pub(super) const fn total(&self) -> u64 {
+    pub(crate) const fn total(&self) -> u64 {
         self.before.saturating_add(self.longest as u64)
     }
 }

@@ -25,6 +25,13 @@ impl Tone {
         Some(Self { frequencies, amplitude })
     }
 
+    /// One tone of `hertz`, `volume` dB below full scale.
+    #[must_use]
+    pub fn single(hertz: u16, volume: u8) -> Self {
+        let amplitude = f64::from(i16::MAX) * 10f64.powf(f64::from(volume) / -20.0) / 2.0;
+        Self { frequencies: [f64::from(hertz); 2], amplitude }
+    }
+
     /// The sample `at` at `rate` Hz.
     #[must_use]
     pub fn sample(&self, at: u32, rate: u32) -> i16 {

@@ -10,7 +10,7 @@ use crate::call::offer_answer::{Outcome, Session};
 use crate::call::plan::{
     self, Feedback, LegId, LegPlan, LineEnd, LinePlan, MediaKind, MediaPlan, Transports,
 };
-use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Reply};
+use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Gated, Reply};
 use crate::dtls::{Dtls, Fingerprint};
 use crate::ice::Credentials;
 use crate::sockets::Sockets;
@@ -158,6 +158,7 @@ impl<S: Sockets> Engine<S> {
             ending: Vec::new(),
             taped: None,
             gates: Gates::default(),
+            screening: None,
             proxy: None,
             created_micros: unix.subsec_micros(),
         });
@@ -237,17 +238,30 @@ impl<S: Sockets> Engine<S> {
         }
         if let Some(closed) = gate.closed.filter(|_| whole) {
             call.gates.set(gate.what, closed);
+            if gate.what == Gated::Dtmf {
+                call.screening.clone_from(&gate.screening);
+            }
         }
         for key in keys {
             gate.delay.into_iter().for_each(|delay| self.set_delay(now, key, delay));
             let Some((leg, closed)) = self.paths.legs.get_mut(key).zip(gate.closed) else { continue };
+            let frees_all = gate.all && !closed && gate.screening.is_none();
             match whole {
                 false => leg.gates.set(gate.what, closed),
                 true => leg.call_gates.set(gate.what, closed),
             }
-            if gate.all && !closed {
+            if frees_all {
                 leg.gates.set(gate.what, false);
             }
+            if gate.what != Gated::Dtmf {
+                continue;
+            }
+            match whole {
+                false => leg.screening.clone_from(&gate.screening),
+                true => leg.call_screening.clone_from(&gate.screening),
+            }
+            leg.screening.take_if(|_| frees_all);
+            self.apply_screening(key);
         }
         Reply::Done { warnings: gate.warnings.clone() }
     }

@@ -44,6 +44,7 @@ pub use crate::forward::Transmit;
 use crate::ice::IceState;
 use crate::packet::Pool;
 use crate::rtcp::ntp::NtpClock;
+use crate::screen::Screening;
 use crate::sockets::{OpenError, SocketId, SocketUse, Sockets};
 use crate::stats::Stats;
 use crate::stun::TransactionId;
@@ -156,6 +157,8 @@ pub(crate) struct Call {
     taped: Option<recording::Taped>,
     /// What is held back of every end, also of those to come.
     gates: Gates,
+    /// What becomes of the keys of every end, also of those to come.
+    screening: Option<Box<Screening>>,
     /// Who began it over ng.
     proxy: Option<SocketAddr>,
     /// The same as `created`, microseconds within that second.

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+
 use super::Engine;
 use crate::call::leg::{Held, LegKey};
 use crate::call::plan::{MediaKind, Payload};
 use crate::packet::Packet;
 use crate::rtp::Header;
+use crate::screen::Screen;
 use crate::sockets::Sockets;
 
 /// What a place of the jitter buffer holds, by the packet time that is usual (RFC 3551 §4.2).
@@ -23,6 +26,7 @@ impl<S: Sockets> Engine<S> {
         header: &mut Header,
     ) {
         let most = PLACE * u32::from(self.settings.jitter_buffer);
+        self.screen(now, key, index, &packet, header);
         let Some(leg) = self.paths.legs.get_mut(key) else { return self.drop_packet(packet) };
         let delay = leg.delay;
         let Some(line) = leg.line_mut(index) else { return self.drop_at(key, packet) };
@@ -39,6 +43,30 @@ impl<S: Sockets> Engine<S> {
         playout.put(now, header.timestamp, clock, stands, held);
         self.play_out(now, key, index);
         self.schedule(now, key);
+    }
+
+    /// Has a screen hear what came, where the end's keys are kept from others. The first packet makes it.
+    fn screen(&mut self, now: Instant, key: LegKey, index: usize, packet: &Packet, header: &Header) {
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        let held = leg.delay;
+        let Some(wish) = leg.screened() else { return };
+        let is_there =
+            leg.line(index).is_none_or(|line| line.screen.is_some() || line.kind != MediaKind::Audio);
+        let new = (!is_there).then(|| Box::new(Screen::new(wish)));
+        let Some(line) = leg.line_mut(index) else { return };
+        line.screen = new.or(line.screen.take());
+        let (content, usage) = (line.content(header), line.usage(held));
+        if let Some(screen) = line.screen.as_mut() {
+            screen.hear(now, header, packet, content, &usage, self.rng.random());
+        }
+    }
+
+    /// Does with the keys of an end what is wished from now on.
+    pub(super) fn apply_screening(&mut self, key: LegKey) {
+        let Some(leg) = self.paths.legs.get_mut(key) else { return };
+        let wish = leg.screened().cloned().unwrap_or_default();
+        let screens = leg.lines.iter_mut().flatten().filter_map(|line| line.screen.as_mut());
+        screens.for_each(|screen| screen.set(&wish));
     }
 
     /// Holds what an end sends for so long from now on.

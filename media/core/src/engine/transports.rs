@@ -120,6 +120,8 @@ impl<S: Sockets> Provider<'_, S> {
             dropped: 0,
             heard: false,
             gates: Gates::default(),
+            screening: None,
+            call_screening: engine.calls.get(self.call).and_then(|call| call.screening.clone()),
             call_gates: engine.calls.get(self.call).map(|call| call.gates).unwrap_or_default(),
         };
         let ufrag = leg.secure.as_ref().map(|secure| secure.credentials.ufrag.clone());

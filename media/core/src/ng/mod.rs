@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod flags;
 mod framing;
+mod gate;
 mod node;
 mod play;
 

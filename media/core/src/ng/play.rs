@@ -46,12 +46,7 @@ pub(super) fn dtmf(dictionary: &Node<'_>) -> Result<PlayDtmf, String> {
         Some(code) => code,
         None => text(dictionary, "digit")?.ok_or_else(|| missing("code"))?,
     };
-    let mut characters = key.chars();
-    let code = match (characters.next().and_then(code_of), characters.next()) {
-        (Some(code), None) => code,
-        // The events behind 9 have numbers of two digits.
-        _ => key.parse().ok().filter(|code| *code < 16).ok_or_else(|| format!("{key:?} is no key"))?,
-    };
+    let code = self::key(&key)?;
     let millis = |key, default: i64| {
         let millis = number(dictionary, key)?.unwrap_or(default).max(0).unsigned_abs();
         Ok::<_, String>(Duration::from_millis(millis.clamp(*MILLIS.start(), *MILLIS.end())))
@@ -63,7 +58,17 @@ pub(super) fn dtmf(dictionary: &Node<'_>) -> Result<PlayDtmf, String> {
     Ok(PlayDtmf { ends: ends(dictionary)?, digit, warnings: unknown_keys(dictionary, &known) })
 }
 
-fn number(dictionary: &Node<'_>, key: &str) -> Result<Option<i64>, String> {
+/// The event code of a key, or of its number.
+pub(super) fn key(text: &str) -> Result<u8, String> {
+    let mut characters = text.chars();
+    match (characters.next().and_then(code_of), characters.next()) {
+        (Some(code), None) => Ok(code),
+        // The events behind 9 have numbers of two digits.
+        _ => text.parse().ok().filter(|code| *code < 16).ok_or_else(|| format!("{text:?} is no key")),
+    }
+}
+
+pub(super) fn number(dictionary: &Node<'_>, key: &str) -> Result<Option<i64>, String> {
     let Some(text) = text(dictionary, key)? else { return Ok(None) };
     text.parse().map(Some).map_err(|_| format!("{key} is no number"))
 }

@@ -8,6 +8,7 @@ mod play;
 mod pubsub;
 mod recording;
 mod rtcp;
+mod screen;
 mod transcode;
 mod wishes;
 
