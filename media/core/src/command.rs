@@ -363,8 +363,8 @@ pub struct Flags {
     pub original_sendrecv: bool,
     /// Answer with the first format alone.
     pub single_codec: bool,
-    /// Open other ports when the sender's port changes.
-    pub no_port_latching: bool,
+    /// Keep our ports when the sender's change, or open others; `None`: keep them where there is ICE.
+    pub port_latching: Option<bool>,
     /// Mark the SDP, and leave one alone that has come round.
     pub loop_protect: bool,
     /// Reports of our own instead of those of the ends.

@@ -39,12 +39,16 @@ pub(super) const FLAGS: &[Flag] = &[
     }),
     flag("fragment", "further candidates of trickle ICE, and no description", |it| it.flags.fragment = true),
     flag("reject-ICE", "the sender is answered without ICE", |it| it.flags.reject_ice = true),
-    flag("port-latching", "our ports stay when the sender's change: the default", |it| {
-        it.flags.no_port_latching = false;
+    flag("port-latching", "our ports stay when the sender's change: the default with ICE", |it| {
+        it.flags.port_latching = Some(true);
     }),
-    flag("no-port-latching", "other ports towards the receiver when the sender's change", |it| {
-        it.flags.no_port_latching = true;
-    }),
+    flag(
+        "no-port-latching",
+        "other ports towards the receiver when the sender's change: the default without ICE",
+        |it| {
+            it.flags.port_latching = Some(false);
+        },
+    ),
     flag("WebRTC", "the receiver is a browser", |it| {
         it.transport_protocol = Some(TransportProtocol::UdpTlsRtpSavpf);
         it.ice = Some(Ice::Force);

@@ -20,6 +20,8 @@ pub(super) struct MirrorLine {
     pub(super) keys: Keys,
     pub(super) dtls: DtlsState,
     pub(super) ice: IceState,
+    /// Our ports were changed, and the end has not answered since.
+    pub(super) renewed: bool,
     /// ng `OSRTP: accept` of its offer.
     osrtp_accept: bool,
 }
@@ -240,6 +242,11 @@ impl MirrorLine {
         let now = media.ice.as_ref().map(|ice| (ice.ufrag.clone(), ice.pwd.clone()));
         let before = std::mem::replace(&mut self.ice.credentials, now);
         matches!((&before, &self.ice.credentials), (Some(before), Some(now)) if before != now)
+    }
+
+    /// Whether ICE is spoken with the end.
+    pub(super) fn has_ice(&self) -> bool {
+        self.ice.told || self.ice.heard == Some(true)
     }
 
     pub(super) fn is_srtp(&self) -> bool {

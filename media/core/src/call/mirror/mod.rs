@@ -26,7 +26,7 @@ use super::plan::{
     PayloadMap, Protection, Transports, decodable,
 };
 use crate::command::{AddressFamily, Cause, Exchange, Failure, LegKind, MediaEcho, TransportProtocol};
-use crate::sdp::{Codec, Description, Direction, Media, MediaType};
+use crate::sdp::{Codec, Crypto, Description, Direction, Media, MediaType};
 
 /// What a mirrored pair keeps of an end.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +74,16 @@ fn note_echo(pair: &mut Pair, side: usize, wish: Option<MediaEcho>) {
         MediaEcho::Both => (true, true),
     };
     pair.echo = Some(if side == 0 { [sender, receiver] } else { [receiver, sender] });
+}
+
+/// An answer under way: what it answers, and the legs of the offerer and the answerer.
+#[derive(Clone, Copy)]
+struct Answering<'a> {
+    exchange: &'a Exchange,
+    pending: &'a Pending,
+    pair: usize,
+    to: LegId,
+    from: LegId,
 }
 
 /// What an end said, and where it stands in its pair.
@@ -138,8 +148,10 @@ impl Session {
             let offered_codecs = offered.told.codecs();
             formats.proposed = in_order(side, offered.offerer, offered.told);
             transports.media(from, index, kind)?;
-            if exchange.flags.no_port_latching && self.has_moved(pair, side, index, media) {
-                transports.renew(to, index)?;
+            let latches = exchange.flags.port_latching;
+            let latches = latches.map_or_else(|| self.uses_ice([from, to], index), Ok)?;
+            if !latches && self.has_moved(pair, side, index, media) {
+                self.renew_line(to, index, transports)?;
             }
             let mut section = self.mirror_section(to, index, media, kind, true, false, transports)?;
             section.direction = meant(media);
@@ -174,60 +186,18 @@ impl Session {
         self.end_mut(to)?.note_announce(&exchange.receiver);
         let local = self.mirror_leg(to, None, &pending.description, transports)?;
 
+        let answering = Answering { exchange, pending: &pending, pair, to, from };
         let mut sections = Vec::with_capacity(pending.description.media.len());
         let (mut live, mut offered) = (0, 0);
         for (index, media) in description.media.iter().enumerate().take(pending.description.media.len()) {
             let offer = pending.description.media.get(index).ok_or_else(lost)?;
-            let Some(kind) = media_kind(offer).filter(|_| media_kind(media).is_some()) else {
-                sections.push(Section::untouched());
-                continue;
+            let section = match media_kind(offer).filter(|_| media_kind(media).is_some()) {
+                Some(kind) => self.answer_line(&answering, index, [offer, media], kind, transports)?,
+                None => Section::untouched(),
             };
-            let mid = self.mirror_line(to, index)?.mid.clone();
-            let times = self.settle_ptimes([from, to], index, media, exchange)?;
-            let formats = self.mirror_formats(pair, index)?;
-            let proposed = [&formats.proposed[pending.side], &formats.proposed[1 - pending.side]];
-            let (edits, single) = (&exchange.codec, exchange.flags.single_codec);
-            let answered = codecs::answer(proposed, &media.codecs, kind, edits, single, times.reversed());
-            let codecs = answered.offerer.codecs();
-            let common = kind == MediaKind::Other || codecs.iter().any(Codec::is_media);
-            if media.port == 0 || offer.port == 0 {
-                let format =
-                    codecs.first().or(offer.codecs.first()).map(|codec| codec.payload_type.to_string());
-                sections.push(Section { format, ..Section::refused(mid) });
-                continue;
-            }
-            offered += 1;
-            let secured = self.mirror_line(from, index)?.hear_answer(media);
-            self.mirror_line(from, index)?.settle_ice(media);
-            if !common || !secured {
-                sections.push(Section { is_lost: true, ..Section::refused(mid) });
-                continue;
-            }
-            live += 1;
-            let answerer = self.mirror_line(from, index)?.clone();
-            let line = self.mirror_line(to, index)?;
-            line.prepare_answer(&answerer, offer, exchange);
-            let crypto = match line.dtls.told || !line.answers_keys(&answerer, exchange) {
-                true => None,
-                false => {
-                    let other = answerer.keys.agreed.as_ref().map(|(_, theirs)| theirs);
-                    line.keys.answer(other, &exchange.sdes, transports)
-                }
-            };
-            if crypto.is_none() {
-                line.keys.agreed = None;
-            }
-            let restart = line.settle_ice(offer);
-            transports.media(from, index, kind)?;
-            let mut section = self.mirror_section(to, index, media, kind, false, restart, transports)?;
-            let protocol = answered_protocol(offer, media, answerer.protocol, exchange);
-            section.protocol = protocol.unwrap_or(&offer.protocol).to_owned();
-            section.direction = answer_direction(meant(offer), meant(media));
-            section.crypto = crypto.into_iter().collect();
-            section.codecs = codecs;
+            offered += usize::from(section.is_active || section.is_lost);
+            live += usize::from(section.is_active);
             sections.push(section);
-            self.mirror_formats(pair, index)?.agreed =
-                in_order(pending.side, answered.offerer, answered.answerer);
         }
         if offered > 0 && live == 0 {
             let reason =
@@ -244,14 +214,107 @@ impl Session {
         Ok(Outcome { sdp, plan: self.plan(pair)?, warnings })
     }
 
+    /// One line of an answer: what the offerer is told of it.
+    fn answer_line(
+        &mut self,
+        answering: &Answering<'_>,
+        index: usize,
+        [offer, media]: [&Media; 2],
+        kind: MediaKind,
+        transports: &mut dyn Transports,
+    ) -> Result<Section, Failure> {
+        let Answering { exchange, pending, pair, to, from } = *answering;
+        let mid = self.mirror_line(to, index)?.mid.clone();
+        let times = self.settle_ptimes([from, to], index, media, exchange)?;
+        let formats = self.mirror_formats(pair, index)?;
+        let proposed = [&formats.proposed[pending.side], &formats.proposed[1 - pending.side]];
+        let (edits, single) = (&exchange.codec, exchange.flags.single_codec);
+        let answered = codecs::answer(proposed, &media.codecs, kind, edits, single, times.reversed());
+        let codecs = answered.offerer.codecs();
+        let common = kind == MediaKind::Other || codecs.iter().any(Codec::is_media);
+        if media.port == 0 || offer.port == 0 {
+            let format = codecs.first().or(offer.codecs.first()).map(|codec| codec.payload_type.to_string());
+            return Ok(Section { format, ..Section::refused(mid) });
+        }
+        let line = self.mirror_line(from, index)?;
+        line.renewed = false;
+        let secured = line.hear_answer(media);
+        line.settle_ice(media);
+        if !common || !secured {
+            return Ok(Section { is_lost: true, ..Section::refused(mid) });
+        }
+        let answerer = line.clone();
+        let (crypto, restart) = self.secure_answer(answering, index, &answerer, offer, transports)?;
+        transports.media(from, index, kind)?;
+        let mut section = self.mirror_section(to, index, media, kind, false, restart, transports)?;
+        let protocol = answered_protocol(offer, media, answerer.protocol, exchange);
+        section.protocol = protocol.unwrap_or(&offer.protocol).to_owned();
+        section.direction = answer_direction(meant(offer), meant(media));
+        section.crypto = crypto.into_iter().collect();
+        section.codecs = codecs;
+        self.mirror_formats(pair, index)?.agreed =
+            in_order(pending.side, answered.offerer, answered.answerer);
+        Ok(section)
+    }
+
+    /// How a line is protected towards the offerer: the key of the answer, where it is not DTLS, and whether ICE restarts.
+    fn secure_answer(
+        &mut self,
+        answering: &Answering<'_>,
+        index: usize,
+        answerer: &MirrorLine,
+        offer: &Media,
+        transports: &mut dyn Transports,
+    ) -> Result<(Option<Crypto>, bool), Failure> {
+        let exchange = answering.exchange;
+        let line = self.mirror_line(answering.to, index)?;
+        line.prepare_answer(answerer, offer, exchange);
+        let crypto = match line.dtls.told || !line.answers_keys(answerer, exchange) {
+            true => None,
+            false => {
+                let other = answerer.keys.agreed.as_ref().map(|(_, theirs)| theirs);
+                line.keys.answer(other, &exchange.sdes, transports)
+            }
+        };
+        if crypto.is_none() {
+            line.keys.agreed = None;
+        }
+        Ok((crypto, line.settle_ice(offer)))
+    }
+
     /// Whether a side writes another address or port for a line than it did before.
     fn has_moved(&self, pair: usize, side: usize, index: usize, media: &Media) -> bool {
         let before = self.pairs.get(pair).and_then(|pair| {
             let offered = pair.pending.as_ref().filter(|pending| pending.side == side);
-            offered.map(|pending| &pending.description).or(pair.remote.get(side)?.as_ref())
+            pair.remote.get(side)?.as_ref().or(offered.map(|pending| &pending.description))
         });
         let before = before.and_then(|said| said.media.get(index));
-        before.is_some_and(|before| (before.address, before.port) != (media.address, media.port))
+        let held = |media: &Media| media.address.is_none_or(|address| address.is_unspecified());
+        before.is_some_and(|before| {
+            // A hold by zeros is no other place.
+            let elsewhere = before.address != media.address && !held(before) && !held(media);
+            before.port != media.port || elsewhere
+        })
+    }
+
+    /// Other ports of ours towards an end; once until it answers, since until then it sends to those before.
+    fn renew_line(
+        &mut self,
+        end: LegId,
+        index: usize,
+        transports: &mut dyn Transports,
+    ) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.mirror_line(end, index)?.renewed, true) {
+            true => Ok(()),
+            false => transports.renew(end, index),
+        }
+    }
+
+    /// Whether an end of a line has ICE, which finds new ways by itself.
+    fn uses_ice(&mut self, ends: [LegId; 2], index: usize) -> Result<bool, Failure> {
+        let [one, other] = ends;
+        let one = self.mirror_line(one, index)?.has_ice();
+        Ok(one || self.mirror_line(other, index)?.has_ice())
     }
 
     /// Gives a line its name for recorders, once.

@@ -339,7 +339,7 @@ fn ice_on_own_ports_of_both_families() {
     assert_eq!(ng.sockets.open_count(), sockets - 6, "a pair for A, two for B");
 }
 
-fn whole(what: Gated, closed: bool) -> Gate {
+pub(super) fn whole(what: Gated, closed: bool) -> Gate {
     Gate {
         call_id: "ng".to_owned(),
         from_tag: None,
@@ -348,6 +348,7 @@ fn whole(what: Gated, closed: bool) -> Gate {
         all: false,
         what,
         closed: Some(closed),
+        screening: None,
         delay: None,
         warnings: Vec::new(),
     }
@@ -508,13 +509,23 @@ fn ten_thousand_re_offers_change_neither_role_nor_association_nor_ports() {
     let kinds = re_offers(&a);
     for round in 0..10_000 {
         let (offer, answer) = &kinds[round % kinds.len()];
-        ng.exchange(true, B, offer, |_| {});
+        // Half of them with ports that stay, half with the default.
+        let latching = (round < 5_000).then_some(true);
+        ng.exchange(true, B, offer, |it| it.flags.port_latching = latching);
         // Now and then nobody answers.
         if round % 7 != 0 {
             let answer = ng.exchange(false, A, &sdp(B, "RTP/AVP", answer), |_| {});
             assert_eq!(answer.media[0].setup, Some(crate::sdp::Setup::Active), "{round}");
         }
-        assert_eq!((ng.sockets.open_count(), &ng.ports), (sockets, &ports), "{round}");
+        match latching {
+            Some(_) => assert_eq!((ng.sockets.open_count(), &ng.ports), (sockets, &ports), "{round}"),
+            // Those before are listened to for a while.
+            None => {
+                assert!(ng.ports[A] == ports[A] && ng.sockets.open_count() <= sockets + 2, "{round}");
+                // Ports that were given up rest before they are used again.
+                ng.pass(Duration::from_secs(3));
+            }
+        }
     }
     ng.exchange(true, B, &kinds[0].0, |_| {});
     ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
@@ -522,6 +533,41 @@ fn ten_thousand_re_offers_change_neither_role_nor_association_nor_ports() {
     let srtp = a.srtp.as_mut().unwrap();
     assert_eq!(ng.say(A, &protect(srtp, &rtp(0, 1)))[0].2, rtp(0, 1));
     assert_eq!(unprotect(srtp, &ng.say(B, &rtp(0, 9))[0].2), rtp(0, 9));
+}
+
+#[test]
+fn re_offers_that_change_protection_or_restart_ice_leak_nothing() {
+    let mut ng = Ng::new(settings());
+    let mut a = Secure::new(ng.now, DtlsRole::Server);
+    dtls_call(&mut ng, &mut a);
+    let key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\n";
+    let ice = |round: usize| {
+        format!(
+            "a=ice-ufrag:ufrag{round}\na=ice-pwd:pwd0123456789012345{round:05}\n\
+            a=candidate:1 1 UDP 2130706431 192.0.2.1 4000 typ host\n"
+        )
+    };
+    let offer = |round: usize, a: &Secure| match round % 4 {
+        0 => sdp(A, "RTP/SAVP", key),
+        1 => sdp(A, "UDP/TLS/RTP/SAVP", &a.lines("actpass")),
+        2 => sdp(A, "UDP/TLS/RTP/SAVP", &format!("{}{}", a.lines("actpass"), ice(round))),
+        _ => sdp(A, "RTP/AVP", ""),
+    };
+    let mut most = 0;
+    for round in 0..2_000 {
+        ng.exchange(true, B, &offer(round, &a), |_| {});
+        let answer = ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
+        let media = &answer.media[0];
+        let kinds = [!media.crypto.is_empty(), !media.fingerprints.is_empty(), media.ice.is_some()];
+        let expected = [[true, false, false], [false, true, false], [false, true, true], [false; 3]];
+        assert_eq!(kinds, expected[round % 4], "{round}");
+        ng.pass(Duration::from_millis(1));
+        most = most.max(ng.sockets.open_count());
+    }
+    assert_eq!(ng.sockets.open_count(), most, "what ICE needs is opened once");
+    assert_eq!(ng.say(A, &rtp(0, 1))[0].2, rtp(0, 1), "plain at last");
+    ng.engine.handle_command(ng.now, &Command::Delete(Delete { call_id: "ng".into(), ..Delete::default() }));
+    assert_eq!(ng.sockets.open_count(), Ng::new(settings()).sockets.open_count());
 }
 
 #[test]
@@ -582,7 +628,15 @@ fn mutated_messages_do_no_harm() {
         message("unsubscribe", B, ""),
         message("connect", B, ""),
         message("silence media", B, ""),
+        message("block DTMF", B, r##""trigger":"12#","DTMF-security-trigger":"tone","DTMF-delay":60,"volume":9,"##),
         message("query", B, ""),
+        // The same in bencode.
+        "7 d7:call-id2:ng7:command5:offer5:flagsl12:loop protecte8:from-tag1:a8:rtcp-muxl7:requiree3:sdp87:v=0\r\n\
+            o=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\ne"
+            .to_owned(),
+        "7 d7:call-id2:ng5:codecd5:stripl3:alle9:transcodel4:PCMAee7:command10:block DTMF13:DTMF-security6:random\
+            8:from-tag1:ae"
+            .to_owned(),
     ];
     let mut understood = 0;
     for round in 0..4_000 {

@@ -212,12 +212,15 @@ fn candidates_may_come_after_the_description() {
 }
 
 #[test]
-fn our_ports_stay_unless_the_controller_wants_others() {
+fn our_ports_stay_with_ice_and_where_the_controller_wants_it() {
     let moved = A.replace(":4000", ":4002");
-    for (latching, ice) in [(true, false), (false, false), (false, true)] {
+    for (latching, ice) in
+        [(Some(true), false), (Some(false), false), (Some(false), true), (None, false), (None, true)]
+    {
+        let stays = latching.unwrap_or(ice);
         let mut ng = Ng::new(settings());
         let wish = |it: &mut crate::command::Exchange| {
-            it.flags.no_port_latching = !latching;
+            it.flags.port_latching = latching;
             it.ice = ice.then_some(Ice::Force);
         };
         let offer = |ng: &mut Ng, end: &str| {
@@ -229,8 +232,8 @@ fn our_ports_stay_unless_the_controller_wants_others() {
         let sockets = ng.sockets.open_count();
         assert_eq!(offer(&mut ng, A), first, "nothing has changed");
         let second = offer(&mut ng, &moved);
-        assert_eq!(second.0 == first.0, latching);
-        assert_eq!(second.1 == first.1, !ice);
+        assert_eq!(second.0 == first.0, stays);
+        assert_eq!(second.1 == first.1, stays || !ice);
         ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
         // What was under way to the old port is not lost.
         for port in [first.0, second.0] {
@@ -245,4 +248,33 @@ fn our_ports_stay_unless_the_controller_wants_others() {
         ng.engine.handle_command(ng.now, &Command::Delete(delete));
         assert_eq!(ng.sockets.open_count(), Ng::new(settings()).sockets.open_count());
     }
+}
+
+#[test]
+fn several_sessions_in_one_body_stay_apart() {
+    let mut ng = Ng::new(settings());
+    let second = sdp("192.0.2.1:4010", "RTP/AVP", "a=x-mine\n").replace("o=- 1 1", "o=- 2 77");
+    let both = format!("{}{second}", sdp(A, "RTP/AVP", "a=x-first\n"));
+    let text = |ng: &mut Ng, body: &str, versions: bool| match ng
+        .command(true, body, |it| it.replace.sdp_version = versions)
+    {
+        Reply::Sdp { sdp, .. } => String::from_utf8(sdp.to_vec()).expect("text"),
+        other => panic!("{other:?}"),
+    };
+    let told = text(&mut ng, &both, true);
+    let kinds: String =
+        told.lines().filter_map(|line| line.chars().next()).filter(|kind| *kind != 'a').collect();
+    assert_eq!(kinds, "vosctmvosctm", "{told}");
+    let at = |what: &str| told.find(what).unwrap_or_else(|| panic!("{what} in {told}"));
+    assert!(
+        at("a=x-first") < at("o=- 2 1 ") && at("o=- 2 1 ") < at("a=x-mine"),
+        "one version for both: {told}"
+    );
+    assert_eq!(told.matches("c=IN IP4 192.0.2.1").count(), 0, "ours in both: {told}");
+    assert_eq!(text(&mut ng, &both, true), told);
+    // A change of either is one of the whole.
+    let moved = text(&mut ng, &both.replace("a=x-mine", "a=x-other"), true);
+    assert!(moved.contains("o=- 1 2 ") && moved.contains("o=- 2 2 "), "{moved}");
+    let own = text(&mut ng, &both, false);
+    assert!(own.contains("o=- 1 1 ") && own.contains("o=- 2 77 "), "{own}");
 }
