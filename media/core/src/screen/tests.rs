@@ -176,7 +176,7 @@ fn each_mode_without_events() {
         let put = went.iter().filter(|it| **it != Some(Own)).collect::<Vec<_>>();
         let is_put =
             |it: &&Option<Went>| matches!((instead, it), (Silence, Some(Silence)) | (Tone(_), Some(Tone(_))));
-        assert!(put.len() >= 7 && put.iter().all(|it| is_put(it)), "{mode:?}: {went:?}");
+        assert!(put.len() >= 7 && put.iter().all(is_put), "{mode:?}: {went:?}");
         assert_eq!(went.last(), Some(&Some(Own)), "{mode:?}");
         // No sequence of packets shows where the key was.
         assert!(bed.numbers.iter().zip(1000..).all(|(number, expected)| *number == expected));
