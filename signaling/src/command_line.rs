@@ -60,6 +60,25 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Ask the running gateway, or have it do something, by a method of Kamailio's kamcmd: system.listMethods says which.
+    Rpc {
+        /// Such as tm.stats.
+        method: String,
+        /// Its parameters in order; system.methodHelp METHOD says which.
+        #[arg(allow_negative_numbers = true)]
+        params: Vec<String>,
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Who may command the gateway over HTTPS (POST /rpc).
+    Token {
+        #[command(subcommand)]
+        command: Token,
+        #[command(flatten)]
+        file: File,
+    },
     /// The database.
     Db {
         #[command(subcommand)]
@@ -97,6 +116,23 @@ pub(crate) enum Registrations {
         /// NAME, or NAME@DOMAIN for another domain than the gateway's own.
         user: String,
     },
+    /// Remove those of one user, or one of them.
+    Remove {
+        /// NAME, or NAME@DOMAIN for another domain than the gateway's own.
+        user: String,
+        /// The Contact URI as registrations show has it.
+        contact: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Token {
+    /// Make a token and print it, once: only its hash is kept.
+    Add { name: String },
+    /// Show whose tokens there are.
+    List,
+    /// Take a token back.
+    Remove { name: String },
 }
 
 #[derive(Subcommand)]

@@ -1,5 +1,6 @@
-//! What the commands do that look after the database, and how they show it.
+//! What the commands do that look after the database or ask a running gateway, and how they show it.
 
+pub mod ask;
 pub mod database;
 pub mod listing;
 pub mod reload;

@@ -24,6 +24,7 @@ use toml::de::{DeTable, DeValue};
 use self::keys::Key;
 use self::value::Value;
 use crate::accounting;
+use crate::control::Doors;
 use crate::store::sql::Place;
 use crate::store::{DbMode, Storage};
 
@@ -77,6 +78,7 @@ pub struct Config {
     pub record_code: String,
     pub recording_notice: Sound,
     pub recording: Recording,
+    pub rpc: Doors,
     pub log: Log,
     /// What a person should know about the file, though it is good.
     pub warnings: Vec<String>,
@@ -303,8 +305,17 @@ impl Config {
                     .map_err(|what| error(Some(value.span().start), refused(key, &what)))?;
             }
         }
+        config.settle();
         config.check().map_err(|what| error(None, what))?;
         Ok(config)
+    }
+
+    /// What follows from several keys.
+    fn settle(&mut self) {
+        // Next to the data that it is about, unless it is said where.
+        if self.rpc.socket.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            self.rpc.socket = Some(self.data_directory.join("rpc.sock"));
+        }
     }
 
     /// What no key can say alone.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,13 @@ use signaling_core::secret::Secret;
 use signaling_core::settings::{self, Settings, Voicemail};
 use signaling_core::sources::Sources;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::accounting::Accounting;
 use crate::certs::Certificates;
 use crate::config::{Config, Listen};
+use crate::control::{self, Control};
 use crate::media_link::{Codes, MediaLink};
 use crate::resolver::{Dns, Reach};
 use crate::sounds::Sounds;
@@ -52,6 +54,7 @@ pub struct Gateway {
     certificates: Arc<Certificates>,
     database: Database,
     accounting: Accounting,
+    control: Arc<Control>,
     transport: Arc<Transport>,
     workers: Arc<Workers>,
     threads: Vec<JoinHandle<()>>,
@@ -108,6 +111,7 @@ impl Gateway {
         location.load(registrations(&database, &domain, &bound).await?, unix_now());
 
         let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
+        let socket = config.rpc.socket.as_deref().map(control::socket::Socket::open).transpose()?;
         let journal = config.data_directory.join("calls.journal");
         let accounting = Accounting::start(&config.acc, &journal, database.sql()).await?;
         let maker = WorkerMaker {
@@ -120,13 +124,18 @@ impl Gateway {
             media: media.clone(),
             dns: Dns::new(&config.dns, reach),
         };
+        let control = Arc::new(maker.control(&config, &bound, &certificates, &transport));
         let threads = inboxes
             .into_iter()
             .map(|inbox| maker.start(inbox, Arc::clone(&transport)))
             .collect::<anyhow::Result<_>>()?;
 
         let mut tasks = JoinSet::new();
-        start_streams(&mut tasks, streams, &config, &domain, &certificates, &transport)?;
+        let pages = page::router(&domain, Arc::clone(&certificates)).merge(control::http::router(&control));
+        start_streams(&mut tasks, streams, &config, pages, &certificates, &transport)?;
+        if let Some(socket) = socket {
+            tasks.spawn(socket.run(Arc::clone(&control)));
+        }
         tasks.spawn(follow_tables(database.clone(), change));
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
@@ -136,6 +145,7 @@ impl Gateway {
             certificates,
             database,
             accounting,
+            control,
             transport,
             workers,
             threads,
@@ -168,6 +178,12 @@ impl Gateway {
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// What an operator asks of it and has it do.
+    #[must_use]
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// The certificate in use.
@@ -233,6 +249,31 @@ struct WorkerMaker {
 }
 
 impl WorkerMaker {
+    fn control(
+        &self,
+        config: &Config,
+        bound: &[Bound],
+        certificates: &Arc<Certificates>,
+        transport: &Arc<Transport>,
+    ) -> Control {
+        Control {
+            started: (Instant::now(), unix_now()),
+            config: config.clone(),
+            settings: Arc::clone(&self.settings),
+            bound: bound.to_vec(),
+            certificates: Arc::clone(certificates),
+            database: self.database.clone(),
+            location: Arc::clone(&self.location),
+            sources: Arc::clone(&self.sources),
+            blocklist: Arc::clone(&self.blocklist),
+            transport: Arc::clone(transport),
+            workers: transport.workers(),
+            media: self.media.clone(),
+            zero: Mutex::default(),
+            turns: Semaphore::new(control::AT_ONCE),
+        }
+    }
+
     fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
@@ -467,13 +508,13 @@ fn start_streams(
     tasks: &mut JoinSet<()>,
     streams: Vec<Streams>,
     config: &Config,
-    domain: &str,
+    pages: axum::Router,
     certificates: &Arc<Certificates>,
     transport: &Arc<Transport>,
 ) -> anyhow::Result<()> {
     let hsts = (certificates.ca().is_none()).then_some(config.hsts);
     let web = WebSettings {
-        pages: page::router(domain, Arc::clone(certificates)),
+        pages,
         origins: Origins::new(&config.origins),
         hsts,
     };
@@ -490,6 +531,23 @@ fn start_streams(
         }
     }
     Ok(())
+}
+
+/// Looks at the certificate again, for the addresses that the host has now.
+///
+/// # Errors
+/// It cannot be read or made; the one in use stays.
+pub(crate) fn refresh_certificate(
+    certificates: &Certificates,
+    config: &Config,
+    domain: &str,
+) -> anyhow::Result<()> {
+    let addresses = match config.addresses.as_slice() {
+        [] => host::addresses().context("addresses of this host")?,
+        listed => listed.to_vec(),
+    };
+    let (names, addresses) = certificate_names(config, domain, &addresses);
+    certificates.refresh(config, &names, &addresses)
 }
 
 /// Takes up the tables of routing when a command has changed them.

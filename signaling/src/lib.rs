@@ -14,6 +14,7 @@
 //! | [`media_link`] | the relay, in process or over ng |
 //! | [`resolver`] | names to addresses (RFC 3263) |
 //! | [`sounds`] | music on hold and the notice of a recording |
+//! | [`control`] | JSON-RPC with kamcmd's methods, over a socket and HTTPS |
 //! | [`page`] | the softphone page and what else HTTP answers |
 //! | [`accounts`], [`commands`] | the `user` commands; those that look after the database |
 //! | [`demo`] | the demo accounts and the first screen |
@@ -25,6 +26,7 @@ pub mod accounts;
 pub mod certs;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod demo;
 mod events;
 pub mod gateway;

@@ -1,6 +1,7 @@
 //! The `causeway` command.
 //!
-//! Exit codes: 0 done, 1 something failed while running, 2 the command line or the configuration is wrong.
+//! Exit codes: 0 done, 1 something failed while running, 2 the command line or the configuration is wrong, 3 no gateway runs that
+//! could be asked.
 
 mod command_line;
 mod table_commands;
@@ -9,13 +10,16 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use causeway::commands::ask::{self, NoGateway};
 use causeway::config::{Config, ConfigError};
+use causeway::control::jsonrpc::{Fault, INVALID_PARAMS, METHOD_NOT_FOUND};
+use causeway::control::token::Tokens;
 use causeway::demo::{self, Screen};
 use causeway::gateway::{self, Gateway};
 use causeway::store::Database;
 use causeway::{accounts, commands, host, logging};
 use clap::{CommandFactory as _, Parser as _};
-use command_line::{Cli, Command, ConfigCommand, Db, File, Registrations, User};
+use command_line::{Cli, Command, ConfigCommand, Db, File, Registrations, Token, User};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -23,8 +27,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say_error(&error);
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let asked_wrongly = |fault: &Fault| matches!(fault.code, METHOD_NOT_FOUND | INVALID_PARAMS);
+    match error {
+        _ if error.is::<ConfigError>() => 2,
+        _ if error.is::<NoGateway>() => 3,
+        _ if error.downcast_ref().is_some_and(asked_wrongly) => 2,
+        _ => 1,
     }
 }
 
@@ -71,15 +85,22 @@ fn execute(command: Command) -> anyhow::Result<()> {
             say(&String::from_utf8(text)?)
         }
         Command::Registrations { command, file, output } => {
+            registrations(command, &file.read()?, output.json)
+        }
+        Command::Rpc { method, params, file, output } => {
+            let params: Vec<&str> = params.iter().map(String::as_str).collect();
+            let result = ask::call(&file.read()?, &method, &params)?;
+            say(&if output.json { format!("{result:#}\n") } else { ask::shown(&result) })
+        }
+        Command::Token { command, file } => {
             let config = file.read()?;
-            let own = own_domain(&config);
-            let user = match &command {
-                Registrations::List => None,
-                Registrations::Show { user } => Some(user.rsplit_once('@').unwrap_or((user, &own))),
-            };
-            let storage = config.storage();
-            let list = runtime()?.block_on(commands::database::registrations(&storage, user))?;
-            say(&list.show(output.json))
+            gateway::make_data_directory(&config.data_directory)?;
+            let tokens = Tokens::of(&config.data_directory);
+            match command {
+                Token::Add { name } => say(&format!("{}\n", tokens.add(&name)?)),
+                Token::List => say(&tokens.names()?.iter().map(|name| format!("{name}\n")).collect::<String>()),
+                Token::Remove { name } => tokens.remove(&name),
+            }
         }
         Command::Db { command, file } => {
             let config = file.read()?;
@@ -106,6 +127,37 @@ fn execute(command: Command) -> anyhow::Result<()> {
             say(&format!("the configuration is good (data directory {data})\n"))
         }
     }
+}
+
+fn registrations(command: Registrations, config: &Config, json: bool) -> anyhow::Result<()> {
+    let (own, storage) = (own_domain(config), config.storage());
+    fn of<'a>(user: &'a str, own: &'a str) -> (&'a str, &'a str) {
+        user.rsplit_once('@').unwrap_or((user, own))
+    }
+    let user = match &command {
+        Registrations::List => None,
+        Registrations::Show { user } => Some(of(user, &own)),
+        Registrations::Remove { user, contact } => {
+            let (name, domain) = of(user, &own);
+            let aor = format!("{name}@{domain}");
+            let params: Vec<&str> = ["location", &aor].into_iter().chain(contact.as_deref()).collect();
+            let method = if contact.is_some() { "ul.rm_contact" } else { "ul.rm" };
+            return match ask::call(config, method, &params) {
+                Err(error) if error.is::<NoGateway>() => {
+                    let remove = commands::database::remove_registrations(
+                        &storage,
+                        (name, domain),
+                        contact.as_deref(),
+                    );
+                    anyhow::ensure!(runtime()?.block_on(remove)?, "it is not there");
+                    Ok(())
+                }
+                answer => answer.map(drop),
+            };
+        }
+    };
+    let list = runtime()?.block_on(commands::database::registrations(&storage, user))?;
+    say(&list.show(json))
 }
 
 /// For a command that does one thing and ends.

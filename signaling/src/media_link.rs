@@ -85,6 +85,33 @@ impl MediaLink {
         if accounting.is_on() { Box::new(Listened::new(control, relay, accounting.clone())) } else { control }
     }
 
+    /// How Kamailio would name it; `None` when there is none.
+    #[must_use]
+    pub fn url(&self) -> Option<String> {
+        match self {
+            Self::InProcess(_) => Some("in-process".to_owned()),
+            Self::Ng(link) => Some(format!("udp:{}", link.address())),
+            Self::Off => None,
+        }
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> bool {
+        match self {
+            Self::InProcess(link) => link.ping().await,
+            Self::Ng(link) => link.ping().await,
+            Self::Off => false,
+        }
+    }
+
+    /// The calls of the relay of this process; `None` when it is elsewhere.
+    pub async fn calls(&self) -> Option<u64> {
+        match self {
+            Self::InProcess(link) => link.calls().await,
+            Self::Ng(_) | Self::Off => None,
+        }
+    }
+
     /// Ends the relay of this process.
     pub fn shut_down(&self) {
         if let Self::InProcess(link) = self {

@@ -159,6 +159,18 @@ impl Database {
         self.changes.length()
     }
 
+    /// When registrations are written.
+    #[must_use]
+    pub const fn mode(&self) -> DbMode {
+        self.mode
+    }
+
+    /// Whether the registrations of an address of record wait to be written.
+    #[must_use]
+    pub fn waits(&self, aor: &str) -> bool {
+        self.writer.waits(aor)
+    }
+
     /// What it has not done.
     #[must_use]
     pub fn counts(&self) -> Counts {

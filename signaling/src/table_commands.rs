@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use causeway::commands::ask;
 use causeway::commands::rows::{ADDRESS, ALIAS, Calls, DOMAIN, GROUP, Kind, SPEED_DIAL, calls};
 use causeway::config::Config;
 use causeway::store::sql::Value;
@@ -151,6 +152,9 @@ pub(crate) enum Group {
 pub(crate) enum CallsCommand {
     /// The last calls, the latest first.
     List {
+        /// Those that there are now.
+        #[arg(long, conflicts_with = "missed")]
+        live: bool,
         /// Those that users of this gateway have missed.
         #[arg(long)]
         missed: bool,
@@ -160,6 +164,8 @@ pub(crate) enum CallsCommand {
     },
     /// Everything about one call.
     Show { call_id: String },
+    /// End a call that there is now: both ends hear a BYE.
+    End { call_id: String },
 }
 
 /// What is to be done with a table.
@@ -168,6 +174,8 @@ enum Task {
     Add(&'static Kind, Vec<(&'static str, Value)>),
     Remove(&'static Kind, Vec<(&'static str, Value)>),
     Calls(Option<String>, bool, usize),
+    LiveCalls,
+    EndCall(String),
 }
 
 /// Does it.
@@ -177,6 +185,8 @@ pub(crate) async fn execute(command: TableCommand, config: &Config, own: &str) -
         Task::List(kind) => say(&kind.list(&storage, &[]).await?.show(json)),
         Task::Add(kind, values) => kind.add(&storage, &values).await,
         Task::Remove(kind, key) => kind.remove(&storage, &key).await,
+        Task::LiveCalls => say(&ask::live_calls(config, json)?),
+        Task::EndCall(call_id) => ask::call(config, "dlg.terminate_dlg", &[&call_id]).map(drop),
         Task::Calls(call_id, missed, limit) => {
             let which = match &call_id {
                 Some(call_id) => Calls::One(call_id),
@@ -243,7 +253,9 @@ fn task(command: TableCommand, own: &str) -> anyhow::Result<Task> {
             Group::Remove { user, group } => Task::Remove(&GROUP, member(&user, group, own)?),
         },
         TableCommand::Calls { command, .. } => match command {
-            CallsCommand::List { missed, limit } => Task::Calls(None, missed, limit),
+            CallsCommand::List { live: true, .. } => Task::LiveCalls,
+            CallsCommand::List { missed, limit, .. } => Task::Calls(None, missed, limit),
+            CallsCommand::End { call_id } => Task::EndCall(call_id),
             CallsCommand::Show { call_id } => Task::Calls(Some(call_id), false, 0),
         },
     })

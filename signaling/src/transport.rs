@@ -23,11 +23,12 @@ use tokio::runtime::Handle;
 use self::admission::Admission;
 use self::counters::Counters;
 pub use self::counters::{Traffic, TransportStats};
+pub use self::flows::OpenConnection;
 use self::flows::{Flows, Queued, Unsent};
 pub use self::listen::{BindError, Bound, Listener, StreamListener};
 pub(crate) use self::outbox::Outbox;
 pub use self::udp::{UdpListener, UdpReader};
-pub use self::web::{Origins, WebSettings};
+pub use self::web::{HttpPeer, Origins, WebSettings};
 use crate::config::Limits;
 use crate::worker::{WorkerId, Workers};
 
@@ -141,6 +142,12 @@ impl Transport {
     #[must_use]
     pub fn connection_count(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Those connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<OpenConnection> {
+        self.flows.list()
     }
 
     /// From the socket of `local`, or the one by which the kernel would go to `remote`.

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use signaling_core::dialog::header_call_id;
 use signaling_core::flow::{ConnectionId, Inbound, SendToken};
 use signaling_core::message::{peek_call_id, peek_continues};
 use signaling_core::proxy::Proxy;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Sleep;
 
 use crate::accounting::Accounting;
@@ -32,7 +32,7 @@ const READS: usize = 4 * BATCH;
 /// door for others with empty words.
 const TURN: usize = 4;
 /// Rest after a panic, so that one at every start does not spin.
-const RESTART: std::time::Duration = std::time::Duration::from_millis(100);
+const RESTART: Duration = Duration::from_millis(100);
 
 /// Which worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,22 @@ enum Notice {
     SendFailed(SendToken),
     Closed(ConnectionId),
     MediaTimedOut(Arc<str>),
+    /// An operator asks; see [`Workers::ask`].
+    Asked(Question),
     Shutdown,
 }
+
+/// What is asked of a worker, between two messages.
+struct Question(Box<dyn FnOnce(&mut Proxy, Instant) + Send>);
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question").finish_non_exhaustive()
+    }
+}
+
+/// How long a worker has to answer an operator.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The mailboxes of all workers.
 #[derive(Debug)]
@@ -229,6 +243,41 @@ impl Workers {
         self.notify(mailbox, Notice::MediaTimedOut(call_id.clone()));
     }
 
+    /// Has every worker answer a question between two messages: their state has no lock. `None` when one does not answer in time.
+    /// Who asks bounds how often ([`crate::control`]).
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl Fn(&mut Proxy, Instant) -> T + Clone + Send + 'static,
+    ) -> Option<Vec<T>> {
+        let all = (0..self.mailboxes.len()).map(|worker| self.ask_one(worker, question.clone()));
+        futures_util::future::join_all(all).await.into_iter().collect()
+    }
+
+    /// The same of the worker with this number; `None` when there is none, or it does not answer in time.
+    pub(crate) async fn ask_one<T: Send + 'static>(
+        &self,
+        worker: usize,
+        question: impl FnOnce(&mut Proxy, Instant) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (told, answer) = oneshot::channel();
+        let question = Question(Box::new(move |proxy, now| {
+            // Whoever has asked may not wait any more.
+            _ = told.send(question(proxy, now));
+        }));
+        self.notify(self.mailboxes.get(worker)?, Notice::Asked(question));
+        tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// The number of the worker that has the calls with this Call-ID.
+    pub(crate) fn worker_of_call(&self, call_id: &str) -> usize {
+        self.worker_of(call_id.as_bytes())
+    }
+
     /// Ends all calls; the workers end when that is done.
     pub fn shut_down(&self) {
         for mailbox in &self.mailboxes {
@@ -385,6 +434,7 @@ impl Worker<'_> {
             Notice::SendFailed(token) => self.proxy.handle_send_failure(now, token),
             Notice::Closed(connection) => self.proxy.handle_flow_closed(now, connection),
             Notice::MediaTimedOut(call_id) => self.proxy.handle_media_timeout(now, &call_id),
+            Notice::Asked(Question(question)) => question(&mut self.proxy, now),
             Notice::Shutdown => {
                 self.shutting_down = true;
                 self.proxy.begin_shutdown(now);

@@ -51,6 +51,22 @@ impl Blocklist {
         }
     }
 
+    /// All that is blocked, in no order, and for how long still.
+    #[must_use]
+    pub fn list(&self, now: Instant) -> Vec<(Protocol, SocketAddr, Duration)> {
+        let left = |(key, end): (&(Protocol, SocketAddr), &Instant)| {
+            end.checked_duration_since(now).filter(|left| !left.is_zero()).map(|left| (key.0, key.1, left))
+        };
+        self.lock().iter().filter_map(left).collect()
+    }
+
+    /// Blocks nothing any more.
+    pub fn clear(&self) {
+        let mut until = self.lock();
+        until.clear();
+        self.count.store(0, Ordering::Release);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<(Protocol, SocketAddr), Instant>> {
         // A holder that panicked has left a whole map.
         self.until.lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,6 +86,7 @@ mod tests {
         list.add(now, Protocol::Udp, remote(1), second * 5);
         list.add(now, Protocol::Udp, remote(1), second);
         assert!(list.blocks(now + second * 4, Protocol::Udp, remote(1)));
+        assert_eq!(list.list(now + second), [(Protocol::Udp, remote(1), second * 4)]);
         assert!(!list.blocks(now, Protocol::Tcp, remote(1)) && !list.blocks(now, Protocol::Udp, remote(2)));
         assert!(!list.blocks(now + second * 5, Protocol::Udp, remote(1)));
         assert_eq!(list.count.load(Ordering::Relaxed), 0);
@@ -80,5 +97,7 @@ mod tests {
         assert!(!list.blocks(now, Protocol::Udp, remote(MAX + 1)));
         list.add(now + second, Protocol::Udp, remote(MAX + 1), second);
         assert!(list.blocks(now + second, Protocol::Udp, remote(MAX + 1)), "what is over makes room");
+        list.clear();
+        assert!(!list.blocks(now + second, Protocol::Udp, remote(MAX + 1)) && list.list(now).is_empty());
     }
 }

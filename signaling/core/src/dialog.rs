@@ -24,11 +24,15 @@ pub fn header_call_id(call_id: &str) -> &str {
 #[derive(Debug, Default)]
 pub struct Calls {
     by_call_id: HashMap<String, Vec<Call>>,
+    /// Calls that have begun here so far.
+    begun: u64,
 }
 
 /// An INVITE and what became of it.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// Its number on this worker, which no other call has had; given by [`Calls::insert`].
+    pub serial: u64,
     /// See [`crate::step::Incoming::call_id`].
     pub call_id: String,
     /// What the INVITE was sealed with: see [`crate::step::Incoming::seal`].
@@ -251,7 +255,9 @@ impl Call {
 
 impl Calls {
     /// Begins a call.
-    pub fn insert(&mut self, call: Call) {
+    pub fn insert(&mut self, mut call: Call) {
+        self.begun += 1;
+        call.serial = self.begun;
         self.by_call_id.entry(call.call_id.clone()).or_default().push(call);
     }
 
@@ -275,6 +281,11 @@ impl Calls {
             self.by_call_id.remove(call_id);
         }
         Some(call)
+    }
+
+    /// All calls, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.by_call_id.values().flatten()
     }
 
     /// Visits every call.

@@ -231,6 +231,8 @@ pub enum Expiry {
     Replaced,
     /// It has answered no keep-alive for too long.
     Unanswered,
+    /// An operator has removed it.
+    Removed,
 }
 
 impl Expiry {
@@ -242,6 +244,7 @@ impl Expiry {
             Self::ConnectionLost => "connection lost",
             Self::Replaced => "replaced",
             Self::Unanswered => "keep-alive not answered",
+            Self::Removed => "removed by command",
         }
     }
 }
@@ -347,8 +350,14 @@ pub enum EndCause {
     Shutdown,
     /// The relay has heard nothing from either end for too long.
     MediaTimeout,
-    /// Nobody refreshed the session (RFC 4028) or the call reached its longest lifetime.
+    /// Nobody refreshed the session (RFC 4028).
     SessionExpired,
+    /// It has lasted as long as a call may.
+    TooLong,
+    /// An end has not answered the keep-alive requests of the gateway, or has not known the call any more.
+    KeepAlive,
+    /// An operator has ended it.
+    Command,
 }
 
 impl EndCause {
@@ -362,6 +371,28 @@ impl EndCause {
             Self::Shutdown => "gateway stops",
             Self::MediaTimeout => "no media",
             Self::SessionExpired => "session expired",
+            Self::TooLong => "longest duration reached",
+            Self::KeepAlive => "keep-alive not answered",
+            Self::Command => "ended by command",
         }
+    }
+
+    /// What a BYE of ours says of it (RFC 3326).
+    #[must_use]
+    pub fn reason(self) -> String {
+        let cause = match self {
+            Self::CallerBye | Self::CalleeBye => 200,
+            Self::ConnectionLost => 480,
+            Self::Shutdown => 503,
+            Self::MediaTimeout | Self::SessionExpired | Self::TooLong | Self::KeepAlive => 408,
+            Self::Command => 487,
+        };
+        format!("SIP;cause={cause};text=\"{}\"", self.as_str())
+    }
+
+    /// Whether the call has ended by itself.
+    #[must_use]
+    pub const fn is_expiry(self) -> bool {
+        matches!(self, Self::MediaTimeout | Self::SessionExpired | Self::TooLong | Self::KeepAlive)
     }
 }

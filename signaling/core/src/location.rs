@@ -245,6 +245,42 @@ impl Location {
             .map(|binding| binding.stored.instance().into())
     }
 
+    /// Shows every address of record and its bindings, in no order. Bindings that change meanwhile are shown as they were or as
+    /// they are; `visit` is called without any lock.
+    pub fn visit(&self, unix_now: u64, mut visit: impl FnMut(&str, &[Binding])) {
+        for shard in &self.shards {
+            let records: Vec<(Arc<str>, Vec<Binding>)> = {
+                let shard = lock(shard);
+                let alive = |record: &Record| record.alive(unix_now).cloned().collect();
+                shard.records.iter().map(|(aor, record)| (Arc::clone(aor), alive(record))).collect()
+            };
+            for (aor, bindings) in records.iter().filter(|(_, bindings)| !bindings.is_empty()) {
+                visit(aor, bindings);
+            }
+        }
+    }
+
+    /// Removes the bindings of an address of record, or the one with this Contact, by the word of an operator.
+    pub fn remove(&self, aor: &str, contact: Option<&str>) -> Vec<Gone> {
+        let mut shard = self.shard(aor);
+        let Some((key, record)) = shard.records.get_key_value(aor).map(|(key, _)| Arc::clone(key)).and_then(
+            |key| Some((Arc::clone(&key), shard.records.get_mut(&key)?)),
+        ) else {
+            return Vec::new();
+        };
+        let wanted = |binding: &Binding| contact.is_none_or(|contact| binding.stored.contact() == contact);
+        let (removed, left): (Vec<_>, Vec<_>) = record.take().into_iter().partition(wanted);
+        record.put(left);
+        let gone = |binding: Binding| Gone {
+            aor: Arc::clone(&key),
+            stored: binding.stored,
+            cause: Expiry::Removed,
+            held: false,
+            connection: None,
+        };
+        removed.into_iter().map(gone).collect()
+    }
+
     /// Addresses of record with a binding, and bindings, for the statistics.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {

@@ -6,6 +6,7 @@
 
 mod acks;
 mod calls;
+pub mod control;
 mod forking;
 mod natping;
 mod refresh;
@@ -27,11 +28,13 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::blocklist::Blocklist;
 use crate::dialog::End;
-use crate::event::{EndCause, Event};
+use crate::event::{EndCause, Event, Expiry};
 use crate::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, SendToken};
 use crate::fork::{self, Fork};
 use crate::location::{Gone, Location};
-use crate::message::{Limits, Message, Method, Name, Request, Response, StatusCode};
+use crate::message::{
+    Limits, Message, Method, Name, ParseError, ParseErrorKind, Request, Response, StatusCode,
+};
 use crate::outside::{Lookup, Outside};
 use crate::overload::Overload;
 use crate::route;
@@ -202,26 +205,44 @@ impl Proxy {
             return self.table.send(Destination::Flow(*flow), answer);
         }
         let limits = Limits { message: self.world.settings.limits.max_message_size, ..Limits::default() };
-        match Message::parse_with(inbound.bytes, &limits) {
+        let parsed = Message::parse_with(inbound.bytes, &limits);
+        self.count_arrival(&parsed);
+        match parsed {
             Ok(Message::Request(request)) if self.has_no_room(&request) => {
                 self.refuse(&inbound.flow, request);
             }
             Ok(message) => self.table.handle_message(now, inbound.flow, message),
-            Err(error) => {
-                self.world.stats.borrow_mut().malformed += 1;
-                if let (Some(request), Some(response)) = (&error.request, error.response(&self.world.tag())) {
-                    self.table.send_response(&inbound.flow, request, &response);
-                    self.world.tell(Event::Refused {
-                        source: inbound.flow.remote,
-                        method: request.method().to_string(),
-                        call_id: request.call_id().to_owned(),
-                        code: response.status().code(),
-                        reason: response.reason().into_owned(),
-                    });
-                }
-            }
+            Err(error) => self.answer_malformed(&inbound.flow, &error),
         }
         self.settle();
+    }
+
+    fn count_arrival(&self, parsed: &Result<Message, ParseError>) {
+        let mut stats = self.world.stats.borrow_mut();
+        match parsed {
+            Ok(Message::Request(request)) => stats.rcv_requests.note(request.method()),
+            Ok(Message::Response(response)) => stats.rcv_replies.note(response.status()),
+            Err(error) => {
+                stats.malformed += 1;
+                stats.err_requests += u64::from(error.request.is_some());
+                stats.bad_uris += u64::from(matches!(error.kind, ParseErrorKind::UriTooLong { .. }));
+            }
+        }
+    }
+
+    fn answer_malformed(&mut self, flow: &Flow, error: &ParseError) {
+        let (Some(request), Some(response)) = (&error.request, error.response(&self.world.tag())) else {
+            return;
+        };
+        self.world.stats.borrow_mut().answered.note(response.status());
+        self.table.send_response(flow, request, &response);
+        self.world.tell(Event::Refused {
+            source: flow.remote,
+            method: request.method().to_string(),
+            call_id: request.call_id().to_owned(),
+            code: response.status().code(),
+            reason: response.reason().into_owned(),
+        });
     }
 
     /// An [`Outbound`] with this token could not be sent.
@@ -451,6 +472,7 @@ impl Proxy {
         let Some(server) = server else {
             if let Outcome::Relay(branches, _) = outcome {
                 self.note_ack(&incoming);
+                self.world.stats.borrow_mut().fwd_requests += branches.len() as u64;
                 for branch in branches {
                     self.table.send(branch.target.destination, branch.message.to_bytes());
                 }
@@ -486,6 +508,7 @@ impl Proxy {
                     // A CANCEL that comes too late is one of something.
                     self.servers.insert(server, Server::Ended);
                 }
+                self.world.stats.borrow_mut().answered.note(response.status());
                 self.table.respond(now, server, &response);
             }
             Outcome::Relay(branches, steps) => self.relay(server, incoming, branches, steps),
@@ -586,6 +609,7 @@ impl Proxy {
                 self.world.tell(Event::Held { aor, contact, transport, source });
                 continue;
             }
+            self.world.stats.borrow_mut().expired_contacts += u64::from(cause == Expiry::TimedOut);
             self.world.tell(Event::Expired { aor: aor.clone(), contact, transport, source, cause });
             if self.world.settings.usrloc.close_expired_tcp {
                 self.closing.extend(connection);

@@ -42,6 +42,21 @@ pub struct Sources {
     hasher: RandomState,
 }
 
+/// What an operator sees of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Requests in its sampling period.
+    pub count: u32,
+    /// When that began, seen from now.
+    pub since: Duration,
+    /// For how long it is still banned; `None` when it is not.
+    pub banned: Option<Duration>,
+    /// Whether somebody there has proved who he is.
+    pub proved: bool,
+}
+
 #[derive(Debug)]
 struct Source {
     /// Beginning of the sampling period.
@@ -68,7 +83,7 @@ impl Sources {
             return Admission::Pass;
         }
         let ip = remote.ip().to_canonical();
-        if ip.is_loopback() || pike.exempt.iter().any(|network| network.contains(ip)) {
+        if is_exempt(pike, ip) {
             return Admission::Pass;
         }
         let mut shard = self.shard(ip);
@@ -112,6 +127,41 @@ impl Sources {
         }
     }
 
+    /// All that is remembered, in no order.
+    #[must_use]
+    pub fn list(&self, now: Instant) -> Vec<Counted> {
+        let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
+        let counted = |ip: &IpAddr, source: &Source| Counted {
+            ip: *ip,
+            count: source.count,
+            since: now.saturating_duration_since(source.since),
+            banned: source.banned_until.and_then(|until| until.checked_duration_since(now)),
+            proved: source.is_proved(now),
+        };
+        shards.flat_map(|shard| shard.iter().map(|(ip, source)| counted(ip, source)).collect::<Vec<_>>()).collect()
+    }
+
+    /// Bans a source by the word of an operator, whoever has proved himself there. `false` when it is exempt or the table has no
+    /// room.
+    #[must_use]
+    pub fn ban(&self, pike: &Pike, now: Instant, ip: IpAddr, span: Duration) -> bool {
+        let ip = ip.to_canonical();
+        if pike.reqs_density_per_unit == 0 || is_exempt(pike, ip) {
+            return false;
+        }
+        let mut shard = self.shard(ip);
+        let Some(source) = entry(&mut shard, ip, pike, now) else { return false };
+        source.proved.clear();
+        source.banned_until = Some(now + span);
+        true
+    }
+
+    /// Forgets a source and what it has done. Whether it was known.
+    pub fn forget(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.shard(ip).remove(&ip).is_some()
+    }
+
     fn shard(&self, ip: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
         #[allow(clippy::cast_possible_truncation)]
         let index = self.hasher.hash_one(ip) as usize % SHARDS;
@@ -135,6 +185,11 @@ impl Source {
         now.saturating_duration_since(self.since) >= pike.remove_latency.max(pike.sampling_time_unit)
             && self.banned_until.is_none_or(|until| until <= now)
     }
+}
+
+/// Whether a source is never counted.
+fn is_exempt(pike: &Pike, ip: IpAddr) -> bool {
+    ip.is_loopback() || pike.exempt.iter().any(|network| network.contains(ip))
 }
 
 /// The entry of an address, made where there is room.
@@ -184,6 +239,23 @@ mod tests {
         assert!((0..15).all(|_| admit(302) == Admission::Pass), "a period of its own");
         assert!((0..16).all(|_| admit(303) == Admission::Pass));
         assert_eq!(sources.admit(&pike, start, at("198.51.100.67:5060")), Admission::Pass, "somebody else");
+    }
+
+    #[test]
+    fn an_operator_bans_and_forgives() {
+        let exempt = vec!["203.0.113.0/24".parse().expect("a network")];
+        let (sources, pike, now) = (Sources::default(), Pike { exempt, ..PIKE() }, start());
+        let (phone, minute) = (at("198.51.100.7:5060"), Duration::from_secs(60));
+        sources.prove(&pike, now, phone);
+        assert!(sources.ban(&pike, now, phone.ip(), minute));
+        assert_eq!(sources.admit(&pike, now, phone), Admission::Drop, "whoever has proved himself there");
+        let listed = sources.list(now);
+        assert_eq!((listed.len(), listed[0].ip, listed[0].banned), (1, phone.ip(), Some(minute)));
+        assert!(sources.forget(phone.ip()) && !sources.forget(phone.ip()));
+        assert_eq!(sources.admit(&pike, now, phone), Admission::Pass);
+        for exempt in ["127.0.0.1:1", "203.0.113.9:1"] {
+            assert!(!sources.ban(&pike, now, at(exempt).ip(), minute), "{exempt}");
+        }
     }
 
     /// One port is one flow.

@@ -127,6 +127,24 @@ pub async fn import(storage: &Storage, url: &str, replace: bool) -> anyhow::Resu
     Ok(counts.into_iter().map(|(table, count)| format!("  {table:<16}{count} rows\n")).collect())
 }
 
+/// `registrations remove` while no gateway runs: whether there was anything to remove.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn remove_registrations(
+    storage: &Storage,
+    (user, domain): (&str, &str),
+    contact: Option<&str>,
+) -> anyhow::Result<bool> {
+    let sql = open_existing(&storage.place).await?;
+    let table = Table::named("location").context("location")?;
+    let mut key: Vec<(&str, Value)> = vec![("username", user.into()), ("domain", domain.into())];
+    key.extend(contact.map(|contact| ("contact", contact.into())));
+    let removed = tables::remove(&sql, table, &key).await?;
+    sql.close().await;
+    Ok(removed > 0)
+}
+
 /// `registrations list` and `show`: the contacts that are good now, as the database has them; of one user only if it is named.
 ///
 /// # Errors

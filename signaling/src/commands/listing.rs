@@ -10,7 +10,7 @@ use crate::store::sql::Value;
 /// Rows of a table with the names of their columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listing {
-    columns: Vec<&'static str>,
+    columns: Vec<String>,
     rows: Vec<Vec<Json>>,
 }
 
@@ -25,7 +25,21 @@ impl Listing {
         let row = |row: Vec<Value>| {
             row.into_iter().zip(&times).map(|(value, is_time)| json(value, *is_time)).collect()
         };
-        Self { columns: columns.to_vec(), rows: rows.into_iter().map(row).collect() }
+        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+        Self { columns, rows: rows.into_iter().map(row).collect() }
+    }
+
+    /// Objects that are rows: all with the same keys, and with nothing in them that has parts. `None` for others.
+    #[must_use]
+    pub fn of_objects(objects: &[Json]) -> Option<Self> {
+        let columns: Vec<String> = objects.first()?.as_object()?.keys().cloned().collect();
+        let row = |object: &Json| {
+            let object = object.as_object().filter(|object| object.keys().eq(&columns))?;
+            let plain = object.values().all(|value| !value.is_array() && !value.is_object());
+            plain.then(|| object.values().cloned().collect())
+        };
+        let rows = objects.iter().map(row).collect::<Option<_>>()?;
+        Some(Self { columns, rows })
     }
 
     /// For programs, or for people.
@@ -64,7 +78,7 @@ impl Listing {
     /// An array of objects.
     fn array(&self) -> Json {
         let object = |row: &Vec<Json>| {
-            let pairs = self.columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned());
+            let pairs = self.columns.iter().cloned().zip(row.iter().cloned());
             Json::Object(Map::from_iter(pairs))
         };
         Json::Array(self.rows.iter().map(object).collect())
@@ -78,8 +92,7 @@ impl Listing {
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let mut text = String::new();
-        let names = self.columns.iter().map(|name| (*name).to_owned()).collect();
-        for row in std::iter::once(&names).chain(&cells) {
+        for row in std::iter::once(&self.columns).chain(&cells) {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 let _ = write!(line, "{cell:<width$}  ");
@@ -101,7 +114,7 @@ fn json(value: Value, is_time: bool) -> Json {
 }
 
 /// What another program wrote may have anything in it: control characters do not reach the terminal.
-fn cell(value: &Json) -> String {
+pub(super) fn cell(value: &Json) -> String {
     match value {
         Json::Null => "-".to_owned(),
         Json::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),

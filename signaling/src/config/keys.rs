@@ -7,6 +7,7 @@ mod pike;
 mod recording;
 mod registrar;
 mod routing;
+mod rpc;
 mod tm;
 mod tokens;
 
@@ -70,6 +71,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         recording::KEYS,
         routing::KEYS,
         tokens::KEYS,
+        rpc::KEYS,
         registrar::KEYS,
         edge::KEYS,
         tm::KEYS,

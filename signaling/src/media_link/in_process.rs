@@ -34,6 +34,19 @@ impl InProcess {
         self.relay.events()
     }
 
+    /// Whether its workers answer.
+    pub(super) async fn ping(&self) -> bool {
+        self.calls().await.is_some()
+    }
+
+    /// Its calls now; `None` when a worker does not answer.
+    pub(super) async fn calls(&self) -> Option<u64> {
+        match self.relay.execute(Command::List { limit: usize::MAX }).await {
+            Reply::Calls(calls) => Some(calls.len() as u64),
+            _ => None,
+        }
+    }
+
     /// Ends a call, and what was counted in it; `None` when it is not known.
     pub(super) fn end(&self, call_id: &str) -> impl Future<Output = Option<Box<CallReport>>> + Send + use<> {
         let delete = Delete { call_id: call_id.to_owned(), ..Delete::default() };

@@ -36,6 +36,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Link {
+    address: SocketAddr,
     socket: UdpSocket,
     /// Unique among the clients of a relay, which may be many.
     prefix: String,
@@ -60,6 +61,7 @@ impl NgClient {
         socket.connect(address).with_context(|| address.to_string())?;
         socket.set_nonblocking(true)?;
         let link = Arc::new(Link {
+            address,
             socket: UdpSocket::from_std(socket)?,
             prefix: format!("{:016x}", rand::rng().random::<u64>()),
             next: AtomicU64::new(0),
@@ -67,6 +69,18 @@ impl NgClient {
         });
         let receiver = tokio::spawn(receive(Arc::clone(&link))).abort_handle();
         Ok(Self { inner: Arc::new(Inner { link, receiver }) })
+    }
+
+    /// Where the relay is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.inner.link.address
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> bool {
+        let reply = self.inner.link.request(&encode(&mut [("command", "ping".into())])).await;
+        reply.is_ok_and(|reply| find(&reply, "result") == Some(b"pong"))
     }
 
     async fn exchange(&self, command: &str, exchange: MediaExchange) -> Result<Bytes, MediaError> {

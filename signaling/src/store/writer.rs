@@ -114,6 +114,11 @@ impl Writer {
         Some(done)
     }
 
+    /// Whether the bindings of `aor` wait.
+    pub(super) fn waits(&self, aor: &str) -> bool {
+        lock(&self.shared.waiting).contains_key(aor)
+    }
+
     /// Changes that wait, attempts that failed, and changes that will never be written.
     pub(super) fn counts(&self) -> (usize, u64, u64) {
         let shared = &self.shared;

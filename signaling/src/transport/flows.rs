@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -57,12 +58,29 @@ impl Default for Table {
 
 #[derive(Debug)]
 struct Connection {
+    protocol: Protocol,
+    remote: SocketAddr,
     queue: mpsc::Sender<Queued>,
+    /// Bytes in it.
+    waiting: Arc<AtomicUsize>,
     close: Arc<Notify>,
     /// Whom its peer has proved to be, of one that we dialled by name.
     name: Option<Box<str>>,
     /// Its places among the aliases.
     aliases: Vec<(SocketAddr, Box<str>)>,
+}
+
+/// What an operator sees of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenConnection {
+    /// Its number.
+    pub id: ConnectionId,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Its peer.
+    pub remote: SocketAddr,
+    /// Bytes of messages that wait to be written.
+    pub queued_bytes: usize,
 }
 
 /// A connection's own end: what it is to write, and its place in the table, which ends with it.
@@ -71,7 +89,8 @@ pub(super) struct Registration {
     id: ConnectionId,
     peer: (Protocol, SocketAddr),
     /// What is to be written.
-    pub(super) queue: mpsc::Receiver<Queued>,
+    queue: mpsc::Receiver<Queued>,
+    waiting: Arc<AtomicUsize>,
     /// Told when the connection must end.
     pub(super) close: Arc<Notify>,
     flows: Flows,
@@ -92,15 +111,23 @@ impl Flows {
         name: Option<Box<str>>,
     ) -> Registration {
         let (sender, queue) = mpsc::channel(capacity);
-        let close = Arc::new(Notify::new());
+        let (close, waiting) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
         let mut table = self.write();
         table.last += 1;
         let id = ConnectionId(table.last);
-        let connection = Connection { queue: sender, close: Arc::clone(&close), name, aliases: Vec::new() };
+        let connection = Connection {
+            protocol,
+            remote,
+            queue: sender,
+            waiting: Arc::clone(&waiting),
+            close: Arc::clone(&close),
+            name,
+            aliases: Vec::new(),
+        };
         table.connections.insert(id, connection);
         table.peers.insert((protocol, remote), id);
         drop(table);
-        Registration { id, peer: (protocol, remote), queue, close, flows: self.clone() }
+        Registration { id, peer: (protocol, remote), queue, waiting, close, flows: self.clone() }
     }
 
     /// Queues a message, or gives it back when the connection is gone. A full queue means a peer that does not read: its
@@ -108,12 +135,18 @@ impl Flows {
     pub(super) fn send(&self, connection: ConnectionId, queued: Queued) -> Result<(), Unsent> {
         let table = self.read();
         let Some(connection) = table.connections.get(&connection) else { return Err(Unsent::Gone(queued)) };
-        connection.queue.try_send(queued).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(queued) => {
-                connection.close.notify_one();
-                Unsent::Slow(queued)
+        let size = queued.bytes.len();
+        // Before it is taken out.
+        connection.waiting.fetch_add(size, Ordering::Relaxed);
+        connection.queue.try_send(queued).map_err(|error| {
+            connection.waiting.fetch_sub(size, Ordering::Relaxed);
+            match error {
+                mpsc::error::TrySendError::Full(queued) => {
+                    connection.close.notify_one();
+                    Unsent::Slow(queued)
+                }
+                mpsc::error::TrySendError::Closed(queued) => Unsent::Gone(queued),
             }
-            mpsc::error::TrySendError::Closed(queued) => Unsent::Gone(queued),
         })
     }
 
@@ -163,6 +196,19 @@ impl Flows {
         }
     }
 
+    /// All of them, the oldest first.
+    pub(super) fn list(&self) -> Vec<OpenConnection> {
+        let open = |(id, connection): (&ConnectionId, &Connection)| OpenConnection {
+            id: *id,
+            protocol: connection.protocol,
+            remote: connection.remote,
+            queued_bytes: connection.waiting.load(Ordering::Relaxed),
+        };
+        let mut list: Vec<_> = self.read().connections.iter().map(open).collect();
+        list.sort_by_key(|open| open.id.0);
+        list
+    }
+
     pub(super) fn len(&self) -> usize {
         self.read().connections.len()
     }
@@ -186,6 +232,13 @@ impl Registration {
     /// What is spoken on it.
     pub(super) fn protocol(&self) -> Protocol {
         self.peer.0
+    }
+
+    /// The next message to be written; `None` when there will be none.
+    pub(super) async fn next(&mut self) -> Option<Queued> {
+        let queued = self.queue.recv().await?;
+        self.waiting.fetch_sub(queued.bytes.len(), Ordering::Relaxed);
+        Some(queued)
     }
 
     /// Leaves the table, and returns what was queued and not written.

@@ -197,7 +197,7 @@ async fn write<W: AsyncWrite + Unpin>(
 ) -> &'static str {
     loop {
         let bytes = tokio::select! {
-            Some(queued) = registration.queue.recv() => writing.insert(queued).bytes.clone(),
+            Some(queued) = registration.next() => writing.insert(queued).bytes.clone(),
             Some(pong) = pongs.recv() => pong,
             else => return "closed by us",
         };

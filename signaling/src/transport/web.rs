@@ -12,6 +12,7 @@ use base64::Engine as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use signaling_core::flow::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::{ServiceExt as _, service_fn};
@@ -32,6 +33,15 @@ pub struct WebSettings {
     pub origins: Origins,
     /// Strict-Transport-Security; `None` sends none.
     pub hsts: Option<Duration>,
+}
+
+/// From whom a request came, as an extension of it.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpPeer {
+    /// Its address.
+    pub remote: std::net::SocketAddr,
+    /// Whether it came under TLS.
+    pub secure: bool,
 }
 
 /// Which pages may open a WebSocket (RFC 6455 §10.2).
@@ -176,6 +186,7 @@ async fn answer(
         };
     }
     let pages = web.pages.clone();
+    request.extensions_mut().insert(HttpPeer { remote: ends.remote, secure: ends.protocol == Protocol::Wss });
     let Ok(mut response) = pages.oneshot(request.map(Body::new)).await;
     for (name, value) in &web.headers {
         response.headers_mut().entry(name).or_insert_with(|| value.clone());

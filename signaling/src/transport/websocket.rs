@@ -175,7 +175,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 Message::Ping(Bytes::new())
             }
-            Some(queued) = registration.queue.recv() => frame(&writing.insert(queued).bytes),
+            Some(queued) = registration.next() => frame(&writing.insert(queued).bytes),
             else => return "closed by us",
         };
         if sink.send(message).await.is_err() {

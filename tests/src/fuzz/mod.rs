@@ -1,6 +1,7 @@
 //! One entry per parser of network input. The smoke test of `make test` and the targets of cargo-fuzz in `tests/fuzz` run
 //! the same functions: each takes any bytes, must not panic, and asserts what its parser promises.
 
+pub mod control;
 pub mod media;
 pub mod mutate;
 pub mod signaling;
@@ -27,7 +28,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "sip_message", text: true, run: signaling::message, iterations: 12_000 },
     Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 30_000 },
     Target { name: "sip_alias", text: true, run: signaling::alias, iterations: 20_000 },
@@ -35,6 +36,7 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "sip_digest", text: true, run: signaling::digest, iterations: 20_000 },
     Target { name: "sip_framer", text: true, run: signaling::framer, iterations: 10_000 },
     Target { name: "websocket", text: false, run: causeway::transport::fuzz::websocket, iterations: 6_000 },
+    Target { name: "jsonrpc", text: true, run: control::jsonrpc, iterations: 20_000 },
     Target { name: "proxy", text: true, run: signaling::proxy, iterations: 6_000 },
     Target { name: "sdp", text: true, run: media::sdp, iterations: 12_000 },
     Target { name: "offer", text: true, run: media::offer, iterations: 4_000 },

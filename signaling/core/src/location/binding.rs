@@ -87,8 +87,21 @@ impl Binding {
     }
 
     /// Whether its flow is one that a peer behind a NAT has opened.
-    pub(super) fn is_nated(&self) -> bool {
+    #[must_use]
+    pub fn is_nated(&self) -> bool {
         self.nated
+    }
+
+    /// When it was heard of last, by a REGISTER or the answer to a keep-alive, in seconds since 1970.
+    #[must_use]
+    pub fn heard_at(&self) -> u64 {
+        self.heard_at.into()
+    }
+
+    /// Its connection, as long as that is open.
+    #[must_use]
+    pub fn connection(&self) -> Option<ConnectionId> {
+        self.connection
     }
 
     /// Whether nothing was heard of it for `seconds`.
@@ -106,7 +119,9 @@ impl Binding {
         self.held_until = NonZeroU32::new(second(until));
     }
 
-    pub(super) fn ends_at(&self) -> u64 {
+    /// When it ends, in seconds since 1970.
+    #[must_use]
+    pub fn ends_at(&self) -> u64 {
         let held_until = self.held_until.map_or(u64::MAX, |until| until.get().into());
         self.stored.expires_at().min(held_until)
     }

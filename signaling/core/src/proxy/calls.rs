@@ -52,6 +52,7 @@ impl Proxy {
             music: false,
         };
         let call = Call {
+            serial: 0,
             call_id: incoming.call_id().to_owned(),
             seal: incoming.seal.clone(),
             from: person(message, Name::From),
@@ -258,7 +259,7 @@ impl Proxy {
     pub(super) fn end_late(&mut self, call: &Call) {
         for callee in call.callees.iter().skip(1).filter(|_| call.answered.is_some()) {
             self.send_ack(&call.call_id, &call.caller.address, callee, call.cseq);
-            self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.next_cseq());
+            self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.next_cseq(), None);
         }
     }
 
@@ -272,7 +273,7 @@ impl Proxy {
         let call_id = fork.incoming.call_id().to_owned();
         self.send_ack(&call_id, &from, &callee, cseq);
         if first {
-            self.send_bye(&call_id, &from, &callee, cseq.saturating_add(1));
+            self.send_bye(&call_id, &from, &callee, cseq.saturating_add(1), None);
         }
     }
 }

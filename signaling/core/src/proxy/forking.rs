@@ -62,6 +62,7 @@ impl Proxy {
             let patience = fork.patience(now, &target, &self.world.settings.timers);
             let client = self.table.request_with(now, message, target.destination, patience).ok();
             if let Some(client) = client {
+                self.world.stats.borrow_mut().fwd_requests += 1;
                 self.clients.insert(client, (server, fork.legs.len()));
             }
             // A full table is this proxy's fault, and 503 of a branch is what says so.
@@ -222,6 +223,10 @@ impl Proxy {
         let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.done = true;
+        let theirs = fork.legs.iter().filter_map(|leg| leg.last.as_ref()).any(|refusal| {
+            !refusal.local && refusal.response.status() == response.status()
+        });
+        self.world.stats.borrow_mut().fwd_replies += u64::from(theirs);
         self.give_up_pracks(server);
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
         glare::release(&self.world, &fork.incoming);
@@ -230,6 +235,7 @@ impl Proxy {
             media::delete(&self.world, call_id, from_tag, None);
             let call = self.world.calls.borrow_mut().remove(call_id, from_tag);
             if let Some(call) = call {
+                self.world.stats.borrow_mut().failed_calls += 1;
                 let (code, reason) = (response.status().code(), response.reason().into_owned());
                 let (call_id, from, to) = (call.call_id, call.from, call.to);
                 let (parties, started_at, at) = (call.parties, call.started_at, self.world.unix_now());

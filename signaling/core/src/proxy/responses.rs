@@ -128,6 +128,7 @@ impl Proxy {
             fork.legs[leg].session = session;
             if !fork.done && fork.answered.is_none() {
                 self.note_early(server, leg, &flow, &response);
+                self.world.stats.borrow_mut().fwd_replies += 1;
                 self.respond_early(server, leg, &response);
             }
         } else if status.is_success() {
@@ -178,6 +179,7 @@ impl Proxy {
         } else if !self.note_late(server, leg, flow, response) {
             return;
         }
+        self.world.stats.borrow_mut().fwd_replies += 1;
         self.table.respond(now, server, response);
     }
 

@@ -22,7 +22,7 @@ impl Proxy {
         self.stopping = Some(now + PATIENCE);
         let open: Vec<ServerId> = self.servers.keys().copied().collect();
         for server in open {
-            self.refuse_pending(server);
+            self.refuse_pending(server, StatusCode::SERVICE_UNAVAILABLE, None);
         }
         let calls = self.world.calls.borrow_mut().take_all();
         for call in calls {
@@ -33,17 +33,25 @@ impl Proxy {
 
     /// Ends a call that is forgotten already, for a reason of ours.
     pub(super) fn end_both(&mut self, call: &Call, cause: EndCause) {
+        self.world.stats.borrow_mut().expired_calls += u64::from(cause.is_expiry());
         media::delete(&self.world, &call.call_id, &call.caller.tag, None);
-        self.hang_up(call);
+        self.hang_up(call, cause);
         self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
     }
 
-    /// 503 to an INVITE that has no answer yet.
-    fn refuse_pending(&mut self, server: ServerId) {
+    /// Refuses an INVITE that has no answer yet, and cancels its branches; `reason` says why (RFC 3326). Whether there was
+    /// anything to refuse.
+    pub(super) fn refuse_pending(
+        &mut self,
+        server: ServerId,
+        status: StatusCode,
+        reason: Option<&str>,
+    ) -> bool {
         let now = self.world.now();
+        let headers: Vec<_> = reason.map(|reason| (Name::Reason, reason.to_owned())).into_iter().collect();
         match self.servers.get_mut(&server) {
             Some(Server::Routing(Some(incoming))) => {
-                let response = incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]);
+                let response = incoming.answer(&self.world, status, "", &headers);
                 self.servers.insert(server, Server::Ended);
                 self.table.respond(now, server, &response);
             }
@@ -52,27 +60,34 @@ impl Proxy {
                     && *fork.incoming.method() == Method::Invite
                     && !fork.incoming.is_in_dialog() =>
             {
-                let response = fork.incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]);
+                let response = fork.incoming.answer(&self.world, status, "", &headers);
                 self.fail(server, &response);
-                self.cancel_legs(server, None, &[]);
+                let reasons: Vec<&str> = reason.into_iter().collect();
+                self.cancel_legs(server, None, &reasons);
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     /// BYE to both ends of an answered call.
-    fn hang_up(&mut self, call: &Call) {
+    fn hang_up(&mut self, call: &Call, cause: EndCause) {
         let Some(callee) = call.callees.first().filter(|_| call.answered.is_some()) else { return };
-        self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.next_cseq());
-        self.send_bye(&call.call_id, &callee.address, &call.caller, callee.next_cseq());
+        let reason = cause.reason();
+        let reason = Some(reason.as_str());
+        self.send_bye(&call.call_id, &call.caller.address, callee, call.caller.next_cseq(), reason);
+        self.send_bye(&call.call_id, &callee.address, &call.caller, callee.next_cseq(), reason);
         self.end_late(call);
     }
 
-    /// A BYE to one end in the name of the other.
-    pub(super) fn send_bye(&mut self, call_id: &str, from: &str, end: &End, cseq: u32) {
-        let Some((request, destination)) = self.request_to(Method::Bye, call_id, from, end, cseq) else {
+    /// A BYE to one end in the name of the other. `reason` says why (RFC 3326).
+    pub(super) fn send_bye(&mut self, call_id: &str, from: &str, end: &End, cseq: u32, reason: Option<&str>) {
+        let Some((mut request, destination)) = self.request_to(Method::Bye, call_id, from, end, cseq) else {
             return;
         };
+        if let Some(reason) = reason {
+            request.push(Name::Reason, reason);
+        }
         if let Ok(client) = self.table.request(self.world.now(), request, destination) {
             self.byes.insert(client);
         }

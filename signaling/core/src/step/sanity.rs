@@ -18,12 +18,16 @@ pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     match incoming.message.uri() {
         Ok(uri) if uri.is_sip() => {}
         Ok(_) => return refuse(incoming, StatusCode::UNSUPPORTED_URI_SCHEME, ""),
-        Err(_) => return refuse(incoming, StatusCode::BAD_REQUEST, "Bad Request-URI"),
+        Err(_) => {
+            world.stats.borrow_mut().bad_uris += 1;
+            return refuse(incoming, StatusCode::BAD_REQUEST, "Bad Request-URI");
+        }
     }
     let message = &incoming.message;
     let from = message.from_header().ok().and_then(|from| from.uri().ok());
     let to = message.to_header().ok().and_then(|to| to.uri().ok());
     let (Some(_), Some(to)) = (from, to) else {
+        world.stats.borrow_mut().bad_uris += 1;
         return refuse(incoming, StatusCode::BAD_REQUEST, "Bad From or To");
     };
     if *message.method() == Method::Register && !to.is_sip() {

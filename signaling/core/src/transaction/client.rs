@@ -79,4 +79,9 @@ impl Client {
             _ => {}
         }
     }
+
+    /// The request as it was sent.
+    pub(super) fn message(&self) -> Bytes {
+        self.bytes.clone()
+    }
 }

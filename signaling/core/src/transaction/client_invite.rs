@@ -187,4 +187,9 @@ impl ClientInvite {
         effects.set(Timer::B, t1_times_64(&config.timers));
         Some(cancel)
     }
+
+    /// The request as it was sent.
+    pub(super) fn message(&self) -> Bytes {
+        self.bytes.clone()
+    }
 }

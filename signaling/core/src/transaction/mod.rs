@@ -17,8 +17,8 @@ mod timer;
 
 use std::time::Duration;
 
-pub use stats::Stats;
-pub use table::{SentBy, Table};
+pub use stats::{Branches, Stats};
+pub use table::{Kind, Listed, SentBy, Table};
 pub use timer::{Patience, Timer, Timers};
 
 use crate::flow::Flow;

@@ -46,4 +46,9 @@ impl Server {
             effects.terminate();
         }
     }
+
+    /// The last response.
+    pub(super) fn message(&self) -> Option<Bytes> {
+        self.last.clone()
+    }
 }

@@ -148,4 +148,9 @@ impl ServerInvite {
             _ => {}
         }
     }
+
+    /// The last response, or the 100 that is held back.
+    pub(super) fn message(&self) -> Option<Bytes> {
+        self.last.clone().or_else(|| self.trying.clone())
+    }
 }

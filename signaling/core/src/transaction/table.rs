@@ -1,5 +1,7 @@
 //! The transactions of one worker: matching, timers, sending.
 
+mod listing;
+
 use std::collections::{BTreeSet, VecDeque, hash_map};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use slab::Slab;
 
+pub use self::listing::{Kind, Listed};
 use super::answered::{Answer, Answered};
 use super::client::Client;
 use super::client_invite::ClientInvite;
@@ -63,6 +66,8 @@ struct Entry {
     response_tag: Option<String>,
     /// A CANCEL of our own: the user hears nothing of it.
     silent: bool,
+    /// A client transaction that carries a server transaction on.
+    branch: bool,
     answered: bool,
     /// Bytes of the request.
     size: usize,
@@ -78,6 +83,17 @@ pub struct SentBy {
     pub host: String,
     /// The port, where one is said.
     pub port: Option<u16>,
+}
+
+/// Why a client transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// The user sends a request of its own.
+    Own,
+    /// It carries a server transaction on.
+    Branch,
+    /// It cancels one that does.
+    Cancel,
 }
 
 #[derive(Debug)]
@@ -254,6 +270,7 @@ impl Table {
             merge_key,
             response_tag: None,
             silent: false,
+            branch: false,
             answered: false,
             size,
             deadlines: Vec::with_capacity(3),
@@ -324,6 +341,7 @@ impl Table {
         };
         if response.status().is_final() && !std::mem::replace(&mut entry.answered, true) {
             self.stats.waiting += 1;
+            self.stats.branches.waiting += u64::from(entry.branch);
         }
         let (silent, destination) = (entry.silent, entry.destination);
         if deliver && !silent {
@@ -410,11 +428,14 @@ impl Table {
         request: Request,
         destination: Destination,
     ) -> Result<ClientId, RequestError> {
+        if self.is_full(request.written_len()) {
+            return Err(RequestError::Full);
+        }
         let patience = Patience::of(request.method(), &self.config.timers);
-        self.request_with(now, request, destination, patience)
+        self.begin_client(now, request, destination, patience, Begun::Own)
     }
 
-    /// The same with a patience of its own.
+    /// The same for a branch of a request that is relayed, with a patience of its own.
     ///
     /// # Errors
     /// As [`Table::request`].
@@ -428,7 +449,7 @@ impl Table {
         if self.is_full(request.written_len()) {
             return Err(RequestError::Full);
         }
-        self.begin_client(now, request, destination, patience, false)
+        self.begin_client(now, request, destination, patience, Begun::Branch)
     }
 
     /// Cancels an INVITE client transaction: at once after a provisional response, with the first one before that
@@ -582,7 +603,7 @@ impl Table {
         request: Request,
         destination: Destination,
         patience: Patience,
-        silent: bool,
+        begun: Begun,
     ) -> Result<ClientId, RequestError> {
         let key = self.keys.client(&request).ok_or(RequestError::NoBranch)?;
         if self.clients.contains_key(&key) {
@@ -610,7 +631,8 @@ impl Table {
             key,
             merge_key: None,
             response_tag: None,
-            silent,
+            silent: begun == Begun::Cancel,
+            branch: begun != Begun::Own,
             answered: false,
             size,
             deadlines: Vec::with_capacity(3),
@@ -632,7 +654,7 @@ impl Table {
         // It comes on top of the limit: refusing to cancel would keep more alive than it. It can fail only when a user
         // has sent a CANCEL with this branch himself, and then that one serves.
         let patience = Patience::of(cancel.method(), &self.config.timers);
-        let _ = self.begin_client(now, cancel, destination, patience, true);
+        let _ = self.begin_client(now, cancel, destination, patience, Begun::Cancel);
     }
 
     fn insert(&mut self, mut entry: Entry) -> u64 {
@@ -641,6 +663,7 @@ impl Table {
         let id = u64::from(self.serial) << 32 | vacant.key() as u64;
         entry.id = id;
         self.held += entry.size;
+        self.stats.branches.created += u64::from(entry.branch);
         vacant.insert(entry);
         self.stats.created += 1;
         self.stats.total += 1;
@@ -743,6 +766,8 @@ impl Table {
         }
         self.stats.freed += 1;
         self.stats.waiting -= u64::from(entry.answered);
+        self.stats.branches.freed += u64::from(entry.branch);
+        self.stats.branches.waiting -= u64::from(entry.branch && entry.answered);
         if !entry.silent {
             self.events.push_back(if entry.machine.is_client() {
                 Event::ClientTerminated { id: ClientId(id) }
