@@ -7,6 +7,7 @@ fn main() {
     let output = std::process::Command::new(compiler).arg("--version").output();
     let version = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
     // "rustc 1.95.0 (abc 2026-01-01)": its first two words.
-    let words = version.as_deref().unwrap_or("rustc").split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let words =
+        version.as_deref().unwrap_or("rustc").split_whitespace().take(2).collect::<Vec<_>>().join(" ");
     println!("cargo:rustc-env=CAUSEWAY_COMPILER={words}");
 }

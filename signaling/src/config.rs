@@ -15,7 +15,10 @@ use std::time::Duration;
 pub use listen::Listen;
 use regex::Regex;
 pub use sample::sample;
-use signaling_core::settings::{Auth, Blst, Edge, Nathelper, Pike, Registrar, Timers, Tm, Udp, Usrloc};
+use signaling_core::profiles;
+use signaling_core::settings::{
+    Auth, Blst, Dialog, Edge, Nathelper, Pike, Registrar, Timers, Tm, Udp, Usrloc,
+};
 use signaling_core::tables::{self, Policy};
 use signaling_core::token::ephemeral::Ephemeral;
 use signaling_core::token::{self, NamedKey};
@@ -60,6 +63,8 @@ pub struct Config {
     pub acc: accounting::Settings,
     pub block_3xx: bool,
     pub pstn: Pstn,
+    pub dialog: Dialog,
+    pub call_limits: profiles::Limits,
     pub nathelper: Nathelper,
     pub auth: Auth,
     pub timers: Timers,
@@ -361,7 +366,8 @@ impl Config {
             groups: self.pstn.groups.clone(),
         });
         let ephemeral = self.tokens.ephemeral.clone();
-        Policy { pstn, block_3xx: self.block_3xx, tokens: self.tokens(), ephemeral }
+        let limits = self.call_limits.clone();
+        Policy { pstn, block_3xx: self.block_3xx, limits, tokens: self.tokens(), ephemeral }
     }
 
     /// `None` without a key.

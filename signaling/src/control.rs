@@ -22,8 +22,8 @@ mod rtpengine;
 pub mod socket;
 mod statistics;
 mod tls;
-pub mod token;
 mod tm;
+pub mod token;
 mod ul;
 
 use std::collections::HashMap;
@@ -33,6 +33,7 @@ use std::time::Instant;
 
 use signaling_core::blocklist::Blocklist;
 use signaling_core::location::Location;
+use signaling_core::profiles::Profiles;
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Network, Settings};
 use signaling_core::sources::Sources;
@@ -70,6 +71,7 @@ pub struct Control {
     pub(crate) database: Database,
     pub(crate) location: Arc<Location>,
     pub(crate) sources: Arc<Sources>,
+    pub(crate) profiles: Arc<Profiles>,
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) workers: Arc<Workers>,

@@ -15,6 +15,7 @@ use signaling_core::blocklist::Blocklist;
 use signaling_core::flow::Protocol;
 use signaling_core::location::Location;
 use signaling_core::outside::{Outside, StoredBinding};
+use signaling_core::profiles::Profiles;
 use signaling_core::proxy::Proxy;
 use signaling_core::secret::Secret;
 use signaling_core::settings::{self, Settings, Voicemail};
@@ -120,6 +121,7 @@ impl Gateway {
             location,
             blocklist: Arc::default(),
             sources: Arc::default(),
+            profiles: Arc::default(),
             database: database.clone(),
             media: media.clone(),
             dns: Dns::new(&config.dns, reach),
@@ -243,6 +245,7 @@ struct WorkerMaker {
     location: Arc<Location>,
     blocklist: Arc<Blocklist>,
     sources: Arc<Sources>,
+    profiles: Arc<Profiles>,
     database: Database,
     media: MediaLink,
     dns: Dns,
@@ -265,6 +268,7 @@ impl WorkerMaker {
             database: self.database.clone(),
             location: Arc::clone(&self.location),
             sources: Arc::clone(&self.sources),
+            profiles: Arc::clone(&self.profiles),
             blocklist: Arc::clone(&self.blocklist),
             transport: Arc::clone(transport),
             workers: transport.workers(),
@@ -277,6 +281,7 @@ impl WorkerMaker {
     fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
+        let profiles = Arc::clone(&self.profiles);
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
         worker::start(inbox, transport, self.accounting.clone(), move |now| {
@@ -288,7 +293,8 @@ impl WorkerMaker {
             let seed: [u8; 32] = rand::rng().random();
             let proxy =
                 Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
-            Ok(proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources)))
+            let proxy = proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources));
+            Ok(proxy.with_profiles(Arc::clone(&profiles)))
         })
     }
 }
@@ -482,6 +488,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         tm: config.tm.clone(),
         registrar: config.registrar.clone(),
         usrloc: config.usrloc,
+        dialog: config.dialog,
         nathelper: config.nathelper.clone(),
         blst: config.blst,
         edge: config.edge.clone(),
@@ -513,11 +520,7 @@ fn start_streams(
     transport: &Arc<Transport>,
 ) -> anyhow::Result<()> {
     let hsts = (certificates.ca().is_none()).then_some(config.hsts);
-    let web = WebSettings {
-        pages,
-        origins: Origins::new(&config.origins),
-        hsts,
-    };
+    let web = WebSettings { pages, origins: Origins::new(&config.origins), hsts };
     for Streams { protocol, sockets } in streams {
         let listener = match protocol {
             Protocol::Tls => Listener::sip(Some(certificates.sip_server_config(&config.tls_settings)?)),

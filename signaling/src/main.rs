@@ -98,7 +98,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let tokens = Tokens::of(&config.data_directory);
             match command {
                 Token::Add { name } => say(&format!("{}\n", tokens.add(&name)?)),
-                Token::List => say(&tokens.names()?.iter().map(|name| format!("{name}\n")).collect::<String>()),
+                Token::List => {
+                    say(&tokens.names()?.iter().map(|name| format!("{name}\n")).collect::<String>())
+                }
                 Token::Remove { name } => tokens.remove(&name),
             }
         }

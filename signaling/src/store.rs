@@ -165,6 +165,12 @@ impl Database {
         self.mode
     }
 
+    /// Whether all registrations are written.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.writer.is_settled()
+    }
+
     /// Whether the registrations of an address of record wait to be written.
     #[must_use]
     pub fn waits(&self, aor: &str) -> bool {

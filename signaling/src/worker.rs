@@ -50,7 +50,9 @@ enum Notice {
 }
 
 /// What is asked of a worker, between two messages.
-struct Question(Box<dyn FnOnce(&mut Proxy, Instant) + Send>);
+struct Question(Box<Ask>);
+
+type Ask = dyn FnOnce(&mut Proxy, Instant) + Send;
 
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

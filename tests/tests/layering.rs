@@ -58,15 +58,16 @@ const OUTSIDE_WORLD: &[&str] = &[
 
 /// The modules of `signaling-core`, lowest first: a module uses those above it in this list, never those below.
 const SIGNALING_LAYERS: &[&str] = &[
-    "stats",
     "flow",
     "secret",
     "flow_token",
     "stun",
     "message",
+    "stats",
     "digest",
     "token",
     "settings",
+    "profiles",
     "tables",
     "sources",
     "overload",

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::event::{Answerer, CallRecord, EndCause, Parties};
 use crate::flow::{ConnectionId, Destination, Flow, Protocol};
 use crate::outside::{LegKind, MediaLeg};
+use crate::profiles::Membership;
 
 /// To-tags remembered per call; a callee that makes more dialogs than that is not followed.
 const MAX_CALLEES: usize = 16;
@@ -73,6 +74,12 @@ pub struct Call {
     pub ack: AckWatch,
     /// Its session timer, if it has one.
     pub session: Option<Session>,
+    /// Whether `expires` is the end of a session that nobody has refreshed, and not that of the longest call.
+    pub timed: bool,
+    /// What it is counted under, until it is over.
+    pub seats: Option<Arc<Membership>>,
+    /// When its ends were asked last whether they are there.
+    pub asked: Option<Instant>,
 }
 
 /// One end of a call, as this proxy reaches it.
@@ -120,6 +127,8 @@ pub struct End {
     pub renewed: bool,
     /// Whether it is on hold and hears music.
     pub music: bool,
+    /// Questions in a row that it has not answered.
+    pub silent: u32,
 }
 
 /// An offer that a reliable provisional response has made because the INVITE had none (RFC 3262 §5).
@@ -230,7 +239,8 @@ impl Call {
             let early_offer = known.early_offer.max(callee.early_offer);
             let (said, renewed, cseq) =
                 (callee.said.clone().or(known.said.take()), known.renewed, known.cseq);
-            *known = End { early_offer, said, renewed, cseq, music: known.music, ..callee };
+            *known =
+                End { early_offer, said, renewed, cseq, music: known.music, silent: known.silent, ..callee };
         } else if self.callees.len() < MAX_CALLEES {
             self.callees.push(callee);
         }

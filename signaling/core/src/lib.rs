@@ -16,6 +16,7 @@ pub mod location;
 pub mod message;
 pub mod outside;
 pub mod overload;
+pub mod profiles;
 pub mod proxy;
 pub mod route;
 pub mod secret;

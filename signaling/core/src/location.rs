@@ -263,9 +263,12 @@ impl Location {
     /// Removes the bindings of an address of record, or the one with this Contact, by the word of an operator.
     pub fn remove(&self, aor: &str, contact: Option<&str>) -> Vec<Gone> {
         let mut shard = self.shard(aor);
-        let Some((key, record)) = shard.records.get_key_value(aor).map(|(key, _)| Arc::clone(key)).and_then(
-            |key| Some((Arc::clone(&key), shard.records.get_mut(&key)?)),
-        ) else {
+        let Some((key, record)) = shard
+            .records
+            .get_key_value(aor)
+            .map(|(key, _)| Arc::clone(key))
+            .and_then(|key| Some((Arc::clone(&key), shard.records.get_mut(&key)?)))
+        else {
             return Vec::new();
         };
         let wanted = |binding: &Binding| contact.is_none_or(|contact| binding.stored.contact() == contact);

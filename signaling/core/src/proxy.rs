@@ -8,6 +8,7 @@ mod acks;
 mod calls;
 pub mod control;
 mod forking;
+mod keepalive;
 mod natping;
 mod refresh;
 mod reliable;
@@ -27,7 +28,7 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 
 use crate::blocklist::Blocklist;
-use crate::dialog::End;
+use crate::dialog::{Call, End};
 use crate::event::{EndCause, Event, Expiry};
 use crate::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, SendToken};
 use crate::fork::{self, Fork};
@@ -37,6 +38,7 @@ use crate::message::{
 };
 use crate::outside::{Lookup, Outside};
 use crate::overload::Overload;
+use crate::profiles::Profiles;
 use crate::route;
 use crate::settings::Settings;
 use crate::sources::Sources;
@@ -72,6 +74,8 @@ pub struct Proxy {
     byes: HashSet<ClientId>,
     /// UPDATEs of our own that have no final response yet.
     refreshes: HashMap<ClientId, refresh::Refresh>,
+    /// Keep-alive requests of our own that have no final response yet.
+    keepalives: HashMap<ClientId, keepalive::Asked>,
     /// Provisional responses that wait for their PRACK.
     reliable: reliable::Reliable,
     /// Ends of calls being set up that may come back over another connection.
@@ -83,6 +87,8 @@ pub struct Proxy {
     next_sweep: Instant,
     /// When the next contacts are to be asked; `None` while there are none.
     next_ping: Option<Instant>,
+    /// When it is looked next whether calls are still there; `None` for never.
+    next_keepalive: Option<Instant>,
     overload: Overload,
     /// Requests refused since [`Event::Overloaded`]; `None` while there is time for all.
     refused: Option<u64>,
@@ -138,8 +144,10 @@ impl Proxy {
             ..Default::default()
         };
         let max_delay = settings.limits.max_delay;
+        let world = World::new(settings, location, outside, seed, now, unix_now);
         Self {
-            world: Rc::new(World::new(settings, location, outside, seed, now, unix_now)),
+            next_keepalive: Self::first_keepalive(&world),
+            world: Rc::new(world),
             table: Table::new(config),
             routes: FuturesUnordered::new(),
             begun: VecDeque::new(),
@@ -147,6 +155,7 @@ impl Proxy {
             clients: HashMap::new(),
             byes: HashSet::new(),
             refreshes: HashMap::new(),
+            keepalives: HashMap::new(),
             reliable: reliable::Reliable::default(),
             awaited: takeover::Awaited::default(),
             closing: VecDeque::new(),
@@ -173,6 +182,15 @@ impl Proxy {
     pub fn with_sources(mut self, sources: Arc<Sources>) -> Self {
         if let Some(world) = Rc::get_mut(&mut self.world) {
             world.sources = sources;
+        }
+        self
+    }
+
+    /// The same for how many calls there are.
+    #[must_use]
+    pub fn with_profiles(mut self, profiles: Arc<Profiles>) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.profiles = profiles;
         }
         self
     }
@@ -290,6 +308,7 @@ impl Proxy {
             self.refresh_sessions();
         }
         self.natping();
+        self.keep_alive();
         self.repeat_reliable();
         self.table.handle_timeout(now);
         self.settle();
@@ -328,6 +347,7 @@ impl Proxy {
             self.reliable.poll_timeout(),
             Some(self.next_sweep),
             self.next_ping,
+            self.next_keepalive,
             stop,
         ];
         due.into_iter().flatten().min()
@@ -412,6 +432,7 @@ impl Proxy {
                 self.clients.remove(&id);
                 self.byes.remove(&id);
                 self.refreshes.remove(&id);
+                self.keepalives.remove(&id);
                 self.awaited.forget_callee(id);
             }
         }
@@ -634,7 +655,8 @@ impl Proxy {
             Some(since) => self.world.calls.borrow_mut().take_lost(since, follow),
             None => Vec::new(),
         };
-        let expired = expired.into_iter().map(|call| (call, EndCause::SessionExpired));
+        let cause = |call: &Call| if call.timed { EndCause::SessionExpired } else { EndCause::TooLong };
+        let expired = expired.into_iter().map(|call| (cause(&call), call)).map(|(cause, call)| (call, cause));
         for (call, cause) in expired.chain(lost.into_iter().map(|call| (call, EndCause::ConnectionLost))) {
             self.end_both(&call, cause);
         }

@@ -11,14 +11,16 @@ use crate::event::Untaken;
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
 use crate::step::{
-    Incoming, Verdict, auth, dial, edge, in_dialog, location, media, nat, outbound, registrar, sanity,
-    session_timer, voicemail,
+    Incoming, Verdict, auth, dial, edge, in_dialog, limits, location, media, nat, outbound, registrar,
+    sanity, session_timer, voicemail,
 };
 use crate::world::World;
 
 /// Decides on a request.
 pub async fn request(world: &World, incoming: &mut Incoming) -> Verdict {
     match steps(world, incoming).await {
+        // Too many calls: 486, 503.
+        ControlFlow::Break(Verdict::Relay(targets)) => limits::admit(world, incoming, targets).await,
         ControlFlow::Break(verdict) => verdict,
         // The user is not there.
         ControlFlow::Continue(()) => incoming.refuse(world, StatusCode::TEMPORARILY_UNAVAILABLE, ""),

@@ -36,6 +36,8 @@ pub struct Settings {
     pub registrar: Registrar,
     /// The shortest session timer taken, in seconds (RFC 4028, Kamailio's `min_se`; default and least 90).
     pub min_se: u32,
+    /// Calls.
+    pub dialog: Dialog,
     /// The table of bindings.
     pub usrloc: Usrloc,
     /// What keeps phones behind a NAT reachable.
@@ -275,6 +277,19 @@ pub enum OutboundMode {
     Required,
 }
 
+/// Calls, under the names of Kamailio's `dialog` module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialog {
+    /// The longest call without session timer, from its last answered INVITE or UPDATE on (default 43200 s).
+    pub default_timeout: Duration,
+    /// How often it is looked which calls are to be asked whether they are still there; zero for never (default).
+    pub ka_timer: Duration,
+    /// How often both ends of a call are asked by OPTIONS (default 30 s).
+    pub ka_interval: Duration,
+    /// So many questions in a row that an end has not answered, or answered 408 or 481, end the call (default 1).
+    pub ka_failed_limit: u32,
+}
+
 /// The table of bindings, under the names of Kamailio's `usrloc` module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usrloc {
@@ -434,6 +449,17 @@ impl std::str::FromStr for Network {
     }
 }
 
+impl Default for Dialog {
+    fn default() -> Self {
+        Self {
+            default_timeout: Duration::from_secs(43_200),
+            ka_timer: Duration::ZERO,
+            ka_interval: Duration::from_secs(30),
+            ka_failed_limit: 1,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -449,6 +475,7 @@ impl Default for Settings {
             sounds: Sounds::default(),
             registrar: Registrar::default(),
             min_se: 90,
+            dialog: Dialog::default(),
             usrloc: Usrloc::default(),
             nathelper: Nathelper::default(),
             auth: Auth::default(),

@@ -138,7 +138,9 @@ impl Sources {
             banned: source.banned_until.and_then(|until| until.checked_duration_since(now)),
             proved: source.is_proved(now),
         };
-        shards.flat_map(|shard| shard.iter().map(|(ip, source)| counted(ip, source)).collect::<Vec<_>>()).collect()
+        shards
+            .flat_map(|shard| shard.iter().map(|(ip, source)| counted(ip, source)).collect::<Vec<_>>())
+            .collect()
     }
 
     /// Bans a source by the word of an operator, whoever has proved himself there. `false` when it is exempt or the table has no

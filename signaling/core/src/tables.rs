@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use regex::Regex;
 
 use crate::flow::Flow;
+use crate::profiles::Limits;
 use crate::settings::normal_host;
 use crate::token::Tokens;
 use crate::token::ephemeral::Ephemeral;
@@ -45,6 +46,8 @@ pub struct Policy {
     pub tokens: Option<Tokens>,
     /// The secrets of credentials that are good for a while.
     pub ephemeral: Ephemeral,
+    /// How many calls there may be at once.
+    pub limits: Limits,
 }
 
 /// The gateway to the telephone network (`pstn.gw_ip` and `pstn.gw_port` of kamailio.cfg).

@@ -19,6 +19,7 @@ use crate::location::Location;
 use crate::message::build;
 use crate::outside::{Account, Outside, Unavailable};
 use crate::overload::Door;
+use crate::profiles::Profiles;
 use crate::settings::{Settings, normal_host};
 use crate::sources::Sources;
 use crate::stats::Stats;
@@ -42,6 +43,8 @@ pub struct World {
     pub blocklist: Arc<Blocklist>,
     /// Who sends too much.
     pub sources: Arc<Sources>,
+    /// How many calls there are, of whom and to where.
+    pub profiles: Arc<Profiles>,
     /// The doors.
     pub outside: Outside,
     /// The calls of this worker.
@@ -87,6 +90,7 @@ impl World {
             location,
             blocklist: Arc::default(),
             sources: Arc::default(),
+            profiles: Arc::default(),
             outside,
             calls: RefCell::default(),
             authenticator: RefCell::new(authenticator),

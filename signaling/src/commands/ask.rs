@@ -145,7 +145,10 @@ mod tests {
             ),
             (json!([1, "udp receiver"]), "1\nudp receiver\n"),
             (json!([{ "id": 1, "name": "a" }, { "id": 22, "name": null }]), "id  name\n1   a\n22  -\n"),
-            (json!({ "list": [], "sub": { "rows": [{ "x": 1 }] } }), "list: {}\nsub: {\n\trows: {\n\t\tx\n\t\t1\n\t}\n}\n"),
+            (
+                json!({ "list": [], "sub": { "rows": [{ "x": 1 }] } }),
+                "list: {}\nsub: {\n\trows: {\n\t\tx\n\t\t1\n\t}\n}\n",
+            ),
             (json!({}), ""),
             (json!([]), ""),
         ] {

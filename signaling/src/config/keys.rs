@@ -1,5 +1,6 @@
 //! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
 
+mod dialog;
 mod dns;
 mod edge;
 mod limits;
@@ -72,6 +73,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         routing::KEYS,
         tokens::KEYS,
         rpc::KEYS,
+        dialog::KEYS,
         registrar::KEYS,
         edge::KEYS,
         tm::KEYS,

@@ -15,7 +15,8 @@ use crate::store::unix_now;
 const NAME: &str = concat!("causeway ", env!("CARGO_PKG_VERSION"));
 
 /// Those of Kamailio's that hold here.
-const FLAGS: &str = "USE_TCP, USE_TLS, DISABLE_NAGLE, USE_DNS_CACHE, USE_DNS_FAILOVER, USE_NAPTR, USE_DST_BLOCKLIST";
+const FLAGS: &str =
+    "USE_TCP, USE_TLS, DISABLE_NAGLE, USE_DNS_CACHE, USE_DNS_FAILOVER, USE_NAPTR, USE_DST_BLOCKLIST";
 
 pub(super) fn version() -> Outcome {
     Ok(Answer::Value(json!(format!("{NAME} ({}/{})", std::env::consts::ARCH, std::env::consts::OS))))
@@ -219,7 +220,10 @@ mod tests {
     #[test]
     fn memory_is_what_the_kernel_says() {
         let text = "VmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
-        assert_eq!((kilobytes(text, "VmRSS"), kilobytes(text, "VmHWM"), kilobytes(text, "Vm")), (1 << 20, 2 << 20, 0));
+        assert_eq!(
+            (kilobytes(text, "VmRSS"), kilobytes(text, "VmHWM"), kilobytes(text, "Vm")),
+            (1 << 20, 2 << 20, 0)
+        );
         let memory = memory().unwrap();
         assert!(memory.real_used > 0 && memory.max_used >= memory.used && memory.total > memory.real_used);
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use signaling_core::dialog::{Call, header_call_id};
+use signaling_core::profiles::{Profile, Seat};
 use signaling_core::proxy::control::{Dialog, DialogEnd, State};
 
 use super::Control;
@@ -40,9 +41,17 @@ pub(super) fn shown((worker, call): &(usize, Dialog), now: u64) -> Value {
         "lifetime": call.duration.as_secs() + left,
         "caller": end(Some(&call.caller)),
         "callee": end(call.callee.as_ref()),
-        "profiles": [],
+        "profiles": call.profiles.iter().map(profile).collect::<Vec<_>>(),
         "variables": [],
     })
+}
+
+/// One without a value is its name, one with it an object.
+fn profile((profile, value): &Seat) -> Value {
+    match &**value {
+        "" => json!(profile.as_str()),
+        value => json!({ profile.as_str(): value }),
+    }
 }
 
 fn end(end: Option<&DialogEnd>) -> Value {
@@ -129,6 +138,28 @@ pub(super) async fn end_dlg(control: &Control, args: Args) -> Outcome {
 
 fn outcome(ended: usize) -> Outcome {
     if ended == 0 { Err(not_found()) } else { Ok(Answer::Value(json!({}))) }
+}
+
+fn profile_of(args: &Args) -> Result<(Profile, Option<String>), Fault> {
+    let name = args.text(0)?;
+    let profile =
+        Profile::named(&name).ok_or_else(|| Fault::new(404, format!("Profile not found: {name}")))?;
+    Ok((profile, args.optional(1)?))
+}
+
+pub(super) fn profile_get_size(control: &Control, args: Args) -> Outcome {
+    let (profile, value) = profile_of(&args)?;
+    Ok(Answer::Value(json!(control.profiles.size(profile, value.as_deref()))))
+}
+
+pub(super) async fn profile_list(control: &Control, args: Args) -> Outcome {
+    let (profile, value) = profile_of(&args)?;
+    let now = crate::store::unix_now();
+    let mut calls = calls(control, |_| true).await?;
+    let counted =
+        |(known, of): &Seat| *known == profile && value.as_ref().is_none_or(|value| **of == **value);
+    calls.retain(|(_, call)| call.profiles.iter().any(counted));
+    Ok(Answer::Value(Value::Array(calls.iter().map(|call| shown(call, now)).collect())))
 }
 
 fn not_found() -> Fault {

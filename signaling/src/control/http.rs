@@ -47,7 +47,11 @@ async fn answer(State(control): State<Arc<Control>>, request: Request) -> Respon
 }
 
 /// Who asks, for the log; or what he hears who may not.
-async fn caller(control: &Control, peer: Option<HttpPeer>, token: Option<String>) -> Result<String, Response> {
+async fn caller(
+    control: &Control,
+    peer: Option<HttpPeer>,
+    token: Option<String>,
+) -> Result<String, Response> {
     let Some(HttpPeer { remote, secure }) = peer else {
         return Err(refuse(StatusCode::FORBIDDEN, "nobody knows from where this comes"));
     };
@@ -72,9 +76,10 @@ async fn caller(control: &Control, peer: Option<HttpPeer>, token: Option<String>
         Ok(None) => {
             tracing::warn!(address = %ip, port = remote.port(), "control refused: no valid token");
             let mut response = refuse(StatusCode::UNAUTHORIZED, "a token is needed: causeway token add NAME");
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer realm=\"causeway\""));
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                header::HeaderValue::from_static("Bearer realm=\"causeway\""),
+            );
             Err(response)
         }
         Err(error) => {

@@ -87,8 +87,7 @@ pub fn parse(message: &[u8]) -> Result<Message, Fault> {
     if message.len() > MAX_MESSAGE {
         return Err(Fault::new(INVALID_REQUEST, format!("a message has at most {MAX_MESSAGE} bytes")));
     }
-    let value =
-        serde_json::from_slice(message).map_err(|_| Fault::new(PARSE_ERROR, "Parse error"))?;
+    let value = serde_json::from_slice(message).map_err(|_| Fault::new(PARSE_ERROR, "Parse error"))?;
     match value {
         Value::Array(calls) if calls.is_empty() => Err(Fault::new(INVALID_REQUEST, "Invalid Request")),
         Value::Array(calls) if calls.len() > MAX_BATCH => {
@@ -101,7 +100,8 @@ pub fn parse(message: &[u8]) -> Result<Message, Fault> {
 
 fn call(value: Value) -> Result<Call, (Value, Fault)> {
     let invalid = |id: Option<Value>, what: &str| {
-        let message = if what.is_empty() { "Invalid Request".to_owned() } else { format!("Invalid Request: {what}") };
+        let message =
+            if what.is_empty() { "Invalid Request".to_owned() } else { format!("Invalid Request: {what}") };
         (id.unwrap_or_default(), Fault::new(INVALID_REQUEST, message))
     };
     let Value::Object(mut object) = value else { return Err(invalid(None, "")) };
@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn the_specification_by_its_examples() {
         const PARSE: &str = r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"},"id":null}"#;
-        const INVALID: &str = r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"},"id":null}"#;
+        const INVALID: &str =
+            r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"},"id":null}"#;
         for (message, expected) in [
             (
                 r#"{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1}"#,
@@ -252,7 +253,11 @@ mod tests {
             ("null", Value::Null),
         ] {
             let answer: Value = serde_json::from_str(&answered(message)).unwrap();
-            assert_eq!((&answer["id"], &answer["error"]["code"]), (&id, &json!(INVALID_REQUEST)), "{message}");
+            assert_eq!(
+                (&answer["id"], &answer["error"]["code"]),
+                (&id, &json!(INVALID_REQUEST)),
+                "{message}"
+            );
         }
         let null = answered(r#"{"jsonrpc":"2.0","method":"a","id":null}"#);
         assert_eq!(null, r#"{"jsonrpc":"2.0","result":"nothing","id":null}"#, "an id of null is one");

@@ -120,7 +120,10 @@ fn ban(control: &Control, args: &Args, span: Duration) -> Outcome {
     let ip = address(args, 1)?;
     match control.sources.ban(&control.settings.pike, Instant::now(), ip, span) {
         true => Ok(Answer::Value(json!("Ok. Key set to new value."))),
-        false => Err(Fault::new(500, format!("{ip} cannot be banned: it is exempt, or pike is off, or too many are"))),
+        false => Err(Fault::new(
+            500,
+            format!("{ip} cannot be banned: it is exempt, or pike is off, or too many are"),
+        )),
     }
 }
 

@@ -66,9 +66,13 @@ pub const METHODS: &[Method] = &[
     look("core.aliases_list", &[], "The names that mean this gateway.", |c, _| now(core::aliases_list(c))),
     look("core.arg", &[], "The command line of the process.", |_, _| now(core::arg())),
     look("core.echo", &["values*"], "What it is given.", |_, a| now(core::echo(a))),
-    look("core.flags", &[], "What of Kamailio's compile flags this program can do.", |_, _| now(core::flags())),
+    look("core.flags", &[], "What of Kamailio's compile flags this program can do.", |_, _| {
+        now(core::flags())
+    }),
     look("core.info", &[], "The program.", |_, _| now(core::info())),
-    look("core.ps", &[], "The threads of the process, each as its number and its name.", |_, _| now(core::ps())),
+    look("core.ps", &[], "The threads of the process, each as its number and its name.", |_, _| {
+        now(core::ps())
+    }),
     look("core.psx", &[], "The same with a name for each field.", |_, _| now(core::psx())),
     look("core.pwd", &[], "The working directory of the process.", |_, _| now(core::pwd())),
     look(
@@ -93,11 +97,23 @@ pub const METHODS: &[Method] = &[
         "Ends the call with these numbers: BYE to both ends, or 487 and CANCEL while it rings.",
         |c, a| Box::pin(dlg::end_dlg(c, a)),
     ),
-    look("dlg.is_alive", &["callid", "fromtag?", "totag?"], "Whether a call is there: its state, or 404.", |c, a| {
-        Box::pin(dlg::is_alive(c, a))
-    }),
+    look(
+        "dlg.is_alive",
+        &["callid", "fromtag?", "totag?"],
+        "Whether a call is there: its state, or 404.",
+        |c, a| Box::pin(dlg::is_alive(c, a)),
+    ),
     look("dlg.list", &[], "All calls.", |c, _| Box::pin(dlg::list(c))),
     look("dlg.list_ctx", &[], "The same.", |c, _| Box::pin(dlg::list(c))),
+    look(
+        "dlg.profile_get_size",
+        &["profile", "value?"],
+        "Calls counted under all, user, group or gateway.",
+        |c, a| now(dlg::profile_get_size(c, a)),
+    ),
+    look("dlg.profile_list", &["profile", "value?"], "Those calls.", |c, a| {
+        Box::pin(dlg::profile_list(c, a))
+    }),
     look("dlg.stats_active", &[], "How many calls there are, by how far they have come.", |c, _| {
         Box::pin(dlg::stats_active(c))
     }),
@@ -107,32 +123,48 @@ pub const METHODS: &[Method] = &[
         "Ends the call with this Call-ID: BYE to both ends, or 487 and CANCEL while it rings.",
         |c, a| Box::pin(dlg::terminate_dlg(c, a)),
     ),
-    change("dst_blocklist.add", &["address", "port", "proto?", "seconds?"], "Avoids a destination for a while.", |c, a| {
-        now(lists::blocklist_add(c, a))
-    }),
+    change(
+        "dst_blocklist.add",
+        &["address", "port", "proto?", "seconds?"],
+        "Avoids a destination for a while.",
+        |c, a| now(lists::blocklist_add(c, a)),
+    ),
     change("dst_blocklist.delete_all", &[], "Avoids no destination any more.", |c, _| {
         now(lists::blocklist_delete_all(c))
     }),
     look("dst_blocklist.view", &[], "The destinations that are avoided for a while.", |c, _| {
         now(lists::blocklist_view(c))
     }),
-    change("htable.delete", &["table", "address"], "Forgives a source that is banned (table ipban).", |c, a| {
-        now(lists::delete(c, a))
+    change(
+        "htable.delete",
+        &["table", "address"],
+        "Forgives a source that is banned (table ipban).",
+        |c, a| now(lists::delete(c, a)),
+    ),
+    look("htable.dump", &["table"], "The sources that are banned (table ipban).", |c, a| {
+        now(lists::dump(c, a))
     }),
-    look("htable.dump", &["table"], "The sources that are banned (table ipban).", |c, a| now(lists::dump(c, a))),
     change("htable.flush", &["table"], "Forgives all sources that are banned (table ipban).", |c, a| {
         now(lists::flush(c, a))
     }),
-    look("htable.get", &["table", "address"], "A source that is banned (table ipban).", |c, a| now(lists::get(c, a))),
+    look("htable.get", &["table", "address"], "A source that is banned (table ipban).", |c, a| {
+        now(lists::get(c, a))
+    }),
     look("htable.listTables", &[], "The tables: ipban, the sources that are not listened to.", |c, _| {
         now(lists::tables(c))
     }),
-    change("htable.setex", &["table", "address", "seconds"], "Bans a source for so long (table ipban).", |c, a| {
-        now(lists::set_for(c, a))
-    }),
-    change("htable.seti", &["table", "address", "value?"], "Bans a source for pike.ban seconds (table ipban).", |c, a| {
-        now(lists::set(c, a))
-    }),
+    change(
+        "htable.setex",
+        &["table", "address", "seconds"],
+        "Bans a source for so long (table ipban).",
+        |c, a| now(lists::set_for(c, a)),
+    ),
+    change(
+        "htable.seti",
+        &["table", "address", "value?"],
+        "Bans a source for pike.ban seconds (table ipban).",
+        |c, a| now(lists::set(c, a)),
+    ),
     change("htable.sets", &["table", "address", "value?"], "The same.", |c, a| now(lists::set(c, a))),
     look("jsonrpc.echo", &["values*"], "What it is given.", |_, a| now(core::echo(a))),
     look("pike.list", &[], "The sources that have sent requests lately.", |c, _| now(lists::pike(c, false))),
@@ -146,27 +178,41 @@ pub const METHODS: &[Method] = &[
         Box::pin(rtpengine::ping(c, a))
     }),
     look("rtpengine.show", &["url?"], "The relay that is in use.", |c, a| now(rtpengine::show(c, a))),
-    look("sl.stats", &[], "The requests that were answered here and not relayed, by the code of the answer.", |c, _| {
-        Box::pin(tm::sl_stats(c))
-    }),
-    change("stats.clear_statistics", &["names*"], "Sets counters to zero, and says what they were.", |c, a| {
-        Box::pin(statistics::clear(c, a))
-    }),
-    look("stats.fetch", &["names*"], "Counters by name, GROUP: or all, with their values as text.", |c, a| {
-        Box::pin(statistics::fetch(c, a, false))
-    }),
+    look(
+        "sl.stats",
+        &[],
+        "The requests that were answered here and not relayed, by the code of the answer.",
+        |c, _| Box::pin(tm::sl_stats(c)),
+    ),
+    change(
+        "stats.clear_statistics",
+        &["names*"],
+        "Sets counters to zero, and says what they were.",
+        |c, a| Box::pin(statistics::clear(c, a)),
+    ),
+    look(
+        "stats.fetch",
+        &["names*"],
+        "Counters by name, GROUP: or all, with their values as text.",
+        |c, a| Box::pin(statistics::fetch(c, a, false)),
+    ),
     look("stats.fetchn", &["names*"], "The same with their values as numbers.", |c, a| {
         Box::pin(statistics::fetch(c, a, true))
     }),
     look("stats.get_statistics", &["names*"], "Counters by name, GROUP: or all, as lines.", |c, a| {
         Box::pin(statistics::get_statistics(c, a))
     }),
-    change("stats.reset_statistics", &["names*"], "Sets counters to zero. What counts something that is there stays.", |c, a| {
-        Box::pin(statistics::reset(c, a))
-    }),
+    change(
+        "stats.reset_statistics",
+        &["names*"],
+        "Sets counters to zero. What counts something that is there stays.",
+        |c, a| Box::pin(statistics::reset(c, a)),
+    ),
     look("system.listMethods", &[], "The methods.", |_, _| now(list_methods())),
     look("system.methodHelp", &["method"], "What a method does.", |_, a| now(method_help(&a))),
-    look("system.methodSignature", &["method"], "The parameters of a method.", |_, a| now(method_signature(&a))),
+    look("system.methodSignature", &["method"], "The parameters of a method.", |_, a| {
+        now(method_signature(&a))
+    }),
     look("tls.info", &[], "Connections over TLS in numbers.", |c, _| now(tls::info(c))),
     look("tls.list", &[], "The open connections over TLS.", |c, _| now(tls::list(c))),
     look("tls.options", &[], "What the configuration says of TLS.", |c, _| now(tls::options(c))),
@@ -175,7 +221,9 @@ pub const METHODS: &[Method] = &[
         Box::pin(tm::cancel(c, a))
     }),
     look("tm.list", &[], "The transactions.", |c, _| Box::pin(tm::list(c))),
-    look("tm.stats", &[], "Transactions in numbers. One that is relayed counts once.", |c, _| Box::pin(tm::stats(c))),
+    look("tm.stats", &[], "Transactions in numbers. One that is relayed counts once.", |c, _| {
+        Box::pin(tm::stats(c))
+    }),
     change(
         "ul.add",
         &["table", "aor", "contact", "expires", "q", "path?", "flags?", "cflags?", "methods?"],
@@ -186,12 +234,18 @@ pub const METHODS: &[Method] = &[
     look("ul.db_expired_contacts", &["table"], "Those of them that have run out.", |c, a| {
         Box::pin(ul::db_expired_contacts(c, a))
     }),
-    look("ul.db_users", &["table"], "Users with a contact in the database.", |c, a| Box::pin(ul::db_users(c, a))),
+    look("ul.db_users", &["table"], "Users with a contact in the database.", |c, a| {
+        Box::pin(ul::db_users(c, a))
+    }),
     look("ul.dump", &["brief?"], "All registrations; with brief only the addresses of record.", |c, a| {
         now(ul::dump(c, a))
     }),
-    change("ul.flush", &[], "Waits until what has changed is in the database.", |c, _| Box::pin(ul::flush(c))),
-    look("ul.lookup", &["table", "aor"], "The contacts of an address of record.", |c, a| now(ul::lookup(c, a))),
+    change("ul.flush", &[], "Waits until what has changed is in the database.", |c, _| {
+        Box::pin(ul::flush(c))
+    }),
+    look("ul.lookup", &["table", "aor"], "The contacts of an address of record.", |c, a| {
+        now(ul::lookup(c, a))
+    }),
     change("ul.rm", &["table", "aor"], "Removes the contacts of an address of record.", |c, a| {
         Box::pin(ul::rm(c, a))
     }),
@@ -235,7 +289,8 @@ impl std::fmt::Display for Args {
 impl Args {
     fn bind(method: &'static Method, params: Params) -> Result<Self, Fault> {
         let names = method.params;
-        let wrong = |what: String| Fault::new(INVALID_PARAMS, format!("Invalid params: {what}; {}", usage(method)));
+        let wrong =
+            |what: String| Fault::new(INVALID_PARAMS, format!("Invalid params: {what}; {}", usage(method)));
         let values = match params {
             Params::None => Vec::new(),
             Params::List(list) => list,
@@ -305,7 +360,10 @@ impl Args {
 
     fn wrong(&self, place: usize, wanted: &str) -> Fault {
         let name = self.names.get(place).or(self.names.last()).copied().unwrap_or_default();
-        Fault::new(INVALID_PARAMS, format!("Invalid params: {} is not {wanted}", name.trim_end_matches(['?', '*'])))
+        Fault::new(
+            INVALID_PARAMS,
+            format!("Invalid params: {} is not {wanted}", name.trim_end_matches(['?', '*'])),
+        )
     }
 }
 

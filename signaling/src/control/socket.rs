@@ -41,7 +41,9 @@ impl Socket {
         // Under its name it is there only with its permissions.
         let part = path.with_extension("part");
         match std::fs::remove_file(&part) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(name),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(name);
+            }
             _ => {}
         }
         let listener = UnixListener::bind(&part).with_context(name)?;

@@ -15,7 +15,9 @@ const CANCELED: u32 = 8;
 const AUTO_INV_100: u32 = 64;
 
 /// The counters of all workers, as Kamailio counts.
-pub(super) async fn sum(control: &Control) -> Result<(transaction::Stats, signaling_core::stats::Stats), Fault> {
+pub(super) async fn sum(
+    control: &Control,
+) -> Result<(transaction::Stats, signaling_core::stats::Stats), Fault> {
     let mut sum = (transaction::Stats::default(), signaling_core::stats::Stats::default());
     for (transactions, stats) in control.ask(|proxy, _| (proxy.transaction_stats(), proxy.stats())).await? {
         sum.0 += transactions.without_branches();

@@ -77,7 +77,8 @@ impl Tokens {
 
     fn write(&self, lines: &[(String, String)]) -> anyhow::Result<()> {
         let text: String = lines.iter().map(|(name, hash)| format!("{name} {hash}\n")).collect();
-        crate::certs::write_secret(&self.path, text.as_bytes()).with_context(|| self.path.display().to_string())
+        crate::certs::write_secret(&self.path, text.as_bytes())
+            .with_context(|| self.path.display().to_string())
     }
 }
 
@@ -106,7 +107,10 @@ mod tests {
             assert!(tokens.add(name).is_err(), "{name}");
         }
         tokens.remove("console").unwrap();
-        assert_eq!((tokens.owner(&first).unwrap(), tokens.names().unwrap()), (None, vec!["monitor".to_owned()]));
+        assert_eq!(
+            (tokens.owner(&first).unwrap(), tokens.names().unwrap()),
+            (None, vec!["monitor".to_owned()])
+        );
         assert!(tokens.remove("console").is_err());
     }
 }

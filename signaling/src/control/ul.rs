@@ -177,7 +177,7 @@ pub(super) async fn add(control: &Control, args: Args) -> Outcome {
 
 pub(super) async fn flush(control: &Control) -> Outcome {
     let written = async {
-        while control.database.counts().waiting > 0 {
+        while !control.database.is_settled() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -212,5 +212,7 @@ async fn count(control: &Control, args: &Args, sql: String) -> Outcome {
     let rows = control.database.sql().fetch(Statement::new(sql, [now.into()])).await;
     let rows = rows.map_err(|error| Fault::new(500, format!("database: {error}")))?;
     let count = rows.first().map_or(Ok(0), |row| row.int(0));
-    count.map(|count| Answer::Value(json!(count))).map_err(|error| Fault::new(500, format!("database: {error}")))
+    count
+        .map(|count| Answer::Value(json!(count)))
+        .map_err(|error| Fault::new(500, format!("database: {error}")))
 }

@@ -5,7 +5,7 @@
 //! answers again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ struct Shared {
     mode: DbMode,
     health: Health,
     waiting: Mutex<Waiting>,
+    /// Addresses of record that are being written.
+    writing: AtomicUsize,
     /// Changes that were not written and never will be.
     lost: AtomicU64,
 }
@@ -63,8 +65,14 @@ impl Writer {
     /// Must be called within a runtime.
     pub(super) fn start(sql: Sql, mode: DbMode) -> Self {
         let health = Health::new(sql.kind(), LIMIT, "registrations are kept in memory and written later");
-        let shared =
-            Arc::new(Shared { sql, mode, health, waiting: Mutex::default(), lost: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            sql,
+            mode,
+            health,
+            waiting: Mutex::default(),
+            writing: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+        });
         let (wake, woken) = mpsc::channel(1);
         let task = tokio::spawn(run(Arc::clone(&shared), woken));
         Self { mode, shared, wake: Mutex::new(Some(wake)), task: Mutex::new(Some(task)) }
@@ -114,6 +122,12 @@ impl Writer {
         Some(done)
     }
 
+    /// Whether all that was taken is written.
+    pub(super) fn is_settled(&self) -> bool {
+        let waiting = lock(&self.shared.waiting);
+        waiting.is_empty() && self.shared.writing.load(Ordering::Acquire) == 0
+    }
+
     /// Whether the bindings of `aor` wait.
     pub(super) fn waits(&self, aor: &str) -> bool {
         lock(&self.shared.waiting).contains_key(aor)
@@ -146,6 +160,7 @@ async fn run(shared: Arc<Shared>, mut woken: mpsc::Receiver<()>) {
         }
         while let Some(batch) = shared.take() {
             let written = shared.write(batch).await;
+            shared.writing.store(0, Ordering::Release);
             if written {
                 continue;
             }
@@ -176,6 +191,8 @@ impl Shared {
             let some: Vec<String> = waiting.keys().take(BATCH).cloned().collect();
             some.into_iter().filter_map(|aor| waiting.remove_entry(&aor)).collect::<Vec<_>>()
         };
+        // Under the lock: whoever looks finds each of them here or there.
+        self.writing.store(batch.len(), Ordering::Release);
         (!batch.is_empty()).then_some(batch)
     }
 

@@ -64,6 +64,7 @@ fn fork(codes: &[i32]) -> Fork {
         seal: String::new(),
         spirals: false,
         pass: None,
+        seats: None,
     };
     #[allow(clippy::disallowed_methods, reason = "an arbitrary origin; nothing depends on it")]
     let mut fork = Fork::new(incoming, Instant::now(), VecDeque::new());

@@ -11,18 +11,22 @@ use crate::flow::{Destination, Flow};
 use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
 use crate::outside::LegKind;
+use crate::profiles::Membership;
 use crate::step::relay::{self, Branch, protocol_of};
 use crate::step::{Incoming, hold, in_dialog, media, nat};
 use crate::transaction::ServerId;
 
-/// The longest call without session timer: Kamailio's `default_timeout` of a dialog, 12 hours.
-const LONGEST: Duration = Duration::from_secs(43_200);
 /// The end that watches a session timer hangs up at the latest when it runs out (RFC 4028 §10). We come after it.
 pub(super) const GRACE: Duration = Duration::from_secs(32);
 
 impl Proxy {
     /// An INVITE goes to its callees: a call begins.
-    pub(super) fn note_call(&mut self, incoming: &Incoming, branches: &[Branch]) {
+    pub(super) fn note_call(
+        &mut self,
+        incoming: &Incoming,
+        branches: &[Branch],
+        seats: Option<Arc<Membership>>,
+    ) {
         if *incoming.method() != Method::Invite || incoming.is_in_dialog() {
             return;
         }
@@ -50,6 +54,7 @@ impl Proxy {
             update: message.has_token(Name::Allow, Method::Update.as_str()),
             renewed: false,
             music: false,
+            silent: 0,
         };
         let call = Call {
             serial: 0,
@@ -65,13 +70,16 @@ impl Proxy {
             started_at: self.world.unix_now(),
             answered: None,
             answered_at: 0,
-            expires: self.world.now() + LONGEST,
+            expires: self.world.now() + self.world.settings.dialog.default_timeout,
             rung: false,
             offered_in_answer: None,
             acked: None,
             offering: None,
             ack: AckWatch::default(),
             session: None,
+            timed: false,
+            seats,
+            asked: None,
         };
         self.world.stats.borrow_mut().calls += 1;
         let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
@@ -127,8 +135,10 @@ impl Proxy {
             (call.offered_in_answer, call.acked) = (asks, None);
         }
         let session = response.get::<SessionExpires>().ok().flatten();
+        let longest = self.world.settings.dialog.default_timeout;
+        call.timed = session.is_some();
         call.expires =
-            now + session.map_or(LONGEST, |session| Duration::from_secs(session.seconds.into()) + GRACE);
+            now + session.map_or(longest, |session| Duration::from_secs(session.seconds.into()) + GRACE);
         call.session = session.and_then(|session| timer(now, session, response));
         match callee {
             Some(callee) => {
@@ -242,6 +252,7 @@ impl Proxy {
             update: response.has_token(Name::Allow, Method::Update.as_str()),
             renewed: false,
             music: false,
+            silent: 0,
         })
     }
 

@@ -14,6 +14,7 @@ use crate::location::{Changes, Registration, Rules};
 use crate::message::header::NameAddr;
 use crate::message::{Fields, Message, Method, Name, StatusCode, Uri};
 use crate::outside::{BindingRow, StoredBinding};
+use crate::profiles::Seat;
 use crate::transaction::{Kind, Listed, ServerId};
 
 /// A transaction (Kamailio's `tm.list`).
@@ -74,6 +75,8 @@ pub struct Dialog {
     pub caller: DialogEnd,
     /// Who has answered, or rings first.
     pub callee: Option<DialogEnd>,
+    /// What it is counted under.
+    pub profiles: Vec<Seat>,
 }
 
 /// One end of a [`Dialog`].
@@ -238,10 +241,11 @@ impl Proxy {
         self.world.set_now(now);
         let (binding, flow) = self.binding_of(new)?;
         let (aor, settings) = (self.world.location_key(&new.aor), &self.world.settings);
+        let (call_id, cseq) = (binding.call_id().to_owned(), binding.cseq());
         let registration = Registration {
             aor: &aor,
-            call_id: &binding.call_id().to_owned(),
-            cseq: binding.cseq(),
+            call_id: &call_id,
+            cseq,
             flow,
             changes: Changes::Each(vec![binding]),
             rules: Rules {
@@ -352,6 +356,7 @@ impl Dialog {
             left: call.expires.saturating_duration_since(now),
             caller: DialogEnd::of(&call.caller),
             callee: callee.map(DialogEnd::of),
+            profiles: call.seats.as_ref().map_or_else(Vec::new, |seats| seats.seats().to_vec()),
         }
     }
 }
@@ -370,5 +375,7 @@ impl DialogEnd {
 
 /// The URI of the value of From or To.
 fn uri_of(address: &str) -> String {
-    NameAddr::parse("address", address.as_bytes()).map(|address| address.uri_text().to_owned()).unwrap_or_default()
+    NameAddr::parse("address", address.as_bytes())
+        .map(|address| address.uri_text().to_owned())
+        .unwrap_or_default()
 }

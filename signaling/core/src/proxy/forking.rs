@@ -40,13 +40,14 @@ impl Proxy {
     pub(super) fn relay(
         &mut self,
         server: ServerId,
-        incoming: Incoming,
+        mut incoming: Incoming,
         branches: Vec<Branch>,
         steps: VecDeque<Vec<Target>>,
     ) {
         let now = self.world.now();
         self.table.send_trying(now, server);
-        self.note_call(&incoming, &branches);
+        let seats = incoming.seats.take();
+        self.note_call(&incoming, &branches, seats);
         let fork = Fork::new(incoming, now, steps);
         self.servers.insert(server, Server::Relaying(Box::new(fork)));
         self.start(server, branches);
@@ -223,9 +224,11 @@ impl Proxy {
         let now = self.world.now();
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         fork.done = true;
-        let theirs = fork.legs.iter().filter_map(|leg| leg.last.as_ref()).any(|refusal| {
-            !refusal.local && refusal.response.status() == response.status()
-        });
+        let theirs = fork
+            .legs
+            .iter()
+            .filter_map(|leg| leg.last.as_ref())
+            .any(|refusal| !refusal.local && refusal.response.status() == response.status());
         self.world.stats.borrow_mut().fwd_replies += u64::from(theirs);
         self.give_up_pracks(server);
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };

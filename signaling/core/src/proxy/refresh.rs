@@ -48,7 +48,7 @@ impl Proxy {
     }
 
     /// The Call-IDs of the INVITEs that are under way, or answered half a minute ago at most.
-    fn open_invites(&self) -> HashSet<String> {
+    pub(super) fn open_invites(&self) -> HashSet<String> {
         let incoming = self.servers.values().filter_map(|server| match server {
             Server::Routing(incoming) => incoming.as_deref(),
             Server::Relaying(fork) => Some(&fork.incoming),
@@ -147,7 +147,7 @@ impl Proxy {
 }
 
 /// The end with `tag`, and the one it talks to.
-fn pair<'a>(call: &'a mut Call, tag: &str) -> Option<(&'a mut End, &'a mut End)> {
+pub(super) fn pair<'a>(call: &'a mut Call, tag: &str) -> Option<(&'a mut End, &'a mut End)> {
     let (caller, callee) = (&mut call.caller, call.callees.first_mut()?);
     match tag {
         _ if caller.tag == tag => Some((caller, callee)),

@@ -37,7 +37,7 @@ impl Proxy {
             }
             return;
         }
-        if self.refreshed(id, &response) {
+        if self.refreshed(id, &response) || self.keepalive_answered(id, &response) {
             return;
         }
         let branch = id.and_then(|id| self.clients.get(&id).copied());
@@ -262,7 +262,7 @@ impl Proxy {
     /// No response in time. A branch that rings is cancelled; its 487 comes later.
     pub(super) fn timed_out(&mut self, id: ClientId, timer: Timer) {
         let now = self.world.now();
-        if self.byes.remove(&id) || self.refresh_failed(id, true) {
+        if self.byes.remove(&id) || self.refresh_failed(id, true) || self.keepalive_failed(id, true) {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };
@@ -299,7 +299,7 @@ impl Proxy {
     /// A branch cannot be sent to. A browser whose WebSocket is gone is not there now: 480. Whoever brought a token for the
     /// flow may know another one: 430 (RFC 5626 §5.3.1).
     pub(super) fn unreachable(&mut self, id: ClientId) {
-        if self.byes.remove(&id) || self.refresh_failed(id, false) {
+        if self.byes.remove(&id) || self.refresh_failed(id, false) || self.keepalive_failed(id, false) {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };

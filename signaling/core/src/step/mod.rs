@@ -9,6 +9,7 @@ pub mod glare;
 pub mod guard;
 pub mod hold;
 pub mod in_dialog;
+pub mod limits;
 pub mod location;
 pub mod media;
 pub mod nat;
@@ -23,11 +24,13 @@ pub mod size;
 pub mod voicemail;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::event::Event;
 use crate::flow::{Destination, Flow};
 use crate::message::build::Reply;
 use crate::message::{Method, Name, Request, Response, StatusCode, Uri};
+use crate::profiles::Membership;
 use crate::world::World;
 
 /// A request on its way through the route.
@@ -53,6 +56,8 @@ pub struct Incoming {
     pub spirals: bool,
     /// See [`Incoming::call_id`].
     pub(crate) pass: Option<Box<str>>,
+    /// What the call that it begins is counted under.
+    pub(crate) seats: Option<Arc<Membership>>,
 }
 
 /// What is to become of a request.
@@ -149,6 +154,7 @@ impl Incoming {
             seal,
             spirals: false,
             pass: None,
+            seats: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod call;
+mod control;
 mod dialog;
 mod edge;
 mod forking;

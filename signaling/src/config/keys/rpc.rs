@@ -8,9 +8,7 @@ pub(super) const KEYS: &[Key] = &[
         allowed: "a path; empty for `rpc.sock` in the data directory; \"off\" for none",
         default: "\"\"",
         about: "The Unix socket that causeway rpc talks to: JSON-RPC 2.0, a message a line, with the methods of kamcmd. Only the owner of the process can open it.",
-        set: |c, v| {
-            v.text().map(|path| c.rpc.socket = if path == "off" { None } else { Some(path.into()) })
-        },
+        set: |c, v| v.text().map(|path| c.rpc.socket = if path == "off" { None } else { Some(path.into()) }),
     },
     Key {
         name: "rpc.allow",
