@@ -106,8 +106,14 @@ fn call(value: Value) -> Result<Call, (Value, Fault)> {
     };
     let Value::Object(mut object) = value else { return Err(invalid(None, "")) };
     let id = object.remove("id");
-    if !matches!(id, None | Some(Value::Null | Value::String(_) | Value::Number(_))) {
-        return Err(invalid(None, "an id is text or a number"));
+    let is_id = match &id {
+        None | Some(Value::Null | Value::String(_)) => true,
+        // A fraction, or what is too large, might come back as another number.
+        Some(Value::Number(number)) => number.is_i64() || number.is_u64(),
+        Some(_) => false,
+    };
+    if !is_id {
+        return Err(invalid(None, "an id is text or a whole number"));
     }
     if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return Err(invalid(id, "jsonrpc is not \"2.0\""));
@@ -247,7 +253,9 @@ mod tests {
         for (message, id) in [
             (r#"{"method":"a","id":1}"#, json!(1)),
             (r#"{"jsonrpc":"1.0","method":"a","id":"x"}"#, json!("x")),
-            (r#"{"jsonrpc":"2.0","method":"a","params":7,"id":1.5}"#, json!(1.5)),
+            (r#"{"jsonrpc":"2.0","method":"a","params":7,"id":-1}"#, json!(-1)),
+            (r#"{"jsonrpc":"2.0","method":"a","id":1.5}"#, Value::Null),
+            (r#"{"jsonrpc":"2.0","method":"a","id":123456789012345678901234567890}"#, Value::Null),
             (r#"{"jsonrpc":"2.0","method":"a","id":[1]}"#, Value::Null),
             ("7", Value::Null),
             ("null", Value::Null),
