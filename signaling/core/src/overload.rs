@@ -3,7 +3,12 @@
 //! A queue that is served later than it fills only makes everybody wait: past the patience of the callers, who ask again,
 //! all work is for nothing. So the sign of overload is the time that a message has waited. A stall of the machine is none:
 //! what has piled up in it is soon done. Only when messages keep coming out late are new requests refused, which costs a
-//! small part of serving them. Those that wait for the database are counted as well ([`Door`]).
+//! small part of serving them.
+//!
+//! Under overload each request is judged by its own wait: one that comes out in time is served, one that comes out late is
+//! refused, and each refusal lets those behind it come out sooner. So the wait settles at the limit, as much is served as
+//! there is time for beside the refusals, and nobody is served who has asked again meanwhile. Those that wait for the
+//! database are counted as well ([`Door`]).
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -11,45 +16,62 @@ use std::time::{Duration, Instant};
 /// How long messages must keep coming out late. Shorter than it, a burst is worked off; longer, callers ask again.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Requests before a door for which it is not worth asking how long they will wait.
+/// How long none must come out late for all to be well again.
+const CALM: Duration = Duration::from_secs(1);
+
+/// So many late messages in a row are no accident, and so many requests before a door no handful.
 const FEW: usize = 64;
+
+/// Whoever waits for a door has been let in: so many times the limit is taken for it.
+const AT_THE_DOOR: u32 = 5;
 
 /// Watches one worker's queue.
 #[derive(Debug)]
 pub struct Overload {
     max_delay: Duration,
-    /// Since when every message has come out late.
-    late_since: Option<Instant>,
-    late: bool,
+    /// Since when, and how often, every message has come out late.
+    late: Option<(Instant, usize)>,
+    /// Under overload: since when none has.
+    in_time: Option<Instant>,
+    overloaded: bool,
 }
 
 impl Overload {
-    /// Late is what waits for longer than `max_delay`.
+    /// Late is what waits for `max_delay` or longer.
     #[must_use]
     pub const fn new(max_delay: Duration) -> Self {
-        Self { max_delay, late_since: None, late: false }
+        Self { max_delay, late: None, in_time: None, overloaded: false }
     }
 
     /// A message has `waited` until `now`.
     pub fn note(&mut self, now: Instant, waited: Duration) {
         if waited < self.max_delay {
-            (self.late_since, self.late) = (None, false);
+            self.late = None;
+            let since = *self.in_time.get_or_insert(now);
+            self.overloaded &= now.saturating_duration_since(since) < CALM;
             return;
         }
-        let since = *self.late_since.get_or_insert(now);
-        self.late |= now.saturating_duration_since(since) >= INTERVAL;
+        let (since, count) = self.late.unwrap_or((now, 0));
+        (self.late, self.in_time) = (Some((since, count + 1)), None);
+        self.overloaded |= count + 1 >= FEW && now.saturating_duration_since(since) >= INTERVAL;
     }
 
     /// Whether messages keep coming out late.
     #[must_use]
+    pub const fn is_overloaded(&self) -> bool {
+        self.overloaded
+    }
+
+    /// Whether the message noted last is to be refused if it begins something.
+    #[must_use]
     pub const fn is_late(&self) -> bool {
-        self.late
+        self.overloaded && self.late.is_some()
     }
 
     /// Whether one who joins the line before `door` would wait too long.
     #[must_use]
     pub fn is_too_long(&self, door: &Door) -> bool {
-        door.pending.get() >= FEW && door.expected() > self.max_delay
+        door.pending.get() >= FEW && door.expected() > AT_THE_DOOR * self.max_delay
     }
 }
 
@@ -108,24 +130,32 @@ mod tests {
     #[test]
     fn only_what_stays_late_is_overload() {
         let start = start();
-        let mut overload = Overload::new(ms(500));
-        let mut note = |at, waited| {
-            overload.note(start + ms(at), ms(waited));
-            overload.is_late()
+        let mut overload = Overload::new(ms(200));
+        let mut note = |at: u64, waited, times: usize| {
+            (0..times).for_each(|_| overload.note(start + ms(at), ms(waited)));
+            (overload.is_overloaded(), overload.is_late())
         };
-        // A stall: all at once, and then no more.
-        assert!(!note(1000, 900) && !note(1050, 800) && !note(1090, 100));
+        // A stall: all at once, and then no more. A few that are late, however long.
+        assert_eq!(note(1000, 900, 500), (false, false));
+        assert_eq!(note(1090, 199, 1), (false, false));
+        assert_eq!(note(2000, 300, 10), (false, false));
+        assert_eq!(note(9000, 300, 10), (false, false));
         // Load that stays.
-        assert!(!note(2000, 500) && !note(2099, 600));
-        assert!(note(2100, 600) && note(2101, 600));
-        assert!(!note(2500, 499) && !note(2501, 600));
+        assert_eq!(note(9001, 300, 44), (true, true));
+        // What comes out in time is served, and nothing else before there was calm.
+        assert_eq!(note(9010, 199, 1), (true, false));
+        assert_eq!(note(9011, 200, 1), (true, true));
+        assert_eq!(note(9500, 100, 1), (true, false));
+        assert_eq!(note(10_499, 100, 9), (true, false));
+        assert_eq!(note(10_500, 100, 1), (false, false));
+        assert_eq!(note(10_501, 300, 63), (false, false));
     }
 
     #[test]
     fn a_long_line_is_seen_while_it_grows() {
         let (start, time) = (start(), Cell::new(0));
         let now = || start + ms(time.get());
-        let (overload, door) = (Overload::new(ms(500)), Door::default());
+        let (overload, door) = (Overload::new(ms(100)), Door::default());
         // One that is slow by itself is no line.
         let answered = Cell::new(false);
         let mut waiting = Box::pin(door.pass(now, until(&answered)));

@@ -201,8 +201,8 @@ impl Proxy {
         self.take(inbound);
     }
 
-    /// A message came that has waited for its turn behind all others. When such messages wait too long, new requests are
-    /// refused, so that what has begun goes on.
+    /// A message came that has waited for its turn behind all others. When such messages keep waiting too long, those that
+    /// begin something are refused, so that what has begun goes on.
     pub fn handle_delayed(&mut self, now: Instant, waited: Duration, inbound: Inbound) {
         self.world.set_now(now);
         self.overload.note(now, waited);

@@ -373,7 +373,8 @@ pub struct Limits {
     /// Requests of one worker that may wait for the store, the resolver or the relay at once; beyond it the answer
     /// is 503 (default 10000). Those within dialogs may be twice as many.
     pub max_pending: usize,
-    /// How long a message may wait for its worker before new requests are refused (default 1 s).
+    /// How long a message may wait for its worker; when they keep waiting longer, new requests that have are refused
+    /// (default 200 ms).
     pub max_delay: Duration,
     /// Seconds of Retry-After in a 503 of ours (default 10).
     pub retry_after: u32,
@@ -486,7 +487,7 @@ impl Default for Settings {
                 max_branches: 12,
                 max_breadth: 60,
                 max_pending: 10_000,
-                max_delay: Duration::from_secs(1),
+                max_delay: Duration::from_millis(200),
                 retry_after: 10,
             },
             pike: Pike::default(),

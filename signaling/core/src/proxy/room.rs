@@ -24,7 +24,8 @@ impl Proxy {
 
     /// Whether a request finds no room.
     pub(super) fn has_no_room(&self, request: &Request) -> bool {
-        let full = self.refused.is_some()
+        let full = self.overload.is_late()
+            || self.overload.is_too_long(&self.world.accounts)
             || self.stopping.is_some()
             || self.routes.len() >= self.world.settings.limits.max_pending;
         full && request.to_tag().is_none()
@@ -40,6 +41,6 @@ impl Proxy {
     }
 
     fn is_overloaded(&self) -> bool {
-        self.overload.is_late() || self.overload.is_too_long(&self.world.accounts)
+        self.overload.is_overloaded() || self.overload.is_too_long(&self.world.accounts)
     }
 }

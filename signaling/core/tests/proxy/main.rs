@@ -6,6 +6,8 @@ mod control;
 mod dialog;
 mod edge;
 mod forking;
+mod goodput;
+mod limits;
 mod natping;
 mod overload;
 mod pair;

@@ -19,15 +19,14 @@ fn send_late(bed: &mut Bed, flow: &Flow, text: &str, waited: Duration) {
     bed.drain();
 }
 
-/// Two messages that come out late, some time apart: the worker does not keep up.
+/// Messages that all come out late, for some time: the worker does not keep up. One address sends them, and most are a flood.
 fn overload(bed: &mut Bed) {
     let mut noise = Phone::legacy(bed, "noise", "198.51.100.99:5060");
-    for _ in 0..2 {
+    for _ in 0..70 {
         let options = noise.request("OPTIONS", "sip:sip.example", "noise", "", "");
         send_late(bed, &noise.flow, &options, LATE);
-        bed.advance(Duration::from_millis(200));
+        bed.advance(Duration::from_millis(2));
     }
-    // The second one is refused already.
     bed.discard();
     assert!(bed.events.iter().any(|event| matches!(event, Event::Overloaded { .. })));
 }
@@ -77,13 +76,17 @@ fn what_is_new_is_refused_and_what_has_begun_goes_on() {
     bed.expect(&bob.flow, "SIP/2.0 503 ");
     bed.expect_silence();
     assert_eq!(bed.proxy.transaction_stats().total, before.total);
-    assert_eq!((bed.proxy.stats().overload, bed.proxy.stats().strays), (5, 0));
+    assert_eq!((bed.proxy.stats().overload, bed.proxy.stats().strays), (4, 0));
 
-    // When messages come in time, so does service.
-    let options = alice.request("OPTIONS", "sip:sip.example", "back", "", "");
-    send_late(&mut bed, &alice.flow, &options, Duration::from_millis(5));
-    bed.expect(&alice.flow, "SIP/2.0 200 ");
-    assert!(bed.events.iter().any(|event| matches!(event, Event::OverloadEnded { refused: 5 })));
+    // What comes out in time is served, and after a second of that all is well.
+    for (number, ended) in [(1, false), (2, true)] {
+        let options = alice.request("OPTIONS", "sip:sip.example", &format!("back-{number}"), "", "");
+        send_late(&mut bed, &alice.flow, &options, Duration::from_millis(5));
+        bed.expect(&alice.flow, "SIP/2.0 200 ");
+        let told = bed.events.iter().any(|event| matches!(event, Event::OverloadEnded { refused: 4 }));
+        assert_eq!(told, ended);
+        bed.advance(Duration::from_secs(1));
+    }
 }
 
 #[test]
@@ -169,7 +172,8 @@ fn five_seconds_after_five_times_the_load_all_is_as_ever() {
         flood.filter(|asked| asked.answered.is_some_and(|(_, code)| code == wanted)).count()
     };
     let (served, refused) = (count(200), count(503));
-    assert!(served > 200 && refused > 4000, "{served} served, {refused} refused");
+    // Beside a refusal for each of the others there is time for 111 a second.
+    assert!(served > 850 && refused > 6000, "{served} served, {refused} refused");
     for asked in asked.iter().skip_while(|asked| asked.begun < NORMAL) {
         let (at, code) = asked.answered.expect("an answer");
         let took = at - asked.begun;

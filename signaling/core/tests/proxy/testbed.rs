@@ -171,6 +171,11 @@ impl Bed {
         }
     }
 
+    /// Whether anything has been sent that was not looked at.
+    pub fn is_anything_sent(&self) -> bool {
+        self.inboxes.values().any(|inbox| !inbox.is_empty())
+    }
+
     /// Forgets what is in flight.
     pub fn discard(&mut self) {
         self.inboxes.clear();

@@ -104,8 +104,8 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "limits.max_delay",
         allowed: "50 to 10000 ms",
-        default: "1000",
-        about: "When messages wait longer than this for a signalling thread, requests that begin something are answered 503 until it has caught up.",
+        default: "200",
+        about: "When messages keep waiting longer than this for a signalling thread, those of them that begin something are answered 503. Shorter than the 500 ms after which phones ask again.",
         set: |c, v| v.milliseconds(50, 10_000).map(|time| c.limits.max_delay = time),
     },
     Key {
