@@ -77,7 +77,7 @@ pub async fn response(
     // The callee's Contact may mislead as the caller's does; that of a redirection is for the caller alone. One that cannot
     // be read is the caller's to judge.
     let makes_target = !response.status().is_final() || response.status().is_success();
-    if makes_target && next_hop && nat::add_contact_alias(&world.settings, response, flow).is_err() {
+    if makes_target && next_hop && nat::add_contact_alias(world, response, flow).is_err() {
         tracing::debug!(call_id = response.call_id(), "response with an unreadable Contact");
     }
     match session {

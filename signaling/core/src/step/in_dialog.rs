@@ -140,7 +140,7 @@ pub fn renew_target(world: &World, incoming: &Incoming) {
 /// The Contact of an end as its own messages show it to the other one.
 #[must_use]
 pub fn contact_of(world: &World, end: &End) -> Option<String> {
-    let is_gruu = Uri::parse(&end.target).is_ok_and(|uri| nat::is_own_gruu(&world.settings, &uri));
+    let is_gruu = Uri::parse(&end.target).is_ok_and(|uri| nat::is_own_gruu(world, &uri));
     let alias = match end.destination? {
         Destination::Flow(flow) if end.routes.is_empty() && !is_gruu => Some(Alias::of(&flow)),
         _ => None,

@@ -10,7 +10,7 @@ use crate::alias::{self, Alias};
 use crate::flow::{Flow, Protocol};
 use crate::message::header::{Contact, NameAddr};
 use crate::message::{Fields, Name, StatusCode, Uri};
-use crate::settings::{Settings, normal_host};
+use crate::settings::normal_host;
 use crate::world::World;
 
 /// Whether a user agent keeps a call that is not answered yet when its connection is lost. JsSIP ends it by itself, without a
@@ -35,17 +35,25 @@ pub fn detect(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         return ControlFlow::Continue(());
     }
     let flow = incoming.flow;
-    match add_contact_alias(&world.settings, &mut incoming.message, &flow) {
+    match add_contact_alias(world, &mut incoming.message, &flow) {
         Ok(()) => ControlFlow::Continue(()),
         Err(BadContact) => ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Contact")),
     }
 }
 
 /// Puts the alias on every Contact that does not name the peer's end of `flow`.
-pub fn add_contact_alias(settings: &Settings, message: &mut Fields, flow: &Flow) -> Result<(), BadContact> {
+pub fn add_contact_alias(world: &World, message: &mut Fields, flow: &Flow) -> Result<(), BadContact> {
+    alias_contacts(message, flow, |uri| is_own_gruu(world, uri))
+}
+
+fn alias_contacts(
+    message: &mut Fields,
+    flow: &Flow,
+    is_own_gruu: impl Fn(&Uri) -> bool,
+) -> Result<(), BadContact> {
     let mut result = Ok(());
     message.edit_values(Name::Contact, |value| {
-        let aliased = aliased(settings, value, flow);
+        let aliased = aliased(value, flow, &is_own_gruu);
         result = result.and(aliased.as_ref().map(|_| ()).map_err(|error| *error));
         aliased.ok().flatten()
     });
@@ -53,14 +61,18 @@ pub fn add_contact_alias(settings: &Settings, message: &mut Fields, flow: &Flow)
 }
 
 /// A Contact value with the alias; `None` where it needs none.
-fn aliased(settings: &Settings, value: &[u8], flow: &Flow) -> Result<Option<Vec<u8>>, BadContact> {
+fn aliased(
+    value: &[u8],
+    flow: &Flow,
+    is_own_gruu: impl Fn(&Uri) -> bool,
+) -> Result<Option<Vec<u8>>, BadContact> {
     if value.trim_ascii() == b"*" {
         return Ok(None);
     }
     let address = NameAddr::parse("Contact", value).map_err(|_| BadContact)?;
     let uri = address.uri().map_err(|_| BadContact)?;
     // A GRUU of ours leads back by itself, for as long as its instance is registered (RFC 5627 §3.1).
-    if !uri.is_sip() || names_peer(&uri, flow) || is_own_gruu(settings, &uri) {
+    if !uri.is_sip() || names_peer(&uri, flow) || is_own_gruu(&uri) {
         return Ok(None);
     }
     let aliased = alias::add(uri.as_str(), Alias::of(flow));
@@ -84,8 +96,8 @@ pub fn contact_uri(message: &Fields) -> Option<String> {
 
 /// Whether a URI is a GRUU that was given out here.
 #[must_use]
-pub fn is_own_gruu(settings: &Settings, uri: &Uri) -> bool {
-    uri.params().contains("gr") && settings.local_domain(uri.host()).is_some()
+pub fn is_own_gruu(world: &World, uri: &Uri) -> bool {
+    uri.params().contains("gr") && world.local_domain(uri.host()).is_some()
 }
 
 /// Whether a URI names the peer's end of a flow, so that it can be reached without an alias.
@@ -161,6 +173,10 @@ mod tests {
     use crate::flow::ConnectionId;
     use crate::message::Message;
 
+    fn is_local_gruu(uri: &Uri) -> bool {
+        uri.params().contains("gr") && uri.host() == "localhost"
+    }
+
     fn aliased(contact: &str, protocol: Protocol) -> String {
         let text = format!(
             "OPTIONS sip:b@sip.example SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
@@ -175,7 +191,7 @@ mod tests {
             remote: "198.51.100.7:5062".parse().expect("address"),
             connection: protocol.is_reliable().then_some(ConnectionId(1)),
         };
-        add_contact_alias(&Settings::default(), &mut request, &flow).expect("a contact");
+        alias_contacts(&mut request, &flow, is_local_gruu).expect("a contact");
         request.text(Name::Contact).expect("Contact").to_owned()
     }
 
@@ -199,7 +215,7 @@ mod tests {
             connection: None,
         };
         let steps = crate::message::scan::steps::of(|| {
-            add_contact_alias(&Settings::default(), &mut request, &flow).expect("contacts");
+            alias_contacts(&mut request, &flow, is_local_gruu).expect("contacts");
         });
         assert!(steps <= 24 * length, "{steps} steps for {length} bytes");
         assert!(request.values(Name::Contact).all(|value| value.ends_with(b";alias=198.51.100.7~5062~1>")));

@@ -145,3 +145,19 @@ fn stranger(method: &str, uri: &str, call_id: &str) -> String {
          Call-ID: {call_id}\r\nCSeq: 1 {method}\r\nContact: <sip:eve@198.51.100.66:5060>\r\nContent-Length: 0\r\n\r\n"
     )
 }
+
+/// A GRUU leads back by itself, be its domain one of the settings or of the table; one of elsewhere does not.
+#[test]
+fn a_gruu_of_a_further_domain_needs_no_alias() {
+    let tables = Tables { domains: HashSet::from(["branch.example".into()]), ..Tables::default() };
+    let mut bed = bed(tables);
+    let (mut alice, bob) = two(&mut bed);
+    for (domain, aliased) in [("sip.example", false), ("branch.example", false), ("far.example", true)] {
+        alice.contact = format!("sip:alice@{domain};gr=urn:uuid:1");
+        alice.invite(&mut bed, &bob.aor(), domain, &legacy_sdp("alice"));
+        let offered = bed.expect(&bob.flow, "INVITE ");
+        assert_eq!(offered.header("Contact").contains(";alias="), aliased, "{}", offered.header("Contact"));
+        bed.send(&bob.flow, &bob.reply(&offered, 486, "Busy Here", ""));
+        bed.discard();
+    }
+}
