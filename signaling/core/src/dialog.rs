@@ -101,7 +101,7 @@ pub struct End {
     pub local: SocketAddr,
     /// The transport towards it.
     pub protocol: Protocol,
-    /// Its address of record, when it is a user of ours.
+    /// Its address of record, when it is a user of ours, or one of a domain behind us whom its registrar has let in.
     pub aor: Option<String>,
     /// The instance of that user (RFC 5626 §4.1): what tells it apart from the user's other phones. Empty when it is not
     /// known.

@@ -1,6 +1,7 @@
 //! Who is where: the bindings of all addresses of record (RFC 3261 §10), shared by all workers.
 
 mod binding;
+mod edge;
 mod keepalive;
 mod shared;
 mod update;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::binding::{Binding, Peer};
+pub use self::edge::EdgeUser;
 pub use self::keepalive::Ping;
 pub use self::update::{Changes, Outcome, Registration, Rejected, Rules, Updated};
 use crate::event::Expiry;
@@ -27,6 +29,7 @@ pub struct Location {
     shards: Vec<Mutex<Shard>>,
     /// Which addresses of record live on a connection, so that its end touches only them.
     connections: Mutex<HashMap<ConnectionId, Vec<Arc<str>>>>,
+    edges: Mutex<edge::Edges>,
     shared: shared::Shared,
     round: keepalive::Round,
     /// The second of the last [`Location::expire`].
@@ -80,6 +83,7 @@ impl Location {
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             connections: Mutex::default(),
+            edges: Mutex::default(),
             shared: shared::Shared::default(),
             round: keepalive::Round::default(),
             swept: AtomicU64::new(0),
@@ -175,6 +179,7 @@ impl Location {
     /// A connection is gone. Returns the bindings that only it led to: they are removed, or held as
     /// [`Usrloc::lost_tcp_grace`] says. Those that can be dialled at their Contact stay.
     pub fn connection_lost(&self, connection: ConnectionId, usrloc: &Usrloc, unix_now: u64) -> Vec<Gone> {
+        self.forget_edge(connection);
         let aors = self.lock_connections().remove(&connection).unwrap_or_default();
         let (mut lost, grace) = (Vec::new(), usrloc.lost_tcp_grace.as_secs());
         for aor in aors {

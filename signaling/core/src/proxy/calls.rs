@@ -13,7 +13,7 @@ use crate::message::{Fields, Method, Name, Response, Uri};
 use crate::outside::LegKind;
 use crate::profiles::Membership;
 use crate::step::relay::{self, Branch, protocol_of};
-use crate::step::{Incoming, hold, in_dialog, media, nat};
+use crate::step::{Incoming, edge, hold, in_dialog, media, nat};
 use crate::transaction::ServerId;
 
 /// The end that watches a session timer hangs up at the latest when it runs out (RFC 4028 §10). We come after it.
@@ -33,6 +33,10 @@ impl Proxy {
         let message = &incoming.message;
         let kind = branches.iter().find_map(|branch| Some(branch.media.as_ref()?.from.kind));
         let websocket = incoming.flow.protocol.is_websocket();
+        let (aor, instance) = match &incoming.user {
+            Some(user) => (Some(user.clone()), self.instance_of(incoming)),
+            None => self.of_edge(&incoming.flow),
+        };
         let caller = End {
             tag: message.from_tag().unwrap_or_default().to_owned(),
             address: text(message, Name::From),
@@ -42,8 +46,8 @@ impl Proxy {
             lost: None,
             local: incoming.flow.local,
             protocol: incoming.flow.protocol,
-            instance: self.instance_of(incoming),
-            aor: incoming.user.clone(),
+            instance,
+            aor,
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
             cseq: message.cseq().map_or(0, |cseq| cseq.number),
             branch: String::new(),
@@ -94,6 +98,11 @@ impl Proxy {
         let key = incoming.user.as_deref().map(|user| self.world.location_key(user));
         key.and_then(|key| self.world.location.instance_on(&key, &incoming.flow, self.world.unix_now()))
             .unwrap_or_default()
+    }
+
+    /// The user at the other end of a flow, and its instance, when his registrar stands behind us.
+    fn of_edge(&self, flow: &Flow) -> (Option<String>, Box<str>) {
+        edge::user_on(&self.world, flow).map(|(aor, instance)| (Some(aor), instance)).unwrap_or_default()
     }
 
     /// A provisional response: perhaps an early dialog, perhaps the first ringing.
@@ -228,6 +237,10 @@ impl Proxy {
         } else {
             leg.target.destination
         };
+        let (aor, instance) = match &leg.target.aor {
+            None if leg.target.by_token => self.of_edge(flow),
+            aor => (aor.clone(), leg.target.instance.clone()),
+        };
         Some(End {
             tag: response.to_tag().unwrap_or_default().to_owned(),
             address: text(response, Name::To),
@@ -237,8 +250,8 @@ impl Proxy {
             lost: None,
             local: leg.target.local,
             protocol: flow.protocol,
-            aor: leg.target.aor.clone(),
-            instance: leg.target.instance.clone(),
+            aor,
+            instance,
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
             cseq: 0,
             branch: leg.name.clone(),

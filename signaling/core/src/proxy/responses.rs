@@ -194,6 +194,9 @@ impl Proxy {
         for remote in remotes.into_iter().flatten() {
             world.sources.prove(&world.settings.pike, world.now(), remote);
         }
+        if registers {
+            edge::note_registered(world, &fork.incoming);
+        }
     }
 
     /// The relay keeps the branch that has won.

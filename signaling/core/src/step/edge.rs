@@ -9,9 +9,10 @@ use std::ops::ControlFlow;
 use super::{Incoming, Target, Verdict, outbound, registrar};
 use crate::flow::{Destination, Flow, Protocol};
 use crate::flow_token;
-use crate::message::header::{Route, Via};
+use crate::location::EdgeUser;
+use crate::message::header::{Contact, Route, Via};
 use crate::message::{Method, Name, Request, Response, StatusCode, Uri};
-use crate::settings::Edge;
+use crate::settings::{Edge, normal_host};
 use crate::step::relay::{protocol_of, transport_parameter};
 use crate::world::World;
 
@@ -79,6 +80,30 @@ pub fn add_path(world: &World, incoming: &Incoming, target: &Target, message: &m
     if !message.has_token(Name::Supported, PATH) {
         message.push(Name::Supported, PATH);
     }
+}
+
+/// The registrar has taken a REGISTER that came over a connection: the calls of its sender are there from now on.
+pub fn note_registered(world: &World, incoming: &Incoming) {
+    let message = &incoming.message;
+    let to = message.to_header().ok().and_then(|to| to.uri().ok());
+    let contact = message.get::<Contact<'_>>().ok().flatten();
+    let Some((to, contact)) = to.zip(contact) else { return };
+    let (Some(user), Some(address)) = (to.user_decoded(), contact.address()) else { return };
+    // Whoever stands behind another proxy is not at the other end of this connection.
+    if message.values(Name::Via).count() != 1 {
+        return;
+    }
+    let instance = contact.instance().unwrap_or_else(|| address.uri_text().into());
+    let aor = format!("{user}@{}", normal_host(to.host()));
+    let user = EdgeUser { aor: aor.into(), instance: instance.to_ascii_lowercase().into() };
+    world.location.note_edge(user, incoming.flow);
+}
+
+/// The user of such a domain at the other end of `flow`: address of record and instance.
+#[must_use]
+pub fn user_on(world: &World, flow: &Flow) -> Option<(String, Box<str>)> {
+    let user = world.location.edge_user(flow)?;
+    Some((user.aor.into(), user.instance))
 }
 
 /// Takes the Path off a response to a REGISTER whose sender has not asked for it.

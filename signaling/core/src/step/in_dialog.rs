@@ -157,6 +157,8 @@ fn is_of_another(world: &World, end: &End, flow: &Flow) -> bool {
         return false;
     }
     let instance = world.location.instance_on(&world.location_key(aor), flow, world.unix_now());
+    let behind = || world.location.edge_user(flow).filter(|user| *user.aor == *aor);
+    let instance = instance.or_else(|| behind().map(|user| user.instance));
     instance.is_some_and(|instance| !instance.eq_ignore_ascii_case(&end.instance))
 }
 
@@ -172,6 +174,7 @@ pub fn follow(world: &World, end: &mut End) {
     let Some(aor) = end.aor.as_deref().filter(|_| known && end.routes.is_empty()) else { return };
     let peer = Peer { instance: &end.instance, contact: &end.target, flow };
     let now = world.location.flow_of(&world.location_key(aor), &peer, world.unix_now());
+    let now = now.or_else(|| world.location.edge_flow(aor, &peer));
     if let Some(now) = now.filter(|now| Some(*now) != flow) {
         end.move_to(now);
     }

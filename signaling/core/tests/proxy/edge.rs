@@ -190,3 +190,56 @@ fn two_of_the_domain_call_each_other() {
     bed.send(&registrar.flow, &back.text.replacen(&top, "", 1));
     assert!(bed.expect(&carol.flow, "SIP/2.0 200 ").body().contains("answer Legacy Browser"));
 }
+
+/// A browser comes back over another WebSocket: with its REGISTER, and before it says a word in them, its calls are there, those
+/// that it made and those that it took. Another page of hers takes nothing over, and neither does a REGISTER that is refused.
+#[test]
+fn a_browser_takes_its_calls_along_when_it_registers_again() {
+    for caller in [false, true] {
+        let (mut bed, mut registrar) = edge();
+        let mut carol = Phone::browser(&mut bed, "carol", "203.0.113.9:41000");
+        let (_, path) = registered(&mut bed, &registrar, &mut carol);
+        bed.discard();
+        let mut dialog = if caller {
+            let more = format!("Contact: <{}>\r\n", carol.contact);
+            let invite = carol.request("INVITE", "sip:5000@pbx.example", "call-1", &more, &browser_sdp("c"));
+            bed.send(&carol.flow, &of_pbx(&invite));
+            let passing = bed.expect(&registrar.flow, "INVITE ");
+            let answer = registrar.reply(&passing, 200, "OK", &legacy_sdp("r"));
+            bed.send(&registrar.flow, &answer);
+            Dialog::of_callee(&passing, &Sip { text: answer })
+        } else {
+            let more = format!("Route: {path}\r\nContact: <sip:alice@198.51.100.7:5060>\r\n");
+            let invite = registrar.request("INVITE", &carol.contact, "call-1", &more, &legacy_sdp("alice"));
+            bed.send(&registrar.flow, &of_pbx(&invite));
+            let offered = bed.expect(&carol.flow, "INVITE ");
+            bed.send(&carol.flow, &carol.reply(&offered, 200, "OK", &browser_sdp("carol")));
+            bed.expect(&registrar.flow, "SIP/2.0 100 ");
+            let answered = bed.expect(&registrar.flow, "SIP/2.0 200 ");
+            Dialog::of_caller(&Sip { text: of_pbx(&invite) }, &answered)
+        };
+        let mut other = Phone::browser(&mut bed, "carol", "203.0.113.11:43000");
+        other.contact_params = ";reg-id=1;+sip.instance=\"<urn:uuid:other>\"".into();
+        registered(&mut bed, &registrar, &mut other);
+        let before = carol.flow;
+        carol.flow = bed.flow(Protocol::Wss, "203.0.113.9:41999");
+        for (code, at) in [(403, before), (200, carol.flow)] {
+            let request = of_pbx(&carol.register_text(600));
+            bed.send(&carol.flow, &request);
+            let passing = bed.expect(&registrar.flow, "REGISTER ");
+            bed.send(&registrar.flow, &registrar.reply(&passing, code, "Said", ""));
+            bed.discard();
+            let info = dialog.request(&mut registrar, "INFO", "", "hello");
+            bed.send(&registrar.flow, &info);
+            let there = bed.expect(&at, "INFO ");
+            bed.send(&at, &carol.reply(&there, 200, "OK", ""));
+            bed.expect(&registrar.flow, "SIP/2.0 200 ");
+        }
+        // The old one was silent, not closed, until now.
+        bed.close(&before);
+        let bye = dialog.request(&mut registrar, "BYE", "", "");
+        bed.send(&registrar.flow, &bye);
+        bed.expect(&carol.flow, "BYE ");
+        bed.expect_silence();
+    }
+}
