@@ -17,7 +17,7 @@ use regex::Regex;
 pub use sample::sample;
 use signaling_core::profiles;
 use signaling_core::settings::{
-    Auth, Blst, Dialog, Edge, Nathelper, Pike, Registrar, Timers, Tm, Udp, Usrloc,
+    Auth, Blst, Dialog, Edge, Nathelper, Pike, Referral, Registrar, Timers, Tm, Udp, Usrloc,
 };
 use signaling_core::tables::{self, Policy};
 use signaling_core::token::ephemeral::Ephemeral;
@@ -46,6 +46,7 @@ pub struct Config {
     pub tls: Listen,
     pub tls_settings: Tls,
     pub min_se: u32,
+    pub refer: Referral,
     pub workers: usize,
     pub https: Listen,
     pub websocket: Listen,

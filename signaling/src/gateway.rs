@@ -496,6 +496,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         voicemail: config.voicemail_host.clone().map(|host| Voicemail { host, port: config.voicemail_port }),
         sounds: settings::Sounds { record_users: config.record_users.clone(), ..defaults.sounds },
         min_se: config.min_se,
+        refer: config.refer,
         udp: config.udp_settings.clone(),
         limits: settings::Limits {
             max_message_size: config.limits.message_size,

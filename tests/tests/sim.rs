@@ -14,3 +14,5 @@ mod loss;
 mod takeover;
 #[path = "sim/timers.rs"]
 mod timers;
+#[path = "sim/transfer.rs"]
+mod transfer;

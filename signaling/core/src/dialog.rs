@@ -108,6 +108,9 @@ pub struct End {
     pub instance: Box<str>,
     /// Browser or legacy phone.
     pub kind: LegKind,
+    /// What the relay knows it by, as its tag and as the branch of its exchanges, where that is not its tag: an agent in the
+    /// place of a browser (see [`crate::proxy`]) is another end there.
+    pub relayed: Option<Box<str>>,
     /// The highest CSeq number it has used in the dialog.
     pub cseq: u32,
     /// The branch of the INVITE that led to it; empty for the caller.
@@ -123,6 +126,8 @@ pub struct End {
     pub cseq_lag: u32,
     /// Whether it takes UPDATE (RFC 3311), by the Allow of the message that made the dialog.
     pub update: bool,
+    /// Whether it may take a REFER (RFC 3515): the message that made the dialog has no Allow, or one that says so.
+    pub refer: bool,
     /// Whether PRACK or UPDATE has renewed what its responses had agreed: SDP in later ones is no answer any more.
     pub renewed: bool,
     /// Whether it is on hold and hears music.

@@ -94,6 +94,26 @@ pub struct Flow {
     pub connection: Option<ConnectionId>,
 }
 
+/// The port of the agents of this proxy: that of the discard protocol, from which nothing comes.
+const AGENT_PORT: u16 = 9;
+
+impl Flow {
+    /// That of an agent of this proxy who is reached at the address `local` of ours, and over no network.
+    #[must_use]
+    pub const fn of_agent(local: SocketAddr) -> Self {
+        let remote = SocketAddr::new(local.ip(), AGENT_PORT);
+        Self { protocol: Protocol::Udp, local, remote, connection: None }
+    }
+
+    /// Whether it is one of those.
+    #[must_use]
+    pub fn is_agent(&self) -> bool {
+        self.remote.port() == AGENT_PORT
+            && self.protocol == Protocol::Udp
+            && self.remote.ip() == self.local.ip()
+    }
+}
+
 /// A message as a transport delivers it: one datagram, one WebSocket message, or one framed part of a stream.
 #[derive(Debug, Clone)]
 pub struct Inbound {

@@ -16,6 +16,7 @@ mod responses;
 mod room;
 mod shutdown;
 mod takeover;
+mod transfer;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -80,6 +81,8 @@ pub struct Proxy {
     reliable: reliable::Reliable,
     /// Ends of calls being set up that may come back over another connection.
     awaited: takeover::Awaited,
+    /// Transfers that are carried out here.
+    transfers: transfer::Transfers,
     /// Connections that nobody needs any more.
     closing: VecDeque<ConnectionId>,
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
@@ -158,6 +161,7 @@ impl Proxy {
             keepalives: HashMap::new(),
             reliable: reliable::Reliable::default(),
             awaited: takeover::Awaited::default(),
+            transfers: transfer::Transfers::default(),
             closing: VecDeque::new(),
             stopping: None,
             next_sweep: now + SWEEP,
@@ -213,7 +217,7 @@ impl Proxy {
         let now = self.world.now();
         self.note_load();
         let Inbound { flow, bytes } = &inbound;
-        if !guard::admit(&self.world, flow, bytes) {
+        if flow.is_agent() || !guard::admit(&self.world, flow, bytes) {
             return;
         }
         if flow.protocol == Protocol::Udp
@@ -306,6 +310,7 @@ impl Proxy {
             self.end_awaited();
             self.watch_acks();
             self.refresh_sessions();
+            self.end_old_transfers();
         }
         self.natping();
         self.keep_alive();
@@ -325,7 +330,7 @@ impl Proxy {
 
     /// The next message to send.
     pub fn poll_transmit(&mut self) -> Option<Outbound> {
-        self.table.poll_transmit()
+        self.transfers.poll_transmit().or_else(|| self.table.poll_transmit())
     }
 
     /// The next thing to tell.
@@ -383,7 +388,12 @@ impl Proxy {
             while let Some(event) = self.table.poll_event() {
                 self.handle_event(event);
             }
-            let Some(mut work) = self.begun.pop_front() else { return };
+            let Some(mut work) = self.begun.pop_front() else {
+                if self.hear_agents() {
+                    continue;
+                }
+                return;
+            };
             match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(done) => self.carry_out(done),
                 // `poll_routes` asks again, with a context that is woken.
@@ -433,6 +443,7 @@ impl Proxy {
                 self.byes.remove(&id);
                 self.refreshes.remove(&id);
                 self.keepalives.remove(&id);
+                self.noticed(Some(id), None);
                 self.awaited.forget_callee(id);
             }
         }
@@ -458,9 +469,16 @@ impl Proxy {
         {
             return;
         }
+        if self.is_for_transfer(server, flow, &request) {
+            return;
+        }
         let mut incoming = Incoming::new(&self.world, request, flow);
-        if merged {
+        let transferred = flow.is_agent() && !incoming.is_in_dialog();
+        if merged || transferred {
             incoming.begin_pass();
+        }
+        if transferred {
+            incoming.user = self.transfers.user_of(&incoming.message);
         }
         // What begins something was refused before; what belongs to a call has as much room again.
         let limits = &self.world.settings.limits;
@@ -477,7 +495,11 @@ impl Proxy {
         }
         let world = Rc::clone(&self.world);
         let route = async move {
-            let outcome = match route::request(&world, &mut incoming).await {
+            let verdict = match transferred {
+                true => route::transferred(&world, &mut incoming).await,
+                false => route::request(&world, &mut incoming).await,
+            };
+            let outcome = match verdict {
                 Verdict::Reply(response) => Outcome::Reply(response),
                 Verdict::Absorb => Outcome::Absorb,
                 Verdict::Relay(targets) => first_branches(&world, &incoming, targets).await,

@@ -65,6 +65,28 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     voicemail::divert(world, incoming, Untaken::Offline).await
 }
 
+/// Decides on an INVITE of ours, for a transfer: it goes where its user, if there is one, could call, and a stranger could else.
+pub async fn transferred(world: &World, incoming: &mut Incoming) -> Verdict {
+    match transferred_steps(world, incoming).await {
+        ControlFlow::Break(verdict) => verdict,
+        ControlFlow::Continue(()) => incoming.refuse(world, StatusCode::TEMPORARILY_UNAVAILABLE, ""),
+    }
+}
+
+/// As in [`steps`], without what asks the sender for his password.
+async fn transferred_steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
+    sanity::check(world, incoming)?;
+    edge::forward(world, incoming).await?;
+    outbound::relay(world, incoming).await?;
+    location::require_user(world, incoming)?;
+    dial::speed_dial(world, incoming)?;
+    dial::alias(world, incoming).await?;
+    dial::pstn(world, incoming).await?;
+    location::lookup(world, incoming).await?;
+    location::require_account(world, incoming).await?;
+    voicemail::divert(world, incoming, Untaken::Offline).await
+}
+
 /// Treats a response, our Via already removed, that came over `flow` from a branch with `session`, from the user agent itself if
 /// that is the next hop. An error is what the caller hears in its place.
 pub async fn response(

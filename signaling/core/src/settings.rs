@@ -34,6 +34,8 @@ pub struct Settings {
     pub sounds: Sounds,
     /// The registrar.
     pub registrar: Registrar,
+    /// What becomes of a REFER within a call (default [`Referral::Pass`]).
+    pub refer: Referral,
     /// The shortest session timer taken, in seconds (RFC 4028, Kamailio's `min_se`; default and least 90).
     pub min_se: u32,
     /// Calls.
@@ -201,6 +203,18 @@ pub enum FailureReplyMode {
     /// Those of the last targets only.
     #[default]
     DropAll,
+}
+
+/// What becomes of a REFER within a call (RFC 3515).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Referral {
+    /// It goes to the other end, which calls whom it names.
+    #[default]
+    Pass,
+    /// It is carried out here, in the name of the other end.
+    Terminate,
+    /// It is carried out here where the other end has said, by Allow, that it takes none.
+    Auto,
 }
 
 /// The registrar, under the names of Kamailio's `registrar` module.
@@ -475,6 +489,7 @@ impl Default for Settings {
             voicemail: None,
             sounds: Sounds::default(),
             registrar: Registrar::default(),
+            refer: Referral::Pass,
             min_se: 90,
             dialog: Dialog::default(),
             usrloc: Usrloc::default(),

@@ -49,6 +49,7 @@ impl Proxy {
             instance,
             aor,
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
+            relayed: None,
             cseq: message.cseq().map_or(0, |cseq| cseq.number),
             branch: String::new(),
             prack: !websocket || message.has_token(Name::Supported, "100rel"),
@@ -56,6 +57,7 @@ impl Proxy {
             early_offer: EarlyOffer::None,
             cseq_lag: 0,
             update: message.has_token(Name::Allow, Method::Update.as_str()),
+            refer: may_refer(message),
             renewed: false,
             music: false,
             silent: 0,
@@ -253,6 +255,7 @@ impl Proxy {
             aor,
             instance,
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
+            relayed: None,
             cseq: 0,
             branch: leg.name.clone(),
             prack: leg.target.prack,
@@ -263,6 +266,7 @@ impl Proxy {
             },
             cseq_lag: 0,
             update: response.has_token(Name::Allow, Method::Update.as_str()),
+            refer: may_refer(response),
             renewed: false,
             music: false,
             silent: 0,
@@ -332,6 +336,10 @@ fn parties(incoming: &Incoming, branches: &[Branch]) -> Parties {
 
 fn text(message: &Fields, name: Name<'_>) -> String {
     message.raw(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+}
+
+fn may_refer(message: &Fields) -> bool {
+    !message.contains(Name::Allow) || message.has_token(Name::Allow, Method::Refer.as_str())
 }
 
 /// The Record-Route values as they stand.

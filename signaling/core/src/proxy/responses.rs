@@ -37,7 +37,10 @@ impl Proxy {
             }
             return;
         }
-        if self.refreshed(id, &response) || self.keepalive_answered(id, &response) {
+        if self.refreshed(id, &response)
+            || self.keepalive_answered(id, &response)
+            || self.noticed(id, Some(&response))
+        {
             return;
         }
         let branch = id.and_then(|id| self.clients.get(&id).copied());
@@ -265,7 +268,11 @@ impl Proxy {
     /// No response in time. A branch that rings is cancelled; its 487 comes later.
     pub(super) fn timed_out(&mut self, id: ClientId, timer: Timer) {
         let now = self.world.now();
-        if self.byes.remove(&id) || self.refresh_failed(id, true) || self.keepalive_failed(id, true) {
+        if self.byes.remove(&id)
+            || self.refresh_failed(id, true)
+            || self.keepalive_failed(id, true)
+            || self.noticed(Some(id), None)
+        {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };
@@ -302,7 +309,11 @@ impl Proxy {
     /// A branch cannot be sent to. A browser whose WebSocket is gone is not there now: 480. Whoever brought a token for the
     /// flow may know another one: 430 (RFC 5626 §5.3.1).
     pub(super) fn unreachable(&mut self, id: ClientId) {
-        if self.byes.remove(&id) || self.refresh_failed(id, false) || self.keepalive_failed(id, false) {
+        if self.byes.remove(&id)
+            || self.refresh_failed(id, false)
+            || self.keepalive_failed(id, false)
+            || self.noticed(Some(id), None)
+        {
             return;
         }
         let Some(&(server, leg)) = self.clients.get(&id) else { return };

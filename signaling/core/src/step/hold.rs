@@ -34,6 +34,7 @@ pub fn play_music(world: &World, call: &mut Call, request: &Fields, to_tag: &str
         if std::mem::replace(&mut end.music, held) == held {
             continue;
         }
+        let tag = end.relayed.as_deref().unwrap_or(tag);
         match held {
             true => world.outside.media.play(&call_id, tag, file, true),
             false => world.outside.media.stop(&call_id, tag),

@@ -98,6 +98,11 @@ fn pass_of<'u>(world: &World, incoming: &Incoming, uri: &'u Uri) -> Option<Optio
     tags.any(|tag| dialog_seal(world, &call_id, tag) == seal).then_some(mark)
 }
 
+/// Takes our Routes off a request; whether one of them is of its dialog, as [`route`] asks.
+pub fn is_sealed(world: &World, incoming: &mut Incoming) -> bool {
+    remove_own_routes(world, incoming).is_some()
+}
+
 /// Notes the pass that a request of a dialog belongs to, for those who look at it before the route does.
 pub fn note_pass(world: &World, incoming: &mut Incoming) {
     let routes = incoming.message.all::<Route<'_>>().flatten().filter_map(|route| route.uri().ok());
@@ -321,6 +326,8 @@ fn peer(world: &World, incoming: &Incoming) -> Option<End> {
 fn destination_of(peer: &End, uri: &Uri, alias: Option<Alias>) -> Option<Destination> {
     let destination = peer.destination.filter(|_| peer.routes.is_empty())?;
     let fits = match destination {
+        // He has the place of whoever had that Contact.
+        Destination::Flow(flow) if flow.is_agent() => return Some(destination),
         Destination::Flow(flow) => alias.is_none_or(|alias| {
             alias.protocol == flow.protocol || (alias.protocol.is_websocket() && flow.protocol.is_websocket())
         }),

@@ -24,6 +24,8 @@ pub struct Session {
     pub call_id: String,
     /// Tag of the request's sender.
     pub from_tag: String,
+    /// A tag of one of the two, and what the relay knows in its place ([`crate::dialog::End::relayed`]).
+    pub relayed: Option<(String, String)>,
     /// The branch of a forking INVITE; `None` once a dialog is there.
     pub branch: Option<String>,
     /// The sender of the request.
@@ -215,11 +217,13 @@ impl Session {
 
     /// From the sender to the receiver; `by_sender` says whose offer it is.
     fn exchange(&self, to_tag: Option<String>, by_sender: bool, sdp: Bytes) -> MediaExchange {
-        let (offerer_tag, answerer_tag) = if by_sender {
-            (self.from_tag.clone(), to_tag)
-        } else {
-            (to_tag.unwrap_or_default(), Some(self.from_tag.clone()))
+        let known = |tag: String| match &self.relayed {
+            Some((own, relayed)) if *own == tag => relayed.clone(),
+            _ => tag,
         };
+        let (from_tag, to_tag) = (known(self.from_tag.clone()), to_tag.map(known));
+        let (offerer_tag, answerer_tag) =
+            if by_sender { (from_tag, to_tag) } else { (to_tag.unwrap_or_default(), Some(from_tag)) };
         let (call_id, branch) = (self.call_id.clone(), self.branch.clone());
         MediaExchange { call_id, offerer_tag, answerer_tag, branch, from: self.from, to: self.to, sdp }
     }
@@ -234,7 +238,7 @@ fn session(world: &World, incoming: &Incoming, branch: &Branch, sdp: Option<&Byt
     let from_tag = incoming.message.from_tag().unwrap_or_default().to_owned();
     let (from, to) = (caller_leg(incoming, sdp), callee_leg(&branch.target));
     let branch = Some(branch.name.clone());
-    Some(Session { call_id, from_tag, branch, from, to, offered: false, translated: None })
+    Some(Session { call_id, from_tag, relayed: None, branch, from, to, offered: false, translated: None })
 }
 
 /// The same within a dialog.
@@ -246,14 +250,17 @@ fn session_of_dialog(world: &World, incoming: &Incoming) -> Option<Session> {
     let call = calls.find(&call_id, to_tag)?;
     let (sender, receiver) = (call.end(&from_tag)?, call.end(to_tag)?);
     let early = [&sender.branch, &receiver.branch].into_iter().find(|branch| !branch.is_empty());
+    let relayed: Option<(String, String)> = [sender, receiver]
+        .into_iter()
+        .find_map(|end| Some((end.tag.clone(), end.relayed.as_deref()?.to_owned())));
     let branch = match incoming.method() {
         // Answers the offer of the 2xx, whose branch it was.
         Method::Ack => call.offered_in_answer.clone()?,
         _ if call.answered.is_none() => early.cloned(),
-        _ => None,
+        _ => relayed.as_ref().map(|(_, branch)| branch.clone()),
     };
     let (from, to) = (sender.media_leg(), receiver.media_leg());
-    Some(Session { call_id, from_tag, branch, from, to, offered: false, translated: None })
+    Some(Session { call_id, from_tag, relayed, branch, from, to, offered: false, translated: None })
 }
 
 /// The sender of a request that begins a call.

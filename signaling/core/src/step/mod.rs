@@ -14,6 +14,7 @@ pub mod location;
 pub mod media;
 pub mod nat;
 pub mod outbound;
+pub mod refer;
 pub mod registrar;
 pub mod relay;
 pub mod reliable;

@@ -31,13 +31,19 @@ pub fn dialog_seal(world: &World, call_id: &str, tag: &str) -> String {
     world.seal([b"did".as_slice(), call_id.as_bytes(), tag.as_bytes()])
 }
 
-/// The `did` of our Record-Route: the seal, and behind a dot the mark of the pass.
-fn did(world: &World, incoming: &Incoming) -> String {
-    let seal = dialog_seal(world, incoming.call_id(), incoming.message.from_tag().unwrap_or_default());
-    match incoming.pass() {
-        Some(mark) => format!("{seal}.{mark}"),
+/// The `did` of our Record-Route in the dialogs of the caller `tag`: the seal, and behind a dot the mark of the pass. `call_id`
+/// is that of [`Incoming::call_id`].
+#[must_use]
+pub fn did_of(world: &World, call_id: &str, tag: &str) -> String {
+    let seal = dialog_seal(world, call_id, tag);
+    match call_id.split_once(' ') {
+        Some((_, mark)) => format!("{seal}.{mark}"),
         None => seal,
     }
+}
+
+fn did(world: &World, incoming: &Incoming) -> String {
+    did_of(world, incoming.call_id(), incoming.message.from_tag().unwrap_or_default())
 }
 
 /// Whether a Record-Route value is one that we have written in the pass with this mark.

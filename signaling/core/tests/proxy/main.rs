@@ -20,6 +20,7 @@ mod sent_by;
 mod size;
 mod spiral;
 mod takeover;
+mod terminate;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;
 mod token;

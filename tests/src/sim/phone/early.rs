@@ -1,7 +1,9 @@
-//! What some phones do and others do not: PRACK (RFC 3262), UPDATE (RFC 3311), calls without an offer (RFC 3261 §13.2.1).
+//! What some phones do and others do not: PRACK (RFC 3262), UPDATE (RFC 3311), calls without an offer (RFC 3261 §13.2.1),
+//! transfers (RFC 3515).
 
 use std::time::Instant;
 
+use super::super::DOMAIN;
 use super::{Dialog, Phase, Phone};
 use crate::sip::Message;
 
@@ -37,6 +39,15 @@ impl Phone {
         let text = self.within(&mut dialog, "UPDATE", &sdp);
         let Some(call) = self.call.as_mut() else { return };
         *(if early { &mut call.early } else { &mut call.dialog }) = Some(dialog);
+        self.start(now, text);
+    }
+
+    /// Asks the other end of its call to call `user` instead (RFC 3515).
+    pub fn refer(&mut self, now: Instant, user: &str) {
+        let Some(mut dialog) = self.call.as_mut().and_then(|call| call.dialog.take()) else { return };
+        let more = format!("Refer-To: <sip:{user}@{DOMAIN}>\r\n");
+        let text = self.within_with(&mut dialog, "REFER", &more, "");
+        self.call.iter_mut().for_each(|call| call.dialog = Some(dialog.clone()));
         self.start(now, text);
     }
 
