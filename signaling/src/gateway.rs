@@ -497,6 +497,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         sounds: settings::Sounds { record_users: config.record_users.clone(), ..defaults.sounds },
         min_se: config.min_se,
         refer: config.refer,
+        tls_alias: config.certificate.is_some(),
         udp: config.udp_settings.clone(),
         limits: settings::Limits {
             max_message_size: config.limits.message_size,

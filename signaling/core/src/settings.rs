@@ -52,6 +52,9 @@ pub struct Settings {
     pub limits: Limits,
     /// How much one source may send.
     pub pike: Pike,
+    /// Whether a certificate is shown to those who are dialled over TLS and ask for one, so that such a connection is offered for
+    /// requests of theirs (RFC 5923; default no).
+    pub tls_alias: bool,
     /// The key of what others carry for us: GRUUs and flow tokens. The shell makes it once and keeps it.
     pub secret: Secret,
 }
@@ -506,6 +509,7 @@ impl Default for Settings {
                 retry_after: 10,
             },
             pike: Pike::default(),
+            tls_alias: false,
             secret: Secret::default(),
         }
     }

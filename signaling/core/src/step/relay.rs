@@ -154,7 +154,12 @@ fn address(world: &World, incoming: &Incoming, target: &Target, message: &mut Re
     }
     let protocol = protocol_of(&target.destination);
     let via = format!("SIP/2.0/{protocol} {};branch={name}", world.sent_by(protocol, target.local));
-    let via = if protocol.is_reliable() { via } else { format!("{via};rport") };
+    let dialled = matches!(target.destination, Destination::Address { .. });
+    let via = match protocol {
+        Protocol::Udp => format!("{via};rport"),
+        Protocol::Tls if dialled && world.settings.tls_alias => format!("{via};alias"),
+        _ => via,
+    };
     message.prepend(Name::Via, via);
 }
 
