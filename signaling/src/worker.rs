@@ -463,3 +463,63 @@ impl Worker<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use signaling_core::flow::{Flow, Protocol};
+
+    use super::*;
+
+    fn inbound(text: &str) -> Inbound {
+        let (local, remote) = (([192, 0, 2, 1], 5060).into(), ([192, 0, 2, 7], 5060).into());
+        let flow = Flow { protocol: Protocol::Udp, local, remote, connection: None };
+        Inbound { flow, bytes: text.to_owned().into() }
+    }
+
+    fn message(method: &str, number: usize) -> Inbound {
+        let call = format!("Call-ID: {number}\r\nTo: <sip:a@b>\r\nCSeq: 1 {method}\r\n\r\n");
+        inbound(&format!("{method} sip:a@b SIP/2.0\r\n{call}"))
+    }
+
+    /// `limits.worker_queue`: so many messages of each kind, whoever has read them; those of calls have a line of their own. A
+    /// datagram too many is dropped.
+    #[test]
+    fn so_many_messages_wait_and_no_more() {
+        for readers in [1, 2] {
+            let (workers, mut inboxes) = Workers::new(readers, 3, 1 << 20);
+            let now = Instant::now();
+            for number in 0..400 {
+                let method = if number % 2 == 0 { "OPTIONS" } else { "BYE" };
+                workers.deliver_datagram(now, &mut inboxes[0], message(method, number));
+            }
+            let queues = u64::try_from(2 * readers * 3).expect("few");
+            assert_eq!(workers.dropped(), 400 - queues);
+            let mut taken = 0;
+            for inbox in &mut inboxes {
+                while inbox.try_next().is_some() {
+                    taken += 1;
+                }
+            }
+            assert_eq!(taken, queues);
+        }
+    }
+
+    /// `limits.worker_queue_bytes`: so many bytes in all; room that was taken is given back with its message.
+    #[test]
+    fn so_many_bytes_wait_and_no_more() {
+        let size = message("OPTIONS", 1).bytes.len();
+        let (workers, mut inboxes) = Workers::new(1, 100, 3 * size + 1);
+        let inbox = &mut inboxes[0];
+        let now = Instant::now();
+        for round in 1..=3 {
+            (0..5).for_each(|number| workers.deliver_datagram(now, inbox, message("OPTIONS", number)));
+            assert_eq!(workers.dropped(), 2 * round);
+            let mut taken = 0;
+            while let Some((_, waiting)) = inbox.poll(&mut Context::from_waker(Waker::noop()), 0) {
+                workers.taken(inbox.id, waiting);
+                taken += 1;
+            }
+            assert_eq!(taken, 3);
+        }
+    }
+}
