@@ -32,6 +32,7 @@ macro_rules! targets {
 }
 
 targets! {
-    sip_message sip_uri sip_alias sip_header sip_digest sip_framer websocket jsonrpc proxy sdp offer ng ng_stream datagram srtp rtcp
+    sip_message sip_uri sip_alias sip_header sip_digest sip_framer websocket jsonrpc proxy dialogue sdp offer ng ng_stream datagram
+    srtp rtcp
     telephone_event
 }

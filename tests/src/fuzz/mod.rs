@@ -2,6 +2,7 @@
 //! the same functions: each takes any bytes, must not panic, and asserts what its parser promises.
 
 pub mod control;
+pub mod dialogue;
 pub mod media;
 pub mod mutate;
 pub mod signaling;
@@ -28,7 +29,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "sip_message", text: true, run: signaling::message, iterations: 12_000 },
     Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 30_000 },
     Target { name: "sip_alias", text: true, run: signaling::alias, iterations: 20_000 },
@@ -38,6 +39,7 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "websocket", text: false, run: causeway::transport::fuzz::websocket, iterations: 6_000 },
     Target { name: "jsonrpc", text: true, run: control::jsonrpc, iterations: 20_000 },
     Target { name: "proxy", text: true, run: signaling::proxy, iterations: 6_000 },
+    Target { name: "dialogue", text: false, run: dialogue::dialogue, iterations: 800 },
     Target { name: "sdp", text: true, run: media::sdp, iterations: 12_000 },
     Target { name: "offer", text: true, run: media::offer, iterations: 4_000 },
     Target { name: "ng", text: true, run: media::ng, iterations: 20_000 },
