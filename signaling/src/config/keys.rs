@@ -13,6 +13,7 @@ mod tm;
 mod tokens;
 
 use signaling_core::digest::Algorithm;
+use signaling_core::settings::Referral;
 use toml::de::DeValue;
 
 use super::value::Value;
@@ -106,6 +107,29 @@ pub const OBSOLETE: &[(&str, &str)] = &[
         "the socket of a registration is the one that it came to; behind an edge, Path says more (registrar.use_path)",
     ),
     ("tm.reparse_on_dns_failover", "every branch is made from the request as it came"),
+    (
+        "tm.on_sl_reply",
+        "there is no script; a response without a transaction goes no further (RFC 6026 section 8.9)",
+    ),
+    ("tm.xavp_contact", "there are no AVPs; see tm.serial_forking"),
+    ("tm.contacts_avp", "there are no AVPs; see tm.serial_forking"),
+    (
+        "tm.contact_flows_avp",
+        "there are no AVPs; the flows of an instance are tried one after the other (RFC 5626 section 7)",
+    ),
+    ("tm.pass_provisional_replies", "there is no script that could be told"),
+    ("tm.default_code", "there is no script that could leave it out"),
+    ("tm.default_reason", "there is no script that could leave it out"),
+    ("tm.local_ack_mode", "an ACK of our own goes along its dialog, as with 0"),
+    ("tm.faked_reply_prio", "of two replies of one rank that which somebody has said goes back"),
+    ("tm.failure_exec_mode", "a branch that failed here counts like one that was refused"),
+    ("tm.dns_reuse_rcv_socket", "each destination is sent to from the listener that fits it"),
+    ("tm.event_callback", "there is no script"),
+    (
+        "tm.relay_100",
+        "a 100 is between neighbours where there are transactions (RFC 3261 section 16.7 step 5)",
+    ),
+    ("tm.rich_redirect", "a redirection goes back as it came, as with 0"),
 ];
 
 const FLAG: &str = "true or false";
@@ -174,6 +198,16 @@ const KEYS: &[Key] = &[
         default: "90",
         about: "The shortest session timer (RFC 4028): a call that asks for less is answered 422 with this as Min-SE.",
         set: |c, v| v.number(90, 86_400).map(|number| c.min_se = number),
+    },
+    Key {
+        name: "sip.refer",
+        allowed: "\"pass\", \"terminate\" or \"auto\"",
+        default: "\"pass\"",
+        about: "What becomes of a transfer (REFER): it is left to the other phone, carried out here in its name, or that only where its Allow names no REFER, as with most carriers. Here it is on the account of whoever transfers.",
+        set: |c, v| {
+            let modes = [Referral::Pass, Referral::Terminate, Referral::Auto];
+            v.choice(&["pass", "terminate", "auto"]).map(|place| c.refer = modes[place])
+        },
     },
     Key {
         name: "sip.udp_mtu",
@@ -532,4 +566,43 @@ fn set_level(config: &mut Config, value: &Value) -> Result<(), String> {
     text.parse::<tracing_subscriber::filter::Targets>().map_err(|error| error.to_string())?;
     config.log.filter = text;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever knows Kamailio finds each parameter of its `tm`, `registrar` and `usrloc` modules that the articles name under its
+    /// own name: as a key, or with the reason why there is none.
+    #[test]
+    fn every_name_of_the_articles_is_known() {
+        let timers = "fr_timer fr_inv_timer restart_fr_on_each_reply max_inv_lifetime max_noninv_lifetime wt_timer delete_timer \
+            retr_timer1 retr_timer2 unix_tx_timeout fr_timer_avp fr_inv_timer_avp";
+        let tm = "noisy_ctimer auto_inv_100 auto_inv_100_reason aggregate_challenges blst_503 blst_503_def_timeout \
+            blst_503_min_timeout blst_503_max_timeout blst_methods_add blst_methods_lookup reparse_invite ac_extra_hdrs \
+            reparse_on_dns_failover on_sl_reply xavp_contact contacts_avp contact_flows_avp cancel_b_method unmatched_cancel \
+            ruri_matching via1_matching callid_matching pass_provisional_replies default_code default_reason disable_6xx_block \
+            local_ack_mode failure_reply_mode faked_reply_prio local_cancel_reason e2e_cancel_reason remap_503_500 \
+            failure_exec_mode dns_reuse_rcv_socket event_callback relay_100 rich_redirect";
+        let registrar = "default_expires default_expires_range expires_range min_expires max_expires default_q realm_prefix \
+            append_branches aor_avp case_sensitive received_avp received_param max_contacts retry_after sock_flag sock_hdr_name \
+            method_filtering use_path path_mode path_use_received path_check_local reg_callid_avp xavp_cfg xavp_rcd gruu_enabled \
+            outbound_mode regid_mode flow_timer contact_max_size";
+        let usrloc = "db_mode matching_mode cseq_delay handle_lost_tcp close_expired_tcp";
+        let nathelper = "natping_interval ping_nated_only sipping_from";
+        let known = |name: &str| {
+            all().any(|key| key.name == name) || OBSOLETE.iter().any(|(obsolete, _)| *obsolete == name)
+        };
+        for (section, names) in [
+            ("timers", timers),
+            ("tm", tm),
+            ("registrar", registrar),
+            ("usrloc", usrloc),
+            ("nathelper", nathelper),
+        ] {
+            for name in names.split_whitespace() {
+                assert!(known(&format!("{section}.{name}")), "{section}.{name}");
+            }
+        }
+    }
 }

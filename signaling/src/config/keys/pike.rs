@@ -35,7 +35,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "pike.exempt",
         allowed: "a list of \"ADDRESS\" and \"ADDRESS/BITS\"",
         default: "[]",
-        about: "Peers that are never counted, such as the trunk of a carrier. This host never is.",
+        about: "Peers that are never counted. A trunk that shows no password belongs here, else its calls are a flood to pike, which is on by default. This host never is counted.",
         set: |c, v| v.networks().map(|list| c.pike.exempt = list),
     },
 ];
