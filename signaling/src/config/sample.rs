@@ -12,15 +12,20 @@ pub fn sample() -> String {
         "# Causeway: every key with its default. Uncomment what you change.\n\
          # Check the result with: causeway config check --config FILE\n",
     );
-    let mut section = "";
+    // The rows of a section may stand in several tables.
+    let mut sections: Vec<&str> = Vec::new();
     for key in keys::all() {
-        if key.section() != section {
-            section = key.section();
-            let _ = write!(text, "\n[{section}]\n");
+        if !sections.contains(&key.section()) {
+            sections.push(key.section());
         }
-        let _ = writeln!(text, "\n# {}", key.about);
-        let _ = writeln!(text, "# Allowed: {}.", key.allowed);
-        let _ = writeln!(text, "#{} = {}", key.leaf(), key.default);
+    }
+    for section in sections {
+        let _ = write!(text, "\n[{section}]\n");
+        for key in keys::all().filter(|key| key.section() == section) {
+            let _ = writeln!(text, "\n# {}", key.about);
+            let _ = writeln!(text, "# Allowed: {}.", key.allowed);
+            let _ = writeln!(text, "#{} = {}", key.leaf(), key.default);
+        }
     }
     text
 }
