@@ -165,6 +165,7 @@ pub struct Dns {
 #[allow(missing_docs, reason = "each field is described once, by its key")]
 pub struct Media {
     pub relay: Relay,
+    pub relays: RelaySettings,
     pub first_port: u16,
     pub last_port: u16,
     pub workers: usize,
@@ -217,10 +218,44 @@ pub enum Relay {
     /// The one of this process.
     #[default]
     InProcess,
-    /// One that speaks ng over UDP at this address.
-    Ng(SocketAddr),
+    /// Those of [`Media::relays`].
+    Several,
     /// None: offers and answers pass as they are.
     Off,
+}
+
+/// Several relays, or one elsewhere; the names are those of Kamailio's rtpengine module.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct RelaySettings {
+    pub nodes: Vec<RelayNode>,
+    pub setid_default: u32,
+    pub rtpengine_disable_tout: Duration,
+    pub rtpengine_tout: Duration,
+    pub rtpengine_retr: u32,
+    pub queried_nodes_limit: usize,
+    pub rtpengine_allow_op: bool,
+    pub ping_interval: Duration,
+}
+
+/// One of several relays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayNode {
+    /// The set that it belongs to.
+    pub set: u32,
+    /// Where it is.
+    pub place: RelayPlace,
+    /// Its share of the calls of its set.
+    pub weight: u32,
+}
+
+/// Where a relay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayPlace {
+    /// In this process.
+    InProcess,
+    /// At this address, where it speaks ng over UDP.
+    Ng(SocketAddr),
 }
 
 /// Section `[log]`.
@@ -484,7 +519,7 @@ mod tests {
             ("[certificate]\nchain = \"a.pem\"\n", None, "go together"),
             ("[media]\nfirst_port = 40000\n", None, "media.last_port must be at least 15 above"),
             ("[registrar]\nmin_expires = 3600\nmax_expires = 60\n", None, "must not be above"),
-            ("[media]\nrelay = \"tcp:1.2.3.4:5\"\n", Some((2, 9)), "\"in-process\", \"udp:ADDRESS:PORT\""),
+            ("[media]\nrelay = \"tcp:1.2.3.4:5\"\n", Some((2, 9)), "\"tcp:1.2.3.4:5\" is no relay"),
         ];
         for (text, place, what) in table {
             let error = Config::parse(text, "x.toml").expect_err(text);
@@ -511,7 +546,9 @@ mod tests {
         assert_eq!(config.domain.as_deref(), Some("example.com"));
         assert_eq!(config.udp, Listen::Every(5070));
         assert_eq!(config.timers.fr_timer, Duration::from_secs(1));
-        assert_eq!(config.media.relay, Relay::Ng("127.0.0.1:2224".parse().unwrap()));
+        assert_eq!(config.media.relay, Relay::Several);
+        let node = RelayNode { set: 0, place: RelayPlace::Ng("127.0.0.1:2224".parse().unwrap()), weight: 1 };
+        assert_eq!(config.media.relays.nodes, [node]);
         assert_eq!(config.media.ng, None);
         assert!(config.log.json);
     }

@@ -40,6 +40,9 @@ pub(crate) fn log(event: &Event) {
         Event::CallAnswered { call_id, after, .. } => {
             tracing::info!(call_id = call_id.as_str(), after_ms = milliseconds(*after), "call answered");
         }
+        Event::CallReanchored { call_id } => {
+            tracing::info!(call_id = call_id.as_str(), "call goes on through another relay");
+        }
         Event::Unacknowledged { call_id, from, to, after, what } => {
             let (call_id, from, to, what) = (call_id.as_str(), from.as_str(), to.as_str(), what.as_str());
             tracing::warn!(call_id, from, to, after_ms = milliseconds(*after), what, "call without ACK");
@@ -164,6 +167,7 @@ mod tests {
         let call_id = "abc@host".to_owned();
         for event in [
             Event::CallRinging { call_id: call_id.clone(), code: 180 },
+            Event::CallReanchored { call_id: call_id.clone() },
             Event::OutsideFailed { call_id: call_id.clone(), what: "relay".into() },
             Event::Unacknowledged {
                 call_id,

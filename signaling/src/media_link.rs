@@ -5,21 +5,23 @@ mod feature_code;
 mod in_process;
 mod listened;
 mod ng_client;
+mod relays;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use futures_util::{Stream, StreamExt as _};
+use media::command::CallReport;
 use media::{EventKind, RecordingConfig, RecordingMethod, Relay, RelayConfig};
 use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
 
 use self::feature_code::FeatureCode;
 use self::in_process::InProcess;
 use self::listened::Listened;
-use self::ng_client::NgClient;
+pub use self::relays::{RelayStatus, Relays};
 use crate::accounting::Accounting;
 use crate::config::{self, Config, RecordingFormat};
 use crate::worker::Workers;
@@ -29,8 +31,8 @@ use crate::worker::Workers;
 pub enum MediaLink {
     /// In this process.
     InProcess(InProcess),
-    /// Elsewhere, over ng.
-    Ng(NgClient),
+    /// Several, or one elsewhere.
+    Several(Relays),
     /// Nowhere: the ends send to each other.
     Off,
 }
@@ -41,33 +43,32 @@ impl MediaLink {
     /// # Errors
     /// Its ports cannot be opened.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        let media = &config.media;
-        match media.relay {
-            config::Relay::Off => Ok(Self::Off),
-            config::Relay::Ng(address) => Ok(Self::Ng(NgClient::connect(address).context("media.relay")?)),
-            config::Relay::InProcess => {
-                let relay = Relay::start(RelayConfig {
-                    port_min: media.first_port,
-                    port_max: media.last_port,
-                    workers: media.workers,
-                    listen_ng: media.ng,
-                    dtls_12_only: media.dtls_12_only,
-                    ice_lite: media.ice_lite,
-                    media_timeout: media.timeout,
-                    silent_timeout: media.silent_timeout,
-                    recording: Some(recording(config)),
-                    ..RelayConfig::default()
-                })
-                .context("media relay (settings media.first_port, media.last_port, media.ng)")?;
-                Ok(Self::InProcess(InProcess::new(relay, config.advertised)))
-            }
+        Ok(match config.media.relay {
+            config::Relay::Off => Self::Off,
+            config::Relay::InProcess => Self::InProcess(in_process(config)?),
+            config::Relay::Several => Self::Several(
+                Relays::start(&config.media.relays, || in_process(config)).context("media.relay")?,
+            ),
+        })
+    }
+
+    /// The relay of this process, if it is in use.
+    fn in_process(&self) -> Option<&InProcess> {
+        match self {
+            Self::InProcess(link) => Some(link),
+            Self::Several(relays) => relays.in_process(),
+            Self::Off => None,
         }
     }
 
     /// Logs what happens to media, and tells the workers of calls that the relay has given up. Must be called within a runtime,
-    /// once. A relay elsewhere reports nothing over ng: its calls end by their session timers.
+    /// once. A relay elsewhere reports nothing over ng: its calls end by their session timers, and move when it is gone.
     pub fn watch(&self, workers: Arc<Workers>, codes: Codes) {
-        if let Self::InProcess(link) = self
+        if let Self::Several(relays) = self {
+            let workers = Arc::clone(&workers);
+            relays.watch(move |call_id| workers.relay_lost(call_id));
+        }
+        if let Some(link) = self.in_process()
             && let Some(events) = link.events()
         {
             tokio::spawn(follow(events, workers, link.clone(), codes));
@@ -77,47 +78,82 @@ impl MediaLink {
     /// The door for one worker. `accounting` hears what is agreed on and counted there.
     #[must_use]
     pub fn control(&self, accounting: &Accounting) -> Box<dyn MediaControl> {
-        let (control, relay): (Box<dyn MediaControl>, _) = match self {
-            Self::InProcess(link) => (Box::new(link.clone()), Some(link.clone())),
-            Self::Ng(link) => (Box::new(link.clone()), None),
-            Self::Off => (Box::new(Direct), None),
-        };
-        if accounting.is_on() { Box::new(Listened::new(control, relay, accounting.clone())) } else { control }
-    }
-
-    /// How Kamailio would name it; `None` when there is none.
-    #[must_use]
-    pub fn url(&self) -> Option<String> {
+        if accounting.is_on() {
+            return Box::new(Listened::new(self.clone(), accounting.clone()));
+        }
         match self {
-            Self::InProcess(_) => Some("in-process".to_owned()),
-            Self::Ng(link) => Some(format!("udp:{}", link.address())),
-            Self::Off => None,
+            Self::InProcess(link) => Box::new(link.clone()),
+            Self::Several(relays) => Box::new(relays.clone()),
+            Self::Off => Box::new(Direct),
         }
     }
 
-    /// Whether it answers.
-    pub async fn ping(&self) -> bool {
+    /// The relays in use, as they are now.
+    pub async fn relays(&self) -> Vec<RelayStatus> {
+        match self {
+            Self::InProcess(link) => {
+                let calls = link.calls().await.unwrap_or_default();
+                vec![RelayStatus { set: 0, url: "in-process".into(), weight: 1, disabled: None, calls }]
+            }
+            Self::Several(relays) => relays.status(),
+            Self::Off => Vec::new(),
+        }
+    }
+
+    /// Whether the relay with this URL answers.
+    pub async fn ping(&self, url: &str) -> bool {
         match self {
             Self::InProcess(link) => link.ping().await,
-            Self::Ng(link) => link.ping().await,
+            Self::Several(relays) => relays.ping(url).await,
             Self::Off => false,
         }
     }
 
-    /// The calls of the relay of this process; `None` when it is elsewhere.
-    pub async fn calls(&self) -> Option<u64> {
+    fn door(&self) -> &dyn MediaControl {
         match self {
-            Self::InProcess(link) => link.calls().await,
-            Self::Ng(_) | Self::Off => None,
+            Self::InProcess(link) => link,
+            Self::Several(relays) => relays,
+            Self::Off => &Direct,
+        }
+    }
+
+    /// Ends a whole call; what its relay has counted in it, if that is ours.
+    fn end(&self, call_id: &str, from_tag: &str) -> Option<Report> {
+        match self {
+            Self::InProcess(link) => Some(Box::pin(link.end(call_id))),
+            Self::Several(relays) => relays.end(call_id, from_tag),
+            Self::Off => None,
         }
     }
 
     /// Ends the relay of this process.
     pub fn shut_down(&self) {
-        if let Self::InProcess(link) = self {
+        if let Some(link) = self.in_process() {
             link.shut_down();
         }
     }
+}
+
+/// What a relay has counted in a call; `None` when it does not know it.
+type Report = BoxFuture<'static, Option<Box<CallReport>>>;
+
+/// Starts the relay of this process.
+fn in_process(config: &Config) -> anyhow::Result<InProcess> {
+    let media = &config.media;
+    let relay = Relay::start(RelayConfig {
+        port_min: media.first_port,
+        port_max: media.last_port,
+        workers: media.workers,
+        listen_ng: media.ng,
+        dtls_12_only: media.dtls_12_only,
+        ice_lite: media.ice_lite,
+        media_timeout: media.timeout,
+        silent_timeout: media.silent_timeout,
+        recording: Some(recording(config)),
+        ..RelayConfig::default()
+    })
+    .context("media relay (settings media.first_port, media.last_port, media.ng)")?;
+    Ok(InProcess::new(relay, config.advertised))
 }
 
 /// What the relay of this process writes.

@@ -46,6 +46,7 @@ enum Notice {
     MediaTimedOut(Arc<str>),
     /// An operator asks; see [`Workers::ask`].
     Asked(Question),
+    RelayLost(Arc<str>),
     Shutdown,
 }
 
@@ -280,6 +281,12 @@ impl Workers {
         self.worker_of(call_id.as_bytes())
     }
 
+    /// The relay that carries a call is gone; another one is there.
+    pub(crate) fn relay_lost(&self, call_id: Arc<str>) {
+        let mailbox = &self.mailboxes[self.worker_of(header_call_id(&call_id).as_bytes())];
+        self.notify(mailbox, Notice::RelayLost(call_id.clone()));
+    }
+
     /// Ends all calls; the workers end when that is done.
     pub fn shut_down(&self) {
         for mailbox in &self.mailboxes {
@@ -437,6 +444,7 @@ impl Worker<'_> {
             Notice::Closed(connection) => self.proxy.handle_flow_closed(now, connection),
             Notice::MediaTimedOut(call_id) => self.proxy.handle_media_timeout(now, &call_id),
             Notice::Asked(Question(question)) => question(&mut self.proxy, now),
+            Notice::RelayLost(call_id) => self.proxy.handle_relay_lost(now, &call_id),
             Notice::Shutdown => {
                 self.shutting_down = true;
                 self.proxy.begin_shutdown(now);

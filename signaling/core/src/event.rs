@@ -123,6 +123,11 @@ pub enum Event {
         /// Seconds since 1970.
         at: u64,
     },
+    /// A call goes on through another relay.
+    CallReanchored {
+        /// Call-ID of the dialog.
+        call_id: String,
+    },
     /// The ACK of an answered call has not come, or not arrived: its callee hangs up 64·T1 after the 200, 32 s
     /// (RFC 3261 §13.3.1.4).
     Unacknowledged {

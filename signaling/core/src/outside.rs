@@ -184,7 +184,10 @@ pub enum MediaError {
     /// The relay is full: 503 with Retry-After.
     #[error("relay is full: {0}")]
     Full(String),
-    /// The relay does not answer or knows no such call: 500.
+    /// No relay answers: 503 with Retry-After.
+    #[error("{0}")]
+    NoRelay(String),
+    /// The relay knows no such call, or cannot do what it should: 500.
     #[error("relay unavailable: {0}")]
     Unavailable(String),
 }

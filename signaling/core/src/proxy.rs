@@ -10,6 +10,7 @@ pub mod control;
 mod forking;
 mod keepalive;
 mod natping;
+mod reanchor;
 mod refresh;
 mod reliable;
 mod responses;
@@ -77,6 +78,8 @@ pub struct Proxy {
     refreshes: HashMap<ClientId, refresh::Refresh>,
     /// Keep-alive requests of our own that have no final response yet.
     keepalives: HashMap<ClientId, keepalive::Asked>,
+    /// Calls that move to another relay.
+    moves: reanchor::Moves,
     /// Provisional responses that wait for their PRACK.
     reliable: reliable::Reliable,
     /// Ends of calls being set up that may come back over another connection.
@@ -114,6 +117,7 @@ enum Done {
     Prepared(Box<forking::Prepared>),
     Failed { server: ServerId, verdict: Verdict },
     Located { server: ServerId, places: Vec<Destination> },
+    Moved(reanchor::Made),
     Saved { aor: String, result: Result<(), crate::outside::Unavailable> },
 }
 
@@ -159,6 +163,7 @@ impl Proxy {
             byes: HashSet::new(),
             refreshes: HashMap::new(),
             keepalives: HashMap::new(),
+            moves: reanchor::Moves::default(),
             reliable: reliable::Reliable::default(),
             awaited: takeover::Awaited::default(),
             transfers: transfer::Transfers::default(),
@@ -315,6 +320,7 @@ impl Proxy {
         self.natping();
         self.keep_alive();
         self.repeat_reliable();
+        self.ask_again();
         self.table.handle_timeout(now);
         self.settle();
     }
@@ -350,6 +356,7 @@ impl Proxy {
         let due = [
             self.table.poll_timeout(),
             self.reliable.poll_timeout(),
+            self.moves.poll_timeout(),
             Some(self.next_sweep),
             self.next_ping,
             self.next_keepalive,
@@ -408,6 +415,7 @@ impl Proxy {
             Done::Response(treated) => self.treated(*treated),
             Done::Prepared(prepared) => self.prepared(*prepared),
             Done::Failed { server, verdict } => self.failed(server, verdict),
+            Done::Moved(made) => self.made(made),
             Done::Located { server, places } => {
                 self.table.readdress_server(self.world.now(), server, &places);
             }
@@ -444,6 +452,7 @@ impl Proxy {
                 self.refreshes.remove(&id);
                 self.keepalives.remove(&id);
                 self.noticed(Some(id), None);
+                self.moves.forget(id);
                 self.awaited.forget_callee(id);
             }
         }
@@ -727,7 +736,9 @@ async fn first_branches(world: &World, incoming: &Incoming, targets: Vec<Target>
             Err(error) => refusal = error,
         }
     }
-    match incoming.refuse(world, refusal.0, refusal.1) {
+    let after = (Name::RetryAfter, world.settings.limits.retry_after.to_string());
+    let headers = (refusal.0 == StatusCode::SERVICE_UNAVAILABLE).then_some(after);
+    match incoming.refuse_with(world, refusal.0, refusal.1, headers.as_slice()) {
         Verdict::Reply(response) => Outcome::Reply(response),
         Verdict::Relay(_) | Verdict::Absorb => Outcome::Absorb,
     }

@@ -7,6 +7,7 @@ mod limits;
 mod pike;
 mod recording;
 mod registrar;
+mod relays;
 mod routing;
 mod rpc;
 mod tm;
@@ -16,8 +17,8 @@ use signaling_core::digest::Algorithm;
 use signaling_core::settings::Referral;
 use toml::de::DeValue;
 
+use super::Config;
 use super::value::Value;
-use super::{Config, Relay};
 use crate::accounting::Url;
 use crate::store::sql::Place;
 
@@ -70,6 +71,7 @@ const HOSTS: &str = "a list of host names and addresses";
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
     [
         KEYS,
+        relays::KEYS,
         recording::KEYS,
         routing::KEYS,
         tokens::KEYS,
@@ -427,13 +429,6 @@ const KEYS: &[Key] = &[
         set: set_cdr_url,
     },
     Key {
-        name: "media.relay",
-        allowed: "\"in-process\", \"udp:ADDRESS:PORT\" or \"off\"",
-        default: "\"in-process\"",
-        about: "The media relay: the one of this process, or any that speaks the ng protocol, such as rtpengine. With \"off\" offers and answers pass as they are, for phones that reach each other.",
-        set: set_relay,
-    },
-    Key {
         name: "media.first_port",
         allowed: "1024 to 65520",
         default: "30000",
@@ -526,17 +521,6 @@ fn set_algorithms(config: &mut Config, value: &Value) -> Result<(), String> {
         return Err("nobody could sign in without an algorithm".to_owned());
     }
     config.auth.algorithms = algorithms;
-    Ok(())
-}
-
-fn set_relay(config: &mut Config, value: &Value) -> Result<(), String> {
-    let text = value.text()?;
-    config.media.relay = match text.strip_prefix("udp:").map(str::parse) {
-        None if text == "in-process" => Relay::InProcess,
-        None if text == "off" => Relay::Off,
-        Some(Ok(address)) => Relay::Ng(address),
-        _ => return Err(format!("{text:?} is no relay")),
-    };
     Ok(())
 }
 

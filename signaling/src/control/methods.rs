@@ -171,13 +171,11 @@ pub const METHODS: &[Method] = &[
     look("pike.top", &["which?"], "Those that are banned (HOT, the default), or ALL.", |c, a| {
         now(lists::pike_top(c, a))
     }),
-    look("rtpengine.get_hash_total", &[], "Calls at the relay of this process.", |c, _| {
-        Box::pin(rtpengine::hash_total(c))
-    }),
+    look("rtpengine.get_hash_total", &[], "Calls at the relays.", |c, _| Box::pin(rtpengine::hash_total(c))),
     look("rtpengine.ping", &["url?"], "Whether the relay answers; all for each of them.", |c, a| {
         Box::pin(rtpengine::ping(c, a))
     }),
-    look("rtpengine.show", &["url?"], "The relay that is in use.", |c, a| now(rtpengine::show(c, a))),
+    look("rtpengine.show", &["url?"], "The relays that are in use.", |c, a| Box::pin(rtpengine::show(c, a))),
     look(
         "sl.stats",
         &[],

@@ -5,31 +5,39 @@ use serde_json::{Value, json};
 use super::Control;
 use super::jsonrpc::{Answer, Fault};
 use super::methods::{Args, Outcome};
+use crate::media_link::RelayStatus;
 
-/// Whether the first parameter means the relay in use.
-fn meant(control: &Control, args: &Args) -> Result<String, Fault> {
+/// The relays that the first parameter means, each with its place.
+async fn meant(control: &Control, args: &Args) -> Result<Vec<(usize, RelayStatus)>, Fault> {
     let asked = args.optional(0)?.unwrap_or_else(|| "all".into());
-    match control.media.url() {
-        Some(url) if asked == "all" || asked == url => Ok(url),
-        _ => Err(Fault::new(404, "Instance not found (no match)")),
-    }
+    let relays = control.media.relays().await.into_iter().enumerate();
+    let relays: Vec<_> = relays.filter(|(_, relay)| asked == "all" || asked == relay.url).collect();
+    if relays.is_empty() { Err(Fault::new(404, "Instance not found (no match)")) } else { Ok(relays) }
 }
 
-pub(super) fn show(control: &Control, args: Args) -> Outcome {
-    let url = meant(control, &args)?;
-    let row = json!({ "url": url, "set": 0, "index": 0, "weight": 1, "disabled": 0, "recheck_ticks": 0 });
-    Ok(Answer::Value(json!([row])))
+pub(super) async fn show(control: &Control, args: Args) -> Outcome {
+    let rows = meant(control, &args).await?.into_iter().map(|(index, relay)| {
+        let (disabled, recheck) =
+            (u8::from(relay.disabled.is_some()), relay.disabled.map_or(0, |left| left.as_secs()));
+        json!({
+            "url": relay.url, "set": relay.set, "index": index, "weight": relay.weight,
+            "disabled": disabled, "recheck_ticks": recheck,
+        })
+    });
+    Ok(Answer::Value(rows.collect()))
 }
 
 pub(super) async fn ping(control: &Control, args: Args) -> Outcome {
-    let url = meant(control, &args)?;
-    let status = if control.media.ping().await { "success" } else { "fail" };
-    Ok(Answer::Value(json!({ "url": url, "status": status })))
+    let mut rows = Vec::new();
+    for (_, relay) in meant(control, &args).await? {
+        let status = if control.media.ping(&relay.url).await { "success" } else { "fail" };
+        rows.push(json!({ "url": relay.url, "status": status }));
+    }
+    // One is told of by itself.
+    Ok(Answer::Value(if rows.len() == 1 { rows.remove(0) } else { Value::Array(rows) }))
 }
 
 pub(super) async fn hash_total(control: &Control) -> Outcome {
-    match control.media.calls().await {
-        Some(calls) => Ok(Answer::Value(Value::from(calls))),
-        None => Err(Fault::new(500, "the relay is not of this process")),
-    }
+    let calls: u64 = control.media.relays().await.iter().map(|relay| relay.calls).sum();
+    Ok(Answer::Value(Value::from(calls)))
 }

@@ -88,6 +88,7 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
         ("limited_calls", stats.limited_calls),
         ("media_deletes", stats.media_deletes),
         ("media_offers", stats.media_offers),
+        ("media_refusals", stats.media_refusals),
         ("natpings", stats.natpings),
         ("natpings_answered", stats.natpings_answered),
         ("overload", stats.overload),

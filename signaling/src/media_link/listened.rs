@@ -4,27 +4,21 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
 
-use super::in_process::InProcess;
+use super::MediaLink;
 use crate::accounting::Accounting;
 
 /// See the module.
 pub(super) struct Listened {
-    control: Box<dyn MediaControl>,
-    /// The relay that reports on a call that is over, if it is ours.
-    relay: Option<InProcess>,
+    link: MediaLink,
     accounting: Accounting,
 }
 
 impl Listened {
-    pub(super) fn new(
-        control: Box<dyn MediaControl>,
-        relay: Option<InProcess>,
-        accounting: Accounting,
-    ) -> Self {
-        if relay.is_some() {
+    pub(super) fn new(link: MediaLink, accounting: Accounting) -> Self {
+        if link.in_process().is_some() {
             accounting.expect_reports();
         }
-        Self { control, relay, accounting }
+        Self { link, accounting }
     }
 
     fn note(&self, call_id: &str, tag: &str, sdp: &[u8]) {
@@ -36,14 +30,14 @@ impl Listened {
 
 impl MediaControl for Listened {
     fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
-        self.control.offer(exchange)
+        self.link.door().offer(exchange)
     }
 
     fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
         Box::pin(async move {
             let (call_id, said) = (exchange.call_id.clone(), exchange.sdp.clone());
             let (offerer, answerer) = (exchange.offerer_tag.clone(), exchange.answerer_tag.clone());
-            let passed = self.control.answer(exchange).await?;
+            let passed = self.link.door().answer(exchange).await?;
             if let Some(answerer) = answerer {
                 self.note(&call_id, &answerer, &said);
             }
@@ -54,28 +48,30 @@ impl MediaControl for Listened {
     }
 
     fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
-        self.control.play(call_id, tag, file, forever);
+        self.link.door().play(call_id, tag, file, forever);
     }
 
     fn stop(&self, call_id: &str, tag: &str) {
-        self.control.stop(call_id, tag);
+        self.link.door().stop(call_id, tag);
     }
 
     fn record(&self, call_id: &str, from_tag: &str) {
-        self.control.record(call_id, from_tag);
+        self.link.door().record(call_id, from_tag);
     }
 
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
-        match (&self.relay, branch) {
-            (Some(relay), None) => {
-                let (report, accounting) = (relay.end(call_id), self.accounting.clone());
-                let call_id = call_id.to_owned();
-                tokio::spawn(async move {
-                    accounting.note_report(&call_id, report.await.as_deref());
-                });
-            }
-            _ => self.control.delete(call_id, from_tag, branch),
+        if branch.is_some() {
+            return self.link.door().delete(call_id, from_tag, branch);
         }
+        let (report, accounting) = (self.link.end(call_id, from_tag), self.accounting.clone());
+        let Some(report) = report else {
+            // Nothing is to be waited for.
+            return accounting.note_report(call_id, None);
+        };
+        let call_id = call_id.to_owned();
+        tokio::spawn(async move {
+            accounting.note_report(&call_id, report.await.as_deref());
+        });
     }
 }
 

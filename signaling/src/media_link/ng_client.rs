@@ -1,4 +1,4 @@
-//! [`MediaControl`] over ng (bencode in UDP datagrams): drives rtpengine, or our own relay in another process.
+//! A client of one relay over ng (bencode in UDP datagrams): rtpengine, or our own relay in another process.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,23 +8,50 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
 use rand::RngExt as _;
-use signaling_core::outside::{LegKind, MediaControl, MediaError, MediaExchange};
+use signaling_core::outside::{LegKind, MediaError, MediaExchange};
 use tokio::net::UdpSocket;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::bencode::{Value, encode, find};
 
-/// Waits for a reply before the command is sent again. The relay's cookie cache makes repeating harmless.
-const WAITS: [Duration; 4] =
-    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 const MAX_DATAGRAM: usize = 65_535;
+
+/// How often a host may refuse a command (there is no socket) before it is believed, where another relay would take it.
+const REFUSALS: u32 = 2;
+/// Between the two: a relay that is being restarted may be there in a moment.
+const REST: Duration = Duration::from_millis(50);
+
+/// How long a relay is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Kamailio's `rtpengine_tout_ms`: the longest wait for a reply before the command is sent again. The relay's cookie
+    /// cache makes repeating harmless, so the first waits are a quarter and half of it.
+    pub(super) tout: Duration,
+    /// Kamailio's `rtpengine_retr`: how often it is sent.
+    pub(super) tries: u32,
+    /// Another relay is there: a host that refuses commands is not asked to the end.
+    pub(super) hurry: bool,
+}
+
+impl Patience {
+    /// For what nobody waits for.
+    const IDLE: Self = Self { tout: Duration::from_secs(1), tries: 5, hurry: false };
+}
+
+/// What a relay has not done.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It has not answered.
+    Silent,
+    /// It has, in these words.
+    Refused(MediaError),
+}
 
 /// A client of one relay; clones share its socket.
 #[derive(Clone, Debug)]
-pub struct NgClient {
+pub(super) struct NgClient {
     inner: Arc<Inner>,
 }
 
@@ -36,12 +63,13 @@ struct Inner {
 
 #[derive(Debug)]
 struct Link {
-    address: SocketAddr,
     socket: UdpSocket,
     /// Unique among the clients of a relay, which may be many.
     prefix: String,
     next: AtomicU64,
     waiting: Mutex<HashMap<String, oneshot::Sender<Bytes>>>,
+    /// Told when the host says that nobody listens there.
+    refused: Notify,
 }
 
 impl Drop for Inner {
@@ -55,36 +83,43 @@ impl NgClient {
     ///
     /// # Errors
     /// No socket can be opened.
-    pub fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = std::net::UdpSocket::bind(any).context("socket")?;
         socket.connect(address).with_context(|| address.to_string())?;
         socket.set_nonblocking(true)?;
         let link = Arc::new(Link {
-            address,
             socket: UdpSocket::from_std(socket)?,
             prefix: format!("{:016x}", rand::rng().random::<u64>()),
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
+            refused: Notify::new(),
         });
         let receiver = tokio::spawn(receive(Arc::clone(&link))).abort_handle();
         Ok(Self { inner: Arc::new(Inner { link, receiver }) })
     }
 
-    /// Where the relay is.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.inner.link.address
+    /// Whether the relay is there.
+    pub(super) async fn ping(&self, patience: Patience) -> bool {
+        self.inner.link.request(&encode(&mut [("command", "ping".into())]), patience).await.is_ok()
     }
 
-    /// Whether it answers.
-    pub async fn ping(&self) -> bool {
-        let reply = self.inner.link.request(&encode(&mut [("command", "ping".into())])).await;
-        reply.is_ok_and(|reply| find(&reply, "result") == Some(b"pong"))
+    /// Whether the relay has a call; one that does not answer has none that is of use.
+    pub(super) async fn knows(&self, call_id: &str) -> bool {
+        let query = encode(&mut [("command", "query".into()), ("call-id", call_id.into())]);
+        let reply = self.inner.link.request(&query, Patience::IDLE).await;
+        reply.is_ok_and(|reply| find(&reply, "result") == Some(b"ok"))
     }
 
-    async fn exchange(&self, command: &str, exchange: MediaExchange) -> Result<Bytes, MediaError> {
-        let mut entries = words(command, &exchange);
+    /// Takes an offer or an answer there.
+    pub(super) async fn exchange(
+        &self,
+        offer: bool,
+        exchange: MediaExchange,
+        patience: Patience,
+    ) -> Result<Bytes, Trouble> {
+        let unusable = |why: &str| Trouble::Refused(MediaError::Unavailable(why.into()));
+        let mut entries = words(if offer { "offer" } else { "answer" }, &exchange);
         let source = exchange.from.signalling_source.map(|ip| ip.to_string());
         let family =
             if exchange.from.signalling_source.is_some_and(|ip| ip.is_ipv4()) { "IP4" } else { "IP6" };
@@ -93,21 +128,47 @@ impl NgClient {
             received_from = [family, source.as_str()];
             entries.push(("received-from", Value::List(&received_from)));
         }
-        let reply = self.inner.link.request(&encode(&mut entries)).await?;
+        let reply = self.inner.link.request(&encode(&mut entries), patience).await?;
         match find(&reply, "result") {
             Some(b"ok") => find(&reply, "sdp")
                 .map(|sdp| match (exchange.from.kind, exchange.to.kind) {
                     (LegKind::Browser, LegKind::Legacy) => for_phones(sdp),
                     _ => reply.slice_ref(sdp),
                 })
-                .ok_or_else(|| MediaError::Unavailable("reply without SDP".into())),
-            _ => Err(refused(&reply)),
+                .ok_or_else(|| unusable("reply without SDP")),
+            _ => Err(Trouble::Refused(refused(&reply))),
         }
     }
-}
 
-impl NgClient {
-    /// Has something done whose failure changes nothing for the call.
+    /// Says what is in `file`, a path at the relay, to an end.
+    pub(super) fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
+        // Nothing says "for ever" to every version; a long time does.
+        let times = if forever { "1000000" } else { "1" };
+        let words = [("file", file.into()), ("repeat-times", times.into()), ("from-tag", tag.into())];
+        self.ask("play media", call_id, words);
+    }
+
+    /// Stops what is played to an end.
+    pub(super) fn stop(&self, call_id: &str, tag: &str) {
+        self.ask("stop media", call_id, [("from-tag", tag.into())]);
+    }
+
+    /// Records a call.
+    pub(super) fn record(&self, call_id: &str, from_tag: &str) {
+        self.ask("start recording", call_id, [("from-tag", from_tag.into())]);
+    }
+
+    /// Ends a call or a branch.
+    pub(super) fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
+        match branch {
+            None => self.ask("delete", call_id, []),
+            Some(branch) => {
+                self.ask("delete", call_id, [("from-tag", from_tag.into()), ("via-branch", branch.into())]);
+            }
+        }
+    }
+
+    /// Has something done whose failure changes nothing for the call: nobody waits for the reply.
     fn ask<'a, const N: usize>(
         &self,
         command: &'static str,
@@ -120,14 +181,27 @@ impl NgClient {
         let (bytes, link) = (encode(&mut entries), Arc::clone(&self.inner.link));
         let call_id = call_id.to_owned();
         tokio::spawn(async move {
-            match link.request(&bytes).await {
-                Ok(reply) if find(&reply, "result") == Some(b"ok") => {}
+            match link.request(&bytes, Patience::IDLE).await {
+                // A relay that has forgotten a call has nothing to delete.
+                Ok(reply) if find(&reply, "result") == Some(b"ok") || command == "delete" => {}
                 Ok(reply) => tracing::warn!(call_id, error = %refused(&reply), command),
-                Err(error) => tracing::warn!(call_id, %error, command),
+                Err(_) => tracing::debug!(call_id, command, "the relay does not answer"),
             }
         });
     }
 }
+
+/// Behind the codecs of its sender an offer gets those that the relay makes of them, as the relay of this process does by
+/// itself: ends that share none hear each other all the same.
+const LEGACY_OFFER: &[&str] = &["codec-transcode-PCMU", "codec-transcode-PCMA"];
+const BROWSER_ANSWER: &[&str] = &["generate-mid", "no-rtcp-attribute"];
+const BROWSER_OFFER: &[&str] = &[
+    "generate-mid",
+    "no-rtcp-attribute",
+    "codec-transcode-opus",
+    "codec-transcode-PCMU",
+    "codec-transcode-PCMA",
+];
 
 /// The words of an offer or answer. What the leg is decides them all.
 fn words<'a>(command: &'a str, exchange: &'a MediaExchange) -> Vec<(&'a str, Value<'a>)> {
@@ -144,20 +218,26 @@ fn words<'a>(command: &'a str, exchange: &'a MediaExchange) -> Vec<(&'a str, Val
     if let Some(branch) = &exchange.branch {
         entries.push(("via-branch", branch.as_str().into()));
     }
+    let offer = command == "offer";
     match exchange.to.kind {
         LegKind::Browser => entries.extend([
             ("transport-protocol", "UDP/TLS/RTP/SAVPF".into()),
             ("ICE", "force".into()),
             ("SDES", Value::List(&["off"])),
             ("rtcp-mux", Value::List(&["offer", "require"])),
-            ("flags", Value::List(&["generate-mid", "no-rtcp-attribute"])),
+            ("flags", Value::List(if offer { BROWSER_OFFER } else { BROWSER_ANSWER })),
         ]),
-        LegKind::Legacy => entries.extend([
-            ("transport-protocol", "RTP/AVP".into()),
-            ("ICE", "remove".into()),
-            ("DTLS", "off".into()),
-            ("rtcp-mux", Value::List(&["demux"])),
-        ]),
+        LegKind::Legacy => {
+            entries.extend([
+                ("transport-protocol", "RTP/AVP".into()),
+                ("ICE", "remove".into()),
+                ("DTLS", "off".into()),
+                ("rtcp-mux", Value::List(&["demux"])),
+            ]);
+            if offer {
+                entries.push(("flags", Value::List(LEGACY_OFFER)));
+            }
+        }
     }
     entries
 }
@@ -199,63 +279,42 @@ fn refused(reply: &[u8]) -> MediaError {
     }
 }
 
-impl MediaControl for NgClient {
-    fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
-        Box::pin(self.exchange("offer", exchange))
-    }
-
-    fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
-        Box::pin(self.exchange("answer", exchange))
-    }
-
-    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
-        // Nothing says "for ever" to every version; a long time does.
-        let times = if forever { "1000000" } else { "1" };
-        let words = [("file", file.into()), ("repeat-times", times.into()), ("from-tag", tag.into())];
-        self.ask("play media", call_id, words);
-    }
-
-    fn stop(&self, call_id: &str, tag: &str) {
-        self.ask("stop media", call_id, [("from-tag", tag.into())]);
-    }
-
-    fn record(&self, call_id: &str, from_tag: &str) {
-        self.ask("start recording", call_id, [("from-tag", from_tag.into())]);
-    }
-
-    fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
-        let mut entries: Vec<(&str, Value<'_>)> =
-            vec![("command", "delete".into()), ("call-id", call_id.into())];
-        if let Some(branch) = branch {
-            entries.extend([("from-tag", from_tag.into()), ("via-branch", branch.into())]);
-        }
-        let bytes = encode(&mut entries);
-        let link = Arc::clone(&self.inner.link);
-        tokio::spawn(async move {
-            if let Err(error) = link.request(&bytes).await {
-                tracing::warn!(%error, "delete");
-            }
-        });
-    }
-}
-
 impl Link {
-    async fn request(&self, command: &[u8]) -> Result<Bytes, MediaError> {
+    async fn request(&self, command: &[u8], patience: Patience) -> Result<Bytes, Trouble> {
         let cookie = format!("{}_{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
         let datagram = [cookie.as_bytes(), b" ", command].concat();
         let (sender, mut reply) = oneshot::channel();
         self.waiting().insert(cookie.clone(), sender);
         let _forget = Forget { link: self, cookie: &cookie };
-        for wait in WAITS {
+        let mut refusals = 0;
+        for turn in 0..patience.tries {
+            let wait = patience.tout / (4 >> turn.min(2));
+            let refused = self.refused.notified();
+            tokio::pin!(refused);
+            refused.as_mut().enable();
             // Refused by a relay that is not there: it may be in a moment.
-            if let Err(error) = self.socket.send(&datagram).await {
+            let sent = self.socket.send(&datagram).await;
+            if let Err(error) = &sent {
                 tracing::debug!(%error, "ng");
             }
-            if let Ok(Ok(bytes)) = tokio::time::timeout(wait, &mut reply).await {
-                return Ok(bytes);
+            tokio::select! {
+                biased;
+                answered = tokio::time::timeout(wait, &mut reply), if sent.is_ok() || !patience.hurry => {
+                    if let Ok(Ok(bytes)) = answered {
+                        return Ok(bytes);
+                    }
+                }
+                () = refused, if sent.is_ok() && patience.hurry => refusals += 1,
+                () = std::future::ready(()), if sent.is_err() && patience.hurry => refusals += 1,
+            }
+            if refusals >= REFUSALS {
+                break;
+            }
+            if refusals > 0 {
+                tokio::time::sleep(REST).await;
             }
         }
-        Err(MediaError::Unavailable("the relay does not answer".into()))
+        Err(Trouble::Silent)
     }
 
     /// Nothing that is done under the lock can panic half-way.
@@ -284,6 +343,9 @@ async fn receive(link: Arc<Link>) {
             Err(error) => {
                 // An ICMP error of an earlier send; the next request will tell.
                 tracing::debug!(%error, "ng");
+                if error.kind() == std::io::ErrorKind::ConnectionRefused {
+                    link.refused.notify_waiters();
+                }
                 continue;
             }
         };
@@ -305,6 +367,8 @@ mod tests {
     use signaling_core::outside::MediaLeg;
 
     use super::*;
+
+    const PATIENCE: Patience = Patience { tout: Duration::from_secs(1), tries: 20, hurry: false };
 
     fn exchange(to: LegKind) -> MediaExchange {
         let leg = |kind| MediaLeg {
@@ -345,9 +409,31 @@ mod tests {
             relay.send_to(b"stranger d6:result2:oke", from).await.unwrap();
             relay.send_to(format!("{cookie} d6:result2:ok3:sdp5:v=0\r\ne").as_bytes(), from).await.unwrap();
         };
-        let (sdp, ()) = tokio::join!(client.offer(exchange(LegKind::Browser)), answering);
+        let (sdp, ()) = tokio::join!(client.exchange(true, exchange(LegKind::Browser), PATIENCE), answering);
         assert_eq!(sdp.unwrap(), "v=0\r\n");
         assert!(client.inner.link.waiting().is_empty());
+    }
+
+    #[test]
+    fn ends_without_a_codec_in_common_are_transcoded() {
+        let flags = |command, to| {
+            let exchange = exchange(to);
+            let bytes = encode(&mut words(command, &exchange));
+            String::from_utf8(bytes).unwrap().matches("codec-transcode-").count()
+        };
+        assert_eq!([flags("offer", LegKind::Legacy), flags("offer", LegKind::Browser)], [2, 3]);
+        assert_eq!([flags("answer", LegKind::Legacy), flags("answer", LegKind::Browser)], [0, 0]);
+    }
+
+    /// Nobody is there, and somebody else would take the call.
+    #[tokio::test]
+    async fn a_host_that_refuses_is_believed_where_others_are() {
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = NgClient::connect(closed.local_addr().unwrap()).unwrap();
+        drop(closed);
+        let hurry = Patience { tout: Duration::from_secs(600), tries: 3, hurry: true };
+        let ended = tokio::time::timeout(Duration::from_secs(60), client.ping(hurry)).await;
+        assert!(!ended.expect("the time-out is ten times as long"));
     }
 
     #[test]
@@ -376,11 +462,13 @@ mod tests {
                 let reply = format!("{cookie} d12:error-reason{}:{reason}6:result5:errore", reason.len());
                 relay.send_to(reply.as_bytes(), from).await.unwrap();
             };
-            let (refused, ()) = tokio::join!(client.answer(exchange(LegKind::Legacy)), answering);
+            let (refused, ()) =
+                tokio::join!(client.exchange(false, exchange(LegKind::Legacy), PATIENCE), answering);
             let code = match refused.unwrap_err() {
-                MediaError::NotAcceptable(_) => 488,
-                MediaError::Full(_) => 503,
-                MediaError::Unavailable(_) => 500,
+                Trouble::Refused(MediaError::NotAcceptable(_)) => 488,
+                Trouble::Refused(MediaError::Full(_)) => 503,
+                Trouble::Refused(MediaError::Unavailable(_)) => 500,
+                Trouble::Refused(MediaError::NoRelay(_)) | Trouble::Silent => panic!("it has answered"),
             };
             assert_eq!(code, status, "{reason}");
         }

@@ -40,6 +40,7 @@ impl Proxy {
         if self.refreshed(id, &response)
             || self.keepalive_answered(id, &response)
             || self.noticed(id, Some(&response))
+            || self.moved(id, &response)
         {
             return;
         }
@@ -272,6 +273,7 @@ impl Proxy {
             || self.refresh_failed(id, true)
             || self.keepalive_failed(id, true)
             || self.noticed(Some(id), None)
+            || self.move_failed(id, true)
         {
             return;
         }
@@ -313,6 +315,7 @@ impl Proxy {
             || self.refresh_failed(id, false)
             || self.keepalive_failed(id, false)
             || self.noticed(Some(id), None)
+            || self.move_failed(id, false)
         {
             return;
         }

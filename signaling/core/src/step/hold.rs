@@ -42,21 +42,37 @@ pub fn play_music(world: &World, call: &mut Call, request: &Fields, to_tag: &str
     }
 }
 
-/// A call was answered: it is recorded if the operator wants the calls of one of its users recorded, and both hear so.
-pub fn record(world: &World, call: &Call) {
+/// Another relay carries a call: it goes on with what the first one did.
+pub fn resume(world: &World, call: &Call) {
+    let media = &world.outside.media;
+    if is_recorded(world, call) {
+        media.record(&call.call_id, &call.caller.tag);
+    }
+    let Some(file) = world.settings.sounds.music_on_hold.as_deref() else { return };
+    for end in [Some(&call.caller), call.callees.first()].into_iter().flatten().filter(|end| end.music) {
+        media.play(&call.call_id, &end.tag, file, true);
+    }
+}
+
+/// Whether the operator wants the calls of one of its users recorded.
+fn is_recorded(world: &World, call: &Call) -> bool {
     let sounds = &world.settings.sounds;
     let wanted = |aor: &Option<String>| {
         let user = aor.as_deref().and_then(|aor| aor.split('@').next());
         sounds.record_users.iter().any(|name| name == "*" || Some(name.as_str()) == user)
     };
-    let callee = call.callees.first();
-    if !wanted(&call.caller.aor) && !callee.is_some_and(|callee| wanted(&callee.aor)) {
+    wanted(&call.caller.aor) || call.callees.first().is_some_and(|callee| wanted(&callee.aor))
+}
+
+/// A call was answered: it is recorded if that is wanted, and both hear so.
+pub fn record(world: &World, call: &Call) {
+    if !is_recorded(world, call) {
         return;
     }
     let media = &world.outside.media;
     media.record(&call.call_id, &call.caller.tag);
-    if let Some(file) = sounds.recording_notice.as_deref() {
-        for end in [Some(&call.caller), callee].into_iter().flatten() {
+    if let Some(file) = world.settings.sounds.recording_notice.as_deref() {
+        for end in [Some(&call.caller), call.callees.first()].into_iter().flatten() {
             media.play(&call.call_id, &end.tag, file, false);
         }
     }

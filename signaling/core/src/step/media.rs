@@ -298,10 +298,15 @@ fn kind_of(sdp: &[u8], by_transport: LegKind) -> LegKind {
 
 /// What the sender of an SDP hears when the relay will not have it.
 fn refusal(world: &World, call_id: &str, error: &MediaError) -> (StatusCode, &'static str) {
-    world.tell(Event::OutsideFailed { call_id: call_id.to_owned(), what: error.to_string() });
+    world.stats.borrow_mut().media_refusals += 1;
+    // That no relay answers whoever looks for them tells once.
+    if !matches!(error, MediaError::NoRelay(_)) {
+        world.tell(Event::OutsideFailed { call_id: call_id.to_owned(), what: error.to_string() });
+    }
     match error {
         MediaError::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE_HERE, ""),
         MediaError::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "Relay is full"),
+        MediaError::NoRelay(_) => (StatusCode::SERVICE_UNAVAILABLE, "No relay"),
         MediaError::Unavailable(_) => (StatusCode::SERVER_INTERNAL_ERROR, "Relay unavailable"),
     }
 }

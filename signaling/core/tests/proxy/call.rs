@@ -299,13 +299,17 @@ fn a_refused_sdp_is_told_to_its_sender() {
     for (error, code) in [
         (MediaError::NotAcceptable("no audio".into()), 488),
         (MediaError::Full("ports".into()), 503),
+        (MediaError::NoRelay("all gone".into()), 503),
         (MediaError::Unavailable("gone".into()), 500),
     ] {
         let mut bed = Bed::new(&["alice", "bob"]);
         let (mut alice, bob) = two(&mut bed);
         *bed.media.refuse.borrow_mut() = Some(error);
         let request = alice.request("INVITE", &bob.aor(), "call-1", "", &legacy_sdp("alice"));
-        assert_eq!(alice.authorized(&mut bed, &request).code(), code);
+        let refused = alice.authorized(&mut bed, &request);
+        assert_eq!(refused.code(), code);
+        assert_eq!(refused.headers("Retry-After").is_empty(), code != 503);
+        assert_eq!(bed.proxy.stats().media_refusals, 1);
         bed.expect_silence();
     }
 }

@@ -11,6 +11,7 @@ mod limits;
 mod natping;
 mod overload;
 mod pair;
+mod reanchor;
 mod register;
 mod registrar;
 mod reliable;

@@ -1,0 +1,758 @@
+//! [`MediaControl`] over several relays: a call goes to one of them by weight and stays there. One that does not answer is left
+//! alone for a while, what comes meanwhile goes to the others, and the calls that it carried move there.
+//!
+//! Names and meanings are those of Kamailio's rtpengine module where it has them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::{LocalBoxFuture, join_all};
+use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
+use tokio::task::AbortHandle;
+
+use super::Report;
+use super::in_process::InProcess;
+use super::ng_client::{NgClient, Patience, Trouble};
+use crate::config::{RelayPlace, RelaySettings};
+
+/// Calls whose relay is remembered; beyond that, where a call goes follows from its Call-ID alone.
+const MAX_PLACED: usize = 500_000;
+/// Calls that are asked to move at once, and the pause before the next: a relay may have had thousands.
+const MOVED_AT_ONCE: usize = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The relays; clones share them.
+#[derive(Clone, Debug)]
+pub struct Relays {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    nodes: Vec<Node>,
+    settings: RelaySettings,
+    /// Which node carries a call.
+    placed: Mutex<HashMap<Arc<str>, usize>>,
+    /// None answers: this has been told.
+    none_left: AtomicBool,
+    lost: OnceLock<Lost>,
+    pinging: OnceLock<AbortHandle>,
+}
+
+/// Who is told of calls whose relay is gone.
+struct Lost(Box<dyn Fn(Arc<str>) + Send + Sync>);
+
+impl std::fmt::Debug for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lost")
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(pinging) = self.pinging.get() {
+            pinging.abort();
+        }
+    }
+}
+
+/// One relay.
+#[derive(Debug)]
+struct Node {
+    name: String,
+    set: u32,
+    weight: u32,
+    link: Link,
+    /// When it is tried again, while it is disabled.
+    disabled_until: Mutex<Option<Instant>>,
+    /// Its calls are being moved.
+    moving: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Link {
+    InProcess(InProcess),
+    Ng(NgClient),
+}
+
+/// How a relay is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayStatus {
+    /// Its set.
+    pub set: u32,
+    /// As in the configuration: `udp:ADDRESS:PORT`, or `in-process`.
+    pub url: String,
+    /// Its share of the calls of its set.
+    pub weight: u32,
+    /// How long it is still left alone; `None` when it is in use.
+    pub disabled: Option<Duration>,
+    /// Calls that it carries.
+    pub calls: u64,
+}
+
+impl Node {
+    /// Whether calls go to it: also one that has been left alone for long enough.
+    fn is_enabled(&self) -> bool {
+        self.disabled_for().is_none()
+    }
+
+    fn disabled_for(&self) -> Option<Duration> {
+        let until = *lock(&self.disabled_until);
+        until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    /// Tells of it once.
+    fn disable(&self, tout: Duration) {
+        let mut until = lock(&self.disabled_until);
+        if until.is_none() {
+            tracing::warn!(
+                relay = self.name,
+                seconds = tout.as_secs(),
+                "the relay does not answer: disabled"
+            );
+        }
+        *until = Some(Instant::now() + tout);
+    }
+
+    /// Whether it was disabled.
+    fn enable(&self) -> bool {
+        let was = lock(&self.disabled_until).take().is_some();
+        if was {
+            tracing::info!(relay = self.name, "the relay answers again");
+        }
+        was
+    }
+
+    async fn exchange(
+        &self,
+        offer: bool,
+        exchange: MediaExchange,
+        patience: Patience,
+    ) -> Result<Bytes, Trouble> {
+        match &self.link {
+            Link::InProcess(relay) => {
+                let made = if offer { relay.offer(exchange) } else { relay.answer(exchange) };
+                made.await.map_err(Trouble::Refused)
+            }
+            Link::Ng(client) => client.exchange(offer, exchange, patience).await,
+        }
+    }
+}
+
+impl Relays {
+    /// Finds the relays of `settings`; that of this process is started by `in_process`. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// A socket, or the ports of the relay of this process, cannot be opened.
+    pub(super) fn start(
+        settings: &RelaySettings,
+        in_process: impl Fn() -> anyhow::Result<InProcess>,
+    ) -> anyhow::Result<Self> {
+        let mut nodes = Vec::new();
+        for node in &settings.nodes {
+            let (name, link) = match node.place {
+                RelayPlace::InProcess => ("in-process".to_owned(), Link::InProcess(in_process()?)),
+                RelayPlace::Ng(address) => (format!("udp:{address}"), Link::Ng(NgClient::connect(address)?)),
+            };
+            let (set, weight) = (node.set, node.weight);
+            let (disabled_until, moving) = (Mutex::default(), AtomicBool::new(false));
+            nodes.push(Node { name, set, weight, link, disabled_until, moving });
+        }
+        let settings = settings.clone();
+        let (placed, lost, pinging) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        let none_left = AtomicBool::new(false);
+        Ok(Self { inner: Arc::new(Inner { nodes, settings, placed, none_left, lost, pinging }) })
+    }
+
+    /// Each relay as it is now.
+    pub(super) fn status(&self) -> Vec<RelayStatus> {
+        let mut calls = vec![0; self.inner.nodes.len()];
+        lock(&self.inner.placed).values().for_each(|index| calls[*index] += 1);
+        let status = |(node, calls): (&Node, u64)| RelayStatus {
+            set: node.set,
+            url: node.name.clone(),
+            weight: node.weight,
+            disabled: node.disabled_for(),
+            calls,
+        };
+        self.inner.nodes.iter().zip(calls).map(status).collect()
+    }
+
+    /// Whether the relay with this URL answers; it is in use again when it does.
+    pub(super) async fn ping(&self, url: &str) -> bool {
+        let Some(index) = self.inner.nodes.iter().position(|node| node.name == url) else { return false };
+        if let Link::InProcess(relay) = &self.inner.nodes[index].link {
+            return relay.ping().await;
+        }
+        self.inner.ping(index).await;
+        self.inner.nodes[index].is_enabled()
+    }
+
+    /// Ends a whole call; what was counted in it, if the relay of this process has carried it.
+    pub(super) fn end(&self, call_id: &str, from_tag: &str) -> Option<Report> {
+        let placed = lock(&self.inner.placed).get(call_id).copied();
+        if let Some(Link::InProcess(relay)) = placed.map(|index| &self.inner.nodes[index].link) {
+            lock(&self.inner.placed).remove(call_id);
+            return Some(Box::pin(relay.end(call_id)));
+        }
+        self.delete(call_id, from_tag, None);
+        None
+    }
+
+    /// The relay of this process, if it is among them.
+    pub(super) fn in_process(&self) -> Option<&InProcess> {
+        self.inner.nodes.iter().find_map(|node| match &node.link {
+            Link::InProcess(relay) => Some(relay),
+            Link::Ng(_) => None,
+        })
+    }
+
+    /// Begins to ping, and tells of calls whose relay is gone. Must be called within a runtime, once.
+    pub(super) fn watch(&self, lost: impl Fn(Arc<str>) + Send + Sync + 'static) {
+        if self.inner.lost.set(Lost(Box::new(lost))).is_err() {
+            return tracing::error!("the relays are watched already");
+        }
+        let interval = self.inner.settings.ping_interval;
+        if !interval.is_zero() {
+            let pinging = tokio::spawn(keep_pinging(Arc::downgrade(&self.inner), interval));
+            self.inner.pinging.get_or_init(|| pinging.abort_handle());
+        }
+    }
+
+    async fn exchange(&self, offer: bool, exchange: MediaExchange) -> Result<Bytes, MediaError> {
+        let inner = &self.inner;
+        let mut tried = Vec::new();
+        let mut refusal = MediaError::NoRelay("no relay is left".into());
+        while tried.len() < inner.settings.queried_nodes_limit {
+            let Some(index) = inner.choose(&exchange.call_id, offer, &tried) else { break };
+            let node = &inner.nodes[index];
+            let others = offer && inner.other_than(index).is_some();
+            let patience = inner.settings.patience(others, node.is_enabled());
+            match node.exchange(offer, exchange.clone(), patience).await {
+                Ok(sdp) => {
+                    inner.answers(index);
+                    if offer {
+                        inner.place(&exchange, index);
+                    }
+                    return Ok(sdp);
+                }
+                Err(Trouble::Refused(error @ MediaError::NotAcceptable(_))) => return Err(error),
+                Err(Trouble::Refused(error)) => refusal = error,
+                Err(Trouble::Silent) => {
+                    refusal = MediaError::NoRelay(format!("{} does not answer", node.name));
+                    inner.lose(index);
+                }
+            }
+            // What one relay has offered, no other can agree to.
+            if !offer {
+                break;
+            }
+            tried.push(index);
+        }
+        Err(refusal)
+    }
+}
+
+impl MediaControl for Relays {
+    fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
+        Box::pin(self.exchange(true, exchange))
+    }
+
+    fn answer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
+        Box::pin(self.exchange(false, exchange))
+    }
+
+    fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
+        match self.inner.link_of(call_id) {
+            Some(Link::InProcess(relay)) => relay.play(call_id, tag, file, forever),
+            Some(Link::Ng(client)) => client.play(call_id, tag, file, forever),
+            None => {}
+        }
+    }
+
+    fn stop(&self, call_id: &str, tag: &str) {
+        match self.inner.link_of(call_id) {
+            Some(Link::InProcess(relay)) => relay.stop(call_id, tag),
+            Some(Link::Ng(client)) => client.stop(call_id, tag),
+            None => {}
+        }
+    }
+
+    fn record(&self, call_id: &str, from_tag: &str) {
+        match self.inner.link_of(call_id) {
+            Some(Link::InProcess(relay)) => relay.record(call_id, from_tag),
+            Some(Link::Ng(client)) => client.record(call_id, from_tag),
+            None => {}
+        }
+    }
+
+    fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
+        let link = self.inner.link_of(call_id);
+        if branch.is_none() {
+            lock(&self.inner.placed).remove(call_id);
+        }
+        match link {
+            Some(Link::InProcess(relay)) => relay.delete(call_id, from_tag, branch),
+            Some(Link::Ng(client)) => client.delete(call_id, from_tag, branch),
+            None => {}
+        }
+    }
+}
+
+impl Inner {
+    /// The relay that carries a call, or the one that would.
+    fn link_of(&self, call_id: &str) -> Option<&Link> {
+        let placed = lock(&self.placed).get(call_id).copied();
+        Some(&self.nodes[placed.or_else(|| self.by_weight(call_id, &[]))?].link)
+    }
+
+    /// The relay for an exchange: that of its call, else one by weight. `None` when none is left.
+    fn choose(&self, call_id: &str, offer: bool, tried: &[usize]) -> Option<usize> {
+        let placed = lock(&self.placed).get(call_id).copied().filter(|index| !tried.contains(index));
+        // An answer has no choice; an offer begins anew where its relay is gone.
+        let stays =
+            |index: &usize| !offer || self.nodes[*index].is_enabled() || self.settings.rtpengine_allow_op;
+        placed.filter(stays).or_else(|| self.by_weight(call_id, tried))
+    }
+
+    /// The enabled node that `call_id` goes to. The set in use comes first, then the others in their order; when all are
+    /// disabled, one is asked all the same, for it may be back.
+    fn by_weight(&self, call_id: &str, tried: &[usize]) -> Option<usize> {
+        let mut sets: Vec<u32> = self.nodes.iter().map(|node| node.set).collect();
+        sets.sort_by_key(|set| (*set != self.settings.setid_default, *set));
+        sets.dedup();
+        let untried = |index: &usize| !tried.contains(index);
+        let all = || (0..self.nodes.len()).filter(untried);
+        let of = |set: u32, enabled: bool| {
+            let members = all().filter(move |index| self.nodes[*index].set == set);
+            let members = members.filter(move |index| !enabled || self.nodes[*index].is_enabled());
+            members.collect::<Vec<_>>()
+        };
+        let usable = sets.iter().find_map(|set| self.pick(call_id, &of(*set, true)));
+        usable.or_else(|| sets.iter().find_map(|set| self.pick(call_id, &of(*set, false))))
+    }
+
+    /// One of `members`, by their weights and the Call-ID: the same one each time, also after a restart.
+    fn pick(&self, call_id: &str, members: &[usize]) -> Option<usize> {
+        let total: u64 = members.iter().map(|index| u64::from(self.nodes[*index].weight)).sum();
+        if total == 0 {
+            // A node of no weight is for when nobody else is there.
+            return members.first().copied();
+        }
+        let mut at = hash(call_id) % total;
+        members.iter().copied().find(|index| {
+            let weight = u64::from(self.nodes[*index].weight);
+            let here = at < weight;
+            at = at.saturating_sub(weight);
+            here
+        })
+    }
+
+    /// A call is carried by a node from now on. Another one that had it may only have been slow, and gives it back.
+    fn place(&self, exchange: &MediaExchange, index: usize) {
+        let call_id = exchange.call_id.as_str();
+        let mut placed = lock(&self.placed);
+        let room = placed.len() < MAX_PLACED;
+        let before = match placed.get_mut(call_id) {
+            Some(known) => Some(std::mem::replace(known, index)).filter(|before| *before != index),
+            None if room => placed.insert(call_id.into(), index),
+            None => None,
+        };
+        drop(placed);
+        match before.map(|before| &self.nodes[before].link) {
+            Some(Link::Ng(client)) => client.delete(call_id, &exchange.offerer_tag, None),
+            Some(Link::InProcess(relay)) => relay.delete(call_id, &exchange.offerer_tag, None),
+            None => {}
+        }
+    }
+
+    /// An enabled node besides `index`.
+    fn other_than(&self, index: usize) -> Option<usize> {
+        (0..self.nodes.len()).find(|other| *other != index && self.nodes[*other].is_enabled())
+    }
+
+    /// A node does not answer: it is left alone, and its calls move.
+    fn lose(self: &Arc<Self>, index: usize) {
+        self.nodes[index].disable(self.settings.rtpengine_disable_tout);
+        if self.nodes.iter().any(Node::is_enabled) {
+            self.move_calls(index, false);
+        } else if !self.none_left.swap(true, Ordering::AcqRel) {
+            tracing::error!("no relay answers: calls are refused with 503");
+        }
+    }
+
+    /// A node answers. One that was disabled may have been restarted: calls that it does not know any more begin anew.
+    fn answers(self: &Arc<Self>, index: usize) {
+        if self.nodes[index].enable() {
+            self.none_left.store(false, Ordering::Release);
+            self.move_calls(index, true);
+        }
+    }
+
+    /// Tells the workers of the calls of a node, all or those that it does not know: they exchange offer and answer anew, and
+    /// so find another one, or this one after its restart.
+    fn move_calls(self: &Arc<Self>, index: usize, only_unknown: bool) {
+        if self.lost.get().is_none() || self.nodes[index].moving.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            let placed = |inner: &Self| {
+                let placed = lock(&inner.placed);
+                let calls = placed.iter().filter(|(_, node)| **node == index).map(|(call, _)| call.clone());
+                calls.collect::<Vec<Arc<str>>>()
+            };
+            let (calls, node) = (placed(&inner), &inner.nodes[index]);
+            if !calls.is_empty() && !only_unknown {
+                tracing::warn!(relay = node.name, calls = calls.len(), "calls move to another relay");
+            }
+            for some in calls.chunks(MOVED_AT_ONCE) {
+                let mut gone: Vec<Arc<str>> = some.to_vec();
+                if let (true, Link::Ng(client)) = (only_unknown, &node.link) {
+                    let known = join_all(some.iter().map(|call_id| client.knows(call_id))).await;
+                    gone = some
+                        .iter()
+                        .zip(known)
+                        .filter(|(_, known)| !known)
+                        .map(|(id, _)| id.clone())
+                        .collect();
+                }
+                if let Some(Lost(tell)) = inner.lost.get() {
+                    gone.into_iter().for_each(tell);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            node.moving.store(false, Ordering::Release);
+        });
+    }
+
+    /// Asks a node whether it is there.
+    async fn ping(self: &Arc<Self>, index: usize) {
+        let node = &self.nodes[index];
+        let Link::Ng(client) = &node.link else { return };
+        let others = self.other_than(index).is_some();
+        if client.ping(self.settings.patience(others, node.is_enabled())).await {
+            self.answers(index);
+        } else {
+            self.lose(index);
+        }
+    }
+}
+
+async fn keep_pinging(inner: Weak<Inner>, interval: Duration) {
+    let mut turns = tokio::time::interval(interval);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        join_all((0..inner.nodes.len()).map(|index| inner.ping(index))).await;
+    }
+}
+
+/// FNV-1a: the same for the same Call-ID in every process, so that a restart finds the relay of a call.
+fn hash(text: &str) -> u64 {
+    let mixed = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // Its low bits alone follow the last octets too closely for small sums of weights.
+    mixed ^ (mixed >> 32)
+}
+
+/// Nothing that is done under these locks can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RelaySettings {
+    /// How long a relay is waited for. A refusal by its host counts at once where there are others; one that was silent a moment
+    /// ago is not waited for to the end.
+    fn patience(&self, others: bool, enabled: bool) -> Patience {
+        let tries = if enabled { self.rtpengine_retr } else { self.rtpengine_retr.min(2) };
+        Patience { tout: self.rtpengine_tout, tries, hurry: others || !enabled }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use signaling_core::outside::{LegKind, MediaLeg};
+    use tokio::net::UdpSocket;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::RelayNode;
+
+    /// A relay that does as it is told: it answers what `script` says, and tells which commands came.
+    struct Scripted {
+        address: SocketAddr,
+        heard: mpsc::UnboundedReceiver<String>,
+        silent: Arc<AtomicBool>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Drop for Scripted {
+        fn drop(&mut self) {
+            self.task.abort();
+        }
+    }
+
+    type Script = fn(&str) -> Option<&'static str>;
+
+    const SDP: &str = "d6:result2:ok3:sdp5:v=0\r\ne";
+    const FULL: &str = "d12:error-reason16:ran out of ports6:result5:errore";
+    const BAD: &str = "d12:error-reason7:bad SDP6:result5:errore";
+
+    const COMMANDS: [&str; 8] =
+        ["offer", "answer", "delete", "ping", "query", "play media", "stop media", "start recording"];
+
+    fn willing(command: &str) -> Option<&'static str> {
+        Some(if command == "ping" { "d6:result4:ponge" } else { SDP })
+    }
+
+    fn forgetful(command: &str) -> Option<&'static str> {
+        if command == "query" {
+            Some("d12:error-reason15:Unknown call-id6:result5:errore")
+        } else {
+            willing(command)
+        }
+    }
+
+    async fn scripted(script: Script) -> Scripted {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let silent = Arc::<AtomicBool>::default();
+        let quiet = Arc::clone(&silent);
+        let (sender, heard) = mpsc::unbounded_channel();
+        let address = socket.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut buffer = vec![0; 65_535];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                let (cookie, message) = text.split_once(' ').unwrap();
+                let command =
+                    COMMANDS.iter().find(|word| message.contains(&format!("7:command{}:{word}", word.len())));
+                let command = *command.unwrap();
+                // The test may be over.
+                let _ = sender.send(command.to_owned());
+                if let Some(reply) = script(command).filter(|_| !quiet.load(Ordering::Relaxed)) {
+                    socket.send_to(format!("{cookie} {reply}").as_bytes(), from).await.unwrap();
+                }
+            }
+        });
+        Scripted { address, heard, silent, task }
+    }
+
+    fn settings(nodes: &[(&Scripted, u32, u32)]) -> RelaySettings {
+        let node = |(relay, set, weight): &(&Scripted, u32, u32)| RelayNode {
+            set: *set,
+            place: RelayPlace::Ng(relay.address),
+            weight: *weight,
+        };
+        RelaySettings {
+            nodes: nodes.iter().map(node).collect(),
+            setid_default: 0,
+            rtpengine_disable_tout: Duration::from_secs(3600),
+            // Six seconds in all, for a machine that is busy.
+            rtpengine_tout: Duration::from_secs(8),
+            rtpengine_retr: 2,
+            queried_nodes_limit: 50,
+            rtpengine_allow_op: false,
+            ping_interval: Duration::ZERO,
+        }
+    }
+
+    fn start(settings: &RelaySettings) -> Relays {
+        Relays::start(settings, || anyhow::bail!("there is none in this process")).unwrap()
+    }
+
+    fn exchange(call_id: &str) -> MediaExchange {
+        let leg = MediaLeg { kind: LegKind::Legacy, local: [127, 0, 0, 1].into(), signalling_source: None };
+        MediaExchange {
+            call_id: call_id.to_owned(),
+            offerer_tag: "a".to_owned(),
+            answerer_tag: Some("b".to_owned()),
+            branch: None,
+            from: leg,
+            to: leg,
+            sdp: Bytes::from_static(b"v=0\r\n"),
+        }
+    }
+
+    /// Whether `relay` has heard the command by now.
+    fn heard(relay: &mut Scripted, command: &str) -> bool {
+        std::iter::from_fn(|| relay.heard.try_recv().ok()).any(|heard| heard == command)
+    }
+
+    #[tokio::test]
+    async fn calls_are_spread_by_weight_and_stay() {
+        let (mut heavy, mut light) = (scripted(willing).await, scripted(willing).await);
+        let relays = start(&settings(&[(&heavy, 0, 3), (&light, 0, 1)]));
+        let mut counts = [0, 0];
+        for n in 0..200 {
+            let call = format!("call-{n}@host");
+            relays.offer(exchange(&call)).await.unwrap();
+            let at = usize::from(!heard(&mut heavy, "offer"));
+            counts[at] += 1;
+            assert_eq!(heard(&mut light, "offer"), at == 1);
+            relays.answer(exchange(&call)).await.unwrap();
+            assert_eq!([heard(&mut heavy, "answer"), heard(&mut light, "answer")], [at == 0, at == 1]);
+        }
+        assert!((130..=170).contains(&counts[0]), "three of four go there: {counts:?}");
+        assert_eq!(lock(&relays.inner.placed).len(), 200);
+        relays.delete("call-0@host", "a", None);
+        assert_eq!(lock(&relays.inner.placed).len(), 199);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_silent_is_left_alone_and_its_calls_move() {
+        let (silent, mut other) = (scripted(|_| None).await, scripted(willing).await);
+        let relays = start(&settings(&[(&silent, 0, 1000), (&other, 0, 0)]));
+        let (sender, mut lost) = mpsc::unbounded_channel();
+        relays.watch(move |call| _ = sender.send(call));
+        relays.inner.place(&exchange("earlier"), 0);
+        relays.offer(exchange("x")).await.unwrap();
+        assert!(heard(&mut other, "offer"));
+        assert_eq!([relays.inner.nodes[0].is_enabled(), relays.inner.nodes[1].is_enabled()], [false, true]);
+        assert_eq!(lost.recv().await.as_deref(), Some("earlier"));
+        // It is not asked any more, and its call begins anew at the other one; an answer has no choice.
+        let mut silent = silent;
+        while silent.heard.try_recv().is_ok() {}
+        relays.offer(exchange("earlier")).await.unwrap();
+        relays.answer(exchange("earlier")).await.unwrap();
+        let told: Vec<String> = std::iter::from_fn(|| silent.heard.try_recv().ok()).collect();
+        assert!(told.iter().all(|command| command == "delete") && heard(&mut other, "answer"), "{told:?}");
+        relays.inner.place(&exchange("at-the-silent-one"), 0);
+        let refused = relays.answer(exchange("at-the-silent-one")).await;
+        assert!(matches!(refused, Err(MediaError::NoRelay(_))));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_full_passes_the_call_on_and_a_bad_sdp_is_bad_everywhere() {
+        let (mut full, mut other) = (scripted(|_| Some(FULL)).await, scripted(willing).await);
+        let limits = settings(&[(&full, 0, 1000), (&other, 0, 0)]);
+        let relays = start(&limits);
+        relays.offer(exchange("x")).await.unwrap();
+        assert!(heard(&mut full, "offer") && heard(&mut other, "offer"));
+        assert!(relays.inner.nodes[0].is_enabled(), "it is there");
+        let relays = start(&RelaySettings { queried_nodes_limit: 1, ..limits });
+        assert!(matches!(relays.offer(exchange("x")).await, Err(MediaError::Full(_))));
+        assert!(heard(&mut full, "offer") && !heard(&mut other, "offer"));
+        let bad = scripted(|_| Some(BAD)).await;
+        let relays = start(&settings(&[(&bad, 0, 1000), (&other, 0, 0)]));
+        assert!(matches!(relays.offer(exchange("x")).await, Err(MediaError::NotAcceptable(_))));
+        assert!(!heard(&mut other, "offer"));
+    }
+
+    #[tokio::test]
+    async fn other_sets_are_for_when_none_of_the_set_is_left() {
+        let (mut one, mut two) = (scripted(willing).await, scripted(willing).await);
+        let both = settings(&[(&one, 1, 1), (&two, 2, 1)]);
+        let relays = start(&RelaySettings { setid_default: 2, ..both });
+        relays.offer(exchange("x")).await.unwrap();
+        assert!(heard(&mut two, "offer") && !heard(&mut one, "offer"));
+        relays.inner.nodes[1].disable(Duration::from_secs(3600));
+        relays.offer(exchange("x")).await.unwrap();
+        assert!(heard(&mut one, "offer") && !heard(&mut two, "offer"));
+        // When nobody is left, one is asked all the same.
+        relays.inner.nodes[0].disable(Duration::from_secs(3600));
+        relays.delete("x", "a", None);
+        relays.offer(exchange("y")).await.unwrap();
+        assert!(heard(&mut two, "offer") && relays.inner.nodes[1].is_enabled());
+    }
+
+    #[tokio::test]
+    async fn a_disabled_relay_may_finish_its_calls() {
+        let (mut one, mut two) = (scripted(willing).await, scripted(willing).await);
+        let both = settings(&[(&one, 0, 1000), (&two, 0, 0)]);
+        let relays = start(&RelaySettings { rtpengine_allow_op: true, ..both });
+        relays.offer(exchange("x")).await.unwrap();
+        assert!(heard(&mut one, "offer"));
+        *lock(&relays.inner.nodes[0].disabled_until) = Some(Instant::now() + Duration::from_secs(3600));
+        relays.offer(exchange("y")).await.unwrap();
+        assert!(heard(&mut two, "offer") && !heard(&mut one, "offer"));
+        relays.offer(exchange("x")).await.unwrap();
+        assert!(heard(&mut one, "offer"));
+    }
+
+    #[tokio::test]
+    async fn pings_find_who_is_gone_and_who_is_back() {
+        for (script, forgotten) in [(willing as Script, false), (forgetful, true)] {
+            let (mut one, other) = (scripted(script).await, scripted(willing).await);
+            let mut wanted = settings(&[(&one, 0, 1), (&other, 0, 0)]);
+            (wanted.rtpengine_tout, wanted.ping_interval) =
+                (Duration::from_secs(4), Duration::from_millis(20));
+            let relays = start(&wanted);
+            relays.inner.place(&exchange("x"), 0);
+            let (sender, mut lost) = mpsc::unbounded_channel();
+            relays.watch(move |call| _ = sender.send(call));
+            assert_eq!(one.heard.recv().await.as_deref(), Some("ping"));
+            one.silent.store(true, Ordering::Relaxed);
+            assert_eq!(lost.recv().await.as_deref(), Some("x"), "its call is to move");
+            let status = relays.status();
+            assert_eq!(
+                status.iter().map(|it| (it.disabled.is_some(), it.calls)).collect::<Vec<_>>(),
+                [(true, 1), (false, 0)]
+            );
+            // Its calls have been told of; what is told of next belongs to its return.
+            while relays.inner.nodes[0].moving.load(Ordering::Acquire) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            while lost.try_recv().is_ok() {}
+            one.silent.store(false, Ordering::Relaxed);
+            while one.heard.recv().await.as_deref() != Some("query") {}
+            assert!(relays.inner.nodes[0].is_enabled());
+            if forgotten {
+                assert_eq!(lost.recv().await.as_deref(), Some("x"), "it was restarted: the call begins anew");
+            } else {
+                while relays.inner.nodes[0].moving.load(Ordering::Acquire) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                assert!(lost.try_recv().is_err(), "it knows its call: that goes on");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_done_to_a_call_is_done_where_it_is() {
+        let (mut one, mut two) = (scripted(willing).await, scripted(willing).await);
+        let relays = start(&settings(&[(&one, 0, 1000), (&two, 0, 0)]));
+        relays.inner.place(&exchange("x"), 1);
+        relays.play("x", "a", "/sounds/a.wav", true);
+        relays.stop("x", "a");
+        relays.record("x", "a");
+        relays.delete("x", "a", Some("branch"));
+        assert!(relays.end("x", "a").is_none(), "it has no report");
+        let mut there = Vec::new();
+        while there.len() < 5 {
+            there.push(two.heard.recv().await.unwrap());
+        }
+        there.sort_unstable();
+        assert_eq!(there, ["delete", "delete", "play media", "start recording", "stop media"]);
+        assert!(one.heard.try_recv().is_err() && lock(&relays.inner.placed).is_empty());
+        // A call that another one takes over is given back by the first.
+        relays.inner.place(&exchange("y"), 0);
+        relays.inner.place(&exchange("y"), 1);
+        assert_eq!(one.heard.recv().await.as_deref(), Some("delete"));
+    }
+
+    #[tokio::test]
+    async fn when_no_relay_answers_calls_are_refused() {
+        let (mut one, two) = (scripted(|_| None).await, scripted(|_| None).await);
+        let both = settings(&[(&one, 0, 1000), (&two, 0, 0)]);
+        let relays = start(&RelaySettings { rtpengine_tout: Duration::from_millis(40), ..both });
+        for _ in 0..2 {
+            assert!(matches!(relays.offer(exchange("x")).await, Err(MediaError::NoRelay(_))));
+            assert!(relays.status().iter().all(|it| it.disabled.is_some()));
+            assert!(
+                relays.inner.none_left.load(Ordering::Relaxed) && heard(&mut one, "offer"),
+                "it may be back"
+            );
+        }
+        // That it is there is known by its answer alone.
+        relays.inner.answers(0);
+        assert!(!relays.inner.none_left.load(Ordering::Relaxed) && relays.inner.nodes[0].is_enabled());
+    }
+}
