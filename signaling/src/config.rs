@@ -170,6 +170,8 @@ pub struct Media {
     pub last_port: u16,
     pub workers: usize,
     pub ng: Option<SocketAddr>,
+    pub cli: Option<SocketAddr>,
+    pub http: Option<SocketAddr>,
     pub dtls_12_only: bool,
     pub ice_lite: bool,
     pub timeout: Duration,

@@ -145,6 +145,8 @@ fn in_process(config: &Config) -> anyhow::Result<InProcess> {
         port_max: media.last_port,
         workers: media.workers,
         listen_ng: media.ng,
+        listen_cli: media.cli.into_iter().collect(),
+        listen_http: media.http.into_iter().collect(),
         dtls_12_only: media.dtls_12_only,
         ice_lite: media.ice_lite,
         media_timeout: media.timeout,
@@ -152,8 +154,12 @@ fn in_process(config: &Config) -> anyhow::Result<InProcess> {
         recording: Some(recording(config)),
         ..RelayConfig::default()
     })
-    .context("media relay (settings media.first_port, media.last_port, media.ng)")?;
-    Ok(InProcess::new(relay, config.advertised))
+    .context("media relay (settings media.first_port, media.last_port, media.ng, media.cli, media.http)")?;
+    let link = InProcess::new(relay, config.advertised);
+    for (door, address) in link.doors() {
+        tracing::info!(door, %address, "the relay listens");
+    }
+    Ok(link)
 }
 
 /// What the relay of this process writes.
@@ -231,6 +237,11 @@ async fn follow(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
     use signaling_core::outside::{LegKind, MediaLeg};
 
     use super::*;
@@ -252,5 +263,35 @@ mod tests {
         let control = link.control(&Accounting::off());
         assert_eq!(control.offer(exchange.clone()).await.unwrap(), exchange.sdp);
         assert_eq!(control.answer(exchange.clone()).await.unwrap(), exchange.sdp);
+    }
+
+    /// Another process may have some of the ports.
+    fn started(settings: &str) -> InProcess {
+        let places = (20_000..60_000).step_by(500).map(|first| {
+            let range = format!("first_port = {first}\nlast_port = {}\nworkers = 1\n", first + 400);
+            in_process(&Config::parse(&format!("[media]\n{range}{settings}"), "test").unwrap())
+        });
+        places.into_iter().find_map(Result::ok).expect("no ports")
+    }
+
+    async fn asked(address: SocketAddr, question: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(question.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_relay_of_this_process_has_the_doors_that_are_set() {
+        let none = started("ng = \"off\"\n");
+        assert_eq!(none.doors(), []);
+        none.shut_down();
+        let link = started("ng = \"off\"\ncli = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n");
+        let [("cli", cli), ("http", http)] = link.doors()[..] else { panic!("{:?}", link.doors()) };
+        assert!(asked(cli, "list numsessions\n").await.contains("Current sessions total: 0"));
+        let metrics = asked(http, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(metrics.starts_with("HTTP/1.1 200 ") && metrics.contains("rtpengine_sessions"), "{metrics}");
+        link.shut_down();
     }
 }

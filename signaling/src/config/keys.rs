@@ -13,6 +13,8 @@ mod rpc;
 mod tm;
 mod tokens;
 
+use std::net::SocketAddr;
+
 use signaling_core::digest::Algorithm;
 use signaling_core::settings::Referral;
 use toml::de::DeValue;
@@ -454,7 +456,21 @@ const KEYS: &[Key] = &[
         allowed: "\"off\" or \"ADDRESS:PORT\"",
         default: "\"127.0.0.1:2223\"",
         about: "Where the relay of this process takes ng commands over UDP. They need no password: keep it on loopback.",
-        set: set_ng,
+        set: |c, v| door(v).map(|door| c.media.ng = door),
+    },
+    Key {
+        name: "media.cli",
+        allowed: "\"off\" or \"ADDRESS:PORT\"",
+        default: "\"off\"",
+        about: "Where the relay of this process takes the commands of rtpengine-ctl over TCP (rtpengine's listen-cli). They need no password: keep it on loopback.",
+        set: |c, v| door(v).map(|door| c.media.cli = door),
+    },
+    Key {
+        name: "media.http",
+        allowed: "\"off\" or \"ADDRESS:PORT\"",
+        default: "\"off\"",
+        about: "Where the relay of this process serves /metrics for Prometheus, /ping, /cli/COMMAND, and ng as POST /ng and over WebSocket (rtpengine's listen-http). Nothing of it needs a password: keep it on loopback.",
+        set: |c, v| door(v).map(|door| c.media.http = door),
     },
     Key {
         name: "media.dtls",
@@ -536,13 +552,11 @@ fn set_cdr_url(config: &mut Config, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-fn set_ng(config: &mut Config, value: &Value) -> Result<(), String> {
-    let text = value.text()?;
-    config.media.ng = match text.as_str() {
-        "off" => None,
-        text => Some(text.parse().map_err(|_| format!("{text:?} is no address with port"))?),
-    };
-    Ok(())
+fn door(value: &Value) -> Result<Option<SocketAddr>, String> {
+    match value.text()?.as_str() {
+        "off" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| format!("{text:?} is no address with port")),
+    }
 }
 
 fn set_level(config: &mut Config, value: &Value) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! [`MediaControl`] over the relay of this process.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,14 @@ pub struct InProcess {
 impl InProcess {
     pub(super) fn new(relay: Relay, advertised: Option<IpAddr>) -> Self {
         Self { relay, advertised }
+    }
+
+    /// Where it is controlled and looked at from outside, and by what.
+    pub(super) fn doors(&self) -> Vec<(&'static str, SocketAddr)> {
+        let ng = self.relay.ng_address().into_iter().map(|address| ("ng", address));
+        let cli = self.relay.cli_addresses().into_iter().map(|address| ("cli", address));
+        let http = self.relay.http_addresses().into_iter().map(|address| ("http", address));
+        ng.chain(cli).chain(http).collect()
     }
 
     pub(super) fn shut_down(&self) {
