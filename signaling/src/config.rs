@@ -7,6 +7,7 @@ mod listen;
 mod sample;
 mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -80,6 +81,7 @@ pub struct Config {
     pub dns: Dns,
     pub media: Media,
     pub music_on_hold: Sound,
+    pub announcements: BTreeMap<u16, Sound>,
     pub record_users: Vec<String>,
     pub record_code: String,
     pub recording_notice: Sound,

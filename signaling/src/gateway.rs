@@ -106,6 +106,7 @@ impl Gateway {
         settings.secret = secret.derive("registrar");
         settings.sounds.music_on_hold = sounds.music_on_hold;
         settings.sounds.recording_notice = sounds.recording_notice;
+        settings.sounds.announcements = sounds.announcements;
         settings.auth.secret = Some(secret);
         let settings = Arc::new(settings);
         let location = Arc::new(Location::new());

@@ -8,7 +8,7 @@ mod ng_client;
 mod relays;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -189,6 +189,15 @@ impl MediaControl for Direct {
 
     // Sound comes from a relay, and there is none.
     fn play(&self, _call_id: &str, _tag: &str, _file: &str, _forever: bool) {}
+
+    fn announce<'a>(
+        &'a self,
+        _call_id: &'a str,
+        _tag: &'a str,
+        _file: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>> {
+        Box::pin(std::future::ready(Err(MediaError::Unavailable("there is no relay".into()))))
+    }
 
     fn stop(&self, _call_id: &str, _tag: &str) {}
 

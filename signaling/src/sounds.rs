@@ -1,6 +1,7 @@
 //! The sounds of the gateway's own: a melody for whoever is on hold, and the tone that says that a call is recorded. They
 //! are files, so that an operator puts others in their place.
 
+use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub struct Sounds {
     pub music_on_hold: Option<String>,
     /// What both ends hear when a recording begins.
     pub recording_notice: Option<String>,
+    /// What a caller hears before a final response with this code.
+    pub announcements: BTreeMap<u16, String>,
 }
 
 impl Sounds {
@@ -36,7 +39,16 @@ impl Sounds {
             Sound::File(path) => Ok(Some(path.clone())),
             Sound::Own => own(&directory, name, make).map(|path| Some(path.to_string_lossy().into_owned())),
         };
+        let announcement = |(code, sound): (&u16, &Sound)| {
+            let (name, make): (_, fn() -> WavClip) = match code {
+                404 | 410 | 484 | 604 => ("unobtainable.wav", unobtainable),
+                486 | 600 => ("busy.wav", busy),
+                _ => ("congestion.wav", congestion),
+            };
+            file(sound, name, make).map(|path| path.map(|path| (*code, path))).transpose()
+        };
         Ok(Self {
+            announcements: config.announcements.iter().filter_map(announcement).collect::<Result<_, _>>()?,
             music_on_hold: file(&config.music_on_hold, "music-on-hold.wav", melody)?,
             recording_notice: file(&config.recording_notice, "recording-notice.wav", notice)?,
         })
@@ -75,12 +87,34 @@ fn pluck(frequency: f64, time: f64) -> f64 {
 
 /// 1400 Hz for half a second, as recorders on telephone lines have said it for decades.
 fn notice() -> WavClip {
-    let samples = (0..RATE / 2).map(|at| {
-        let time = f64::from(at) / f64::from(RATE);
-        let edge = (time / 0.01).min((0.5 - time) / 0.01).min(1.0);
-        ((2.0 * PI * 1400.0 * time).sin() * edge * 6000.0) as i16
-    });
-    WavClip::new(RATE, samples.collect::<Vec<_>>())
+    tones(&[(1400.0, 0.5)])
+}
+
+/// The special information tone of ITU-T E.180, twice: the number leads nowhere.
+fn unobtainable() -> WavClip {
+    tones(&[(950.0, 0.33), (1400.0, 0.33), (1800.0, 0.33), (0.0, 1.0)].repeat(2))
+}
+
+/// The busy tone of ITU-T E.180 for four seconds.
+fn busy() -> WavClip {
+    tones(&[(425.0, 0.5), (0.0, 0.5)].repeat(4))
+}
+
+/// The congestion tone of ITU-T E.180 for three seconds.
+fn congestion() -> WavClip {
+    tones(&[(425.0, 0.25), (0.0, 0.25)].repeat(6))
+}
+
+/// Tones of so many hertz and seconds, one after the other, with edges that do not click; 0 Hz is silence.
+fn tones(tones: &[(f64, f64)]) -> WavClip {
+    let tone = |&(hertz, seconds): &(f64, f64)| {
+        (0..(seconds * f64::from(RATE)) as u32).map(move |at| {
+            let time = f64::from(at) / f64::from(RATE);
+            let edge = (time / 0.01).min((seconds - time) / 0.01).min(1.0);
+            ((2.0 * PI * hertz * time).sin() * edge * 6000.0) as i16
+        })
+    };
+    WavClip::new(RATE, tones.iter().flat_map(tone).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -106,5 +140,34 @@ mod tests {
         let text = format!("{text}[media]\nmusic_on_hold = \"off\"\n[recording]\nnotice = \"/x/y.wav\"\n");
         let sounds = Sounds::open(&Config::parse(&text, "test").unwrap()).unwrap();
         assert_eq!((sounds.music_on_hold, sounds.recording_notice.as_deref()), (None, Some("/x/y.wav")));
+    }
+
+    #[test]
+    fn every_code_has_its_announcement() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[general]\ndata_directory = \"{}\"\n[media]\nannouncements = ",
+            directory.path().display()
+        );
+        let list = r#"["404=default", "480 = /x/away.wav", "486=default", "503=default", "603=off"]"#;
+        let sounds = Sounds::open(&Config::parse(&format!("{text}{list}\n"), "test").unwrap()).unwrap();
+        let named: Vec<(u16, &str)> = sounds
+            .announcements
+            .iter()
+            .map(|(code, path)| (*code, path.rsplit('/').next().unwrap()))
+            .collect();
+        assert_eq!(
+            named,
+            [(404, "unobtainable.wav"), (480, "away.wav"), (486, "busy.wav"), (503, "congestion.wav")]
+        );
+        for (code, seconds) in [(404, 4), (486, 4), (503, 3)] {
+            let clip = WavClip::parse(&std::fs::read(&sounds.announcements[&code]).unwrap()).unwrap();
+            assert_eq!(clip.millis().div_ceil(1000), seconds, "{code}");
+            let step = clip.samples().windows(2).map(|pair| pair[0].abs_diff(pair[1])).max().unwrap();
+            assert!(step < 6_000, "{code} clicks: {step}");
+        }
+        for wrong in ["[\"404\"]", "[\"200=default\"]", "[\"x=default\"]", "\"404=default\""] {
+            assert!(Config::parse(&format!("{text}{wrong}\n"), "test").is_err(), "{wrong}");
+        }
     }
 }

@@ -273,6 +273,15 @@ impl MediaControl for Direct {
 
     fn play(&self, _: &str, _: &str, _: &str, _: bool) {}
 
+    fn announce<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>> {
+        ready(Err(MediaError::Unavailable("no sounds here".into()))).boxed_local()
+    }
+
     fn stop(&self, _: &str, _: &str) {}
 
     fn record(&self, _: &str, _: &str) {}

@@ -6,6 +6,7 @@ mod stored_binding;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -203,6 +204,14 @@ pub trait MediaControl {
     /// Says what is in `file`, a path at the relay, to the end with this tag: once, or until it is stopped. The end then hears
     /// nothing else. What cannot be played is for the log; the call goes on. Replies are not waited for.
     fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool);
+
+    /// As [`MediaControl::play`], once; how long it takes.
+    fn announce<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        file: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>>;
 
     /// Stops what is played to an end.
     fn stop(&self, call_id: &str, tag: &str);

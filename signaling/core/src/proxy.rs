@@ -5,6 +5,7 @@
 //! until `poll_timeout`, the next message, or a wake-up of the context given to `poll_routes`.
 
 mod acks;
+mod announce;
 mod calls;
 pub mod control;
 mod forking;
@@ -78,6 +79,8 @@ pub struct Proxy {
     refreshes: HashMap<ClientId, refresh::Refresh>,
     /// Keep-alive requests of our own that have no final response yet.
     keepalives: HashMap<ClientId, keepalive::Asked>,
+    /// Calls whose callers are told why they are refused.
+    announcements: announce::Announcements,
     /// Calls that move to another relay.
     moves: reanchor::Moves,
     /// Provisional responses that wait for their PRACK.
@@ -118,6 +121,7 @@ enum Done {
     Failed { server: ServerId, verdict: Verdict },
     Located { server: ServerId, places: Vec<Destination> },
     Moved(reanchor::Made),
+    Announced(announce::Announced),
     Saved { aor: String, result: Result<(), crate::outside::Unavailable> },
 }
 
@@ -163,6 +167,7 @@ impl Proxy {
             byes: HashSet::new(),
             refreshes: HashMap::new(),
             keepalives: HashMap::new(),
+            announcements: announce::Announcements::default(),
             moves: reanchor::Moves::default(),
             reliable: reliable::Reliable::default(),
             awaited: takeover::Awaited::default(),
@@ -321,6 +326,7 @@ impl Proxy {
         self.keep_alive();
         self.repeat_reliable();
         self.ask_again();
+        self.go_on_announcing();
         self.table.handle_timeout(now);
         self.settle();
     }
@@ -357,6 +363,7 @@ impl Proxy {
             self.table.poll_timeout(),
             self.reliable.poll_timeout(),
             self.moves.poll_timeout(),
+            self.announcements.poll_timeout(),
             Some(self.next_sweep),
             self.next_ping,
             self.next_keepalive,
@@ -416,6 +423,7 @@ impl Proxy {
             Done::Prepared(prepared) => self.prepared(*prepared),
             Done::Failed { server, verdict } => self.failed(server, verdict),
             Done::Moved(made) => self.made(made),
+            Done::Announced(announced) => self.announced(announced),
             Done::Located { server, places } => {
                 self.table.readdress_server(self.world.now(), server, &places);
             }
@@ -559,6 +567,9 @@ impl Proxy {
                 if *incoming.method() == Method::Invite {
                     // A CANCEL that comes too late is one of something.
                     self.servers.insert(server, Server::Ended);
+                    if self.announce(server, &incoming, &response) {
+                        return;
+                    }
                 }
                 self.world.stats.borrow_mut().answered.note(response.status());
                 self.table.respond(now, server, &response);
@@ -581,6 +592,9 @@ impl Proxy {
         self.table.respond(now, id, &reply);
         let Some((invite, server)) = known else { return };
         match server {
+            _ if self.announcements.is_open(invite) => {
+                self.end_announcement(invite, Some(StatusCode::REQUEST_TERMINATED));
+            }
             Server::Routing(Some(incoming)) => {
                 let terminated = incoming.answer(&self.world, StatusCode::REQUEST_TERMINATED, "", &[]);
                 *server = Server::Ended;
@@ -619,6 +633,9 @@ impl Proxy {
             return;
         }
         let now = self.world.now();
+        if self.end_announcement(id, None) {
+            return;
+        }
         match self.servers.get_mut(&id) {
             Some(Server::Routing(Some(incoming))) => {
                 let response = incoming.answer(&self.world, StatusCode::REQUEST_TIMEOUT, "", &[]);
@@ -637,6 +654,7 @@ impl Proxy {
     fn server_gone(&mut self, id: ServerId) {
         self.awaited.forget_caller(id);
         self.forget_pracks(id);
+        self.forget_announcement(id);
         let Some(server) = self.servers.remove(&id) else { return };
         if let Server::Relaying(fork) = server {
             glare::release(&self.world, &fork.incoming);

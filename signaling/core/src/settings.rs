@@ -1,5 +1,6 @@
 //! What the operator chose: a plain struct that the shell's configuration fills in.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -169,6 +170,8 @@ pub struct Edge {
 pub struct Sounds {
     /// What an end hears that is on hold; `None` for silence.
     pub music_on_hold: Option<String>,
+    /// What a caller hears before a final response with this code.
+    pub announcements: BTreeMap<u16, String>,
     /// What both ends hear when a recording begins; `None` for nothing.
     pub recording_notice: Option<String>,
     /// Users whose calls are recorded; `*` for all.

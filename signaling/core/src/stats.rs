@@ -60,6 +60,8 @@ Stats {
     media_offers: u64,
     /// Offers and answers that no relay took, for want of room or of a relay, or because of what they say.
     media_refusals: u64,
+    /// Calls whose callers were told in sound why they are refused.
+    announcements: u64,
     /// Sessions and branches deleted at the relay.
     media_deletes: u64,
     /// Requests received, by method (Kamailio's `rcv_requests`).

@@ -82,6 +82,7 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
     list.gauge("pike", "blocked_ips", banned.iter().filter(|source| source.banned.is_some()).count() as u64);
     transport_counters(&mut list, control)?;
     for (name, count) in [
+        ("announcements", stats.announcements),
         ("auth_failures", stats.auth_failures),
         ("fragmented", stats.fragmented),
         ("keepalives", stats.keepalives),

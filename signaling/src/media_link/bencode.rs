@@ -40,11 +40,23 @@ fn string(bytes: &mut Vec<u8>, text: &[u8]) {
 
 /// The string of `key` in the dictionary `bytes`; `None` when it is not there or `bytes` is none.
 pub(super) fn find<'a>(bytes: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    take_string(value_of(bytes, key)?).map(|(value, _)| value)
+}
+
+/// The same for a number that is not negative.
+pub(super) fn find_integer(bytes: &[u8], key: &str) -> Option<u64> {
+    let digits = value_of(bytes, key)?.strip_prefix(b"i")?;
+    let end = digits.iter().take(20).position(|byte| *byte == b'e')?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// What begins with the value of `key`.
+fn value_of<'a>(bytes: &'a [u8], key: &str) -> Option<&'a [u8]> {
     let mut rest = bytes.strip_prefix(b"d")?;
     while rest.first().is_some_and(|byte| *byte != b'e') {
         let (name, after) = take_string(rest)?;
         if name == key.as_bytes() {
-            return take_string(after).map(|(value, _)| value);
+            return Some(after);
         }
         rest = skip(after)?;
     }
@@ -93,6 +105,8 @@ mod tests {
         assert_eq!(find(reply, "sdp"), Some(&b"v=0"[..]));
         assert_eq!(find(reply, "x"), None);
         assert_eq!(find(reply, "created"), None);
+        assert_eq!(find_integer(reply, "created"), Some(12));
+        assert_eq!((find_integer(reply, "sdp"), find_integer(b"d1:xi-1ee", "x")), (None, None));
     }
 
     #[test]

@@ -172,6 +172,22 @@ impl MediaControl for InProcess {
         self.ask(play(end(call_id, tag), file, forever));
     }
 
+    fn announce<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        file: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>> {
+        let playing = self.relay.execute(play(end(call_id, tag), file, false));
+        Box::pin(async move {
+            match playing.await {
+                Reply::Playing { duration, .. } => Ok(duration),
+                Reply::Error(failure) => Err(MediaError::Unavailable(failure.reason)),
+                _ => Err(MediaError::Unavailable("the relay does not say how long it plays".into())),
+            }
+        })
+    }
+
     fn stop(&self, call_id: &str, tag: &str) {
         self.ask(Command::StopMedia(StopMedia { ends: end(call_id, tag), warnings: Vec::new() }));
     }

@@ -1,5 +1,7 @@
 //! A relay whose exchanges are listened to, for the records of calls: which codecs were agreed on, and what was counted.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
@@ -49,6 +51,15 @@ impl MediaControl for Listened {
 
     fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
         self.link.door().play(call_id, tag, file, forever);
+    }
+
+    fn announce<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        file: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>> {
+        self.link.door().announce(call_id, tag, file)
     }
 
     fn stop(&self, call_id: &str, tag: &str) {

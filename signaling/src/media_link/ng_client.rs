@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
-use super::bencode::{Value, encode, find};
+use super::bencode::{Value, encode, find, find_integer};
 
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -146,6 +146,28 @@ impl NgClient {
         let times = if forever { "1000000" } else { "1" };
         let words = [("file", file.into()), ("repeat-times", times.into()), ("from-tag", tag.into())];
         self.ask("play media", call_id, words);
+    }
+
+    /// The same, once; how long it takes.
+    pub(super) async fn announce(
+        &self,
+        call_id: &str,
+        tag: &str,
+        file: &str,
+    ) -> Result<Duration, MediaError> {
+        let play = encode(&mut [
+            ("command", "play media".into()),
+            ("call-id", call_id.into()),
+            ("from-tag", tag.into()),
+            ("file", file.into()),
+        ]);
+        let reply = self.inner.link.request(&play, Patience::IDLE).await;
+        let reply = reply.map_err(|_| MediaError::NoRelay("the relay does not answer".into()))?;
+        match (find(&reply, "result"), find_integer(&reply, "duration")) {
+            (Some(b"ok"), Some(milliseconds)) => Ok(Duration::from_millis(milliseconds)),
+            (Some(b"ok"), None) => Err(MediaError::Unavailable("no duration".into())),
+            _ => Err(refused(&reply)),
+        }
     }
 
     /// Stops what is played to an end.

@@ -273,6 +273,19 @@ impl MediaControl for Relays {
         }
     }
 
+    fn announce<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        file: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>> {
+        match self.inner.link_of(call_id) {
+            Some(Link::InProcess(relay)) => relay.announce(call_id, tag, file),
+            Some(Link::Ng(client)) => Box::pin(client.announce(call_id, tag, file)),
+            None => Box::pin(std::future::ready(Err(MediaError::NoRelay("no relay is left".into())))),
+        }
+    }
+
     fn stop(&self, call_id: &str, tag: &str) {
         match self.inner.link_of(call_id) {
             Some(Link::InProcess(relay)) => relay.stop(call_id, tag),

@@ -206,6 +206,23 @@ impl Door {
     }
 }
 
+impl Door {
+    fn playing(&self, call_id: &str, tag: &str, file: &str, forever: bool) -> Command {
+        let source = match self.0.sounds.borrow().iter().find(|(name, _)| name == file) {
+            Some((_, clip)) => Source::Clip(Arc::clone(clip)),
+            None => panic!("there is no sound {file}"),
+        };
+        Command::Play(Box::new(Play {
+            ends: end(call_id, tag),
+            source,
+            times: (!forever).then_some(1),
+            start: Duration::ZERO,
+            limit: None,
+            warnings: Vec::new(),
+        }))
+    }
+}
+
 impl MediaControl for Door {
     fn offer<'a>(&'a self, exchange: MediaExchange) -> LocalBoxFuture<'a, Result<Bytes, MediaError>> {
         ready(self.0.exchange(&Command::Offer(words(exchange)))).boxed_local()
@@ -216,19 +233,22 @@ impl MediaControl for Door {
     }
 
     fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
-        let source = match self.0.sounds.borrow().iter().find(|(name, _)| name == file) {
-            Some((_, clip)) => Source::Clip(Arc::clone(clip)),
-            None => panic!("there is no sound {file}"),
+        self.ask(&self.playing(call_id, tag, file, forever));
+    }
+
+    fn announce<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        file: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>> {
+        let play = self.playing(call_id, tag, file, false);
+        let reply = self.0.engine.borrow_mut().handle_command(self.0.now.get(), &play);
+        let length = match reply {
+            Reply::Playing { duration, .. } => Ok(duration),
+            other => Err(MediaError::Unavailable(format!("{other:?}"))),
         };
-        let play = Play {
-            ends: end(call_id, tag),
-            source,
-            times: (!forever).then_some(1),
-            start: Duration::ZERO,
-            limit: None,
-            warnings: Vec::new(),
-        };
-        self.ask(&Command::Play(Box::new(play)));
+        ready(length).boxed_local()
     }
 
     fn stop(&self, call_id: &str, tag: &str) {

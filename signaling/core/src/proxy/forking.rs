@@ -231,11 +231,14 @@ impl Proxy {
             .any(|refusal| !refusal.local && refusal.response.status() == response.status());
         self.world.stats.borrow_mut().fwd_replies += u64::from(theirs);
         self.give_up_pracks(server);
+        let announced = self.announces(server, response);
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
         glare::release(&self.world, &fork.incoming);
         if fork.is_call() {
             let (call_id, from_tag) = fork.call();
-            media::delete(&self.world, call_id, from_tag, None);
+            if !announced {
+                media::delete(&self.world, call_id, from_tag, None);
+            }
             let call = self.world.calls.borrow_mut().remove(call_id, from_tag);
             if let Some(call) = call {
                 self.world.stats.borrow_mut().failed_calls += 1;
@@ -248,7 +251,23 @@ impl Proxy {
                 self.world.tell(event);
             }
         }
-        self.table.respond(now, server, response);
+        if !announced {
+            self.table.respond(now, server, response);
+        }
+    }
+
+    /// Whether the caller of a relayed request is told in sound first.
+    fn announces(&mut self, server: ServerId, response: &Response) -> bool {
+        let code = response.status().code();
+        let incoming = match self.servers.get(&server) {
+            Some(Server::Relaying(fork))
+                if fork.is_call() && self.world.settings.sounds.announcements.contains_key(&code) =>
+            {
+                fork.incoming.clone()
+            }
+            _ => return false,
+        };
+        self.announce(server, &incoming, response)
     }
 
     /// Avoids a destination for a while, where that is set. A registered flow is not put on the list: it ends by itself.

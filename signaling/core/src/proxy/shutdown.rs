@@ -24,6 +24,7 @@ impl Proxy {
         for server in open {
             self.refuse_pending(server, StatusCode::SERVICE_UNAVAILABLE, None);
         }
+        self.end_announcements();
         let calls = self.world.calls.borrow_mut().take_all();
         for call in calls {
             self.end_both(&call, EndCause::Shutdown);

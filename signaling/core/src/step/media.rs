@@ -264,7 +264,7 @@ fn session_of_dialog(world: &World, incoming: &Incoming) -> Option<Session> {
 }
 
 /// The sender of a request that begins a call.
-fn caller_leg(incoming: &Incoming, sdp: Option<&Bytes>) -> MediaLeg {
+pub(crate) fn caller_leg(incoming: &Incoming, sdp: Option<&Bytes>) -> MediaLeg {
     let flow = &incoming.flow;
     let by_transport = kind_by_transport(flow.protocol.is_websocket());
     let kind = sdp.map_or(by_transport, |sdp| kind_of(sdp, by_transport));

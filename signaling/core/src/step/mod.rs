@@ -1,6 +1,7 @@
 //! The steps of a route: one file each, each a verb on a request. A step that has nothing to say lets the request go on
 //! (`ControlFlow::Continue`); one that decides breaks off with a [`Verdict`], so that `?` reads as "stop here".
 
+pub mod announce;
 pub mod auth;
 pub mod dial;
 pub mod early_update;

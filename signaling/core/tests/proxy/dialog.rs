@@ -489,6 +489,7 @@ fn sounding(record_users: &[&str]) -> (Bed, [Phone; 2], [Dialog; 2]) {
         music_on_hold: Some("music".into()),
         recording_notice: Some("beep".into()),
         record_users: record_users.iter().map(|user| (*user).to_owned()).collect(),
+        ..Sounds::default()
     };
     let mut bed = Bed::with(&["alice", "bob"], settings, Vec::new());
     let (mut alice, bob) = both(&mut bed);

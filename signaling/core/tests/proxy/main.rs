@@ -1,5 +1,6 @@
 //! The proxy as its neighbours see it: plain SIP in, plain SIP out, in virtual time.
 
+mod announce;
 mod auth;
 mod call;
 mod control;

@@ -814,6 +814,19 @@ impl MediaControl for Shared<FakeMedia> {
         self.0.sounds.borrow_mut().push(format!("{call_id}: play {file} to {tag} {how}"));
     }
 
+    fn announce<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        file: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Duration, MediaError>> {
+        let refused = self.0.refuse.borrow().clone();
+        if refused.is_none() {
+            self.0.sounds.borrow_mut().push(format!("{call_id}: announce {file} to {tag}"));
+        }
+        ready(refused.map_or(Ok(Duration::from_secs(3)), Err)).boxed_local()
+    }
+
     fn stop(&self, call_id: &str, tag: &str) {
         self.0.sounds.borrow_mut().push(format!("{call_id}: stop {tag}"));
     }

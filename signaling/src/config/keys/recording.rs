@@ -1,5 +1,6 @@
-//! Recording.
+//! Recording, and what the relay says to callers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::{Config, RecordingFormat, Sound};
@@ -7,6 +8,13 @@ use super::Key;
 use crate::config::value::Value;
 
 pub(super) const KEYS: &[Key] = &[
+    Key {
+        name: "media.announcements",
+        allowed: "a list of \"CODE=FILE\", FILE the path of a WAV file at the relay, or \"default\" for a tone; CODE 400 to 699",
+        default: "[]",
+        about: "What a caller hears, as early media, before a call fails with this code, such as 404 (unknown), 480 (not there) or 486 (busy): 50 seconds at most. The tones are in `sounds` of the data directory.",
+        set: |c, v| announcements(v).map(|sounds| c.announcements = sounds),
+    },
     Key {
         name: "recording.users",
         allowed: "a list of user names; \"*\" for all",
@@ -69,6 +77,16 @@ pub(super) const KEYS: &[Key] = &[
         },
     },
 ];
+
+fn announcements(value: &Value) -> Result<BTreeMap<u16, Sound>, String> {
+    let one = |text: &String| {
+        let (code, file) = text.split_once('=').ok_or_else(|| format!("{text:?} has no ="))?;
+        let code = code.trim().parse().ok().filter(|code| (400..=699).contains(code));
+        let code = code.ok_or_else(|| format!("{text:?} begins with no code that refuses"))?;
+        Ok((code, sound(&Value::Text(file.trim().to_owned()))?))
+    };
+    value.list()?.iter().map(one).collect()
+}
 
 fn feature_code(value: &Value) -> Result<String, String> {
     let code = value.text()?;
