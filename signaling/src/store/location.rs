@@ -37,23 +37,31 @@ const COLUMNS: [&str; 17] = [
     "last_modified",
 ];
 
-/// Replaces the rows of every address of record in `batch`.
+/// Replaces the rows of every address of record in `batch`. The row of a binding that is there is renewed where it stands: nearly
+/// every REGISTER does just that, and a row that goes and comes costs all its indexes twice.
 pub(super) fn statements<'a>(
     kind: Kind,
     batch: impl Iterator<Item = (&'a str, &'a [Arc<StoredBinding>])>,
 ) -> Vec<Statement> {
-    let (mut owners, mut rows) = (Vec::new(), Vec::new());
+    let (mut emptied, mut single, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for (aor, bindings) in batch {
         let (username, domain) = parts(aor);
-        owners.push([Value::from(username), domain.into()]);
+        match bindings {
+            [one] => single.push(vec![Value::from(username), domain.into(), one.row().ruid.into()]),
+            _ => emptied.push(vec![Value::from(username), domain.into()]),
+        }
         rows.extend(bindings.iter().map(|binding| values(username, domain, binding)));
     }
     let mut statements = Vec::new();
-    in_sizes(owners, |some| {
-        let owner = vec!["(username = ? AND domain = ?)"; some.len()].join(" OR ");
-        let values: Vec<Value> = some.into_iter().flatten().collect();
-        statements.push(Statement::new(format!("DELETE FROM location WHERE {owner}"), values));
-    });
+    for (owners, owner) in
+        [(emptied, "(username = ? AND domain = ?)"), (single, "(username = ? AND domain = ? AND ruid <> ?)")]
+    {
+        in_sizes(owners, |some| {
+            let owners = vec![owner; some.len()].join(" OR ");
+            let values: Vec<Value> = some.into_iter().flatten().collect();
+            statements.push(Statement::new(format!("DELETE FROM location WHERE {owners}"), values));
+        });
+    }
     in_sizes(rows, |some| statements.push(insert(kind, some)));
     statements
 }
@@ -96,10 +104,13 @@ fn insert(kind: Kind, rows: Vec<Vec<Value>>) -> Statement {
     let row = format!("({}{time}, {time})", "?, ".repeat(COLUMNS.len() - 2));
     let rows_text = vec![row.as_str(); rows.len()].join(", ");
     let sql = match kind {
-        Kind::Sqlite | Kind::MySql => format!("REPLACE INTO location ({columns}) VALUES {rows_text}"),
-        Kind::Postgres => {
-            let renewed: Vec<String> =
-                COLUMNS.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect();
+        Kind::MySql => format!("REPLACE INTO location ({columns}) VALUES {rows_text}"),
+        Kind::Sqlite | Kind::Postgres => {
+            let renewed: Vec<String> = COLUMNS
+                .iter()
+                .filter(|column| **column != "ruid")
+                .map(|column| format!("{column} = EXCLUDED.{column}"))
+                .collect();
             format!(
                 "INSERT INTO location ({columns}) VALUES {rows_text} ON CONFLICT (ruid) DO UPDATE SET {}",
                 renewed.join(", ")
