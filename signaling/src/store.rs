@@ -21,7 +21,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -30,9 +30,13 @@ use signaling_core::outside::{Account, Store, StoredBinding, Unavailable};
 use signaling_core::tables::{Policy, Tables};
 
 use self::accounts::{Accounts, Changes};
+use self::health::Health;
 use self::schema::Bring;
 use self::sql::{Place, Sql, Statement, Value};
 use self::writer::Writer;
+
+/// How long a request waits for the registrations that it needs, in mode 3.
+const LOOKUP: Duration = Duration::from_secs(2);
 
 /// The open database; clones share it.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct Database {
     mode: DbMode,
     accounts: Arc<Accounts>,
     writer: Arc<Writer>,
+    /// Of the reading of registrations in mode 3.
+    reads: Arc<Health>,
     tables: Arc<ArcSwap<Tables>>,
     changes: Arc<Changes>,
 }
@@ -69,6 +75,8 @@ pub enum DbMode {
     WriteThrough,
     /// 2: within a second or two.
     WriteBack,
+    /// 3: as 1, and they are read from the database before each use, for others write to it too.
+    DatabaseOnly,
 }
 
 /// What a database has not done so far.
@@ -122,7 +130,9 @@ impl Database {
         let writer = Writer::start(sql.clone(), storage.mode);
         let (accounts, writer) = (Arc::new(accounts), Arc::new(writer));
         let changes = Arc::new(Changes(storage.changes.clone()));
-        Ok(Self { sql, mode: storage.mode, accounts, writer, tables: Arc::default(), changes })
+        let reads = Health::new(sql.kind(), LOOKUP, "registrations count as they were read last");
+        let (mode, reads) = (storage.mode, Arc::new(reads));
+        Ok(Self { sql, mode, accounts, writer, reads, tables: Arc::default(), changes })
     }
 
     /// Waits until all that was written is in the main file.
@@ -181,7 +191,8 @@ impl Database {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let (waiting, failures, lost) = self.writer.counts();
-        Counts { waiting, failures: failures + self.accounts.failures(), lost }
+        let failures = failures + self.accounts.failures() + self.reads.failures();
+        Counts { waiting, failures, lost }
     }
 
     /// Adds an account, or gives one that is there another password. `ha1` and `ha1b` are as Kamailio computes them; the
@@ -251,7 +262,8 @@ impl Database {
         Ok(removed.last().is_some_and(|rows| *rows > 0))
     }
 
-    /// The registrations that are good at `unix_now`, each with its address of record; none in mode 0. Those without a
+    /// The registrations that are good at `unix_now`, each with its address of record; none in mode 0, nor in mode 3, where they
+    /// are read when they are used. Those without a
     /// domain, as Kamailio writes them with `use_domain` 0, are of the domain `home`.
     ///
     /// # Errors
@@ -261,7 +273,7 @@ impl Database {
         unix_now: u64,
         home: &str,
     ) -> anyhow::Result<Vec<(String, StoredBinding)>> {
-        if self.mode == DbMode::Memory {
+        if matches!(self.mode, DbMode::Memory | DbMode::DatabaseOnly) {
             return Ok(Vec::new());
         }
         location::read_all(&self.sql, unix_now, home).await
@@ -285,6 +297,7 @@ impl DbMode {
         match number {
             0 => Self::Memory,
             2 => Self::WriteBack,
+            3 => Self::DatabaseOnly,
             _ => Self::WriteThrough,
         }
     }
@@ -316,12 +329,29 @@ impl Store for Database {
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(self.writer.save(aor, bindings))
     }
+
+    fn shares_bindings(&self) -> bool {
+        self.mode == DbMode::DatabaseOnly
+    }
+
+    fn bindings<'a>(
+        &'a self,
+        aor: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Option<Vec<StoredBinding>>, Unavailable>> {
+        Box::pin(async move {
+            if self.writer.waits(aor) {
+                return Ok(None);
+            }
+            let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+            let rows = self.reads.ask(location::read_one(&self.sql, aor, now)).await?;
+            // One that was written meanwhile is newer than what was read.
+            Ok((!self.writer.waits(aor)).then_some(rows))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use signaling_core::flow::Protocol;
     use signaling_core::outside::{BindingRow, SharedText};
 
@@ -445,6 +475,30 @@ mod tests {
             let database = Database::open(&path, DbMode::WriteThrough).await.unwrap();
             assert_eq!(database.registrations(0, "example.com").await.unwrap().len(), expected, "{mode:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn in_mode_3_what_another_has_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sqlite");
+        let one = Database::open(&path, DbMode::DatabaseOnly).await.unwrap();
+        let other = Database::open(&path, DbMode::WriteThrough).await.unwrap();
+        assert!(one.shares_bindings() && !other.shares_bindings());
+        let there = async || Store::bindings(&one, "bob@example.com").await.unwrap().unwrap();
+        assert!(there().await.is_empty());
+        let later = unix_now() + 600;
+        let kept = [binding("a", Protocol::Udp, later), binding("b", Protocol::Wss, later)];
+        other.save_bindings("bob@example.com", &kept.clone().map(Arc::new)).await.unwrap();
+        assert_eq!(there().await, kept);
+        let again = binding("a", Protocol::Udp, later + 600);
+        one.save_bindings("bob@example.com", &[Arc::new(again.clone())]).await.unwrap();
+        assert_eq!(there().await, [again]);
+        assert!(one.registrations(0, "example.com").await.unwrap().is_empty(), "none is loaded at start");
+        other.save_bindings("bob@example.com", &[Arc::new(binding("c", Protocol::Udp, 1))]).await.unwrap();
+        assert!(there().await.is_empty(), "one that has run out");
+        one.close().await;
+        let gone = Store::bindings(&one, "bob@example.com").await;
+        assert!(gone.is_err(), "no answer is an error, soon: {gone:?}");
     }
 
     #[tokio::test]

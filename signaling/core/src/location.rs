@@ -155,6 +155,27 @@ impl Location {
         }
     }
 
+    /// Takes what the store has of `aor` in place of what is known. A binding that is known keeps its connection, if it has one
+    /// here. It counts as no change: whoever is writing has the last word.
+    pub fn refresh(&self, aor: &str, rows: Vec<StoredBinding>, unix_now: u64) {
+        let mut shard = self.shard(aor);
+        if rows.is_empty() && !shard.records.contains_key(aor) {
+            return;
+        }
+        let ends = rows.iter().map(StoredBinding::expires_at).min().unwrap_or(u64::MAX);
+        shard.earliest = shard.earliest.min(ends);
+        let (_, record) = shard.record(aor);
+        let mut known = record.take();
+        let renewed = rows.into_iter().map(|stored| {
+            let stored = Arc::new(stored);
+            match known.iter().position(|binding| binding.stored.ruid() == stored.ruid()) {
+                Some(at) => known.swap_remove(at).renewed(stored),
+                None => Binding::new(stored, None, unix_now),
+            }
+        });
+        record.bindings = renewed.collect();
+    }
+
     /// The bindings of `aor` that have not run out, in the order in which they were registered last.
     #[must_use]
     pub fn bindings(&self, aor: &str, unix_now: u64) -> Vec<Binding> {

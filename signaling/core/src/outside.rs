@@ -54,6 +54,21 @@ pub trait Store {
         aor: &'a str,
         bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>>;
+
+    /// Whether others change the bindings too, so that [`Store::bindings`] is asked before each use of them (mode 3 of Kamailio's
+    /// `db_mode`).
+    fn shares_bindings(&self) -> bool {
+        false
+    }
+
+    /// The bindings of one address of record as they are kept now; `None` when those that were saved last are still on their way.
+    fn bindings<'a>(
+        &'a self,
+        aor: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Option<Vec<StoredBinding>>, Unavailable>> {
+        let _ = aor;
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// What authentication needs to know of a user. Never logged.

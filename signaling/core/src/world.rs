@@ -131,6 +131,31 @@ impl World {
         self.accounts.pass(|| self.now(), self.outside.store.account(username, domain)).await
     }
 
+    /// Has the bindings of `aor` be those of the store, where others change them too. A store that does not answer leaves those
+    /// that are known.
+    pub async fn refresh(&self, aor: &str) {
+        let store = &self.outside.store;
+        if !store.shares_bindings() {
+            return;
+        }
+        // That it does not answer is told by the store itself.
+        let Ok(Some(mut rows)) = store.bindings(aor).await else { return };
+        for row in &mut rows {
+            let protocol = row.protocol();
+            let is_ours = |local: SocketAddr| {
+                self.settings.listeners.iter().any(|listener| {
+                    let ip = listener.addr.ip();
+                    let reached = ip == local.ip() || ip.is_unspecified();
+                    listener.protocol == protocol && listener.addr.port() == local.port() && reached
+                })
+            };
+            if !row.local().is_some_and(is_ours) {
+                row.forget_local();
+            }
+        }
+        self.location.refresh(aor, rows, self.unix_now());
+    }
+
     /// What requests are routed by.
     #[must_use]
     pub fn tables(&self) -> Arc<Tables> {

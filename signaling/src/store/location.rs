@@ -75,11 +75,8 @@ pub(super) async fn read_all(
 ) -> anyhow::Result<Vec<(String, StoredBinding)>> {
     let kind = sql.kind();
     let query = format!(
-        "SELECT username, domain, ruid, contact, received, socket, path, q, callid, cseq, user_agent, instance,
-                reg_id, methods, {}, {}, id
-         FROM location WHERE expires > {} AND id > ? ORDER BY id LIMIT {FETCH}",
-        kind.to_unix("expires"),
-        kind.to_unix("last_modified"),
+        "{} WHERE expires > {} AND id > ? ORDER BY id LIMIT {FETCH}",
+        select(kind),
         kind.from_unix(),
     );
     let (now, mut after, mut all) = (i64::try_from(unix_now)?, i64::MIN, Vec::new());
@@ -91,6 +88,33 @@ pub(super) async fn read_all(
     }
     all.sort_by_key(|(_, binding): &(_, StoredBinding)| binding.last_modified());
     Ok(all)
+}
+
+/// The rows of one address of record that are good at `unix_now`, oldest first.
+pub(super) async fn read_one(sql: &Sql, aor: &str, unix_now: i64) -> Result<Vec<StoredBinding>, sqlx::Error> {
+    let kind = sql.kind();
+    let query = format!(
+        "{} WHERE username = ? AND domain = ? AND expires > {} ORDER BY id",
+        select(kind),
+        kind.from_unix()
+    );
+    let (username, domain) = parts(aor);
+    let values = [username.into(), domain.into(), unix_now.into()];
+    let rows = sql.fetch(Statement::new(query, values)).await?;
+    let mut all: Vec<_> =
+        rows.iter().filter_map(|row| read(row, domain)).map(|(_, binding)| binding).collect();
+    all.sort_by_key(StoredBinding::last_modified);
+    Ok(all)
+}
+
+fn select(kind: Kind) -> String {
+    format!(
+        "SELECT username, domain, ruid, contact, received, socket, path, q, callid, cseq, user_agent, instance,
+                reg_id, methods, {}, {}, id
+         FROM location",
+        kind.to_unix("expires"),
+        kind.to_unix("last_modified"),
+    )
 }
 
 /// Parts an address of record.

@@ -55,6 +55,12 @@ impl Binding {
         Self { stored, connection, held_until: None, heard_at: second(unix_now), nated }
     }
 
+    /// The same with what is stored of it now.
+    pub(super) fn renewed(self, stored: Arc<StoredBinding>) -> Self {
+        let nated = stored.is_nated();
+        Self { stored, nated, ..self }
+    }
+
     /// The flow of the REGISTER while it can still be used.
     #[must_use]
     pub fn flow(&self) -> Option<Flow> {

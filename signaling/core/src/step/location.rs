@@ -41,6 +41,9 @@ pub fn require_user(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
 /// that its GRUU names (RFC 5627 §5.4). Goes on along the route when there is none.
 pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     let refuse = |status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
+    if let Some(aor) = incoming.message.uri().ok().and_then(|uri| local_aor(world, &uri)) {
+        world.refresh(&world.location_key(&aor)).await;
+    }
     let Some((aor, bindings)) = incoming.message.uri().ok().and_then(|uri| find(world, &uri)) else {
         return refuse(StatusCode::NOT_FOUND, "Not Found");
     };

@@ -85,6 +85,7 @@ struct Way {
 }
 
 async fn register(world: &World, incoming: &Incoming, aor: &str) -> Verdict {
+    world.refresh(aor).await;
     let now = world.unix_now();
     let way = match way(world, incoming) {
         Ok(way) => way,
@@ -119,6 +120,8 @@ async fn register(world: &World, incoming: &Incoming, aor: &str) -> Verdict {
         world.location.restore(aor, updated.before, updated.version);
         return incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, "");
     }
+    // Somebody else may have looked, and seen what was there before.
+    world.refresh(aor).await;
     tell(world, incoming, aor, &updated, now);
     accept(world, incoming, aor, &way)
 }

@@ -161,3 +161,35 @@ fn a_gruu_of_a_further_domain_needs_no_alias() {
         bed.discard();
     }
 }
+
+/// Kamailio's `db_mode` 3: what another gateway has written is seen at the next use, and while the store does not answer, what
+/// was seen last counts.
+#[test]
+fn bindings_that_others_change_are_asked_for() {
+    let mut bed = Bed::new(&["alice", "bob"]);
+    let (mut alice, bob) = two(&mut bed);
+    let aor = "bob@sip.example";
+    let ring = |bed: &mut Bed, alice: &mut Phone, number: u32| {
+        let request = alice.request("MESSAGE", &bob.aor(), &format!("m-{number}"), "", "hi");
+        alice.authorize_only(bed, &request);
+        let Some(received) = bed.try_receive(&bob.flow) else {
+            bed.expect(&alice.flow, "SIP/2.0 480 ");
+            return false;
+        };
+        bed.send(&bob.flow, &bob.reply(&received, 200, "OK", ""));
+        bed.expect(&alice.flow, "SIP/2.0 200 ");
+        true
+    };
+    let row = bed.store.bindings.borrow_mut().remove(aor).expect("a row");
+    assert!(ring(&mut bed, &mut alice, 1), "what is known counts");
+    bed.store.shared.set(true);
+    assert!(!ring(&mut bed, &mut alice, 2), "another has removed it");
+    bed.store.bindings.borrow_mut().insert(aor.to_owned(), row);
+    assert!(ring(&mut bed, &mut alice, 3), "another has registered it");
+    bed.store.bindings.borrow_mut().clear();
+    bed.store.unsaved.set(true);
+    assert!(ring(&mut bed, &mut alice, 4), "the store is gone");
+    bed.store.unsaved.set(false);
+    let again = alice.register(&mut bed);
+    assert_eq!(again.values("Contact").len(), 1, "{}", again.text);
+}

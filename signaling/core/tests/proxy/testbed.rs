@@ -695,8 +695,10 @@ pub struct MemoryStore {
     pub bindings: RefCell<BTreeMap<String, Vec<Arc<StoredBinding>>>>,
     /// While set, nothing can be read or saved.
     pub broken: RefCell<bool>,
-    /// While set, nothing can be saved.
+    /// While set, no bindings can be saved or read.
     pub unsaved: Cell<bool>,
+    /// Whether others change the bindings too.
+    pub shared: Cell<bool>,
     /// What requests are routed by.
     pub tables: RefCell<Arc<Tables>>,
 }
@@ -733,6 +735,22 @@ impl Store for Shared<MemoryStore> {
         }
         self.0.bindings.borrow_mut().insert(aor.to_owned(), bindings.to_vec());
         ready(Ok(())).boxed_local()
+    }
+
+    fn shares_bindings(&self) -> bool {
+        self.0.shared.get()
+    }
+
+    fn bindings<'a>(
+        &'a self,
+        aor: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Option<Vec<StoredBinding>>, Unavailable>> {
+        if *self.0.broken.borrow() || self.0.unsaved.get() {
+            return ready(Err(Unavailable("the disk is on fire".into()))).boxed_local();
+        }
+        let kept = self.0.bindings.borrow();
+        let rows = kept.get(aor).into_iter().flatten().map(|stored| (**stored).clone());
+        ready(Ok(Some(rows.collect()))).boxed_local()
     }
 }
 

@@ -168,10 +168,10 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "usrloc.db_mode",
-        allowed: "0 never, 1 before the phone hears 200, 2 a second or two later",
+        allowed: "0 never, 1 before the phone hears 200, 2 a second or two later, 3 as 1, and they are read before each use",
         default: "1",
-        about: "When registrations are written to the database. Those that are not end with the process.",
-        set: |c, v| v.number(0, 2).map(|number: u8| c.db_mode = DbMode::of(number)),
+        about: "When registrations are written to the database. Those that are not end with the process. With 3 several gateways, or Kamailio, may share one database: what another has written counts at once, and while the database does not answer (2 s at the most), what was read last.",
+        set: |c, v| v.number(0, 3).map(|number: u8| c.db_mode = DbMode::of(number)),
     },
     Key {
         name: "usrloc.matching_mode",
