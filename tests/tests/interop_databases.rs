@@ -258,6 +258,8 @@ async fn a_database_that_cannot_be_used_is_named() -> Result<()> {
         (gone.as_str(), 1, "nowhere"),
         ("mysql://a:hidden@127.0.0.1:1/c", 1, "mysql://127.0.0.1:1/c"),
         (missing.as_str(), 1, "x.sqlite"),
+        // Where nobody may write, not even root.
+        ("sqlite:///proc/causeway.sqlite", 1, "/proc/causeway.sqlite"),
     ] {
         for arguments in [&["user", "list"], &["db", "check"]] {
             let output = causeway(url, arguments)?;

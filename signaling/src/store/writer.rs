@@ -260,3 +260,81 @@ fn tell(batch: Vec<(String, Save)>, result: &Result<(), Unavailable>) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use signaling_core::flow::Protocol;
+    use signaling_core::outside::{BindingRow, SharedText};
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+    use super::*;
+    use crate::store::Database;
+    use crate::store::sql::Statement;
+
+    fn binding(ruid: &str) -> Arc<StoredBinding> {
+        Arc::new(StoredBinding::from(BindingRow {
+            ruid,
+            // A hundred of these do not fit into pages that are there.
+            contact: &format!("sip:{}@192.0.2.7:5060", "x".repeat(400)),
+            received: "192.0.2.7:5060".parse().unwrap(),
+            protocol: Protocol::Udp,
+            local: None,
+            path: "",
+            expires_at: 2000,
+            last_modified: 500,
+            q: 1000,
+            call_id: "c",
+            cseq: 1,
+            user_agent: &SharedText::new("Phone".into()),
+            instance: "",
+            reg_id: 0,
+            methods: u32::MAX,
+        }))
+    }
+
+    /// A disk that is full, one that must not be written, another program that does not let go: phones go on, nothing is lost,
+    /// and what could not be written is written when it can be.
+    #[tokio::test]
+    async fn what_cannot_be_written_now_is_written_later() {
+        let execute = async |sql: &Sql, text: &'static str| {
+            sql.execute(Statement::new(text, [])).await.unwrap();
+        };
+        for (shut, open, elsewhere) in [
+            ("PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000", false),
+            ("PRAGMA query_only = 1", "PRAGMA query_only = 0", false),
+            ("BEGIN IMMEDIATE", "ROLLBACK", true),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("x.sqlite");
+            Database::open(&path, DbMode::default()).await.unwrap().close().await;
+            let connect = async || {
+                let options =
+                    SqliteConnectOptions::new().filename(&path).busy_timeout(Duration::from_millis(10));
+                Sql::Sqlite(SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap())
+            };
+            let (sql, other) = (connect().await, connect().await);
+            let shutting = if elsewhere { &other } else { &sql };
+            execute(shutting, shut).await;
+            let writer = Writer::start(sql.clone(), DbMode::WriteThrough);
+            let names: Vec<String> = (0..100).map(|number| format!("u{number}@example.com")).collect();
+            let lists: Vec<_> = names.iter().map(|name| [binding(name)]).collect();
+            let saves = names.iter().zip(&lists).map(|(name, list)| writer.save(name, list));
+            for saved in futures_util::future::join_all(saves).await {
+                saved.unwrap();
+            }
+            let (waiting, failures, lost) = writer.counts();
+            assert!(waiting == 100 && failures > 0 && lost == 0, "{shut}: {waiting} {failures} {lost}");
+            execute(shutting, open).await;
+            let written = async {
+                while writer.counts().0 > 0 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), written).await.unwrap();
+            writer.finish().await;
+            assert_eq!(writer.counts().2, 0, "{shut}");
+            let rows = location::read_all(&sql, 0, "example.com").await.unwrap();
+            assert_eq!(rows.len(), 100, "{shut}");
+        }
+    }
+}
