@@ -53,8 +53,8 @@ bench: tools page
 
 # More rounds make the medians steadier.
 ROUNDS ?= 5
-# ROWS=all measures calls with a relay and the memory of 300,000 contacts too, which takes some minutes more; ROWS=keeping what the
-# database of the default configuration costs.
+# ROWS=all measures calls with a relay and the memory of 300,000 contacts too, which takes some minutes more; ROWS=contacts that
+# memory alone, ROWS=keeping what the database of the default configuration costs.
 ROWS ?=
 
 bench-signaling: build

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::browser::{Browser, Talking};
-use crate::load::{Pace, all, check, field, receive, register_from, request, user};
+use crate::load::{Pace, all, answer, check, field, receive, register_from, request, user};
 
 /// Calls begun in a second.
 const CALLS: u32 = 500;
@@ -148,24 +148,13 @@ fn go_on(caller: &mut Caller, answer: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// What a phone says to a request.
+/// What the callee says to a request.
 fn answers(request: &str, local: SocketAddr) -> Vec<String> {
-    let answer = |status: &str, body: &str| {
-        let mut text = format!("SIP/2.0 {status}\r\n");
-        for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
-            all(request, name).for_each(|value| text.push_str(&format!("{name}: {value}\r\n")));
-        }
-        let to = field(request, "To");
-        let tag = if to.contains(";tag=") { "" } else { ";tag=callee" };
-        let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        let length = body.len();
-        text + &format!(
-            "To: {to}{tag}\r\nContact: <sip:callee@{local}>\r\n{content}Content-Length: {length}\r\n\r\n{body}"
-        )
-    };
     match request.split(' ').next() {
-        Some("INVITE") => vec![answer("180 Ringing", ""), answer("200 OK", SDP)],
-        Some("BYE") => vec![answer("200 OK", "")],
+        Some("INVITE") => {
+            vec![answer(request, local, "180 Ringing", ""), answer(request, local, "200 OK", SDP)]
+        }
+        Some("BYE") => vec![answer(request, local, "200 OK", "")],
         _ => Vec::new(),
     }
 }

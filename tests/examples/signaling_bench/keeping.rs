@@ -14,6 +14,7 @@ use signaling_core::outside::Account;
 use crate::calls::{self, Caller};
 use crate::load::{self, PASSWORD, Pace, check, field, proof, receive, request};
 use crate::median;
+use crate::phones;
 use crate::server::{Keeping, Server};
 
 /// Calls of one figure.
@@ -161,7 +162,7 @@ fn start() -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let keeping = Keeping { records: true, db_mode: 2, digest: false };
     let server = Server::keeping(folder.path(), &keeping)?;
-    load::contacts(server.open, CONTACTS)?;
+    phones::register(server.open, CONTACTS)?;
     drop(server);
     let started = Instant::now();
     let _server = Server::keeping(folder.path(), &keeping)?;

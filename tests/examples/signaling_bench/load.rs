@@ -1,7 +1,7 @@
 //! The load: operations at a steady rate. One thread; nothing is sent twice. A busy machine loses a datagram now and then; when
 //! more than one operation in a hundred stays without its answer, the figures mean nothing.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -13,10 +13,10 @@ pub(crate) const USERS: u32 = 40;
 pub(crate) const PASSWORD: &str = "one-for-all-9";
 /// Operations begun in a second.
 pub(crate) const REGISTERS: u32 = 2000;
-/// The same where many contacts are wanted soon.
-const CONTACTS: u32 = 8000;
 /// How long the next answer is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The name of an account.
 pub(crate) fn user(number: u32) -> String {
     format!("u{number:04}")
 }
@@ -81,45 +81,6 @@ pub(crate) fn register_from(socket: &UdpSocket, server: SocketAddr, digest: bool
         }
     }
     check("REGISTER", done, count)
-}
-
-/// As many users with a phone each, who stay registered. What is lost on a busy machine is sent again.
-pub(crate) fn contacts(server: SocketAddr, count: u32) -> Result<()> {
-    let socket = UdpSocket::bind(("127.0.0.72", 0))?;
-    socket.set_read_timeout(Some(Duration::from_micros(200)))?;
-    let local = socket.local_addr()?;
-    let text = |number: u32| {
-        let (name, phone) = (format!("u{number:06}"), Ipv4Addr::from(0x0a00_0000 + number));
-        let more = format!(
-            "Contact: <sip:{name}@{phone}:5060;transport=udp>;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-{number:012x}>\"\r\n\
-             User-Agent: Phone 1.2.3\r\nExpires: 3600\r\n"
-        );
-        let (to, call_id) =
-            (format!("<sip:{name}@bench.test>"), format!("m{number}-6f1c4a0e9d4b@phone.invalid"));
-        request("REGISTER", "sip:bench.test", &format!("UDP {local}"), &call_id, &name, &to, 1, &more, "")
-    };
-    let mut missing: Vec<u32> = (0..count).collect();
-    for _ in 0..5 {
-        let (wanted, mut there) = (std::mem::take(&mut missing), vec![false; count as usize]);
-        let mut pace = Pace::new(u32::try_from(wanted.len())?, CONTACTS);
-        let (mut done, mut buffer) = (0, vec![0; 65_535]);
-        while done < wanted.len() && !pace.is_over() {
-            while let Some(next) = pace.begin() {
-                socket.send_to(text(wanted[next as usize]).as_bytes(), server)?;
-            }
-            let Some((answer, _)) = receive(&socket, &mut buffer) else { continue };
-            pace.heard();
-            ensure!(answer.starts_with("SIP/2.0 200"), "{}", answer.lines().next().unwrap_or_default());
-            let id = field(&answer, "Call-ID").trim_start_matches('m');
-            let number: usize = id.split('-').next().unwrap_or_default().parse()?;
-            done += usize::from(!std::mem::replace(&mut there[number], true));
-        }
-        missing.extend(wanted.into_iter().filter(|number| !there[*number as usize]));
-        if missing.is_empty() {
-            return Ok(());
-        }
-    }
-    bail!("{} of {count} contacts not registered", missing.len())
 }
 
 pub(crate) fn check(what: &str, done: u32, count: u32) -> Result<()> {
@@ -191,6 +152,21 @@ pub(crate) fn request(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via};branch=z9hG4bK{run}{call_id}{cseq}{method};rport\r\nMax-Forwards: 70\r\n\
          From: <sip:{from}@bench.test>;tag=f{call_id}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n\
          {more}Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// What a phone at `local` says to a request.
+pub(crate) fn answer(request: &str, local: SocketAddr, status: &str, body: &str) -> String {
+    let mut text = format!("SIP/2.0 {status}\r\n");
+    for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
+        all(request, name).for_each(|value| text.push_str(&format!("{name}: {value}\r\n")));
+    }
+    let to = field(request, "To");
+    let tag = if to.contains(";tag=") { "" } else { ";tag=callee" };
+    let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let length = body.len();
+    text + &format!(
+        "To: {to}{tag}\r\nContact: <sip:callee@{local}>\r\n{content}Content-Length: {length}\r\n\r\n{body}"
     )
 }
 

@@ -4,7 +4,8 @@
 //!
 //! Both keep registrations in memory and log warnings only; the last rows have a relay carry the media of calls, ours in the
 //! process and for Kamailio rtpengine, and nobody speaks in them. Arguments: the number of rounds, and `all` for the rows with a
-//! relay and the memory of many contacts, or `keeping` for what records, accounts and registrations in a database cost.
+//! relay and the memory of many contacts, `contacts` for that memory alone, or `keeping` for what records, accounts and
+//! registrations in a database cost.
 
 #![allow(clippy::print_stdout, reason = "its output is the result")]
 
@@ -12,6 +13,7 @@ mod browser;
 mod calls;
 mod keeping;
 mod load;
+mod phones;
 mod server;
 
 use std::collections::BTreeMap;
@@ -47,7 +49,8 @@ fn main() -> Result<()> {
     if rows == "keeping" {
         return keeping::measure(rounds);
     }
-    let all_rows = rows == "all";
+    let (all_rows, contacts_alone) = (rows == "all", rows == "contacts");
+    let rounds = if contacts_alone { 0 } else { rounds };
     let with_kamailio = server::kamailio().is_some();
     let kinds = if with_kamailio { vec![Kind::Causeway, Kind::Kamailio] } else { vec![Kind::Causeway] };
     let mut figures = Figures::new();
@@ -61,7 +64,7 @@ fn main() -> Result<()> {
         }
     }
     // Memory does not differ from one time to the next.
-    for kind in kinds.iter().filter(|_| all_rows) {
+    for kind in kinds.iter().filter(|_| all_rows || contacts_alone) {
         measure_contacts(*kind, &mut figures)?;
     }
     print_table(&figures, rounds, with_kamailio);
@@ -122,18 +125,20 @@ fn measure_with_relay(kind: Kind, figures: &mut Figures) -> Result<()> {
 
 fn measure_contacts(kind: Kind, figures: &mut Figures) -> Result<()> {
     let server = Server::start(kind, false)?;
-    load::contacts(server.open, CONTACTS)?;
-    // The transactions of the last ones end.
-    sleep(Duration::from_secs(40));
+    let phones = phones::register(server.open, CONTACTS)?;
+    // The transactions of the last ones end; whoever is behind a NAT, as these are, is asked whether he is still there.
+    phones.stay(Duration::from_secs(40))?;
     note(figures, 8, kind, server.memory_of_first_kib() * 1024.0 / 1e6);
     Ok(())
 }
 
 fn print_table(figures: &Figures, rounds: usize, with_kamailio: bool) {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    println!(
-        "\nMedians of {rounds} rounds on {cpus} processors; REGISTER and calls at 2000 and 500 a second"
-    );
+    if rounds > 0 {
+        println!(
+            "\nMedians of {rounds} rounds on {cpus} processors; REGISTER and calls at 2000 and 500 a second"
+        );
+    }
     println!("{:<38}{:>10}{:>10}{:>8}{:>8}", "", "Causeway", "Kamailio", "ratio", "target");
     for (name, target) in ROWS {
         let of = |kind| figures.get(&(name, kind)).map(|all| median(all));
