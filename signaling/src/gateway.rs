@@ -35,7 +35,7 @@ use crate::store::{Database, unix_now};
 use crate::transport::{
     Bound, Listener, Origins, Ping, StreamListener, Transport, TransportStats, UdpListener, WebSettings,
 };
-use crate::worker::{self, Inbox, Workers};
+use crate::worker::{self, Inbox, WorkerId, Workers};
 use crate::{host, page};
 
 /// How long calls get to end when the gateway stops. With what follows it stays below five seconds.
@@ -123,6 +123,8 @@ impl Gateway {
             blocklist: Arc::default(),
             sources: Arc::default(),
             profiles: Arc::default(),
+            // Of this run: what is sealed names what is in memory.
+            seals: Secret(rand::rng().random()),
             database: database.clone(),
             media: media.clone(),
             dns: Dns::new(&config.dns, reach),
@@ -210,15 +212,12 @@ impl Gateway {
         self.tasks.abort_all();
         self.workers.shut_down();
         let mut late = 0;
-        while let Some(thread) = self.threads.pop() {
-            while !thread.is_finished() && Instant::now() < deadline {
+        for (number, thread) in self.threads.iter().enumerate() {
+            let ended = || self.workers.is_idle(WorkerId(number)) || thread.is_finished();
+            while !ended() && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            if !thread.is_finished() {
-                late += 1;
-            } else if thread.join().is_err() {
-                tracing::error!("a signalling thread had panicked");
-            }
+            late += usize::from(!ended());
         }
         // What the workers said last must leave before the connections do.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -230,6 +229,13 @@ impl Gateway {
         };
         let in_time = tokio::time::timeout(Duration::from_millis(300), closed).await.is_ok();
         tracing::debug!(in_time, "connections closed");
+        self.workers.stop();
+        // One that was late may still be busy.
+        for thread in self.threads.drain(..).filter(|_| late == 0) {
+            if thread.join().is_err() {
+                tracing::error!("a signalling thread had panicked");
+            }
+        }
         self.media.shut_down();
         self.accounting.finish(RECORDS).await;
         let flushed = tokio::time::timeout(Duration::from_millis(400), self.database.close()).await;
@@ -247,6 +253,7 @@ struct WorkerMaker {
     blocklist: Arc<Blocklist>,
     sources: Arc<Sources>,
     profiles: Arc<Profiles>,
+    seals: Secret,
     database: Database,
     media: MediaLink,
     dns: Dns,
@@ -283,6 +290,7 @@ impl WorkerMaker {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
         let profiles = Arc::clone(&self.profiles);
+        let seals = self.seals.clone();
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
         worker::start(inbox, transport, self.accounting.clone(), move |now| {
@@ -295,7 +303,7 @@ impl WorkerMaker {
             let proxy =
                 Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
             let proxy = proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources));
-            Ok(proxy.with_profiles(Arc::clone(&profiles)))
+            Ok(proxy.with_profiles(Arc::clone(&profiles)).with_seals(&seals))
         })
     }
 }

@@ -8,6 +8,7 @@ pub mod fuzz;
 mod listen;
 mod outbox;
 mod peer_name;
+mod socket;
 mod stream;
 mod udp;
 mod web;
@@ -27,6 +28,7 @@ pub use self::flows::OpenConnection;
 use self::flows::{Flows, Queued, Unsent};
 pub use self::listen::{BindError, Bound, Listener, StreamListener};
 pub(crate) use self::outbox::Outbox;
+use self::socket::Movable;
 pub use self::udp::{UdpListener, UdpReader};
 pub use self::web::{HttpPeer, Origins, WebSettings};
 use crate::config::Limits;
@@ -57,7 +59,7 @@ pub struct Ping {
 }
 
 impl Transport {
-    /// The sockets of this process; `runtime` runs the tasks of its connections.
+    /// The sockets of this process; connections are served on the threads of `workers`, and by `runtime` while these do not run.
     #[must_use]
     pub fn new(
         limits: Limits,
@@ -131,6 +133,26 @@ impl Transport {
     /// The mailboxes into which it delivers.
     pub(crate) fn workers(&self) -> Arc<Workers> {
         Arc::clone(&self.workers)
+    }
+
+    /// The runtime on the thread of `worker`; without workers, in tests, that of this process.
+    fn runtime_of(&self, worker: WorkerId) -> &Handle {
+        self.workers.runtime(worker).unwrap_or(&self.runtime)
+    }
+
+    /// Has `stream` served on the thread of `host`.
+    fn settle<S: Movable, F: Future<Output = ()> + Send + 'static>(
+        &self,
+        host: WorkerId,
+        mut stream: S,
+        serve: impl FnOnce(S) -> F + Send + 'static,
+    ) {
+        self.runtime_of(host).spawn(async move {
+            match stream.settle() {
+                Ok(()) => serve(stream).await,
+                Err(error) => tracing::warn!(%error, "connection given up"),
+            }
+        });
     }
 
     /// Closes every connection.
@@ -217,12 +239,14 @@ impl Transport {
             self.counters.refused_connections.add("connections refused: too many");
             return Err(queued);
         };
+        let host = queued.worker;
         let registration = self.flows.open_to(protocol, remote, self.limits.send_queue, name.clone());
         let sent = self.queue(registration.id(), queued);
         let transport = Arc::clone(self);
-        self.runtime.spawn(async move {
+        // Where its call lives.
+        self.runtime_of(host).spawn(async move {
             let _permit = permit;
-            stream::dial(transport, registration, protocol, remote, name).await;
+            stream::dial(transport, host, registration, protocol, remote, name).await;
         });
         sent
     }

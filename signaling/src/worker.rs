@@ -1,12 +1,14 @@
-//! The signalling threads: each owns one [`Proxy`], and a call lives on the one that its Call-ID names.
+//! The signalling threads: each owns one [`Proxy`] and the connections that it serves, and a call lives on the one that has read
+//! its first message.
+
+mod owners;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::hash::BuildHasher as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,11 +16,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use signaling_core::dialog::header_call_id;
 use signaling_core::flow::{ConnectionId, Inbound, SendToken};
-use signaling_core::message::{peek_call_id, peek_continues};
+use signaling_core::message::{peek_begins, peek_call_id, peek_continues};
 use signaling_core::proxy::Proxy;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Sleep;
 
+use self::owners::{Kept, Owners};
 use crate::accounting::Accounting;
 use crate::events;
 use crate::transport::{Outbox, Transport, UdpReader};
@@ -47,7 +51,10 @@ enum Notice {
     /// An operator asks; see [`Workers::ask`].
     Asked(Question),
     RelayLost(Arc<str>),
+    /// End all calls.
     Shutdown,
+    /// End the thread, and with it the connections that it still serves.
+    Stop,
 }
 
 /// What is asked of a worker, between two messages.
@@ -68,7 +75,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Workers {
     mailboxes: Box<[Mailbox]>,
-    hasher: std::hash::RandomState,
+    owners: Owners,
+    /// The next one to be given a connection.
+    next_host: AtomicUsize,
+    /// When this was made.
+    epoch: Instant,
     dropped: AtomicU64,
     /// Messages of each kind that may wait for one worker.
     queue: usize,
@@ -83,6 +94,10 @@ struct Mailbox {
     /// Bytes that may wait.
     room: Arc<Semaphore>,
     notices: mpsc::UnboundedSender<Notice>,
+    /// That of its thread, once it runs.
+    runtime: OnceLock<Handle>,
+    /// All its calls have ended, after [`Workers::shut_down`].
+    is_idle: AtomicBool,
 }
 
 /// A message that waits for its worker.
@@ -90,6 +105,8 @@ struct Mailbox {
 struct Waiting {
     since: Instant,
     inbound: Inbound,
+    /// Whether its Call-ID is the worker's because of it.
+    begins: bool,
     /// Its room, given back with it; that of a worker's own datagrams is given back by hand.
     room: Option<OwnedSemaphorePermit>,
 }
@@ -102,6 +119,7 @@ pub struct Inbox {
     inbound: mpsc::Receiver<Waiting>,
     notices: mpsc::UnboundedReceiver<Notice>,
     own: Own,
+    kept: Kept,
 }
 
 /// What a worker has read for itself: most datagrams, and they meet no other thread.
@@ -152,12 +170,32 @@ impl Workers {
             let (calls, call_queue) = mpsc::channel(queue);
             let (inbound, inbound_queue) = mpsc::channel(queue);
             let (notices, notice_queue) = mpsc::unbounded_channel();
-            mailboxes.push(Mailbox { calls, inbound, room: Arc::new(Semaphore::new(bytes)), notices });
+            let room = Arc::new(Semaphore::new(bytes));
+            let (runtime, is_idle) = (OnceLock::new(), AtomicBool::new(false));
+            mailboxes.push(Mailbox { calls, inbound, room, notices, runtime, is_idle });
             let (calls, inbound, notices) = (call_queue, inbound_queue, notice_queue);
-            inboxes.push(Inbox { id: WorkerId(number), calls, inbound, notices, own: Own::default() });
+            let (own, kept) = (Own::default(), Kept::default());
+            inboxes.push(Inbox { id: WorkerId(number), calls, inbound, notices, own, kept });
         }
-        let (hasher, dropped) = (std::hash::RandomState::new(), AtomicU64::new(0));
-        (Arc::new(Self { mailboxes: mailboxes.into(), hasher, dropped, queue }), inboxes)
+        let workers = Self {
+            owners: Owners::new(mailboxes.len()),
+            mailboxes: mailboxes.into(),
+            next_host: AtomicUsize::new(0),
+            epoch: Instant::now(),
+            dropped: AtomicU64::new(0),
+            queue,
+        };
+        (Arc::new(workers), inboxes)
+    }
+
+    /// Who serves the next connection.
+    pub(crate) fn next_host(&self) -> WorkerId {
+        WorkerId(self.next_host.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len())
+    }
+
+    /// The runtime on the thread of `worker`, if that runs.
+    pub(crate) fn runtime(&self, worker: WorkerId) -> Option<&Handle> {
+        self.mailboxes[worker.0 % self.mailboxes.len()].runtime.get()
     }
 
     /// Datagrams dropped because their worker was busy.
@@ -167,21 +205,25 @@ impl Workers {
     }
 
     /// Hands over a datagram that the worker of `reader` has read; with a full mailbox it is dropped, as a network would, and the
-    /// peer sends it again. A REGISTER belongs to no call: whoever reads it serves it.
+    /// peer sends it again.
     fn deliver_datagram(&self, now: Instant, reader: &mut Inbox, inbound: Inbound) {
-        let mailbox =
-            if inbound.bytes.starts_with(b"REGISTER ") { reader.id.0 } else { self.owner_of(&inbound.bytes) };
-        let (own, mailbox) = (mailbox == reader.id.0, &self.mailboxes[mailbox]);
+        let is_free = reader.own.inbound.len() < BATCH;
+        let (owner, begins) = self.owner_of(now, &inbound.bytes, reader.id, is_free);
+        let (own, mailbox) = (owner == reader.id.0, &self.mailboxes[owner]);
+        let bytes = inbound.bytes.clone();
         let queued = if own {
-            self.keep(mailbox, reader, Waiting { since: now, inbound, room: None })
+            self.keep(mailbox, reader, Waiting { since: now, inbound, begins, room: None })
         } else {
             let room = Arc::clone(&mailbox.room).try_acquire_many_owned(size(&inbound));
             room.is_ok_and(|room| {
-                let queue = mailbox.queue(&inbound.bytes);
-                queue.try_send(Waiting { since: now, inbound, room: Some(room) }).is_ok()
+                let queue = mailbox.queue(&bytes);
+                queue.try_send(Waiting { since: now, inbound, begins, room: Some(room) }).is_ok()
             })
         };
         if !queued {
+            if begins {
+                self.owners.forget(peek_call_id(&bytes).unwrap_or_default());
+            }
             let before = self.dropped.fetch_add(1, Ordering::Relaxed);
             if before.is_power_of_two() || before == 0 {
                 tracing::warn!(dropped = before + 1, "datagrams dropped: signalling threads are busy");
@@ -209,15 +251,18 @@ impl Workers {
         (waiting.since, waiting.inbound)
     }
 
-    /// Hands over a message of a stream, waiting for room: the peer is slowed down by its own window.
-    pub(crate) async fn deliver(&self, inbound: Inbound) {
-        let mailbox = &self.mailboxes[self.owner_of(&inbound.bytes)];
+    /// Hands over a message of a stream that `host` serves, waiting for room: the peer is slowed down by its own window.
+    pub(crate) async fn deliver(&self, host: WorkerId, inbound: Inbound) {
         let since = Instant::now();
+        let waiting = &self.mailboxes[host.0].inbound;
+        let is_free = waiting.max_capacity() - waiting.capacity() < BATCH;
+        let (owner, begins) = self.owner_of(since, &inbound.bytes, host, is_free);
+        let mailbox = &self.mailboxes[owner];
         let room = Arc::clone(&mailbox.room).acquire_many_owned(size(&inbound)).await;
         let queued = match room {
             Ok(room) => {
                 let queue = mailbox.queue(&inbound.bytes);
-                queue.send(Waiting { since, inbound, room: Some(room) }).await.is_ok()
+                queue.send(Waiting { since, inbound, begins, room: Some(room) }).await.is_ok()
             }
             Err(_) => false,
         };
@@ -242,8 +287,8 @@ impl Workers {
 
     /// The relay has given up a call because no media came.
     pub(crate) fn media_timed_out(&self, call_id: Arc<str>) {
-        let mailbox = &self.mailboxes[self.worker_of(header_call_id(&call_id).as_bytes())];
-        self.notify(mailbox, Notice::MediaTimedOut(call_id.clone()));
+        let owner = self.worker_of(Instant::now(), header_call_id(&call_id).as_bytes());
+        self.notify(&self.mailboxes[owner], Notice::MediaTimedOut(call_id.clone()));
     }
 
     /// Has every worker answer a question between two messages: their state has no lock. `None` when one does not answer in time.
@@ -278,19 +323,32 @@ impl Workers {
 
     /// The number of the worker that has the calls with this Call-ID.
     pub(crate) fn worker_of_call(&self, call_id: &str) -> usize {
-        self.worker_of(call_id.as_bytes())
+        self.worker_of(Instant::now(), call_id.as_bytes())
     }
 
     /// The relay that carries a call is gone; another one is there.
     pub(crate) fn relay_lost(&self, call_id: Arc<str>) {
-        let mailbox = &self.mailboxes[self.worker_of(header_call_id(&call_id).as_bytes())];
-        self.notify(mailbox, Notice::RelayLost(call_id.clone()));
+        let owner = self.worker_of(Instant::now(), header_call_id(&call_id).as_bytes());
+        self.notify(&self.mailboxes[owner], Notice::RelayLost(call_id.clone()));
     }
 
-    /// Ends all calls; the workers end when that is done.
+    /// Ends all calls; [`Workers::is_idle`] tells when that is done.
     pub fn shut_down(&self) {
         for mailbox in &self.mailboxes {
             self.notify(mailbox, Notice::Shutdown);
+        }
+    }
+
+    /// Whether all calls of a worker have ended.
+    #[must_use]
+    pub fn is_idle(&self, worker: WorkerId) -> bool {
+        self.mailboxes[worker.0].is_idle.load(Ordering::Acquire)
+    }
+
+    /// Ends the threads, with all connections that they serve.
+    pub fn stop(&self) {
+        for mailbox in &self.mailboxes {
+            self.notify(mailbox, Notice::Stop);
         }
     }
 
@@ -300,16 +358,32 @@ impl Workers {
         }
     }
 
-    /// The worker of the call that a message belongs to.
-    fn owner_of(&self, message: &[u8]) -> usize {
-        self.worker_of(peek_call_id(message).unwrap_or_default())
+    /// The worker of the call that a message belongs to, and whether that is so from now on. What `reader` has read is its own if
+    /// it begins something, unless much waits there already. A REGISTER belongs to no call: whoever reads it serves it.
+    fn owner_of(&self, now: Instant, message: &[u8], reader: WorkerId, is_free: bool) -> (usize, bool) {
+        if message.starts_with(b"REGISTER ") {
+            return (reader.0, false);
+        }
+        let (call_id, second) = (peek_call_id(message).unwrap_or_default(), self.second(now));
+        match self.owners.find(second, call_id) {
+            Some(owner) => (owner, false),
+            None if peek_begins(message) => {
+                let taker = if is_free { reader.0 } else { self.owners.of_nobody(call_id) };
+                self.owners.begin(second, call_id, taker)
+            }
+            None => (self.owners.of_nobody(call_id), false),
+        }
     }
 
-    /// Seeded per process, so that nobody can aim Call-IDs at one worker.
-    fn worker_of(&self, call_id: &[u8]) -> usize {
-        let hash = self.hasher.hash_one(call_id);
-        let count = u64::try_from(self.mailboxes.len()).unwrap_or(1);
-        usize::try_from(hash % count).unwrap_or(0)
+    /// The worker of a call.
+    fn worker_of(&self, now: Instant, call_id: &[u8]) -> usize {
+        let owner = self.owners.find(self.second(now), call_id);
+        owner.unwrap_or_else(|| self.owners.of_nobody(call_id))
+    }
+
+    /// The time as [`Owners`] counts it.
+    fn second(&self, now: Instant) -> u32 {
+        u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX)
     }
 }
 
@@ -338,6 +412,8 @@ pub fn start(
     proxy: impl Fn(Instant) -> anyhow::Result<Proxy> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
+    let own = &transport.workers().mailboxes[inbox.id.0].runtime;
+    own.set(runtime.handle().clone()).ok().context("a worker is started once")?;
     let name = format!("signaling-{}", inbox.id.0);
     let work = move || loop {
         let life = AssertUnwindSafe(|| runtime.block_on(live(&mut inbox, &transport, &accounting, &proxy)));
@@ -363,9 +439,9 @@ async fn live(
     let proxy = proxy(Instant::now())?;
     let datagrams = transport.datagrams(inbox.id).context("UDP sockets")?;
     let (outbox, workers) = (Outbox::new(inbox.id), transport.workers());
-    let shutting_down = false;
+    let (shutting_down, stopped) = (false, false);
     let mut worker =
-        Worker { proxy, datagrams, inbox, workers, transport, outbox, accounting, shutting_down };
+        Worker { proxy, datagrams, inbox, workers, transport, outbox, accounting, shutting_down, stopped };
     let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
     Ok(())
@@ -381,6 +457,7 @@ struct Worker<'a> {
     accounting: &'a Accounting,
     workers: Arc<Workers>,
     shutting_down: bool,
+    stopped: bool,
 }
 
 impl Worker<'_> {
@@ -393,6 +470,10 @@ impl Worker<'_> {
         }
         for turn in 0..BATCH {
             let Some((of_calls, waiting)) = self.inbox.poll(cx, turn) else { break };
+            if waiting.begins {
+                let call_id = peek_call_id(&waiting.inbound.bytes).unwrap_or_default();
+                self.inbox.kept.keep(self.workers.second(now), call_id);
+            }
             let (since, inbound) = self.workers.taken(self.inbox.id, waiting);
             if of_calls {
                 self.proxy.handle_inbound(now, inbound);
@@ -406,7 +487,12 @@ impl Worker<'_> {
         }
         self.proxy.poll_routes(now, cx);
         self.drain();
+        let (proxy, workers) = (&self.proxy, &self.workers);
+        self.inbox.kept.tidy(workers.second(now), &workers.owners, |call_id| proxy.has_call(call_id));
         if self.shutting_down && self.proxy.is_idle() {
+            self.workers.mailboxes[self.inbox.id.0].is_idle.store(true, Ordering::Release);
+        }
+        if self.stopped {
             return Poll::Ready(());
         }
         if let Some(deadline) = self.proxy.poll_timeout() {
@@ -449,6 +535,7 @@ impl Worker<'_> {
                 self.shutting_down = true;
                 self.proxy.begin_shutdown(now);
             }
+            Notice::Stop => self.stopped = true,
         }
     }
 

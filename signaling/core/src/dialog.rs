@@ -276,6 +276,12 @@ impl Calls {
         self.by_call_id.entry(call.call_id.clone()).or_default().push(call);
     }
 
+    /// Whether there is any of this Call-ID.
+    #[must_use]
+    pub fn has(&self, call_id: &str) -> bool {
+        self.by_call_id.contains_key(call_id)
+    }
+
     /// The call in which somebody has `tag`.
     #[must_use]
     pub fn find(&self, call_id: &str, tag: &str) -> Option<&Call> {

@@ -43,6 +43,7 @@ use crate::outside::{Lookup, Outside};
 use crate::overload::Overload;
 use crate::profiles::Profiles;
 use crate::route;
+use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::sources::Sources;
 use crate::stats::Stats;
@@ -187,6 +188,16 @@ impl Proxy {
     pub fn with_blocklist(mut self, blocklist: Arc<Blocklist>) -> Self {
         if let Some(world) = Rc::get_mut(&mut self.world) {
             world.blocklist = blocklist;
+        }
+        self
+    }
+
+    /// The same for the key of what others carry for us, such as the `did` of a Record-Route: so that any worker knows what
+    /// another one has said in a dialog of which nothing is kept.
+    #[must_use]
+    pub fn with_seals(mut self, secret: &Secret) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.set_seals(secret);
         }
         self
     }
@@ -394,6 +405,12 @@ impl Proxy {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.world.calls.borrow().len()
+    }
+
+    /// Whether this worker has a call of this Call-ID, be it ringing or answered.
+    #[must_use]
+    pub fn has_call(&self, call_id: &str) -> bool {
+        self.world.calls.borrow().has(call_id)
     }
 
     /// Takes everything that the transactions have to say, and goes on with what that begins until it has to wait.

@@ -20,6 +20,7 @@ use crate::message::build;
 use crate::outside::{Account, Outside, Unavailable};
 use crate::overload::Door;
 use crate::profiles::Profiles;
+use crate::secret::Secret;
 use crate::settings::{Settings, normal_host};
 use crate::sources::Sources;
 use crate::stats::Stats;
@@ -104,6 +105,11 @@ impl World {
             start: now,
             unix_start: unix_now,
         }
+    }
+
+    /// See [`crate::proxy::Proxy::with_seals`].
+    pub fn set_seals(&mut self, secret: &Secret) {
+        self.secret = secret.0;
     }
 
     /// Sets the clock; it never goes back.
@@ -224,7 +230,7 @@ impl World {
         f(&mut self.rng.borrow_mut())
     }
 
-    /// A hash of `parts` that only this worker can make: 16 hexadecimal digits.
+    /// A hash of `parts` that nobody else can make, but workers with the same key: 16 hexadecimal digits.
     #[must_use]
     pub fn seal<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         let mut hash = Sha256::new();

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::listen::Ends;
 use super::{Ping, Transport, websocket};
 use crate::config::{Config, Limits};
-use crate::worker::Workers;
+use crate::worker::{WorkerId, Workers};
 
 /// The largest message that is taken here.
 pub(super) const LIMIT: usize = 4096;
@@ -50,6 +50,7 @@ pub(super) async fn serve(bytes: &[u8], stays: bool) -> Outcome {
         protocol: Protocol::Ws,
         local: ([127, 0, 0, 1], 80).into(),
         remote: ([127, 0, 0, 1], 9).into(),
+        host: WorkerId(0),
     };
     let (ours, theirs) = tokio::io::duplex(ON_THE_WAY);
     let (mut reader, mut writer) = tokio::io::split(theirs);
@@ -63,7 +64,7 @@ pub(super) async fn serve(bytes: &[u8], stays: bool) -> Outcome {
     let hear = async {
         let _ = reader.read_to_end(&mut told).await;
     };
-    tokio::join!(websocket::serve(Arc::clone(&transport), ours, ends), say, hear);
+    tokio::join!(websocket::serve(Arc::clone(&transport), ours, Vec::new(), ends), say, hear);
     assert_eq!(transport.connection_count(), 0, "a connection is left");
     let mut messages = Vec::new();
     while let Some(inbound) = inboxes[0].try_next() {

@@ -11,10 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::admission::Permit;
+use super::socket::{Connected, Movable};
 use super::web::Web;
 use super::{Transport, stream, web};
 use crate::certs::identity;
 use crate::config::Listen;
+use crate::worker::WorkerId;
 
 const BACKLOG: i32 = 1024;
 
@@ -173,9 +175,9 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::trace!(%remote, %error, "set_nodelay");
     }
-    let ends = Ends { protocol: listener.protocol, local, remote };
+    let ends = Ends { protocol: listener.protocol, local, remote, host: transport.workers.next_host() };
     match &listener.tls {
-        None => serve(&listener, transport, stream, ends, permit, Vec::new()).await,
+        None => serve(&listener, transport, Connected(stream), ends, permit, Vec::new()).await,
         Some(tls) => {
             let Some(handshake) = transport.handshakes.admit(remote.ip()) else {
                 transport.counters.refused_handshakes.add("connections refused: too many handshakes");
@@ -185,7 +187,7 @@ async fn connection(
                 if listener.web.is_some() && speaks_http(&stream).await? {
                     return Ok(Err(stream));
                 }
-                TlsAcceptor::from(Arc::clone(tls)).accept(stream).await.map(Ok)
+                TlsAcceptor::from(Arc::clone(tls)).accept(Connected(stream)).await.map(Ok)
             };
             match tokio::time::timeout(transport.limits.handshake_timeout, accepted).await {
                 Ok(Ok(Err(stream))) => {
@@ -225,26 +227,27 @@ pub(super) struct Ends {
     pub(super) protocol: Protocol,
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
+    /// On whose thread it is served, once it carries SIP.
+    pub(super) host: WorkerId,
 }
 
-async fn serve<S>(
+async fn serve<S: Movable>(
     listener: &Listener,
     transport: Arc<Transport>,
     stream: S,
     ends: Ends,
     permit: Permit,
     proved: Vec<Box<str>>,
-) where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    match &listener.web {
-        Some(web) => web::serve(Arc::clone(web), transport, stream, ends, permit).await,
-        None => {
-            let registration = transport.flows.open(ends.protocol, ends.remote, transport.limits.send_queue);
-            stream::serve(transport, registration, stream, ends, proved).await;
-            drop(permit);
-        }
+) {
+    if let Some(web) = &listener.web {
+        return web::serve(Arc::clone(web), transport, stream, ends, permit).await;
     }
+    let own = Arc::clone(&transport);
+    transport.settle(ends.host, stream, async move |stream| {
+        let registration = own.flows.open(ends.protocol, ends.remote, own.limits.send_queue);
+        stream::serve(own, registration, stream, ends, proved).await;
+        drop(permit);
+    });
 }
 
 /// An IPv4 peer on a socket of both families shows up as an IPv6 address, which neither SIP nor a person would recognize.

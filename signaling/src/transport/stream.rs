@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::Transport;
 use super::flows::{Queued, Registration};
 use super::listen::Ends;
+use crate::worker::WorkerId;
 
 const READ_SIZE: usize = 4096;
 
@@ -25,6 +26,7 @@ const READ_SIZE: usize = 4096;
 /// have its address.
 pub(super) async fn dial(
     transport: Arc<Transport>,
+    host: WorkerId,
     registration: Registration,
     protocol: Protocol,
     remote: SocketAddr,
@@ -33,7 +35,7 @@ pub(super) async fn dial(
     let connecting = async {
         let stream = TcpStream::connect(remote).await?;
         stream.set_nodelay(true)?;
-        let ends = Ends { protocol, local: stream.local_addr()?, remote };
+        let ends = Ends { protocol, local: stream.local_addr()?, remote, host };
         let tls = match protocol {
             Protocol::Tls => {
                 let name = match &name {
@@ -83,7 +85,7 @@ pub(super) async fn serve<S>(
     let close = Arc::clone(&registration.close);
     let mut writing = None;
     let why = tokio::select! {
-        why = read(&transport, flow, reader, &pongs, &proved) => why,
+        why = read(&transport, (flow, ends.host), reader, &pongs, &proved) => why,
         why = write(&transport, writer, &mut registration, &mut writing, pong_queue) => why,
         () = close.notified() => "closed by us",
     };
@@ -104,7 +106,7 @@ pub(super) fn end(transport: &Arc<Transport>, registration: Registration, writin
 
 async fn read<R: AsyncRead + Unpin>(
     transport: &Transport,
-    flow: Flow,
+    (flow, host): (Flow, WorkerId),
     mut reader: R,
     said: &mpsc::Sender<Bytes>,
     proved: &[Box<str>],
@@ -138,7 +140,7 @@ async fn read<R: AsyncRead + Unpin>(
                     if !proved.is_empty() {
                         reuse(transport, &flow, &bytes, proved);
                     }
-                    transport.workers.deliver(Inbound { flow, bytes }).await;
+                    transport.workers.deliver(host, Inbound { flow, bytes }).await;
                 }
                 // A peer that pings faster than it reads pongs gets fewer of them.
                 Ok(Some(Frame::Ping)) => drop(said.try_send(Bytes::from_static(PONG))),

@@ -10,6 +10,7 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, Request, Response, StatusCode, Version};
 use base64::Engine as _;
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use signaling_core::flow::Protocol;
@@ -19,6 +20,7 @@ use tower::{ServiceExt as _, service_fn};
 
 use super::admission::Permit;
 use super::listen::Ends;
+use super::socket::Movable;
 use super::{Transport, websocket};
 
 /// The largest header of a request. Cookies of other services on the host are the bulk of it.
@@ -106,16 +108,19 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws
     form-action 'self'; frame-ancestors 'none'";
 
 /// Serves one connection. Its permit lives on with the WebSocket it may become.
-pub(super) async fn serve<S>(web: Arc<Web>, transport: Arc<Transport>, stream: S, ends: Ends, permit: Permit)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+pub(super) async fn serve<S: Movable>(
+    web: Arc<Web>,
+    transport: Arc<Transport>,
+    stream: S,
+    ends: Ends,
+    permit: Permit,
+) {
     let limits = &transport.limits;
     let (header_timeout, lifetime) = (limits.header_timeout, limits.idle_timeout);
     let permit = Arc::new(permit);
     let service = service_fn(move |request: Request<Incoming>| {
         let (web, transport, permit) = (Arc::clone(&web), Arc::clone(&transport), Arc::clone(&permit));
-        async move { Ok::<_, Infallible>(answer(&web, &transport, &permit, ends, request).await) }
+        async move { Ok::<_, Infallible>(answer::<S>(&web, &transport, &permit, ends, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -158,7 +163,7 @@ where
     }
 }
 
-async fn answer(
+async fn answer<S: Movable>(
     web: &Web,
     transport: &Arc<Transport>,
     permit: &Arc<Permit>,
@@ -172,10 +177,9 @@ async fn answer(
                 let (transport, permit) = (Arc::clone(transport), Arc::clone(permit));
                 tokio::spawn(async move {
                     match upgrade.await {
-                        Ok(stream) => websocket::serve(transport, TokioIo::new(stream), ends).await,
+                        Ok(upgraded) => begin_websocket::<S>(transport, upgraded, ends, permit),
                         Err(error) => tracing::debug!(remote = %ends.remote, %error, "WebSocket upgrade"),
                     }
-                    drop(permit);
                 });
                 switching_protocols(&key, protocol)
             }
@@ -192,6 +196,27 @@ async fn answer(
         response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
     response
+}
+
+/// Takes the stream back from HTTP, with what was read of it too early.
+fn begin_websocket<S: Movable>(
+    transport: Arc<Transport>,
+    upgraded: Upgraded,
+    ends: Ends,
+    permit: Arc<Permit>,
+) {
+    match upgraded.downcast::<TokioIo<S>>() {
+        Ok(parts) => {
+            // A copy: the buffer is large, most often empty, and would be kept as long as the connection.
+            let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            let own = Arc::clone(&transport);
+            transport.settle(ends.host, stream, async move |stream| {
+                websocket::serve(own, stream, read, ends).await;
+                drop(permit);
+            });
+        }
+        Err(_) => tracing::error!(remote = %ends.remote, "the stream of a WebSocket is of another kind"),
+    }
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {

@@ -28,8 +28,8 @@ const FAREWELL: Duration = Duration::from_millis(200);
 /// The library allocates it whole for each connection, and SIP messages are a few kilobytes.
 const READ_BUFFER: usize = 4096;
 
-/// Serves an upgraded connection until either side ends it.
-pub(super) async fn serve<S>(transport: Arc<Transport>, stream: S, ends: Ends)
+/// Serves an upgraded connection until either side ends it. `read` has come on it before.
+pub(super) async fn serve<S>(transport: Arc<Transport>, stream: S, read: Vec<u8>, ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -40,7 +40,7 @@ where
         .max_write_buffer_size(4 * max)
         .max_message_size(Some(max))
         .max_frame_size(Some(max));
-    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
     let mut registration = transport.flows.open(ends.protocol, ends.remote, transport.limits.send_queue);
     let flow = Flow {
         protocol: ends.protocol,
@@ -51,7 +51,7 @@ where
     transport.counters.of(ends.protocol).connected();
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, "WebSocket open");
     let mut writing = None;
-    let why = converse(&transport, socket, flow, &mut registration, &mut writing).await;
+    let why = converse(&transport, socket, (flow, ends.host), &mut registration, &mut writing).await;
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, why, "WebSocket ended");
     end(&transport, registration, writing);
 }
@@ -59,7 +59,7 @@ where
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &Transport,
     socket: WebSocketStream<S>,
-    flow: Flow,
+    (flow, host): (Flow, WorkerId),
     registration: &mut Registration,
     writing: &mut Option<Queued>,
 ) -> &'static str {
@@ -67,7 +67,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let unanswered = AtomicU32::new(0);
     let close = Arc::clone(&registration.close);
     let (code, why) = tokio::select! {
-        ended = read(transport, flow, &mut stream, &unanswered) => ended,
+        ended = read(transport, (flow, host), &mut stream, &unanswered) => ended,
         why = write(transport, &mut sink, registration, writing, &unanswered) => return why,
         () = close.notified() => (Some(CloseCode::Away), "closed by us"),
     };
@@ -113,7 +113,7 @@ fn close_code(error: &tungstenite::Error) -> Option<CloseCode> {
 
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &Transport,
-    flow: Flow,
+    (flow, host): (Flow, WorkerId),
     stream: &mut SplitStream<WebSocketStream<S>>,
     unanswered: &AtomicU32,
 ) -> (Option<CloseCode>, &'static str) {
@@ -136,7 +136,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         unanswered.store(0, Ordering::Relaxed);
         if !bytes.trim_ascii().is_empty() {
             transport.counters.of(flow.protocol).received(1, bytes.len());
-            transport.workers.deliver(Inbound { flow, bytes }).await;
+            transport.workers.deliver(host, Inbound { flow, bytes }).await;
         } else if &*bytes == b"\r\n\r\n" {
             pong(transport, &flow);
         }

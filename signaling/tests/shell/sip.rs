@@ -223,3 +223,95 @@ async fn a_peer_that_does_not_read_is_closed() {
     let reply = other.ask(&request(Protocol::Tcp, "OPTIONS", STRANGER, "")).await;
     assert!(reply.starts_with("SIP/2.0 200 "), "{reply}");
 }
+
+/// Two phones and what they say in a dialog.
+struct Pair {
+    alice: UdpSocket,
+    bob: UdpSocket,
+    number: usize,
+}
+
+impl Pair {
+    async fn new(bench: &Bench, number: usize) -> Self {
+        let [alice, bob] =
+            [UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap()];
+        for socket in [&alice, &bob] {
+            socket.connect(bench.address(Protocol::Udp)).await.unwrap();
+        }
+        Self { alice, bob, number }
+    }
+
+    fn text(&self, start: &str, sender: &UdpSocket, from: &str, to: &str, fields: &str) -> String {
+        let (method, local) = (start.split(' ').next().unwrap(), sender.local_addr().unwrap());
+        let branch = NEXT.fetch_add(1, Ordering::Relaxed);
+        format!(
+            "{start} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\nFrom: {from}\r\n\
+             To: {to}\r\nCall-ID: pair-{}\r\nCSeq: {branch} {method}\r\nContact: <sip:x@{local}>\r\n{fields}Content-Length: 0\r\n\r\n",
+            self.number
+        )
+    }
+}
+
+async fn hear(socket: &UdpSocket, start: &str) -> String {
+    let mut buffer = vec![0; 65_535];
+    let hearing = async {
+        loop {
+            let length = socket.recv(&mut buffer).await.unwrap();
+            let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            // Somebody who asks whether a phone is there, or says a thing twice, is passed over.
+            if text.starts_with(start) {
+                return text;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, hearing).await.unwrap_or_else(|_| panic!("{start:?} is not heard"))
+}
+
+/// The 200 to a request, with the tag `bob`.
+fn ok(request: &str) -> String {
+    let copied = ["Via: ", "Record-Route: ", "From: ", "Call-ID: ", "CSeq: "];
+    let copied = request.lines().filter(|line| copied.iter().any(|name| line.starts_with(name)));
+    let copied: String = copied.map(|line| format!("{line}\r\n")).collect();
+    let to = field(request, "To: ");
+    let tag = if to.contains(";tag=") { "" } else { ";tag=bob" };
+    format!(
+        "SIP/2.0 200 OK\r\n{copied}To: {to}{tag}\r\nExpires: 60\r\nContact: <sip:bob@127.0.0.1>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn field<'a>(message: &'a str, name: &str) -> &'a str {
+    message.lines().find_map(|line| line.strip_prefix(name)).unwrap()
+}
+
+/// Which worker reads what a phone sends is the kernel's choice; whatever it is, there is one dialog.
+#[tokio::test]
+async fn a_dialog_is_one_whichever_worker_hears_its_ends() {
+    let bench = Bench::start("auth.required = false\n").await;
+    for number in 0..16 {
+        let pair = Pair::new(&bench, number).await;
+        let (alice, bob) = (&pair.alice, &pair.bob);
+        let [from, to] =
+            [format!("<sip:alice{number}@sip.example>"), format!("<sip:bob{number}@sip.example>")];
+        bob.send(pair.text("REGISTER sip:sip.example", bob, &format!("{to};tag=r"), &to, "").as_bytes())
+            .await
+            .unwrap();
+        hear(bob, "SIP/2.0 200 ").await;
+        let (start, caller) = (format!("SUBSCRIBE sip:bob{number}@sip.example"), format!("{from};tag=alice"));
+        let subscribe = pair.text(&start, alice, &caller, &to, "Event: dialog\r\nExpires: 60\r\n");
+        alice.send(subscribe.as_bytes()).await.unwrap();
+        let asked = hear(bob, "SUBSCRIBE ").await;
+        bob.send(ok(&asked).as_bytes()).await.unwrap();
+        let answered = hear(alice, "SIP/2.0 200 ").await;
+        let route = format!(
+            "Route: {}\r\nEvent: dialog\r\nSubscription-State: active\r\n",
+            field(&asked, "Record-Route: ")
+        );
+        let (start, callee) =
+            (format!("NOTIFY sip:x@{}", alice.local_addr().unwrap()), field(&answered, "To: "));
+        bob.send(pair.text(&start, bob, callee, &caller, &route).as_bytes()).await.unwrap();
+        let notified = hear(alice, "NOTIFY ").await;
+        alice.send(ok(&notified).as_bytes()).await.unwrap();
+        hear(bob, "SIP/2.0 200 ").await;
+    }
+    bench.gateway.stop().await.unwrap();
+}

@@ -31,7 +31,7 @@ pub use fields::Fields;
 pub use method::Method;
 pub use name::Name;
 pub use params::{Param, Params};
-pub use parse::{Limits, peek_call_id, peek_continues};
+pub use parse::{Limits, peek_begins, peek_call_id, peek_continues};
 pub use scan::Values;
 pub use status::StatusCode;
 pub use uri::{Scheme, Uri, UriError};

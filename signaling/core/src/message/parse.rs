@@ -71,6 +71,32 @@ pub fn peek_continues(bytes: &[u8]) -> bool {
     starts(b"SIP/2.0 ") || requests.into_iter().any(|method| message.starts_with(method))
 }
 
+/// Whether a message, not parsed yet, may begin something under a Call-ID that nobody has used: a request without a To tag that
+/// is of no transaction before it.
+#[must_use]
+pub fn peek_begins(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    if peek_continues(bytes) || bytes[start..].starts_with(b"CANCEL ") {
+        return false;
+    }
+    let mut rest = &bytes[start..];
+    while let Some(end) = memchr(b'\n', rest) {
+        rest = &rest[end + 1..];
+        let value = match rest {
+            [b'\r', b'\n', ..] => return true,
+            [b't' | b'T', b'o' | b'O', after @ ..] | [b't' | b'T', after @ ..] => {
+                scan::trim_start_then_colon(after)
+            }
+            _ => None,
+        };
+        if let Some(value) = value {
+            let value = &value[..memchr(b'\n', value).unwrap_or(value.len())];
+            return !value.windows(5).any(|part| part.eq_ignore_ascii_case(b";tag="));
+        }
+    }
+    true
+}
+
 /// Reads one whole message.
 pub(super) fn message(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
     let skip = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));

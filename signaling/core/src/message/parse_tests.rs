@@ -37,6 +37,23 @@ fn what_continues_something_is_told_from_the_start_line() {
 }
 
 #[test]
+fn what_may_begin_something_has_no_to_tag() {
+    for (message, begins) in [
+        (INVITE, true),
+        ("MESSAGE sip:a SIP/2.0\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\n\r\n;tag=2", true),
+        ("\r\nSUBSCRIBE sip:a SIP/2.0\r\nt : <sip:b>\r\n\r\n", true),
+        ("INVITE sip:a SIP/2.0\r\nTopic: ;tag=1\r\nTO: <sip:b>;Tag=2\r\n\r\n", false),
+        ("NOTIFY sip:a SIP/2.0\r\nt:<sip:b>;tag=2\r\n\r\n", false),
+        ("INVITE sip:a SIP/2.0\r\n", true),
+        ("CANCEL sip:a SIP/2.0\r\nTo: <sip:b>\r\n\r\n", false),
+        ("ACK sip:a SIP/2.0\r\nTo: <sip:b>\r\n\r\n", false),
+        ("SIP/2.0 200 OK\r\nTo: <sip:b>\r\n\r\n", false),
+    ] {
+        assert_eq!(peek_begins(message.as_bytes()), begins, "{message:?}");
+    }
+}
+
+#[test]
 fn an_untouched_message_is_the_received_one() {
     let request = request(INVITE);
     assert_eq!(request.to_bytes(), INVITE);

@@ -1,6 +1,6 @@
 //! Requests within a dialog (RFC 3261 §16.12): along the route set, both ways.
 //!
-//! They carry the Record-Route that this worker wrote for just this dialog: its `did` is a hash that nobody else can make.
+//! They carry the Record-Route that a worker wrote for just this dialog: its `did` is a hash that nobody else can make.
 //! That proves a party of the dialog and no more, for whoever calls a user of ours is given one. So it leads only where
 //! the dialog does: to the other end of a call as we know it, or to a contact that a user of ours has registered. For
 //! anything further the sender must be a proved user, who could go there with a new request as well. An alias that fits
@@ -88,7 +88,7 @@ fn remove_own_routes(world: &World, incoming: &mut Incoming) -> Option<Option<Fl
     found
 }
 
-/// The pass in which this worker wrote the URI into a Record-Route of this dialog, if it has.
+/// The pass in which the URI was written into a Record-Route of this dialog, if it was.
 fn pass_of<'u>(world: &World, incoming: &Incoming, uri: &'u Uri) -> Option<Option<&'u str>> {
     let did = uri.param("did")?;
     let (seal, mark) = did.split_once('.').map_or((did, None), |(seal, mark)| (seal, Some(mark)));

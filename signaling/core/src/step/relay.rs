@@ -25,7 +25,7 @@ pub struct Branch {
     pub media: Option<media::Session>,
 }
 
-/// Names the dialog of the caller `tag`, as only this worker can. `call_id` is that of [`Incoming::call_id`].
+/// Names the dialog of the caller `tag`, as only workers with the same key can. `call_id` is that of [`Incoming::call_id`].
 #[must_use]
 pub fn dialog_seal(world: &World, call_id: &str, tag: &str) -> String {
     world.seal([b"did".as_slice(), call_id.as_bytes(), tag.as_bytes()])
