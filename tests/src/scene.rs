@@ -76,6 +76,16 @@ impl Scene {
         tokio::try_join!(self.phone.hears(BROWSER_TONE), self.page.hears(PHONE_TONE)).map(drop)
     }
 
+    /// The page puts the call on hold, hears nothing meanwhile, and takes it back; both hear each other again.
+    pub async fn page_holds_and_resumes(&self) -> Result<()> {
+        self.page.click("hold").await?;
+        self.page.hold_is("local").await?;
+        self.page.hears_nothing().await?;
+        self.page.click("hold").await?;
+        self.page.hold_is("none").await?;
+        self.both_go_on().await
+    }
+
     /// The same after a re-INVITE, when the phone's ears are closed: it goes on receiving, and the page hears it.
     pub async fn both_go_on(&self) -> Result<()> {
         tokio::try_join!(self.phone.goes_on_receiving(), self.page.hears(PHONE_TONE)).map(drop)

@@ -61,12 +61,7 @@ async fn the_page_holds_and_resumes() -> Result<()> {
     let mut scene = Scene::set().await?;
     scene.page_calls_phone().await?;
     scene.both_hear().await?;
-    scene.page.click("hold").await?;
-    scene.page.hold_is("local").await?;
-    scene.page.hears_nothing().await?;
-    scene.page.click("hold").await?;
-    scene.page.hold_is("none").await?;
-    scene.both_go_on().await?;
+    scene.page_holds_and_resumes().await?;
     scene.page.click("hangup").await?;
     scene.phone.event("CALL_CLOSED").await.map(drop)
 }

@@ -151,12 +151,7 @@ async fn call_both_ways(scene: &mut Scene) -> Result<()> {
 
     scene.phone_calls_page().await?;
     scene.both_hear().await?;
-    scene.page.click("hold").await?;
-    scene.page.hold_is("local").await?;
-    scene.page.hears_nothing().await?;
-    scene.page.click("hold").await?;
-    scene.page.hold_is("none").await?;
-    scene.both_go_on().await?;
+    scene.page_holds_and_resumes().await?;
     scene.phone.hang_up().await?;
     scene.page.call_over(None).await
 }

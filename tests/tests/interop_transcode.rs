@@ -43,12 +43,7 @@ async fn a_phone_without_opus_calls_a_page_with_nothing_else() -> Result<()> {
     scene.phone_calls_page().await?;
     scene.both_hear().await?;
     spoke_only(&scene, "opus").await?;
-    scene.page.click("hold").await?;
-    scene.page.hold_is("local").await?;
-    scene.page.hears_nothing().await?;
-    scene.page.click("hold").await?;
-    scene.page.hold_is("none").await?;
-    scene.both_go_on().await?;
+    scene.page_holds_and_resumes().await?;
     scene.page.click("hangup").await?;
     scene.phone.event("CALL_CLOSED").await.map(drop)
 }

@@ -30,7 +30,7 @@ use signaling_core::outside::{Account, Outside};
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Listener, Settings};
 
-use self::network::{Flight, Network, SipFlight};
+use self::network::{Flight, Link, Network, SipFlight};
 use self::outside::{MemoryStore, NoNames, SharedStore};
 use self::phone::{Phone, proxy_address};
 use self::relay::{Door, Relay};
@@ -286,6 +286,37 @@ impl World {
             format!("{at:9.3} {user} {arrow} {} ({}){lost}", message.start, message.header("CSeq"))
         };
         self.seen.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Alice, who is number 0, calls Bob over a fair network; returns once both have heard each other speak.
+    ///
+    /// # Panics
+    /// One of them hears nothing within ten seconds.
+    pub fn talk(&mut self) {
+        self.be_fair();
+        self.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
+        self.act(0, |phone, now| phone.invite(now, "bob", "call-1", None));
+        let heard = |world: &Self| world.phones.iter().all(|phone| !phone.audio.heard.is_empty());
+        assert!(self.run_until(Duration::from_secs(10), heard), "silence\n{}", self.ladder());
+    }
+
+    /// From now on nothing is lost, and everything takes 10 ms.
+    pub fn be_fair(&mut self) {
+        let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
+        (self.network.sip, self.network.media) = (fair, fair);
+    }
+
+    /// Plays a call to its end, whatever became of it, and what is late over a fair network. Returns the number of SIP
+    /// datagrams sent since they were `before`, without the late ones.
+    pub fn play_out(&mut self, before: usize) -> usize {
+        self.run_until(Duration::from_secs(400), |world| {
+            world.phones.iter().all(|phone| phone.call.is_none())
+        });
+        let datagrams = self.network.sip_datagrams - before;
+        self.network.lose_nothing();
+        self.be_fair();
+        self.run(Duration::from_secs(300));
+        datagrams
     }
 
     /// Tells the proxy to stop, as Ctrl-C does.

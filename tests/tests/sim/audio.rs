@@ -20,12 +20,7 @@ fn talking(seed: u64, alice: LegKind, bob: LegKind) -> World {
 }
 
 fn talk(mut world: World) -> World {
-    let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
-    (world.network.sip, world.network.media) = (fair, fair);
-    world.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
-    world.act(0, |phone, now| phone.invite(now, "bob", "call-1", None));
-    let heard = |world: &World| world.phones.iter().all(|phone| !phone.audio.heard.is_empty());
-    assert!(world.run_until(SECOND * 10, heard), "silence\n{}", world.ladder());
+    world.talk();
     world
 }
 
@@ -71,8 +66,7 @@ fn ends_without_a_common_codec_hear_each_other() {
         ((Legacy, g722), (Legacy, pcmu)),
     ] {
         let mut world = World::of_kinds(7, alice, bob);
-        let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
-        (world.network.sip, world.network.media) = (fair, fair);
+        world.be_fair();
         world.phones[0].audio.only(own, 440.0);
         world.phones[1].audio.only(other, 1000.0);
         world.phones.iter_mut().for_each(|phone| phone.audio.talking = true);

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use e2e::sim::World;
-use e2e::sim::network::Link;
 use e2e::sim::phone::{Callee, End, Manners};
 use media_core::command::LegKind::{self, Browser, Legacy};
 
@@ -53,8 +52,7 @@ fn is_played(story: Story, (alice, bob): (LegKind, LegKind)) -> bool {
 
 fn play(story: Story, kinds: (LegKind, LegKind), lost: Option<usize>) -> (World, usize) {
     let mut world = World::of_kinds(11, kinds.0, kinds.1);
-    let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
-    (world.network.sip, world.network.media) = (fair, fair);
+    world.be_fair();
     world.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
     world.phones[1].callee = Callee::Answer(SECOND * 3);
     world.phones[0].manners = Manners {

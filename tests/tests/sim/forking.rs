@@ -102,8 +102,7 @@ fn play(
     }
     world.register_all();
     assert_eq!(add(&mut world, "voicemail", Legacy), VOICEMAIL);
-    let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
-    (world.network.sip, world.network.media) = (fair, fair);
+    world.be_fair();
     world.seen.clear();
     prepare(&mut world);
     let before = world.network.sip_datagrams;
@@ -121,11 +120,7 @@ fn play(
         world.run(SECOND * 3);
         world.act(0, |phone, now| phone.hang_up(now));
     }
-    world.run_until(SECOND * 400, over);
-    let datagrams = world.network.sip_datagrams - before;
-    world.network.lose_nothing();
-    world.network.sip = fair;
-    world.run(SECOND * 300);
+    let datagrams = world.play_out(before);
     (world, datagrams)
 }
 

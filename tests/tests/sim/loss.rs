@@ -44,8 +44,7 @@ fn play(
     prepare: impl FnOnce(&mut World),
 ) -> (World, usize) {
     let mut world = World::of_kinds(seed, kinds.0, kinds.1);
-    let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
-    (world.network.sip, world.network.media) = (fair, fair);
+    world.be_fair();
     if matches!(story, Story::Forked | Story::ForkedBusy) {
         let desk = world.phone("bob");
         world.act(desk, |phone, now| phone.register(now, 3600));
@@ -81,11 +80,7 @@ fn play(
         let side = usize::from(story == Story::CalleeHangsUp);
         world.act(side, |phone, now| phone.hang_up(now));
     }
-    world.run_until(SECOND * 400, over);
-    let datagrams = world.network.sip_datagrams - before;
-    world.network.lose_nothing();
-    world.network.sip = fair;
-    world.run(SECOND * 300);
+    let datagrams = world.play_out(before);
     (world, datagrams)
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use e2e::sim::World;
-use e2e::sim::network::Link;
 use media_core::command::LegKind::{self, Browser, Legacy};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -12,12 +11,7 @@ const PAIRS: [(LegKind, LegKind); 3] = [(Browser, Legacy), (Legacy, Browser), (B
 /// Alice has called Bob, both speak.
 fn talking(alice: LegKind, bob: LegKind) -> World {
     let mut world = World::of_kinds(7, alice, bob);
-    let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
-    (world.network.sip, world.network.media) = (fair, fair);
-    world.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
-    world.act(0, |phone, now| phone.invite(now, "bob", "call-1", None));
-    let heard = |world: &World| world.phones.iter().all(|phone| !phone.audio.heard.is_empty());
-    assert!(world.run_until(SECOND * 10, heard), "silence\n{}", world.ladder());
+    world.talk();
     world
 }
 
