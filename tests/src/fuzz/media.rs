@@ -29,7 +29,8 @@ pub fn sdp(input: &[u8]) {
         return;
     };
     assert_eq!(sdp.as_bytes(), &text);
-    let sections: usize = (0..sdp.media_count()).map(|index| sdp.media(index).count()).sum();
+    let section = |index| sdp.media(index).count() + sdp.session_behind(index).count();
+    let sections: usize = (0..sdp.media_count()).map(section).sum();
     assert_eq!(sdp.lines().count(), sdp.session().count() + sections);
     for line in sdp.lines() {
         let _ = (line.attribute(), line.attribute_name());

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use e2e::sim::World;
-use e2e::sim::network::Link;
 use e2e::sim::phone::End;
 use media_core::command::LegKind::{self, Browser, Legacy};
 use signaling_core::settings::Referral;
@@ -20,12 +19,7 @@ fn talking(kinds: [LegKind; 3]) -> World {
     }
     world.register_all();
     world.seen.clear();
-    let fair = Link { latency: Duration::from_millis(10), ..Link::default() };
-    (world.network.sip, world.network.media) = (fair, fair);
-    world.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
-    world.act(0, |phone, now| phone.invite(now, "bob", "call-1", None));
-    let heard = |world: &World| world.phones[..2].iter().all(|phone| !phone.audio.heard.is_empty());
-    assert!(world.run_until(SECOND * 10, heard), "silence\n{}", world.ladder());
+    world.talk();
     world
 }
 
