@@ -207,7 +207,7 @@ impl Workers {
     /// Hands over a datagram that the worker of `reader` has read; with a full mailbox it is dropped, as a network would, and the
     /// peer sends it again.
     fn deliver_datagram(&self, now: Instant, reader: &mut Inbox, inbound: Inbound) {
-        let is_free = reader.own.inbound.len() < BATCH;
+        let is_free = reader.own.inbound.len() < self.backlog();
         let (owner, begins) = self.owner_of(now, &inbound.bytes, reader.id, is_free);
         let (own, mailbox) = (owner == reader.id.0, &self.mailboxes[owner]);
         let bytes = inbound.bytes.clone();
@@ -255,7 +255,7 @@ impl Workers {
     pub(crate) async fn deliver(&self, host: WorkerId, inbound: Inbound) {
         let since = Instant::now();
         let waiting = &self.mailboxes[host.0].inbound;
-        let is_free = waiting.max_capacity() - waiting.capacity() < BATCH;
+        let is_free = waiting.max_capacity() - waiting.capacity() < self.backlog();
         let (owner, begins) = self.owner_of(since, &inbound.bytes, host, is_free);
         let mailbox = &self.mailboxes[owner];
         let room = Arc::clone(&mailbox.room).acquire_many_owned(size(&inbound)).await;
@@ -373,6 +373,11 @@ impl Workers {
             }
             None => (self.owners.of_nobody(call_id), false),
         }
+    }
+
+    /// As many messages may wait for a worker that what begins is still its own.
+    fn backlog(&self) -> usize {
+        BATCH.min(self.queue)
     }
 
     /// The worker of a call.
