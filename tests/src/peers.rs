@@ -93,6 +93,18 @@ impl NgRelay {
         .with_context(|| self.process.tail())
     }
 
+    /// How many calls it has.
+    pub async fn calls(&self) -> usize {
+        let list = ask(self.ng, "d7:command4:liste").await.unwrap_or_default();
+        let calls = list.split_once("5:callsl").map_or("", |(_, calls)| calls);
+        calls.split_once("e6:result").map_or("", |(calls, _)| calls).matches(':').count()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&self) -> Result<()> {
+        self.process.signal("KILL")
+    }
+
     /// Everything it logged.
     #[must_use]
     pub fn log(&self) -> Vec<String> {

@@ -1,16 +1,104 @@
-//! What of rtpengine's surroundings works with our relay: its control program, the service manager.
+//! Several relays behind our proxy, real ones: a call goes on when the one that carries it dies. And what of rtpengine's
+//! surroundings works with our relay: its control program, the service manager.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::baresip::Baresip;
 use e2e::chromium::find;
-use e2e::gateway::relay_binary;
+use e2e::gateway::{DOMAIN, Gateway, relay_binary};
 use e2e::peers::NgRelay;
 use e2e::ports::Ports;
 use e2e::process::Process;
-use e2e::wait::PATIENCE;
+use e2e::scene::{PHONE_TONE, Scene};
+use e2e::tone::write_wav;
+use e2e::wait::{self, PATIENCE};
+
+const OTHER_PHONE_TONE: f64 = 620.0;
+const ANNOUNCEMENT: f64 = 740.0;
+
+/// A gateway whose calls all go to `first`, while that is there.
+async fn gateway(first: &NgRelay, then: &NgRelay) -> Result<Gateway> {
+    // The section of media is the last one, so that these lines are more of it.
+    Gateway::start_with(&format!(
+        "relay = \"udp:{}=1000 udp:{}=0\"\nping_interval = 1\nrtpengine_tout_ms = 1000\nrtpengine_retr = 3\n",
+        first.ng, then.ng
+    ))
+    .await
+}
+
+async fn carries(relay: &NgRelay, calls: usize) -> Result<()> {
+    wait::until("the relay to have the call", PATIENCE, || async {
+        Ok((relay.calls().await == calls).then_some(()))
+    })
+    .await
+}
+
+/// rtpengine dies under a call between a page and a phone, and our relay takes it over.
+#[tokio::test]
+async fn page_and_phone_go_on_when_rtpengine_dies() -> Result<()> {
+    let (first, then) = (NgRelay::rtpengine().await?, NgRelay::causeway().await?);
+    let mut scene = Scene::set_at(gateway(&first, &then).await?).await?;
+    scene.page_calls_phone().await?;
+    scene.both_hear().await?;
+    ensure!((first.calls().await, then.calls().await) == (1, 0), "all calls go to the first relay");
+    first.kill()?;
+    scene.gateway.logs(&["call goes on through another relay"]).await?;
+    scene.both_hear().await?;
+    carries(&then, 1).await?;
+    scene.phone.hang_up().await?;
+    scene.page.call_over(None).await?;
+    then.is_idle().await
+}
+
+/// Our relay dies under a call between two phones, and rtpengine takes it over.
+#[tokio::test]
+async fn phones_go_on_when_our_relay_dies() -> Result<()> {
+    let (first, then) = (NgRelay::causeway().await?, NgRelay::rtpengine().await?);
+    let mut gateway = gateway(&first, &then).await?;
+    let bob = gateway.account("bob", "phone-of-bob-2")?;
+    let carol = gateway.account("carol", "phone-of-carol-3")?;
+    let (mut bob, mut carol) = tokio::try_join!(
+        Baresip::registered(&bob, gateway.proxy(), "udp", PHONE_TONE),
+        Baresip::registered(&carol, gateway.proxy(), "udp", OTHER_PHONE_TONE)
+    )?;
+    let marks = (bob.mark(), carol.mark());
+    bob.dial(&format!("sip:carol@{DOMAIN}")).await?;
+    carol.event_after(marks.1, "CALL_INCOMING").await?;
+    carol.accept().await?;
+    tokio::try_join!(bob.hears(OTHER_PHONE_TONE), carol.hears(PHONE_TONE))?;
+    first.kill()?;
+    gateway.logs(&["call goes on through another relay"]).await?;
+    tokio::try_join!(bob.hears(OTHER_PHONE_TONE), carol.hears(PHONE_TONE))?;
+    carries(&then, 1).await?;
+    // The dialog is whole: either end's BYE has a number that the other takes.
+    carol.hang_up().await?;
+    bob.event_after(marks.0, "CALL_CLOSED").await?;
+    then.is_idle().await
+}
+
+/// Whoever calls nobody hears so, from the relay of the gateway and from rtpengine.
+#[tokio::test]
+async fn a_caller_of_nobody_hears_an_announcement() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let sound = folder.path().join("nobody.wav");
+    write_wav(&sound, ANNOUNCEMENT, 8000, 40)?;
+    let announcements = format!("announcements = [\"404={}\"]\n", sound.display());
+    let rtpengine = NgRelay::rtpengine().await?;
+    for relay in [String::new(), format!("relay = \"udp:{}\"\n", rtpengine.ng)] {
+        let gateway = Gateway::start_with(&format!("{announcements}{relay}")).await?;
+        let bob = gateway.account("bob", "phone-of-bob-2")?;
+        let mut bob = Baresip::registered(&bob, gateway.proxy(), "udp", PHONE_TONE).await?;
+        let mark = bob.mark();
+        bob.dial(&format!("sip:nobody@{DOMAIN}")).await?;
+        bob.hears(ANNOUNCEMENT).await?;
+        bob.hang_up().await?;
+        bob.event_after(mark, "CALL_CLOSED").await?;
+    }
+    rtpengine.is_idle().await
+}
 
 /// What Debian's `rtpengine-ctl` prints for a command.
 async fn control(relay: &NgRelay, command: &str) -> Result<String> {
