@@ -7,6 +7,10 @@ use crate::sdp::Codec;
 
 /// What browsers decode of what phones send; anything else in an offer would only be refused by them (RFC 7874 §3).
 const BROWSER_AUDIO: [&str; 6] = ["opus", "PCMU", "PCMA", "G722", "CN", "telephone-event"];
+/// The clocks of telephone-event and Chromium's numbers for them. One that is added has such a number: the phone's own is that of
+/// its own clock, and after a move from another relay the browser knows it already, which may not change its meaning
+/// (RFC 3264 §8.3.2) though this relay has seen nothing of that.
+const BROWSER_DTMF: [(u32, u8); 2] = [(48000, 110), (8000, 126)];
 /// What the relay says of the Opus it takes.
 const OPUS_FMTP: &str = "minptime=10;useinbandfec=1";
 /// RTCP feedback that the relay passes on or makes itself; of the rest nobody would act on it.
@@ -100,9 +104,14 @@ fn for_browser(codecs: &[Codec], more: Vec<Codec>) -> Vec<Codec> {
         kept.retain(|codec| !codec.is_comfort_noise());
     }
     kept.extend(more);
-    for clock in [48000, 8000] {
+    for (clock, number) in BROWSER_DTMF {
         if kept.iter().any(|codec| codec.is_media() && codec.clock == clock) {
-            kept.extend(dtmf_at(codecs, clock));
+            kept.extend(dtmf_at(codecs, clock).map(|codec| {
+                match codecs.iter().any(|own| own.same_format(&codec)) {
+                    true => codec,
+                    false => Codec { payload_type: number, ..codec },
+                }
+            }));
         }
     }
     kept
@@ -316,7 +325,7 @@ mod tests {
                 "96 opus/48000/2, 0 PCMU/8000, 13 CN/8000, 101 telephone-event/8000",
                 Legacy,
                 Browser,
-                "96 opus/48000/2, 0 PCMU/8000, 101 telephone-event/48000, 101 telephone-event/8000",
+                "96 opus/48000/2, 0 PCMU/8000, 110 telephone-event/48000, 101 telephone-event/8000",
             ),
             ("18 G729/8000, 101 telephone-event/8000", Legacy, Browser, ""),
         ] {
@@ -344,7 +353,7 @@ mod tests {
                 "0 PCMU/8000, 13 CN/8000, 101 telephone-event/8000",
                 Legacy,
                 Browser,
-                "0 PCMU/8000, 13 CN/8000, 111 opus/48000/2, 101 telephone-event/48000, 101 telephone-event/8000",
+                "0 PCMU/8000, 13 CN/8000, 111 opus/48000/2, 110 telephone-event/48000, 101 telephone-event/8000",
             ),
             ("9 G722/8000", Legacy, Browser, "9 G722/8000, 111 opus/48000/2, 0 PCMU/8000, 8 PCMA/8000"),
             ("97 L16/16000", Legacy, Browser, "111 opus/48000/2, 0 PCMU/8000, 8 PCMA/8000"),
