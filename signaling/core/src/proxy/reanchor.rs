@@ -246,6 +246,12 @@ impl Proxy {
     /// A phone that cannot make offers is offered one instead.
     fn refused_to_move(&mut self, serial: u64, code: u16) {
         let Some(moving) = self.moves.moves.get_mut(&serial) else { return };
+        tracing::warn!(
+            call_id = moving.call_id,
+            code,
+            offered = moving.offer.is_some(),
+            "an end refuses to move to another relay"
+        );
         if moving.offer.is_none() && !moving.swapped && !matches!(code, 408 | 481) {
             moving.swapped = true;
             std::mem::swap(&mut moving.first, &mut moving.second);
