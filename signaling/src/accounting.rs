@@ -4,7 +4,7 @@
 //! What begins, is answered and ends is written to the [`journal`] at once, before anybody hears of it, so that a call has its
 //! record whatever becomes of this process: at the next start those that were open are closed as such, and records that had
 //! not reached every destination go on their way again. From the journal each destination is served by a task of its own, at
-//! its own pace, and with whatever has gathered in [`GATHER`]: the signalling threads wait for none of it.
+//! its own pace, and with whatever has gathered in the meantime: the signalling threads wait for none of it.
 //!
 //! The journal is handed to the operating system, not to the disk, which is what a call can afford: when the power fails, the
 //! calls that were open have no record, nor have those that ended in the last moments. A record in the database is durable.
