@@ -175,8 +175,8 @@ async fn the_process_and_its_sockets() {
     let memory = client.ask("core.shmmem", json!([])).await;
     assert_eq!(keys(&memory), ["total", "free", "used", "real_used", "max_used"]);
     assert!(memory["real_used"].as_u64().unwrap() > 1 << 20, "{memory}");
-    let ps = client.ask("core.ps", json!([])).await;
-    assert!(ps.as_array().unwrap().contains(&json!("signaling-1")), "{ps}");
+    // A thread bears its name soon after it has begun.
+    client.until("core.ps", |ps| ps.as_array().unwrap().contains(&json!("signaling-1"))).await;
     let psx = client.ask("core.psx", json!([])).await;
     assert_eq!(keys(&psx[0]), ["IDX", "PID", "DSC"]);
     let sockets = client.ask("core.sockets_list", json!([])).await;
@@ -219,6 +219,12 @@ async fn the_process_and_its_sockets() {
     assert_eq!(keys(&relay[0]), ["url", "set", "index", "weight", "disabled", "recheck_ticks"]);
     assert_eq!(relay[0]["url"], "udp:127.0.0.1:9");
     assert_eq!(client.refused("rtpengine.show", json!(["udp:192.0.2.1:9"])).await.0, 404);
+    assert_eq!(client.refused("rtpengine.enable", json!(["all", 2])).await.0, -32602);
+    let url = &relay[0]["url"];
+    let status = client.ask("rtpengine.enable", json!([url, 0])).await;
+    assert_eq!(status, json!({"url": url, "status": "success"}));
+    let relay = client.ask("rtpengine.show", json!([url])).await;
+    assert_eq!((&relay[0]["disabled"], &relay[0]["recheck_ticks"]), (&json!("1(permanent)"), &json!("N/A")));
 }
 
 #[tokio::test]
