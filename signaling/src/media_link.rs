@@ -93,7 +93,8 @@ impl MediaLink {
         match self {
             Self::InProcess(link) => {
                 let calls = link.calls().await.unwrap_or_default();
-                vec![RelayStatus { set: 0, url: "in-process".into(), weight: 1, disabled: None, calls }]
+                let url = "in-process".to_owned();
+                vec![RelayStatus { set: 0, url, weight: 1, disabled: None, put_aside: false, calls }]
             }
             Self::Several(relays) => relays.status(),
             Self::Off => Vec::new(),
@@ -107,6 +108,13 @@ impl MediaLink {
             Self::Several(relays) => relays.ping(url).await,
             Self::Off => false,
         }
+    }
+
+    /// Takes the relay with this URL out of use, or back. The only one there is stays; then `false`.
+    pub fn put_aside(&self, url: &str, aside: bool) -> bool {
+        let Self::Several(relays) = self else { return false };
+        relays.put_aside(url, aside);
+        true
     }
 
     fn door(&self) -> &dyn MediaControl {

@@ -171,6 +171,12 @@ pub const METHODS: &[Method] = &[
     look("pike.top", &["which?"], "Those that are banned (HOT, the default), or ALL.", |c, a| {
         now(lists::pike_top(c, a))
     }),
+    change(
+        "rtpengine.enable",
+        &["url", "enable"],
+        "Takes a relay, or all, out of use (0) or back (1).",
+        |c, a| Box::pin(rtpengine::enable(c, a)),
+    ),
     look("rtpengine.get_hash_total", &[], "Calls at the relays.", |c, _| Box::pin(rtpengine::hash_total(c))),
     look("rtpengine.ping", &["url?"], "Whether the relay answers; all for each of them.", |c, a| {
         Box::pin(rtpengine::ping(c, a))

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Control;
-use super::jsonrpc::{Answer, Fault};
+use super::jsonrpc::{Answer, Fault, INVALID_PARAMS};
 use super::methods::{Args, Outcome};
 use crate::media_link::RelayStatus;
 
@@ -17,8 +17,11 @@ async fn meant(control: &Control, args: &Args) -> Result<Vec<(usize, RelayStatus
 
 pub(super) async fn show(control: &Control, args: Args) -> Outcome {
     let rows = meant(control, &args).await?.into_iter().map(|(index, relay)| {
-        let (disabled, recheck) =
-            (u8::from(relay.disabled.is_some()), relay.disabled.map_or(0, |left| left.as_secs()));
+        let (disabled, recheck) = match relay.disabled {
+            _ if relay.put_aside => (json!("1(permanent)"), json!("N/A")),
+            Some(left) => (json!(1), json!(left.as_secs())),
+            None => (json!(0), json!(0)),
+        };
         json!({
             "url": relay.url, "set": relay.set, "index": index, "weight": relay.weight,
             "disabled": disabled, "recheck_ticks": recheck,
@@ -34,6 +37,24 @@ pub(super) async fn ping(control: &Control, args: Args) -> Outcome {
         rows.push(json!({ "url": relay.url, "status": status }));
     }
     // One is told of by itself.
+    Ok(Answer::Value(if rows.len() == 1 { rows.remove(0) } else { Value::Array(rows) }))
+}
+
+/// A relay that is taken back is pinged first, and one that does not answer is left alone for a while, as at any time.
+pub(super) async fn enable(control: &Control, args: Args) -> Outcome {
+    let enable = match args.number::<u8>(1)? {
+        1 => true,
+        0 => false,
+        _ => return Err(Fault::new(INVALID_PARAMS, "0 or 1 is wanted")),
+    };
+    let mut rows = Vec::new();
+    for (_, relay) in meant(control, &args).await? {
+        if !control.media.put_aside(&relay.url, !enable) && !enable {
+            return Err(Fault::new(400, "the only relay cannot be taken out of use"));
+        }
+        let answers = !enable || control.media.ping(&relay.url).await;
+        rows.push(json!({ "url": relay.url, "status": if answers { "success" } else { "fail" } }));
+    }
     Ok(Answer::Value(if rows.len() == 1 { rows.remove(0) } else { Value::Array(rows) }))
 }
 

@@ -68,6 +68,8 @@ struct Node {
     link: Link,
     /// When it is tried again, while it is disabled.
     disabled_until: Mutex<Option<Instant>>,
+    /// Taken out of use by an operator, until he takes it back.
+    put_aside: AtomicBool,
     /// Its calls are being moved.
     moving: AtomicBool,
 }
@@ -87,8 +89,10 @@ pub struct RelayStatus {
     pub url: String,
     /// Its share of the calls of its set.
     pub weight: u32,
-    /// How long it is still left alone; `None` when it is in use.
+    /// How long it is still left alone, as it did not answer; `None` when it does.
     pub disabled: Option<Duration>,
+    /// Whether an operator has taken it out of use.
+    pub put_aside: bool,
     /// Calls that it carries.
     pub calls: u64,
 }
@@ -96,7 +100,11 @@ pub struct RelayStatus {
 impl Node {
     /// Whether calls go to it: also one that has been left alone for long enough.
     fn is_enabled(&self) -> bool {
-        self.disabled_for().is_none()
+        !self.is_put_aside() && self.disabled_for().is_none()
+    }
+
+    fn is_put_aside(&self) -> bool {
+        self.put_aside.load(Ordering::Relaxed)
     }
 
     fn disabled_for(&self) -> Option<Duration> {
@@ -158,8 +166,8 @@ impl Relays {
                 RelayPlace::Ng(address) => (format!("udp:{address}"), Link::Ng(NgClient::connect(address)?)),
             };
             let (set, weight) = (node.set, node.weight);
-            let (disabled_until, moving) = (Mutex::default(), AtomicBool::new(false));
-            nodes.push(Node { name, set, weight, link, disabled_until, moving });
+            let (put_aside, moving) = (AtomicBool::new(false), AtomicBool::new(false));
+            nodes.push(Node { name, set, weight, link, disabled_until: Mutex::default(), put_aside, moving });
         }
         let settings = settings.clone();
         let (placed, lost, pinging) = (Mutex::default(), OnceLock::new(), OnceLock::new());
@@ -176,6 +184,7 @@ impl Relays {
             url: node.name.clone(),
             weight: node.weight,
             disabled: node.disabled_for(),
+            put_aside: node.is_put_aside(),
             calls,
         };
         self.inner.nodes.iter().zip(calls).map(status).collect()
@@ -188,7 +197,17 @@ impl Relays {
             return relay.ping().await;
         }
         self.inner.ping(index).await;
-        self.inner.nodes[index].is_enabled()
+        self.inner.nodes[index].disabled_for().is_none()
+    }
+
+    /// Takes the relay with this URL out of use, or back: no call begins there meanwhile, and those that it carries stay until they
+    /// agree anew, or with `rtpengine_allow_op` until they end.
+    pub(super) fn put_aside(&self, url: &str, aside: bool) {
+        for node in self.inner.nodes.iter().filter(|node| node.name == url) {
+            if node.put_aside.swap(aside, Ordering::Relaxed) != aside {
+                tracing::info!(relay = node.name, aside, "an operator takes a relay out of use, or back");
+            }
+        }
     }
 
     /// Ends a whole call; what was counted in it, if the relay of this process has carried it.
@@ -332,12 +351,12 @@ impl Inner {
     }
 
     /// The enabled node that `call_id` goes to. The set in use comes first, then the others in their order; when all are
-    /// disabled, one is asked all the same, for it may be back.
+    /// disabled, one is asked all the same, for it may be back; but none that was put aside.
     fn by_weight(&self, call_id: &str, tried: &[usize]) -> Option<usize> {
         let mut sets: Vec<u32> = self.nodes.iter().map(|node| node.set).collect();
         sets.sort_by_key(|set| (*set != self.settings.setid_default, *set));
         sets.dedup();
-        let untried = |index: &usize| !tried.contains(index);
+        let untried = |index: &usize| !tried.contains(index) && !self.nodes[*index].is_put_aside();
         let all = || (0..self.nodes.len()).filter(untried);
         let of = |set: u32, enabled: bool| {
             let members = all().filter(move |index| self.nodes[*index].set == set);
@@ -688,6 +707,26 @@ mod tests {
         assert!(heard(&mut two, "offer") && !heard(&mut one, "offer"));
         relays.offer(exchange("x")).await.unwrap();
         assert!(heard(&mut one, "offer"));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_put_aside_gets_no_call() {
+        let (mut first, mut second) = (scripted(willing).await, scripted(willing).await);
+        let relays = start(&settings(&[(&first, 0, 1), (&second, 0, 1)]));
+        let names: Vec<String> = relays.status().into_iter().map(|relay| relay.url).collect();
+        relays.put_aside(&names[0], true);
+        for number in 0..20 {
+            relays.offer(exchange(&format!("call-{number}"))).await.unwrap();
+            assert!(heard(&mut second, "offer") && !heard(&mut first, "offer"));
+        }
+        assert!(relays.ping(&names[0]).await, "it answers");
+        assert!(relays.status()[0].put_aside, "and is left alone");
+        relays.put_aside(&names[1], true);
+        let refused = relays.offer(exchange("call-20")).await;
+        assert!(matches!(refused, Err(MediaError::NoRelay(_))), "{refused:?}");
+        relays.put_aside(&names[0], false);
+        relays.offer(exchange("call-21")).await.unwrap();
+        assert!(heard(&mut first, "offer"));
     }
 
     #[tokio::test]
