@@ -701,14 +701,19 @@ impl Proxy {
             if self.world.settings.usrloc.close_expired_tcp {
                 self.closing.extend(connection);
             }
-            let world = Rc::clone(&self.world);
-            let write = async move {
-                let (bindings, _) = world.location.snapshot(&aor, world.unix_now());
-                let result = world.outside.store.save_bindings(&aor, &bindings).await;
-                Done::Saved { aor, result }
-            };
-            self.begun.push_back(write.boxed_local());
+            self.save_bindings(aor);
         }
+    }
+
+    /// Has the store keep the bindings of an address of record as they are when their turn comes.
+    fn save_bindings(&mut self, aor: String) {
+        let world = Rc::clone(&self.world);
+        let write = async move {
+            let (bindings, _) = world.location.snapshot(&aor, world.unix_now());
+            let result = world.outside.store.save_bindings(&aor, &bindings).await;
+            Done::Saved { aor, result }
+        };
+        self.begun.push_back(write.boxed_local());
     }
 
     /// Calls that nobody will end: their session has expired, or a browser in them has not come back.

@@ -50,6 +50,12 @@ async fn steps(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     outbound::relay(world, incoming).await?;
     // REGISTER ends here.
     registrar::save(world, incoming).await?;
+    // Everything else is for a user of ours.
+    to_user(world, incoming).await
+}
+
+/// Finds whom a request for one of our domains is for.
+async fn to_user(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     // No user: 484.
     location::require_user(world, incoming)?;
     // What a short number of the caller means, and an alias; perhaps elsewhere.
@@ -78,13 +84,7 @@ async fn transferred_steps(world: &World, incoming: &mut Incoming) -> ControlFlo
     sanity::check(world, incoming)?;
     edge::forward(world, incoming).await?;
     outbound::relay(world, incoming).await?;
-    location::require_user(world, incoming)?;
-    dial::speed_dial(world, incoming)?;
-    dial::alias(world, incoming).await?;
-    dial::pstn(world, incoming).await?;
-    location::lookup(world, incoming).await?;
-    location::require_account(world, incoming).await?;
-    voicemail::divert(world, incoming, Untaken::Offline).await
+    to_user(world, incoming).await
 }
 
 /// Treats a response, our Via already removed, that came over `flow` from a branch with `session`, from the user agent itself if

@@ -1,12 +1,9 @@
 //! What an operator asks of a worker and has it do. The shell calls these between two messages.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::FutureExt as _;
-
-use super::{Done, Proxy, Server};
+use super::{Proxy, Server};
 use crate::dialog::{Call, End};
 use crate::event::{EndCause, Event};
 use crate::flow::{Flow, Protocol};
@@ -259,13 +256,7 @@ impl Proxy {
         let (transport, source) = (flow.protocol, flow.remote);
         let (contact, expires) = (new.contact.clone(), new.expires);
         self.world.tell(Event::Registered { aor: aor.clone(), contact, transport, source, expires });
-        let world = Rc::clone(&self.world);
-        let write = async move {
-            let (bindings, _) = world.location.snapshot(&aor, world.unix_now());
-            let result = world.outside.store.save_bindings(&aor, &bindings).await;
-            Done::Saved { aor, result }
-        };
-        self.begun.push_back(write.boxed_local());
+        self.save_bindings(aor);
         self.settle();
         Ok(())
     }
