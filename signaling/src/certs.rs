@@ -1,7 +1,7 @@
 //! The certificate of every TLS listener: the operator's own, or one made here and signed by a local CA.
 //!
-//! Browsers refuse a microphone without HTTPS and a WebSocket with an unknown certificate without a word
-//! (FEATURES.md 3 row 30), so a first start must end with a certificate that needs one download, not an openssl evening.
+//! Browsers refuse a microphone without HTTPS and a WebSocket with an unknown certificate without a word,
+//! so a first start must end with a certificate that needs one download, not an openssl evening.
 
 pub(crate) mod identity;
 mod local_ca;

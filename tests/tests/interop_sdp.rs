@@ -1,4 +1,4 @@
-//! The SDP each side gets, line by line against the rules of WebRTC and of old phones (FEATURES.md 4.1 of the design).
+//! The SDP each side gets, line by line against the rules of WebRTC and of old phones.
 
 use anyhow::{Context, Result, ensure};
 use e2e::gateway::{DOMAIN, Gateway};

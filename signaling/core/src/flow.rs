@@ -129,7 +129,7 @@ pub enum Destination {
     /// Over this flow and no other. When its connection is gone, sending fails; nothing is opened in its place.
     Flow(Flow),
     /// To this address: over an open connection to it if there is one, else a connection is opened (TCP and TLS
-    /// only: a WebSocket client cannot be dialled, FEATURES.md 4.3).
+    /// only: a WebSocket client cannot be dialled).
     Address {
         /// The transport to use.
         protocol: Protocol,

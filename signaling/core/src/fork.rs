@@ -51,7 +51,7 @@ pub(crate) struct Fork {
     /// Whether a 6xx forbids to try anybody else (§16.7 step 5).
     pub(crate) everywhere: bool,
     /// The branch whose SDP in a provisional response the caller has seen. To a browser that is the answer, and one of
-    /// another branch an error: only this branch's early media pass (FEATURES.md 4.3).
+    /// another branch an error: only this branch's early media pass.
     pub(crate) early: Option<usize>,
 }
 

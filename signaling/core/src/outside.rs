@@ -181,7 +181,7 @@ pub struct MediaExchange {
     /// Tag of the end that answers, once it is known.
     pub answerer_tag: Option<String>,
     /// Names the branch of a forked INVITE. Each branch has its own ports and credentials towards its callee, while
-    /// the caller sees one and the same answer (FEATURES.md 4.3). The same value in offer and answer; `None` in dialogs.
+    /// the caller sees one and the same answer. The same value in offer and answer; `None` in dialogs.
     pub branch: Option<String>,
     /// The end from which `sdp` comes.
     pub from: MediaLeg,

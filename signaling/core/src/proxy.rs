@@ -310,7 +310,7 @@ impl Proxy {
     }
 
     /// The relay has heard nothing of a call for too long and has given its ports back: both ends hear a BYE, for one that
-    /// is still there would wait in silence (FEATURES.md 4.2).
+    /// is still there would wait in silence.
     pub fn handle_media_timeout(&mut self, now: Instant, call_id: &str) {
         self.world.set_now(now);
         let silent = self.world.calls.borrow_mut().take_answered(call_id);

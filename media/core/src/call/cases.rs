@@ -116,7 +116,7 @@ fn try_out(session: &Session, exchange: &Exchange, what: &str) {
     }
 }
 
-/// What every SDP towards a kind of end must and must not have (FEATURES.md 4.1), whatever the case.
+/// What every SDP towards a kind of end must and must not have, whatever the case.
 #[test]
 fn rules_of_every_description() {
     for (name, text) in CASES {

@@ -8,7 +8,7 @@ use crate::command::{Flags, LegKind, Replace};
 use crate::sdp::{Codec, Description, Direction, ExtMap, Line, Media, Setup};
 
 /// Attributes that speak of a transport, a numbering or a track of the far end: never passed, written anew where the
-/// end needs them (FEATURES.md 4.1).
+/// end needs them.
 const OWN_ATTRIBUTES: [&str; 48] = [
     "alt",
     "bundle-only",

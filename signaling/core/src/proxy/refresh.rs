@@ -1,4 +1,4 @@
-//! Session refreshes of our own, toward ends whose refresher is silent (RFC 4028 §10, FEATURES.md 4.3).
+//! Session refreshes of our own, toward ends whose refresher is silent (RFC 4028 §10).
 //!
 //! The refresher refreshes at half of the interval, and the other end hangs up when it has heard nothing at two thirds of it
 //! or a little later. A browser in a tab of the background is late by so much. So between the two the refresher is asked, by an

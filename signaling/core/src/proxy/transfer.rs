@@ -1,5 +1,5 @@
 //! Transfers that are carried out here (REFER, RFC 3515, RFC 5589), for ends that cannot: carriers refuse a REFER, and many phones do
-//! not know it (FEATURES.md 4.3).
+//! not know it.
 //!
 //! Whoever sends a REFER to the other end of his call, the *referrer*, hears 202 from us in its place, and in NOTIFY what becomes of
 //! it. An agent of ours calls the target in the name of that other end, the *transferee*, on the referrer's account, without an offer

@@ -42,7 +42,7 @@ pub fn wanted(
     }
     let way = match (early, forgotten) {
         (true, false) => Way::Known,
-        // A browser takes one answer and no other (FEATURES.md 4.3).
+        // A browser takes one answer and no other.
         (true, true) if media::caller_leg(incoming, Some(&offer)).kind == LegKind::Browser => return None,
         _ => Way::Answered,
     };

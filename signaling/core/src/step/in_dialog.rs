@@ -168,7 +168,7 @@ fn is_of_another(world: &World, end: &End, flow: &Flow) -> bool {
 }
 
 /// A user agent that has come back over another flow is reached there from now on, be the old one closed or only silent: its
-/// instance has registered again (FEATURES.md 4.3). Without an instance the Contact tells a browser.
+/// instance has registered again. Without an instance the Contact tells a browser.
 pub fn follow(world: &World, end: &mut End) {
     let flow = match end.destination {
         Some(Destination::Flow(flow)) => Some(flow),

@@ -1,4 +1,4 @@
-//! UPDATE, session timers, refused offers and missing ACKs (RFC 3311, RFC 4028, RFC 6141, FEATURES.md 4.3).
+//! UPDATE, session timers, refused offers and missing ACKs (RFC 3311, RFC 4028, RFC 6141).
 
 use std::time::Duration;
 

@@ -103,7 +103,7 @@ fn without_serial_forking_all_ring_at_once() {
 }
 
 /// The browser's one answer lives as long as its call has a branch at the relay: the next one is there before the last one
-/// goes (FEATURES.md 4.3).
+/// goes.
 #[test]
 fn the_relay_is_offered_the_next_step_before_it_forgets_the_last() {
     let (mut bed, _, _, phones) = called(settings(), &["1", "0.5"]);

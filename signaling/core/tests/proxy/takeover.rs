@@ -1,4 +1,4 @@
-//! A user agent comes back over another connection: its calls go on (FEATURES.md 4.3, RFC 5626).
+//! A user agent comes back over another connection: its calls go on (RFC 5626).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A browser on WSS and a phone on UDP: alias, double Record-Route, in-dialog requests both ways (FEATURES.md 4.3).
+//! A browser on WSS and a phone on UDP: alias, double Record-Route, in-dialog requests both ways.
 
 use std::time::Duration;
 
