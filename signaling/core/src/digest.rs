@@ -65,12 +65,19 @@ impl std::fmt::Debug for Proof<'_> {
 }
 
 impl<'a> Proof<'a> {
-    /// Takes credentials apart.
+    /// Takes credentials for `realm` apart; `None` when they are for another.
     ///
     /// # Errors
     /// [`Refusal::Malformed`] or [`Refusal::NotOffered`]; nothing is said about the password.
-    pub fn of(credentials: &Credentials<'a>) -> Result<Self, Refusal> {
-        let parts = Parts::of(credentials)?;
+    pub fn of(credentials: &Credentials<'a>, realm: &str) -> Option<Result<Self, Refusal>> {
+        let parts = Parts::of(credentials);
+        (parts.realm.as_deref() == Some(realm)).then(|| Self::of_parts(parts))
+    }
+
+    fn of_parts(parts: Parts<'a>) -> Result<Self, Refusal> {
+        if parts.doubled {
+            return Err(Refusal::Malformed("a parameter stands twice"));
+        }
         if parts.userhash.is_some_and(|userhash| userhash.eq_ignore_ascii_case("true")) {
             return Err(Refusal::NotOffered("userhash"));
         }
@@ -118,9 +125,10 @@ impl<'a> Proof<'a> {
     }
 }
 
-/// The parameters of credentials, each once.
+/// The parameters of credentials.
 #[derive(Default)]
 struct Parts<'a> {
+    realm: Option<Cow<'a, str>>,
     username: Option<Cow<'a, str>>,
     username_star: Option<Cow<'a, str>>,
     userhash: Option<Cow<'a, str>>,
@@ -131,14 +139,17 @@ struct Parts<'a> {
     cnonce: Option<Cow<'a, str>>,
     qop: Option<Cow<'a, str>>,
     nc: Option<Cow<'a, str>>,
+    /// Whether one of them stands there again.
+    doubled: bool,
 }
 
 impl<'a> Parts<'a> {
-    fn of(credentials: &Credentials<'a>) -> Result<Self, Refusal> {
+    fn of(credentials: &Credentials<'a>) -> Self {
         let mut parts = Self::default();
         for (name, value) in credentials.params() {
             let is = |known: &str| name.eq_ignore_ascii_case(known);
             let place = match () {
+                () if is("realm") => &mut parts.realm,
                 () if is("username") => &mut parts.username,
                 () if is("username*") => &mut parts.username_star,
                 () if is("userhash") => &mut parts.userhash,
@@ -149,14 +160,13 @@ impl<'a> Parts<'a> {
                 () if is("cnonce") => &mut parts.cnonce,
                 () if is("qop") => &mut parts.qop,
                 () if is("nc") => &mut parts.nc,
-                // realm and opaque were looked at before, or are of no use; others are to be ignored (RFC 7616 §3.4).
+                // opaque is of no use; others are to be ignored (RFC 7616 §3.4).
                 () => continue,
             };
-            if place.replace(value).is_some() {
-                return Err(Refusal::Malformed("a parameter stands twice"));
-            }
+            parts.doubled |= place.is_some();
+            place.get_or_insert(value);
         }
-        Ok(parts)
+        parts
     }
 }
 

@@ -146,7 +146,7 @@ pub fn header(input: &[u8]) {
 pub fn digest(input: &[u8]) {
     let mut judge = Authenticator::new([7; 32], [0; 4], Duration::from_secs(300), 4);
     if let Ok(Authorization(credentials)) = Authorization::parse(input)
-        && let Ok(proof) = Proof::of(&credentials)
+        && let Some(Ok(proof)) = Proof::of(&credentials, &credentials.realm().unwrap_or_default())
     {
         let ha1 = ha1(proof.algorithm.hash, "bob", "sip.test", "not in any corpus");
         let nonce = judge.nonce(1_700_000_000, &proof.nonce, "sip.test");
@@ -161,7 +161,8 @@ pub fn digest(input: &[u8]) {
             assert!(value.len() <= 3 * input.len() + 1024);
             let Authorization(credentials) = Authorization::parse(value.as_bytes()).expect("credentials");
             // The challenge may have offered no qop.
-            let refusal = Proof::of(&credentials).err();
+            let realm = challenge.realm().expect("it was answered");
+            let refusal = Proof::of(&credentials, &realm).expect("of the same realm").err();
             assert!(refusal.is_none_or(|refusal| refusal == Refusal::Malformed("no qop")), "{value}");
         }
     }

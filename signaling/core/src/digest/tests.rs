@@ -21,7 +21,7 @@ fn answer(challenge: &str, password: &str, count: u32) -> String {
 }
 
 fn proof(value: &str) -> Result<Proof<'_>, Refusal> {
-    Proof::of(&Authorization::parse(value.as_bytes()).unwrap().0)
+    Proof::of(&Authorization::parse(value.as_bytes()).unwrap().0, REALM).expect("of this realm")
 }
 
 fn judge(auth: &mut Authenticator, at: u64, value: &str) -> Result<(), Refusal> {
@@ -209,6 +209,7 @@ fn half_credentials_are_refused_by_name() {
         ("response=\"01", "response=\"", true),
         ("response=\"01", "response=\"zz", true),
         ("uri=\"u\"", "uri=\"u\", uri=\"v\"", true),
+        ("uri=\"u\"", "uri=\"u\", realm=\"other\"", true),
         ("username=\"u\"", "username=\"u\", username*=UTF-8''u", true),
         ("username=\"u\"", "username*=latin1''u", true),
         ("username=\"u\"", "username*=UTF-8''%ff", true),
@@ -222,10 +223,19 @@ fn half_credentials_are_refused_by_name() {
     }
 }
 
+/// Whatever they lack, and whoever is to judge that.
+#[test]
+fn credentials_of_another_realm_are_not_ours() {
+    for value in ["Digest realm=\"other\"", "Digest username=\"u\", username=\"v\"", "Digest"] {
+        let credentials = Authorization::parse(value.as_bytes()).unwrap().0;
+        assert!(Proof::of(&credentials, REALM).is_none(), "{value}");
+    }
+}
+
 /// RFC 7616 §3.4, §3.9.2: a name outside ASCII.
 #[test]
 fn an_extended_user_name_is_decoded() {
-    let value = "Digest username*=UTF-8''J%C3%A4s%C3%B8n%20Doe, realm=\"r\", nonce=\"n\", uri=\"u\", qop=auth, \
+    let value = "Digest username*=UTF-8''J%C3%A4s%C3%B8n%20Doe, realm=\"example.com\", nonce=\"n\", uri=\"u\", qop=auth, \
                  response=\"01234567890123456789012345678901\", nc=00000001, cnonce=\"c\", userhash=false, x=\"y\"";
     assert_eq!(proof(value).unwrap().username, "J\u{e4}s\u{f8}n Doe");
 }

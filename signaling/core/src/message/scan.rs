@@ -1,6 +1,6 @@
 //! Byte scanning shared by the header parsers: whitespace, tokens, and separators outside quotes and brackets.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr3};
 
 /// Linear whitespace, the CR and LF of a folded line included (RFC 3261 §25.1 `LWS`).
 pub(crate) const fn is_lws(byte: u8) -> bool {
@@ -47,43 +47,37 @@ pub(crate) fn trim_start_then_colon(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Position of the first `wanted` outside quoted strings and, unless `in_brackets`, outside `<>`.
 pub(crate) fn find_outside(bytes: &[u8], in_brackets: bool, wanted: u8) -> Option<usize> {
-    let first = memchr(wanted, bytes);
-    #[cfg(test)]
-    steps::count(first.unwrap_or(bytes.len()));
-    let (first, opening) = (first?, if in_brackets { b'"' } else { b'<' });
-    // Most values have neither in front of it.
-    if memchr2(b'"', opening, &bytes[..first]).is_none() {
-        Some(first)
-    } else {
-        walk(bytes, in_brackets, wanted)
+    let opening = if in_brackets { b'"' } else { b'<' };
+    let mut at = 0;
+    loop {
+        let found = next(bytes, at, |rest| memchr3(wanted, b'"', opening, rest))?;
+        at = match bytes[found] {
+            byte if byte == wanted => return Some(found),
+            b'"' => end_of_quoted(bytes, found + 1)?,
+            _ => next(bytes, found + 1, |rest| memchr(b'>', rest))? + 1,
+        };
     }
 }
 
-fn walk(bytes: &[u8], in_brackets: bool, wanted: u8) -> Option<usize> {
-    let (mut quoted, mut escaped, mut bracketed) = (false, false, false);
-    for (at, &byte) in bytes.iter().enumerate() {
-        #[cfg(test)]
-        steps::count(1);
-        if quoted {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => quoted = false,
-                _ => {}
-            }
-            continue;
+/// Position behind the quote that closes a quoted string, whose text begins at `at`.
+fn end_of_quoted(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let found = next(bytes, at, |rest| memchr2(b'"', b'\\', rest))?;
+        if bytes[found] == b'"' {
+            return Some(found + 1);
         }
-        if !bracketed && byte == wanted {
-            return Some(at);
-        }
-        match byte {
-            b'"' if !bracketed => quoted = true,
-            b'<' => bracketed = !in_brackets,
-            b'>' => bracketed = false,
-            _ => {}
-        }
+        // What stands behind a backslash means itself.
+        at = found + 2;
     }
-    None
+}
+
+/// Position of what `find` finds from `at` on.
+fn next(bytes: &[u8], at: usize, find: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+    let rest = bytes.get(at..)?;
+    let found = find(rest);
+    #[cfg(test)]
+    steps::count(found.map_or(rest.len(), |found| found + 1));
+    found.map(|found| at + found)
 }
 
 /// The values of a comma-separated field, each trimmed; empty elements are left out (RFC 3261 §7.3.1).
@@ -164,6 +158,25 @@ mod tests {
         let values: Vec<_> = Values::new(value, true).collect();
         let expected: [&[u8]; 3] = [br#""a, \" b" <sip:x@y;z=1,2>;q=1"#, b"<sip:c>", b"tel:1"];
         assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn what_is_wanted_is_found_outside_quotes_and_brackets() {
+        for (text, in_brackets, wanted, expected) in [
+            ("a,b", true, b',', Some(1)),
+            (r#"a="x,\"y,",b"#, true, b',', Some(10)),
+            (r#"a="x\\",b"#, true, b',', Some(7)),
+            (r#""open, "#, true, b',', None),
+            (r#""open\"#, true, b',', None),
+            (r#"<a"b,c>,"d,e",f"#, false, b',', Some(7)),
+            (r#""a<" <b>;c"#, false, b';', Some(8)),
+            ("<a;b", false, b';', None),
+            ("a>b;c", false, b';', Some(3)),
+            (r#""<" <sip:a@b>"#, true, b'<', Some(4)),
+            ("", true, b',', None),
+        ] {
+            assert_eq!(find_outside(text.as_bytes(), in_brackets, wanted), expected, "{text}");
+        }
     }
 
     #[test]

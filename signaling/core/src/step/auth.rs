@@ -169,8 +169,7 @@ fn claimed(world: &World, incoming: &Incoming) -> Option<String> {
 fn find_credentials<'a>(incoming: &'a Incoming, realm: &str) -> Option<(usize, Result<Proof<'a>, Refusal>)> {
     let mut refused = None;
     for (index, credentials) in all_credentials(incoming).enumerate() {
-        let ours = |credentials: &Credentials<'_>| credentials.realm().as_deref() == Some(realm);
-        match credentials.filter(ours).map(|credentials| Proof::of(&credentials)) {
+        match credentials.and_then(|credentials| Proof::of(&credentials, realm)) {
             None => {}
             Some(Err(refusal)) => refused = refused.or(Some((index, Err(refusal)))),
             Some(Ok(proof)) => return Some((index, Ok(proof))),
