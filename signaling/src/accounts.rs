@@ -122,7 +122,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
         add(&database, "alice", "example.com", "one").await.unwrap();
-        let first = database.get_account("alice", "example.com").await.unwrap().unwrap().ha1;
+        let first = database.get_account("alice", "example.com").await.unwrap().unwrap().ha1.clone();
         assert_eq!(first, ha1("alice", "example.com", "one"));
         assert!(add(&database, "alice", "example.com", "two").await.is_err());
         change(&database, "alice", "example.com", "two").await.unwrap();

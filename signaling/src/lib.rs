@@ -33,6 +33,7 @@ pub mod gateway;
 pub mod host;
 pub mod logging;
 pub mod media_link;
+mod moment;
 pub mod page;
 pub mod resolver;
 pub mod sounds;

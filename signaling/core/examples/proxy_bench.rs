@@ -88,7 +88,7 @@ impl Bench {
         };
         settings.auth.required = required;
         let outside = Outside {
-            store: Box::new(OneAccount(Account::of_password("u", DOMAIN, PASSWORD))),
+            store: Box::new(OneAccount(Arc::new(Account::of_password("u", DOMAIN, PASSWORD)))),
             media: Box::new(Direct),
             resolver: Box::new(Nobody),
         };
@@ -237,14 +237,14 @@ fn response(bytes: &Bytes) -> Response {
 }
 
 /// A store that knows one account and keeps nothing.
-struct OneAccount(Account);
+struct OneAccount(Arc<Account>);
 
 impl Store for OneAccount {
     fn account<'a>(
         &'a self,
         _: &'a str,
         _: &'a str,
-    ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>> {
+    ) -> LocalBoxFuture<'a, Result<Option<Arc<Account>>, Unavailable>> {
         ready(Ok(Some(self.0.clone()))).boxed_local()
     }
 

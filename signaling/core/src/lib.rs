@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod route;
 pub mod secret;
 pub mod settings;
+pub mod shards;
 pub mod sources;
 pub mod stats;
 pub mod step;

@@ -7,34 +7,29 @@ mod shared;
 mod update;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 pub use self::binding::{Binding, Peer};
 pub use self::edge::EdgeUser;
 pub use self::keepalive::Ping;
+pub use self::shared::Shared;
 pub use self::update::{Changes, Outcome, Registration, Rejected, Rules, Updated};
 use crate::event::Expiry;
 use crate::flow::{ConnectionId, Flow};
-use crate::outside::{BindingRow, SharedText, StoredBinding};
+use crate::outside::{BindingRow, StoredBinding};
 use crate::settings::Usrloc;
-
-/// A shard is locked for a look-up or an update and never across a wait, so a few of them keep workers apart.
-const SHARDS: usize = 64;
-
+use crate::shards::Shards;
 /// The binding table. Keys are addresses of record as `user@domain`.
 #[derive(Debug)]
 pub struct Location {
-    shards: Vec<Mutex<Shard>>,
+    shards: Shards<Shard>,
     /// Which addresses of record live on a connection, so that its end touches only them.
-    connections: Mutex<HashMap<ConnectionId, Vec<Arc<str>>>>,
-    edges: Mutex<edge::Edges>,
-    shared: shared::Shared,
+    connections: Shards<HashMap<ConnectionId, Vec<Arc<str>>>>,
+    edges: edge::Edges,
     round: keepalive::Round,
     /// The second of the last [`Location::expire`].
     swept: AtomicU64,
-    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -79,24 +74,22 @@ impl Location {
     /// An empty table.
     #[must_use]
     pub fn new() -> Self {
-        let shard = || Mutex::new(Shard { records: HashMap::new(), earliest: u64::MAX });
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            connections: Mutex::default(),
-            edges: Mutex::default(),
-            shared: shared::Shared::default(),
+            shards: Shards::with(|| Shard { records: HashMap::new(), earliest: u64::MAX }),
+            connections: Shards::default(),
+            edges: edge::Edges::default(),
             round: keepalive::Round::default(),
             swept: AtomicU64::new(0),
-            hasher: RandomState::new(),
         }
     }
 
     /// Takes what was kept by the store, at start. UDP contacts are reachable again at once; those of a WebSocket
     /// are not until their owner comes back, for nobody can dial a browser.
     pub fn load(&self, rows: Vec<(String, StoredBinding)>, unix_now: u64) {
+        let mut shared = Shared::default();
         for (aor, stored) in rows {
-            let user_agent = self.shared.text(stored.user_agent());
-            let local = stored.local().map(|local| self.shared.address(local));
+            let user_agent = shared.text(stored.user_agent());
+            let local = stored.local().map(|local| shared.address(local));
             let row = BindingRow { user_agent: &user_agent, local: local.as_ref(), ..stored.row() };
             let stored = Arc::new(StoredBinding::from(row));
             self.want_turns(&stored);
@@ -110,12 +103,6 @@ impl Location {
         }
     }
 
-    /// One copy of a text that many bindings share.
-    #[must_use]
-    pub fn share_text(&self, text: &str) -> SharedText {
-        self.shared.text(text)
-    }
-
     /// Applies a REGISTER whole or not at all (RFC 3261 §10.3 steps 6 and 7).
     ///
     /// # Errors
@@ -124,8 +111,7 @@ impl Location {
         let aor = registration.aor;
         let mut shard = self.shard(aor);
         let before = shard.records.get(aor).map(|record| record.bindings.to_vec()).unwrap_or_default();
-        let local = self.shared.address(registration.flow.local);
-        let (after, outcome) = update::apply(&registration, &before, &local, unix_now)?;
+        let (after, outcome) = update::apply(&registration, &before, unix_now)?;
         // An emptied record keeps its version until the next sweep of `expire`: a writer may still hold it.
         let (key, record) = shard.record(aor);
         record.put(after);
@@ -136,7 +122,7 @@ impl Location {
         outcome.registered.iter().for_each(|stored| self.want_turns(stored));
         drop(shard);
         if let Some(connection) = registration.flow.connection.filter(|_| !outcome.registered.is_empty()) {
-            let mut connections = self.lock_connections();
+            let mut connections = self.connections.of(&connection);
             // A browser has one address of record.
             let aors = connections.entry(connection).or_insert_with(|| Vec::with_capacity(1));
             if !aors.contains(&key) {
@@ -201,7 +187,7 @@ impl Location {
     /// [`Usrloc::lost_tcp_grace`] says. Those that can be dialled at their Contact stay.
     pub fn connection_lost(&self, connection: ConnectionId, usrloc: &Usrloc, unix_now: u64) -> Vec<Gone> {
         self.forget_edge(connection);
-        let aors = self.lock_connections().remove(&connection).unwrap_or_default();
+        let aors = self.connections.of(&connection).remove(&connection).unwrap_or_default();
         let (mut lost, grace) = (Vec::new(), usrloc.lost_tcp_grace.as_secs());
         for aor in aors {
             let mut shard = self.shard(&aor);
@@ -238,13 +224,11 @@ impl Location {
         if self.swept.swap(unix_now, Ordering::Relaxed) >= unix_now {
             return expired;
         }
-        for shard in &self.shards {
-            let mut shard = lock(shard);
+        for mut shard in self.shards.each() {
             if shard.earliest <= unix_now {
                 shard.expire(unix_now, &mut expired);
             }
         }
-        self.shared.tidy();
         for gone in &mut expired {
             gone.connection = gone.connection.filter(|connection| !self.carries_somebody(*connection));
         }
@@ -274,12 +258,11 @@ impl Location {
     /// Shows every address of record and its bindings, in no order. Bindings that change meanwhile are shown as they were or as
     /// they are; `visit` is called without any lock.
     pub fn visit(&self, unix_now: u64, mut visit: impl FnMut(&str, &[Binding])) {
-        for shard in &self.shards {
-            let records: Vec<(Arc<str>, Vec<Binding>)> = {
-                let shard = lock(shard);
-                let alive = |record: &Record| record.alive(unix_now).cloned().collect();
-                shard.records.iter().map(|(aor, record)| (Arc::clone(aor), alive(record))).collect()
-            };
+        let alive = |record: &Record| record.alive(unix_now).cloned().collect();
+        let records_of = |shard: MutexGuard<'_, Shard>| -> Vec<(Arc<str>, Vec<Binding>)> {
+            shard.records.iter().map(|(aor, record)| (Arc::clone(aor), alive(record))).collect()
+        };
+        for records in self.shards.each().map(records_of) {
             for (aor, bindings) in records.iter().filter(|(_, bindings)| !bindings.is_empty()) {
                 visit(aor, bindings);
             }
@@ -313,7 +296,7 @@ impl Location {
     /// Addresses of record with a binding, and bindings, for the statistics.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
-        self.shards.iter().map(lock).fold((0, 0), |(users, contacts), shard| {
+        self.shards.each().fold((0, 0), |(users, contacts), shard| {
             let registered = shard.records.values().filter(|record| !record.bindings.is_empty());
             (
                 users + registered.clone().count(),
@@ -324,7 +307,7 @@ impl Location {
 
     /// Whether a binding is registered over `connection`.
     fn carries_somebody(&self, connection: ConnectionId) -> bool {
-        let aors = self.lock_connections().get(&connection).cloned().unwrap_or_default();
+        let aors = self.connections.of(&connection).get(&connection).cloned().unwrap_or_default();
         aors.iter().any(|aor| {
             let shard = self.shard(aor);
             let mut bindings = shard.records.get(aor).into_iter().flat_map(|record| &record.bindings);
@@ -333,13 +316,7 @@ impl Location {
     }
 
     fn shard(&self, aor: &str) -> MutexGuard<'_, Shard> {
-        #[allow(clippy::cast_possible_truncation)]
-        let index = self.hasher.hash_one(aor) as usize % SHARDS;
-        lock(&self.shards[index])
-    }
-
-    fn lock_connections(&self) -> MutexGuard<'_, HashMap<ConnectionId, Vec<Arc<str>>>> {
-        lock(&self.connections)
+        self.shards.of(aor)
     }
 }
 
@@ -388,11 +365,6 @@ impl Record {
         self.bindings = bindings.into();
         self.version += 1;
     }
-}
-
-/// A poisoned shard is one whose holder panicked between two whole assignments: its contents are good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub trait Store {
         &'a self,
         username: &'a str,
         domain: &'a str,
-    ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>>;
+    ) -> LocalBoxFuture<'a, Result<Option<Arc<Account>>, Unavailable>>;
 
     /// What requests are routed by now. Asked of each of them, so that it is not waited for.
     fn tables(&self) -> Arc<Tables> {

@@ -327,6 +327,7 @@ impl Proxy {
             self.next_sweep = now + SWEEP;
             let expired = self.world.location.expire(self.world.unix_now());
             self.forget(expired);
+            self.world.tidy();
             self.end_dead_calls();
             self.end_awaited();
             self.watch_acks();

@@ -15,9 +15,9 @@ use crate::dialog::Calls;
 use crate::digest::Authenticator;
 use crate::event::Event;
 use crate::flow::{Destination, Protocol};
-use crate::location::Location;
+use crate::location::{Location, Shared};
 use crate::message::build;
-use crate::outside::{Account, Outside, Unavailable};
+use crate::outside::{Account, Outside, SharedText, Unavailable};
 use crate::overload::Door;
 use crate::profiles::Profiles;
 use crate::secret::Secret;
@@ -56,6 +56,8 @@ pub struct World {
     pub stats: RefCell<Stats>,
     /// The line before the accounts of the store.
     pub accounts: Door,
+    /// What the bindings that this worker makes have in common.
+    shared: RefCell<Shared>,
     /// Places that do not take TCP, and until when that is believed.
     no_tcp: RefCell<HashMap<SocketAddr, Instant>>,
     events: RefCell<VecDeque<Event>>,
@@ -97,6 +99,7 @@ impl World {
             authenticator: RefCell::new(authenticator),
             stats: RefCell::default(),
             accounts: Door::default(),
+            shared: RefCell::default(),
             no_tcp: RefCell::default(),
             events: RefCell::default(),
             rng: RefCell::new(rng),
@@ -133,7 +136,7 @@ impl World {
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn account(&self, username: &str, domain: &str) -> Result<Option<Account>, Unavailable> {
+    pub async fn account(&self, username: &str, domain: &str) -> Result<Option<Arc<Account>>, Unavailable> {
         self.accounts.pass(|| self.now(), self.outside.store.account(username, domain)).await
     }
 
@@ -182,6 +185,18 @@ impl World {
         let home = || self.settings.domains.first().map_or("localhost", String::as_str);
         self.settings.is_myself(host, port)
             || (self.tables().is_domain(host) && self.settings.is_myself(home(), port))
+    }
+
+    /// A User-Agent and an address of ours, as many bindings share them.
+    #[must_use]
+    pub fn share(&self, user_agent: &str, local: SocketAddr) -> (SharedText, Arc<SocketAddr>) {
+        let mut shared = self.shared.borrow_mut();
+        (shared.text(user_agent), shared.address(local))
+    }
+
+    /// Gives up what no binding shares any more.
+    pub fn tidy(&self) {
+        self.shared.borrow_mut().tidy();
     }
 
     /// Whether TCP was refused at `remote` lately.

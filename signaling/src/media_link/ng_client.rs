@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use rand::RngExt as _;
 use signaling_core::outside::{LegKind, MediaError, MediaExchange};
+use signaling_core::shards::Shards;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
@@ -67,7 +68,7 @@ struct Link {
     /// Unique among the clients of a relay, which may be many.
     prefix: String,
     next: AtomicU64,
-    waiting: Mutex<HashMap<String, oneshot::Sender<Bytes>>>,
+    waiting: Shards<HashMap<String, oneshot::Sender<Bytes>>>,
     /// Told when the host says that nobody listens there.
     refused: Notify,
 }
@@ -92,7 +93,7 @@ impl NgClient {
             socket: UdpSocket::from_std(socket)?,
             prefix: format!("{:016x}", rand::rng().random::<u64>()),
             next: AtomicU64::new(0),
-            waiting: Mutex::default(),
+            waiting: Shards::default(),
             refused: Notify::new(),
         });
         let receiver = tokio::spawn(receive(Arc::clone(&link))).abort_handle();
@@ -306,7 +307,7 @@ impl Link {
         let cookie = format!("{}_{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
         let datagram = [cookie.as_bytes(), b" ", command].concat();
         let (sender, mut reply) = oneshot::channel();
-        self.waiting().insert(cookie.clone(), sender);
+        self.waiting.of(&*cookie).insert(cookie.clone(), sender);
         let _forget = Forget { link: self, cookie: &cookie };
         let mut refusals = 0;
         for turn in 0..patience.tries {
@@ -338,11 +339,6 @@ impl Link {
         }
         Err(Trouble::Silent)
     }
-
-    /// Nothing that is done under the lock can panic half-way.
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Bytes>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Ends the wait for a reply also when the request is dropped half-way.
@@ -353,7 +349,7 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.link.waiting().remove(self.cookie);
+        self.link.waiting.of(self.cookie).remove(self.cookie);
     }
 }
 
@@ -374,7 +370,7 @@ async fn receive(link: Arc<Link>) {
         let datagram = &buffer[..length];
         let Some(space) = datagram.iter().position(|byte| *byte == b' ') else { continue };
         let Ok(cookie) = std::str::from_utf8(&datagram[..space]) else { continue };
-        if let Some(waiting) = link.waiting().remove(cookie)
+        if let Some(waiting) = link.waiting.of(cookie).remove(cookie)
             && waiting.send(Bytes::copy_from_slice(&datagram[space + 1..])).is_err()
         {
             tracing::trace!("reply to a request that was given up");
@@ -433,7 +429,7 @@ mod tests {
         };
         let (sdp, ()) = tokio::join!(client.exchange(true, exchange(LegKind::Browser), PATIENCE), answering);
         assert_eq!(sdp.unwrap(), "v=0\r\n");
-        assert!(client.inner.link.waiting().is_empty());
+        assert!(client.inner.link.waiting.each().all(|part| part.is_empty()));
     }
 
     #[test]

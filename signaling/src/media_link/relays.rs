@@ -5,18 +5,20 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, join_all};
 use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
+use signaling_core::shards::Shards;
 use tokio::task::AbortHandle;
 
 use super::Report;
 use super::in_process::InProcess;
 use super::ng_client::{NgClient, Patience, Trouble};
 use crate::config::{RelayPlace, RelaySettings};
+use crate::moment::Moment;
 
 /// Calls whose relay is remembered; beyond that, where a call goes follows from its Call-ID alone.
 const MAX_PLACED: usize = 500_000;
@@ -35,7 +37,7 @@ struct Inner {
     nodes: Vec<Node>,
     settings: RelaySettings,
     /// Which node carries a call.
-    placed: Mutex<HashMap<Arc<str>, usize>>,
+    placed: Shards<HashMap<Arc<str>, usize>>,
     /// None answers: this has been told.
     none_left: AtomicBool,
     lost: OnceLock<Lost>,
@@ -67,7 +69,7 @@ struct Node {
     weight: u32,
     link: Link,
     /// When it is tried again, while it is disabled.
-    disabled_until: Mutex<Option<Instant>>,
+    disabled_until: Moment,
     /// Taken out of use by an operator, until he takes it back.
     put_aside: AtomicBool,
     /// Its calls are being moved.
@@ -108,26 +110,24 @@ impl Node {
     }
 
     fn disabled_for(&self) -> Option<Duration> {
-        let until = *lock(&self.disabled_until);
+        let until = self.disabled_until.get();
         until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     /// Tells of it once.
     fn disable(&self, tout: Duration) {
-        let mut until = lock(&self.disabled_until);
-        if until.is_none() {
+        if self.disabled_until.swap(Some(Instant::now() + tout)).is_none() {
             tracing::warn!(
                 relay = self.name,
                 seconds = tout.as_secs(),
                 "the relay does not answer: disabled"
             );
         }
-        *until = Some(Instant::now() + tout);
     }
 
     /// Whether it was disabled.
     fn enable(&self) -> bool {
-        let was = lock(&self.disabled_until).take().is_some();
+        let was = self.disabled_until.get().is_some() && self.disabled_until.swap(None).is_some();
         if was {
             tracing::info!(relay = self.name, "the relay answers again");
         }
@@ -167,10 +167,18 @@ impl Relays {
             };
             let (set, weight) = (node.set, node.weight);
             let (put_aside, moving) = (AtomicBool::new(false), AtomicBool::new(false));
-            nodes.push(Node { name, set, weight, link, disabled_until: Mutex::default(), put_aside, moving });
+            nodes.push(Node {
+                name,
+                set,
+                weight,
+                link,
+                disabled_until: Moment::default(),
+                put_aside,
+                moving,
+            });
         }
         let settings = settings.clone();
-        let (placed, lost, pinging) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        let (placed, lost, pinging) = (Shards::default(), OnceLock::new(), OnceLock::new());
         let none_left = AtomicBool::new(false);
         Ok(Self { inner: Arc::new(Inner { nodes, settings, placed, none_left, lost, pinging }) })
     }
@@ -178,7 +186,9 @@ impl Relays {
     /// Each relay as it is now.
     pub(super) fn status(&self) -> Vec<RelayStatus> {
         let mut calls = vec![0; self.inner.nodes.len()];
-        lock(&self.inner.placed).values().for_each(|index| calls[*index] += 1);
+        for part in self.inner.placed.each() {
+            part.values().for_each(|index| calls[*index] += 1);
+        }
         let status = |(node, calls): (&Node, u64)| RelayStatus {
             set: node.set,
             url: node.name.clone(),
@@ -212,9 +222,9 @@ impl Relays {
 
     /// Ends a whole call; what was counted in it, if the relay of this process has carried it.
     pub(super) fn end(&self, call_id: &str, from_tag: &str) -> Option<Report> {
-        let placed = lock(&self.inner.placed).get(call_id).copied();
+        let placed = self.inner.placed.of(call_id).get(call_id).copied();
         if let Some(Link::InProcess(relay)) = placed.map(|index| &self.inner.nodes[index].link) {
-            lock(&self.inner.placed).remove(call_id);
+            self.inner.placed.of(call_id).remove(call_id);
             return Some(Box::pin(relay.end(call_id)));
         }
         self.delete(call_id, from_tag, None);
@@ -324,7 +334,7 @@ impl MediaControl for Relays {
     fn delete(&self, call_id: &str, from_tag: &str, branch: Option<&str>) {
         let link = self.inner.link_of(call_id);
         if branch.is_none() {
-            lock(&self.inner.placed).remove(call_id);
+            self.inner.placed.of(call_id).remove(call_id);
         }
         match link {
             Some(Link::InProcess(relay)) => relay.delete(call_id, from_tag, branch),
@@ -337,13 +347,13 @@ impl MediaControl for Relays {
 impl Inner {
     /// The relay that carries a call, or the one that would.
     fn link_of(&self, call_id: &str) -> Option<&Link> {
-        let placed = lock(&self.placed).get(call_id).copied();
+        let placed = self.placed.of(call_id).get(call_id).copied();
         Some(&self.nodes[placed.or_else(|| self.by_weight(call_id, &[]))?].link)
     }
 
     /// The relay for an exchange: that of its call, else one by weight. `None` when none is left.
     fn choose(&self, call_id: &str, offer: bool, tried: &[usize]) -> Option<usize> {
-        let placed = lock(&self.placed).get(call_id).copied().filter(|index| !tried.contains(index));
+        let placed = self.placed.of(call_id).get(call_id).copied().filter(|index| !tried.contains(index));
         // An answer has no choice; an offer begins anew where its relay is gone.
         let stays =
             |index: &usize| !offer || self.nodes[*index].is_enabled() || self.settings.rtpengine_allow_op;
@@ -386,8 +396,8 @@ impl Inner {
     /// A call is carried by a node from now on. Another one that had it may only have been slow, and gives it back.
     fn place(&self, exchange: &MediaExchange, index: usize) {
         let call_id = exchange.call_id.as_str();
-        let mut placed = lock(&self.placed);
-        let room = placed.len() < MAX_PLACED;
+        let mut placed = self.placed.of(call_id);
+        let room = placed.len() < MAX_PLACED / Shards::<()>::COUNT;
         let before = match placed.get_mut(call_id) {
             Some(known) => Some(std::mem::replace(known, index)).filter(|before| *before != index),
             None if room => placed.insert(call_id.into(), index),
@@ -433,9 +443,13 @@ impl Inner {
         let inner = Arc::clone(self);
         tokio::spawn(async move {
             let placed = |inner: &Self| {
-                let placed = lock(&inner.placed);
-                let calls = placed.iter().filter(|(_, node)| **node == index).map(|(call, _)| call.clone());
-                calls.collect::<Vec<Arc<str>>>()
+                let mut calls: Vec<Arc<str>> = Vec::new();
+                for part in inner.placed.each() {
+                    calls.extend(
+                        part.iter().filter(|(_, node)| **node == index).map(|(call, _)| call.clone()),
+                    );
+                }
+                calls
             };
             let (calls, node) = (placed(&inner), &inner.nodes[index]);
             if !calls.is_empty() && !only_unknown {
@@ -491,11 +505,6 @@ fn hash(text: &str) -> u64 {
     });
     // Its low bits alone follow the last octets too closely for small sums of weights.
     mixed ^ (mixed >> 32)
-}
-
-/// Nothing that is done under these locks can panic half-way.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RelaySettings {
@@ -633,9 +642,10 @@ mod tests {
             assert_eq!([heard(&mut heavy, "answer"), heard(&mut light, "answer")], [at == 0, at == 1]);
         }
         assert!((130..=170).contains(&counts[0]), "three of four go there: {counts:?}");
-        assert_eq!(lock(&relays.inner.placed).len(), 200);
+        let placed = || relays.inner.placed.each().map(|part| part.len()).sum::<usize>();
+        assert_eq!(placed(), 200);
         relays.delete("call-0@host", "a", None);
-        assert_eq!(lock(&relays.inner.placed).len(), 199);
+        assert_eq!(placed(), 199);
     }
 
     #[tokio::test]
@@ -702,7 +712,7 @@ mod tests {
         let relays = start(&RelaySettings { rtpengine_allow_op: true, ..both });
         relays.offer(exchange("x")).await.unwrap();
         assert!(heard(&mut one, "offer"));
-        *lock(&relays.inner.nodes[0].disabled_until) = Some(Instant::now() + Duration::from_secs(3600));
+        relays.inner.nodes[0].disabled_until.swap(Some(Instant::now() + Duration::from_secs(3600)));
         relays.offer(exchange("y")).await.unwrap();
         assert!(heard(&mut two, "offer") && !heard(&mut one, "offer"));
         relays.offer(exchange("x")).await.unwrap();
@@ -783,7 +793,7 @@ mod tests {
         }
         there.sort_unstable();
         assert_eq!(there, ["delete", "delete", "play media", "start recording", "stop media"]);
-        assert!(one.heard.try_recv().is_err() && lock(&relays.inner.placed).is_empty());
+        assert!(one.heard.try_recv().is_err() && relays.inner.placed.each().all(|part| part.is_empty()));
         // A call that another one takes over is given back by the first.
         relays.inner.place(&exchange("y"), 0);
         relays.inner.place(&exchange("y"), 1);

@@ -1,7 +1,8 @@
 //! Name servers that say nothing: whoever calls meanwhile does not wait for them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::moment::Moment;
 
 /// How long they are taken to be silent after a look-up that had no answer in time. Then one look-up asks them with all its
 /// patience, and while it waits the others still do not.
@@ -13,36 +14,34 @@ const SHORT: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// When to ask again; `None` while they answer.
-    until: Mutex<Option<Instant>>,
+    until: Moment,
 }
 
 impl Silence {
     /// How long a look-up may take that would wait for `whole`.
     pub(super) fn patience(&self, now: Instant, whole: Duration) -> Duration {
-        let mut until = self.lock();
-        match *until {
+        match self.until.get() {
             None => whole,
             Some(end) if now < end => SHORT.min(whole),
-            // This one asks for all.
-            Some(_) => {
-                *until = Some(now + whole);
-                whole
+            // One of those who come now asks for all.
+            due => {
+                if self.until.replace(due, Some(now + whole)) {
+                    whole
+                } else {
+                    SHORT.min(whole)
+                }
             }
         }
     }
 
     /// A look-up had no answer in all its time.
     pub(super) fn began(&self, now: Instant) {
-        *self.lock() = Some(now + LENGTH);
+        self.until.swap(Some(now + LENGTH));
     }
 
     /// There was an answer.
     pub(super) fn broken(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.until.swap(None);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Accounts in memory, so that a REGISTER need not wait for the database, and yet a password that was changed counts at once.
 //!
 //! Three things tell of a change. This process forgets what it changes itself. The `user` commands, which are processes of
-//! their own, make the file of [`Changes`] longer, whose length is looked at before every use. Any other program that writes
-//! to the table of an embedded file is seen through the counter that its triggers keep, read every second; in the database of a
-//! server, where there is none, an account counts for [`FRESH`] and is then read again.
+//! their own, make the file of [`Changes`] longer. Any other program that writes to the table of an embedded file is seen through
+//! the counter that its triggers keep; in the database of a server, where there is none, an account counts for [`FRESH`] and is
+//! then read again. File and counter are looked at every [`LOOK`], while accounts are asked for, so that a request waits for
+//! neither and all workers ask without a lock that they share.
 //!
 //! What may have changed is not forgotten: while the database does not answer, it is what there is.
 
@@ -11,17 +12,20 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use signaling_core::outside::{Account, Unavailable};
+use signaling_core::shards::Shards;
 
 use super::health::Health;
 use super::sql::{Row, Sql, Statement};
+use crate::moment::Moment;
 
 /// Accounts kept, some 200 bytes each. Any further one is read from the database each time.
 const CAPACITY: usize = 200_000;
-/// How often the counter in the database is read, while accounts are asked for.
+/// How often it is looked whether anything has changed: an account counts as it was for no longer.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long an account of a server's database counts as it was read.
 const FRESH: Duration = Duration::from_secs(5);
@@ -37,25 +41,27 @@ pub(super) struct Accounts {
     /// Whether changes are counted in the database.
     has_counter: bool,
     health: Health,
-    known: Mutex<Known>,
+    known: Shards<Known>,
+    /// Counts the changes that were noticed.
+    generation: AtomicU64,
+    /// What [`Changes`] and the counter said last.
+    file: AtomicU64,
+    counter: AtomicI64,
+    /// When they are to be looked at next.
+    look: Moment,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Counts the changes that were noticed.
-    generation: u64,
-    /// What [`Changes`] and the counter said last.
-    file: u64,
-    counter: i64,
-    /// When the counter was read last.
-    looked: Option<Instant>,
-    accounts: HashMap<(String, String), Kept>,
+    /// By domain and user name.
+    domains: HashMap<Box<str>, HashMap<Box<str>, Kept>>,
+    count: usize,
 }
 
 #[derive(Debug)]
 struct Kept {
-    account: Account,
-    /// [`Known::generation`] before it was read.
+    account: Arc<Account>,
+    /// [`Accounts::generation`] before it was read.
     generation: u64,
     read: Instant,
 }
@@ -70,8 +76,25 @@ impl Accounts {
             has_hashes: has("ha1_sha256") && has("ha1_sha512_256"),
             has_counter: !sql.columns("subscriber_changes").await?.is_empty(),
             health: Health::new(sql.kind(), LIMIT, "accounts count as they were read last"),
-            known: Mutex::default(),
+            known: Shards::default(),
+            generation: AtomicU64::new(0),
+            file: AtomicU64::new(0),
+            counter: AtomicI64::new(0),
+            look: Moment::default(),
         })
+    }
+
+    /// The account of `username` in `domain`, if it is known for certain now.
+    pub(super) fn certain(&self, username: &str, domain: &str) -> Option<Arc<Account>> {
+        let now = Instant::now();
+        if self.look.get().is_none_or(|due| due <= now) {
+            return None;
+        }
+        let generation = self.generation.load(Ordering::Acquire);
+        let part = self.known.of(&(username, domain));
+        let kept = part.find(username, domain)?;
+        let fresh = self.has_counter || now.saturating_duration_since(kept.read) < FRESH;
+        (fresh && kept.generation == generation).then(|| Arc::clone(&kept.account))
     }
 
     /// The account of `username` in `domain`, from memory or from the database. One that does not exist is not remembered,
@@ -81,39 +104,38 @@ impl Accounts {
         sql: &Sql,
         username: &str,
         domain: &str,
-    ) -> Result<Option<Account>, Unavailable> {
+    ) -> Result<Option<Arc<Account>>, Unavailable> {
         self.look(sql).await;
-        let (kept, generation) = self.find(username, domain);
-        let kept = match kept {
-            Some((account, true)) => return Ok(Some(account)),
-            kept => kept.map(|(account, _)| account),
-        };
+        if let Some(account) = self.certain(username, domain) {
+            return Ok(Some(account));
+        }
+        let generation = self.generation.load(Ordering::Acquire);
         match self.health.ask(sql.fetch(self.one(username, domain))).await {
             Ok(rows) => {
                 let account = rows.first().map(|row| self.account(row)).transpose();
-                let account = account.map_err(|error| Unavailable(format!("database: {error}")))?;
-                self.lock().put(generation, username, domain, account.as_ref());
+                let account =
+                    account.map_err(|error| Unavailable(format!("database: {error}")))?.map(Arc::new);
+                self.put(generation, username, domain, account.clone());
                 Ok(account)
             }
-            Err(error) => kept.map(Some).ok_or(error),
+            Err(error) => {
+                let part = self.known.of(&(username, domain));
+                let kept = part.find(username, domain).map(|kept| Some(Arc::clone(&kept.account)));
+                kept.ok_or(error)
+            }
         }
     }
 
     /// Reads all accounts, at start.
     pub(super) async fn load(&self, sql: &Sql) -> Result<(), sqlx::Error> {
-        let file = self.changes.length();
-        let counter = if self.has_counter { counter(sql).await? } else { 0 };
+        self.file.store(self.changes.length(), Ordering::Release);
+        self.counter.store(if self.has_counter { counter(sql).await? } else { 0 }, Ordering::Release);
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
         let query = Statement::new(format!("{} LIMIT {CAPACITY}", self.select()), []);
-        let (rows, read) = (sql.fetch(query).await?, Instant::now());
-        let mut known = self.lock();
-        known.generation += 1;
-        let generation = known.generation;
-        let kept = |account: Account| {
-            let key = (account.username.clone(), account.domain.clone());
-            (key, Kept { account, generation, read })
-        };
-        let accounts = rows.iter().map(|row| self.account(row).map(kept)).collect::<Result<_, _>>()?;
-        (known.file, known.counter, known.accounts) = (file, counter, accounts);
+        for row in sql.fetch(query).await? {
+            let account = Arc::new(self.account(&row)?);
+            self.put(generation, &account.username, &account.domain, Some(Arc::clone(&account)));
+        }
         Ok(())
     }
 
@@ -123,7 +145,7 @@ impl Accounts {
     /// The file cannot be written.
     pub(super) fn changed(&self) -> std::io::Result<()> {
         let written = self.changes.lengthen();
-        self.lock().generation += 1;
+        self.generation.fetch_add(1, Ordering::AcqRel);
         written
     }
 
@@ -132,44 +154,32 @@ impl Accounts {
         self.health.failures()
     }
 
-    /// Reads the counter when it is time to.
+    /// Looks for changes when it is time to, for one caller at a time.
     async fn look(&self, sql: &Sql) {
-        if !self.has_counter || !self.is_to_look() {
+        let (now, due) = (Instant::now(), self.look.get());
+        if due.is_some_and(|due| due > now) || !self.look.replace(due, Some(now + LOOK)) {
             return;
         }
-        // A failure was told, and what is known goes on counting.
-        let Ok(counter) = self.health.ask(counter(sql)).await else { return };
-        let mut known = self.lock();
-        if known.counter != counter {
-            known.counter = counter;
-            known.generation += 1;
-        }
-    }
-
-    /// True for one caller at a time.
-    fn is_to_look(&self) -> bool {
-        let now = Instant::now();
-        let mut known = self.lock();
-        let due = known.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK);
-        if due {
-            known.looked = Some(now);
-        }
-        due
-    }
-
-    /// The account as it is known, with whether it is certain, and the generation.
-    fn find(&self, username: &str, domain: &str) -> (Option<(Account, bool)>, u64) {
         let file = self.changes.length();
-        let mut known = self.lock();
-        if known.file != file {
-            known.file = file;
-            known.generation += 1;
+        let mut changed = self.file.swap(file, Ordering::AcqRel) != file;
+        // A failure was told, and what is known goes on counting.
+        if self.has_counter
+            && let Ok(counter) = self.health.ask(counter(sql)).await
+        {
+            changed |= self.counter.swap(counter, Ordering::AcqRel) != counter;
         }
-        let generation = known.generation;
-        let kept = known.accounts.get(&(username.to_owned(), domain.to_owned()));
-        let certain =
-            |kept: &Kept| kept.generation == generation && (self.has_counter || kept.read.elapsed() < FRESH);
-        (kept.map(|kept| (kept.account.clone(), certain(kept))), generation)
+        if changed {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Remembers what was read after `generation` was noted.
+    fn put(&self, generation: u64, username: &str, domain: &str, account: Option<Arc<Account>>) {
+        let mut part = self.known.of(&(username, domain));
+        match account {
+            Some(account) => part.put(Kept { account, generation, read: Instant::now() }),
+            None => part.remove(username, domain),
+        }
     }
 
     fn select(&self) -> &'static str {
@@ -208,25 +218,28 @@ impl Accounts {
         }
         Ok(account)
     }
-
-    /// Nothing that is done under the lock can panic half-way.
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Known {
-    /// Remembers what was read after `generation` was noted.
-    fn put(&mut self, generation: u64, username: &str, domain: &str, account: Option<&Account>) {
-        let key = (username.to_owned(), domain.to_owned());
-        match account {
-            Some(account) if self.accounts.len() < CAPACITY || self.accounts.contains_key(&key) => {
-                let kept = Kept { account: account.clone(), generation, read: Instant::now() };
-                self.accounts.insert(key, kept);
-            }
-            Some(_) => {}
-            None => _ = self.accounts.remove(&key),
+    fn find(&self, username: &str, domain: &str) -> Option<&Kept> {
+        self.domains.get(domain)?.get(username)
+    }
+
+    /// One that there is no room for is not kept.
+    fn put(&mut self, kept: Kept) {
+        let (username, domain) = (&*kept.account.username, &*kept.account.domain);
+        let known = self.find(username, domain).is_some();
+        if !known && self.count >= CAPACITY / Shards::<Self>::COUNT {
+            return;
         }
+        self.count += usize::from(!known);
+        let (username, domain) = (Box::from(username), Box::from(domain));
+        self.domains.entry(domain).or_default().insert(username, kept);
+    }
+
+    fn remove(&mut self, username: &str, domain: &str) {
+        let users = self.domains.get_mut(domain);
+        self.count -= usize::from(users.is_some_and(|users| users.remove(username).is_some()));
     }
 }
 

@@ -4,12 +4,12 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use signaling_core::outside::Unavailable;
 
 use super::sql::{Kind, is_fault_of_values};
+use crate::moment::Moment;
 
 /// Between two tries while it does not answer.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -23,13 +23,13 @@ pub(super) struct Health {
     /// What the log says when it begins.
     meanwhile: &'static str,
     /// When the next try is, while it does not answer.
-    next: Mutex<Option<Instant>>,
+    next: Moment,
     failures: AtomicU64,
 }
 
 impl Health {
     pub(super) fn new(kind: Kind, limit: Duration, meanwhile: &'static str) -> Self {
-        Self { kind, limit, meanwhile, next: Mutex::default(), failures: AtomicU64::new(0) }
+        Self { kind, limit, meanwhile, next: Moment::default(), failures: AtomicU64::new(0) }
     }
 
     /// Asks the database, or does not when it has just failed to answer.
@@ -68,7 +68,7 @@ impl Health {
 
     /// Whether it does not answer.
     pub(super) fn is_down(&self) -> bool {
-        self.lock().is_some()
+        self.next.get().is_some()
     }
 
     /// Questions without an answer so far.
@@ -78,34 +78,25 @@ impl Health {
 
     /// True for everybody while it answers, and for one caller a second while it does not.
     fn is_to_be_tried(&self) -> bool {
-        let mut next = self.lock();
-        match *next {
+        match self.next.get() {
             None => true,
-            Some(due) if due <= Instant::now() => {
-                *next = Some(Instant::now() + self.limit + RETRY);
-                true
-            }
-            Some(_) => false,
+            Some(due) if due > Instant::now() => false,
+            due => self.next.replace(due, Some(Instant::now() + self.limit + RETRY)),
         }
     }
 
     pub(super) fn failed(&self, error: &dyn Display) {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let before = self.lock().replace(Instant::now() + RETRY);
+        let before = self.next.swap(Some(Instant::now() + RETRY));
         if before.is_none() {
             tracing::error!(%error, "database does not answer: {}", self.meanwhile);
         }
     }
 
     fn works(&self) {
-        if self.lock().take().is_some() {
+        if self.is_down() && self.next.swap(None).is_some() {
             tracing::warn!(failures = self.failures(), "database answers again");
         }
-    }
-
-    /// Nothing that is done under the lock can panic half-way.
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,12 +5,13 @@
 //! answers again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use signaling_core::outside::{StoredBinding, Unavailable};
-use tokio::sync::{mpsc, oneshot};
+use signaling_core::shards::Shards;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::health::{Failure, Health, RETRY};
@@ -21,6 +22,8 @@ use super::{DbMode, location};
 const BATCH: usize = 1000;
 /// Addresses of record that may wait; the bindings themselves are those of the table in memory.
 const ROOM: usize = 500_000;
+/// For so many of those that wait a part keeps room.
+const IDLE: usize = 64;
 /// How long changes are gathered in mode 2 before they are written.
 const GATHER: Duration = Duration::from_secs(1);
 /// How long a phone waits in mode 1 until its registration goes on without the database. The tests of what is written wait for
@@ -34,8 +37,6 @@ const LIMIT: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 10 });
 pub(super) struct Writer {
     mode: DbMode,
     shared: Arc<Shared>,
-    /// Wakes the task; without it the task ends as soon as all is written.
-    wake: Mutex<Option<mpsc::Sender<()>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -44,9 +45,15 @@ struct Shared {
     sql: Sql,
     mode: DbMode,
     health: Health,
-    waiting: Mutex<Waiting>,
+    waiting: Shards<Waiting>,
     /// Addresses of record that are being written.
     writing: AtomicUsize,
+    /// Wakes the task.
+    wake: Notify,
+    /// Nothing more is taken, and the task ends as soon as all is written.
+    closed: AtomicBool,
+    /// Tells of that whoever pauses.
+    closing: Notify,
     /// Changes that were not written and never will be.
     lost: AtomicU64,
 }
@@ -61,6 +68,9 @@ struct Save {
     told: Vec<oneshot::Sender<Result<(), Unavailable>>>,
 }
 
+/// Hears that what was saved is durable.
+type Done = oneshot::Receiver<Result<(), Unavailable>>;
+
 impl Writer {
     /// Must be called within a runtime.
     pub(super) fn start(sql: Sql, mode: DbMode) -> Self {
@@ -69,13 +79,15 @@ impl Writer {
             sql,
             mode,
             health,
-            waiting: Mutex::default(),
+            waiting: Shards::default(),
             writing: AtomicUsize::new(0),
+            wake: Notify::new(),
+            closed: AtomicBool::new(false),
+            closing: Notify::new(),
             lost: AtomicU64::new(0),
         });
-        let (wake, woken) = mpsc::channel(1);
-        let task = tokio::spawn(run(Arc::clone(&shared), woken));
-        Self { mode, shared, wake: Mutex::new(Some(wake)), task: Mutex::new(Some(task)) }
+        let task = tokio::spawn(run(Arc::clone(&shared)));
+        Self { mode, shared, task: Mutex::new(Some(task)) }
     }
 
     /// Takes the bindings of `aor`. Mode 1 returns when they are durable, or the database does not answer; mode 2 at once.
@@ -83,16 +95,9 @@ impl Writer {
         if self.mode == DbMode::Memory {
             return Ok(());
         }
-        let Some(wake) = lock(&self.wake).clone() else {
-            return Err(Unavailable("database: closed".into()));
-        };
-        let done = self.enter(aor, bindings);
-        // A full channel holds a wake-up already.
-        _ = wake.try_send(());
-        let Some(done) = done.filter(|_| self.mode != DbMode::WriteBack && !self.shared.health.is_down())
-        else {
-            return Ok(());
-        };
+        let done = self.enter(aor, bindings)?;
+        self.shared.wake.notify_one();
+        let Some(done) = done.filter(|_| !self.shared.health.is_down()) else { return Ok(()) };
         match tokio::time::timeout(WAIT, done).await {
             Ok(written) => written.unwrap_or_else(|_| Err(Unavailable("database: closed".into()))),
             Err(_) => {
@@ -102,47 +107,47 @@ impl Writer {
         }
     }
 
-    /// Puts bindings in the place of those that wait. In mode 1 the end of the writing is told; `None` when there is no room.
-    fn enter(
-        &self,
-        aor: &str,
-        bindings: &[Arc<StoredBinding>],
-    ) -> Option<oneshot::Receiver<Result<(), Unavailable>>> {
-        let (told, done) = oneshot::channel();
-        let mut waiting = lock(&self.shared.waiting);
-        if waiting.len() >= ROOM && !waiting.contains_key(aor) {
+    /// Puts bindings in the place of those that wait. Where the phone waits, the end of the writing is told.
+    fn enter(&self, aor: &str, bindings: &[Arc<StoredBinding>]) -> Result<Option<Done>, Unavailable> {
+        let mut waiting = self.shared.waiting.of(aor);
+        // Under the lock: the task that ends looks into every part once more.
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(Unavailable("database: closed".into()));
+        }
+        if waiting.len() >= ROOM / Shards::<Waiting>::COUNT && !waiting.contains_key(aor) {
             self.shared.lose(1, &"too many wait");
-            return None;
+            return Ok(None);
         }
         let save = waiting.entry(aor.to_owned()).or_default();
         save.bindings = bindings.to_vec();
-        if self.mode != DbMode::WriteBack {
+        Ok((self.mode != DbMode::WriteBack).then(|| {
+            let (told, done) = oneshot::channel();
             save.told.push(told);
-        }
-        Some(done)
+            done
+        }))
     }
 
     /// Whether all that was taken is written.
     pub(super) fn is_settled(&self) -> bool {
-        let waiting = lock(&self.shared.waiting);
-        waiting.is_empty() && self.shared.writing.load(Ordering::Acquire) == 0
+        // In this order: what goes from there to here is seen in one of them.
+        self.shared.count() == 0 && self.shared.writing.load(Ordering::Acquire) == 0
     }
 
     /// Whether the bindings of `aor` wait.
     pub(super) fn waits(&self, aor: &str) -> bool {
-        lock(&self.shared.waiting).contains_key(aor)
+        self.shared.waiting.of(aor).contains_key(aor)
     }
 
     /// Changes that wait, attempts that failed, and changes that will never be written.
     pub(super) fn counts(&self) -> (usize, u64, u64) {
         let shared = &self.shared;
-        (lock(&shared.waiting).len(), shared.health.failures(), shared.lost.load(Ordering::Relaxed))
+        (shared.count(), shared.health.failures(), shared.lost.load(Ordering::Relaxed))
     }
 
     /// Returns when everything that was taken is written, or cannot be.
     pub(super) async fn finish(&self) {
-        drop(lock(&self.wake).take());
-        let task = lock(&self.task).take();
+        self.shared.close();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task
             && let Err(error) = task.await
         {
@@ -151,25 +156,28 @@ impl Writer {
     }
 }
 
-async fn run(shared: Arc<Shared>, mut woken: mpsc::Receiver<()>) {
+async fn run(shared: Arc<Shared>) {
+    let mut first = 0;
     loop {
-        let mut last = woken.recv().await.is_none();
-        if shared.mode == DbMode::WriteBack && !last {
-            // The end of the process is not waited for.
-            last = tokio::time::timeout(GATHER, until_closed(&mut woken)).await.is_ok();
+        shared.wake.notified().await;
+        if shared.mode == DbMode::WriteBack {
+            shared.pause(GATHER).await;
         }
-        while let Some(batch) = shared.take() {
+        // What is entered after this is not, when it is so.
+        let mut last = shared.is_closed();
+        while let Some(batch) = shared.take(&mut first) {
             let written = shared.write(batch).await;
             shared.writing.store(0, Ordering::Release);
             if written {
                 continue;
             }
             if last {
-                let left = lock(&shared.waiting).len();
+                let left = shared.count();
                 return shared.lose(left, &"the gateway ends and the database does not answer");
             }
             // Who closes while the database is gone does not wait for it.
-            last = tokio::time::timeout(RETRY, until_closed(&mut woken)).await.is_ok();
+            shared.pause(RETRY).await;
+            last = shared.is_closed();
         }
         if last {
             return;
@@ -177,22 +185,51 @@ async fn run(shared: Arc<Shared>, mut woken: mpsc::Receiver<()>) {
     }
 }
 
-/// Swallows the wake-ups of those who come meanwhile.
-async fn until_closed(woken: &mut mpsc::Receiver<()>) {
-    while woken.recv().await.is_some() {}
-}
-
 impl Shared {
-    fn take(&self) -> Option<Vec<(String, Save)>> {
-        let mut waiting = lock(&self.waiting);
-        let batch = if waiting.len() <= BATCH {
-            std::mem::take(&mut *waiting).into_iter().collect()
-        } else {
-            let some: Vec<String> = waiting.keys().take(BATCH).cloned().collect();
-            some.into_iter().filter_map(|aor| waiting.remove_entry(&aor)).collect::<Vec<_>>()
-        };
-        // Under the lock: whoever looks finds each of them here or there.
-        self.writing.store(batch.len(), Ordering::Release);
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.closing.notify_one();
+        self.wake.notify_one();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Returns after `time`, or when it is closed.
+    async fn pause(&self, time: Duration) {
+        if !self.is_closed() {
+            // Which of the two it was is asked by whoever wants to know.
+            let _ = tokio::time::timeout(time, self.closing.notified()).await;
+        }
+    }
+
+    /// Addresses of record that wait.
+    fn count(&self) -> usize {
+        self.waiting.each().map(|part| part.len()).sum()
+    }
+
+    /// The next to be written. The parts have turns, beginning at `first`, so that none waits for ever.
+    fn take(&self, first: &mut u64) -> Option<Vec<(String, Save)>> {
+        let mut batch = Vec::new();
+        for _ in 0..Shards::<Waiting>::COUNT {
+            let (mut part, room) = (self.waiting.at(*first), BATCH - batch.len());
+            let before = batch.len();
+            if part.len() <= room {
+                batch.extend(part.drain());
+                // The room of a time without a database is given back.
+                part.shrink_to(IDLE);
+                *first += 1;
+            } else {
+                let some: Vec<String> = part.keys().take(room).cloned().collect();
+                batch.extend(some.into_iter().filter_map(|aor| part.remove_entry(&aor)));
+            }
+            // Under the lock: whoever looks finds each of them here or there.
+            self.writing.fetch_add(batch.len() - before, Ordering::Release);
+            if batch.len() == BATCH {
+                break;
+            }
+        }
         (!batch.is_empty()).then_some(batch)
     }
 
@@ -230,10 +267,9 @@ impl Shared {
 
     /// For the next attempt, except what is out of date. Nobody waits any longer: the registration goes on from memory.
     fn put_back(&self, batch: Vec<(String, Save)>) {
-        let mut waiting = lock(&self.waiting);
         for (aor, mut save) in batch {
             let told = std::mem::take(&mut save.told);
-            waiting.entry(aor).or_insert(save);
+            self.waiting.of(&*aor).entry(aor).or_insert(save);
             for told in told {
                 // Whoever has given up waiting needs no answer.
                 let _ = told.send(Ok(()));
@@ -254,11 +290,6 @@ fn tell(batch: Vec<(String, Save)>, result: &Result<(), Unavailable>) {
         // Whoever has given up waiting needs no answer.
         let _ = told.send(result.clone());
     }
-}
-
-/// Nothing that is done under the lock can panic half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use signaling_core::flow::{ConnectionId, Destination, Protocol, SendToken};
+use signaling_core::shards::Shards;
 use tokio::sync::{Notify, mpsc};
 
 use crate::worker::WorkerId;
@@ -31,28 +32,35 @@ pub(super) enum Unsent {
     Slow(Queued),
 }
 
-/// The table.
+/// The table; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Flows {
-    table: Arc<RwLock<Table>>,
+    table: Arc<Table>,
 }
 
+/// Whoever holds a part of one kind takes none but of a kind further below.
 #[derive(Debug)]
 struct Table {
     /// The number of the newest connection. The first one is drawn: others carry numbers for us (RFC 5626 §5.2), and those of
     /// before a restart are nobody's.
-    last: u64,
-    connections: HashMap<ConnectionId, Connection>,
-    peers: HashMap<(Protocol, SocketAddr), ConnectionId>,
+    last: AtomicU64,
+    connections: Shards<HashMap<ConnectionId, Connection>>,
+    peers: Shards<HashMap<Peer, ConnectionId>>,
     /// Connections of TLS clients that have proved to be who they are, by where they say that they listen and by each of their
     /// names (RFC 5923 §8.2).
-    aliases: HashMap<(SocketAddr, Box<str>), ConnectionId>,
+    aliases: Shards<HashMap<Alias, ConnectionId>>,
+    /// How many those are, so that nobody looks for one where there is none.
+    alias_count: AtomicUsize,
 }
+
+type Peer = (Protocol, SocketAddr);
+type Alias = (SocketAddr, Box<str>);
 
 impl Default for Table {
     fn default() -> Self {
-        let last = rand::random::<u64>() >> 1;
-        Self { last, connections: HashMap::new(), peers: HashMap::new(), aliases: HashMap::new() }
+        let last = AtomicU64::new(rand::random::<u64>() >> 1);
+        let (connections, peers, aliases) = (Shards::default(), Shards::default(), Shards::default());
+        Self { last, connections, peers, aliases, alias_count: AtomicUsize::new(0) }
     }
 }
 
@@ -67,7 +75,7 @@ struct Connection {
     /// Whom its peer has proved to be, of one that we dialled by name.
     name: Option<Box<str>>,
     /// Its places among the aliases.
-    aliases: Vec<(SocketAddr, Box<str>)>,
+    aliases: Vec<Alias>,
 }
 
 /// What an operator sees of a connection.
@@ -87,7 +95,7 @@ pub struct OpenConnection {
 #[derive(Debug)]
 pub(super) struct Registration {
     id: ConnectionId,
-    peer: (Protocol, SocketAddr),
+    peer: Peer,
     /// What is to be written.
     queue: mpsc::Receiver<Queued>,
     waiting: Arc<AtomicUsize>,
@@ -112,9 +120,7 @@ impl Flows {
     ) -> Registration {
         let (sender, queue) = mpsc::channel(capacity);
         let (close, waiting) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-        let mut table = self.write();
-        table.last += 1;
-        let id = ConnectionId(table.last);
+        let id = ConnectionId(self.table.last.fetch_add(1, Ordering::Relaxed) + 1);
         let connection = Connection {
             protocol,
             remote,
@@ -124,17 +130,17 @@ impl Flows {
             name,
             aliases: Vec::new(),
         };
-        table.connections.insert(id, connection);
-        table.peers.insert((protocol, remote), id);
-        drop(table);
-        Registration { id, peer: (protocol, remote), queue, waiting, close, flows: self.clone() }
+        let peer = (protocol, remote);
+        self.table.connections.of(&id).insert(id, connection);
+        self.table.peers.of(&peer).insert(peer, id);
+        Registration { id, peer, queue, waiting, close, flows: self.clone() }
     }
 
     /// Queues a message, or gives it back when the connection is gone. A full queue means a peer that does not read: its
     /// connection is closed, for the memory is ours and the time is the call's.
     pub(super) fn send(&self, connection: ConnectionId, queued: Queued) -> Result<(), Unsent> {
-        let table = self.read();
-        let Some(connection) = table.connections.get(&connection) else { return Err(Unsent::Gone(queued)) };
+        let connections = self.table.connections.of(&connection);
+        let Some(connection) = connections.get(&connection) else { return Err(Unsent::Gone(queued)) };
         let size = queued.bytes.len();
         // Before it is taken out.
         connection.waiting.fetch_add(size, Ordering::Relaxed);
@@ -159,40 +165,46 @@ impl Flows {
         remote: SocketAddr,
         name: Option<&str>,
     ) -> Option<ConnectionId> {
-        let table = self.read();
-        let Some(id) = table.peers.get(&(protocol, remote)) else {
-            if protocol != Protocol::Tls || table.aliases.is_empty() {
+        let (table, peer) = (&*self.table, (protocol, remote));
+        let newest = table.peers.of(&peer).get(&peer).copied();
+        let Some(id) = newest else {
+            if protocol != Protocol::Tls || table.alias_count.load(Ordering::Relaxed) == 0 {
                 return None;
             }
             let name = name.map_or_else(|| remote.ip().to_string().into(), Into::into);
-            return table.aliases.get(&(remote, name)).copied();
+            let alias = (remote, name);
+            return table.aliases.of(&alias).get(&alias).copied();
         };
-        let other = table.connections.get(id)?.name.as_deref().is_some_and(|proved| name != Some(proved));
-        (!other).then_some(*id)
+        let connections = table.connections.of(&id);
+        let other = connections.get(&id)?.name.as_deref().is_some_and(|proved| name != Some(proved));
+        (!other).then_some(id)
     }
 
     /// What is for `names` at `listening` goes over `connection`, whose peer has proved to be them (RFC 5923 §8.2).
     pub(super) fn alias(&self, connection: ConnectionId, listening: SocketAddr, names: &[Box<str>]) {
-        let mut table = self.write();
-        let Table { connections, aliases, .. } = &mut *table;
+        let mut connections = self.table.connections.of(&connection);
         let Some(entry) = connections.get_mut(&connection) else { return };
         // One sent-by, however often it is said.
         if !entry.aliases.is_empty() {
             return;
         }
         entry.aliases = names.iter().map(|name| (listening, name.clone())).collect();
-        aliases.extend(entry.aliases.iter().map(|alias| (alias.clone(), connection)));
+        for alias in &entry.aliases {
+            if self.table.aliases.of(alias).insert(alias.clone(), connection).is_none() {
+                self.table.alias_count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     pub(super) fn close(&self, connection: ConnectionId) {
-        if let Some(connection) = self.read().connections.get(&connection) {
+        if let Some(connection) = self.table.connections.of(&connection).get(&connection) {
             connection.close.notify_one();
         }
     }
 
     pub(super) fn close_all(&self) {
-        for connection in self.read().connections.values() {
-            connection.close.notify_one();
+        for part in self.table.connections.each() {
+            part.values().for_each(|connection| connection.close.notify_one());
         }
     }
 
@@ -204,22 +216,16 @@ impl Flows {
             remote: connection.remote,
             queued_bytes: connection.waiting.load(Ordering::Relaxed),
         };
-        let mut list: Vec<_> = self.read().connections.iter().map(open).collect();
+        let mut list = Vec::new();
+        for part in self.table.connections.each() {
+            list.extend(part.iter().map(open));
+        }
         list.sort_by_key(|open| open.id.0);
         list
     }
 
     pub(super) fn len(&self) -> usize {
-        self.read().connections.len()
-    }
-
-    /// Nothing that is done under the lock can panic half-way.
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        self.table.connections.each().map(|part| part.len()).sum()
     }
 }
 
@@ -253,15 +259,18 @@ impl Registration {
     }
 
     fn leave(&self) {
-        let mut table = self.flows.write();
-        let connection = table.connections.remove(&self.id);
+        let table = &*self.flows.table;
+        let connection = table.connections.of(&self.id).remove(&self.id);
         for alias in connection.into_iter().flat_map(|connection| connection.aliases) {
-            if table.aliases.get(&alias) == Some(&self.id) {
-                table.aliases.remove(&alias);
+            let mut aliases = table.aliases.of(&alias);
+            if aliases.get(&alias) == Some(&self.id) {
+                aliases.remove(&alias);
+                table.alias_count.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        if table.peers.get(&self.peer) == Some(&self.id) {
-            table.peers.remove(&self.peer);
+        let mut peers = table.peers.of(&self.peer);
+        if peers.get(&self.peer) == Some(&self.id) {
+            peers.remove(&self.peer);
         }
     }
 }
@@ -335,7 +344,8 @@ mod tests {
         drop(first);
         assert_eq!((find(Some("far.example")), find(None)), (Some(again.id()), None));
         drop((other, again));
-        assert!(flows.read().aliases.is_empty());
+        let left = flows.table.aliases.each().map(|part| part.len()).sum::<usize>();
+        assert_eq!((left, flows.table.alias_count.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[tokio::test]

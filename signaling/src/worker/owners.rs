@@ -5,11 +5,10 @@
 //! long over) by the hash of its Call-ID: so nothing that somebody sends can make two of them believe in the same call.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
-/// Locked for a look-up each, so that a few of them keep workers apart.
-const SHARDS: usize = 64;
+use signaling_core::shards::Shards;
+
 /// Call-IDs at a time. A flood of more of them is shared out by their hashes.
 const CAPACITY: usize = 1 << 17;
 /// The longest Call-ID that is kept.
@@ -21,9 +20,7 @@ const IDLE: u32 = 240;
 /// The owners of all Call-IDs in use. Times are seconds since any moment.
 #[derive(Debug)]
 pub(super) struct Owners {
-    shards: Box<[Mutex<Shard>]>,
-    /// Seeded per process, so that nobody can aim Call-IDs at one worker.
-    hasher: RandomState,
+    shards: Shards<Shard>,
     workers: usize,
     capacity: usize,
 }
@@ -69,8 +66,8 @@ impl Owners {
     }
 
     fn with_capacity(workers: usize, capacity: usize) -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, hasher: RandomState::new(), workers, capacity: capacity.div_ceil(SHARDS) }
+        let capacity = capacity.div_ceil(Shards::<Shard>::COUNT);
+        Self { shards: Shards::default(), workers, capacity }
     }
 
     /// The worker that has taken it.
@@ -98,7 +95,7 @@ impl Owners {
 
     /// The worker of a Call-ID that nobody has taken.
     pub(super) fn of_nobody(&self, call_id: &[u8]) -> usize {
-        self.by_hash(self.hasher.hash_one(call_id))
+        self.by_hash(self.shards.hash(call_id))
     }
 
     /// There is nothing of a Call-ID any more.
@@ -118,10 +115,8 @@ impl Owners {
     }
 
     fn shard(&self, call_id: &[u8]) -> (u64, MutexGuard<'_, Shard>) {
-        let hash = self.hasher.hash_one(call_id);
-        let shard = &self.shards[(hash % SHARDS as u64) as usize];
-        // Nothing that is done under the lock can panic half-way.
-        (hash, shard.lock().unwrap_or_else(PoisonError::into_inner))
+        let hash = self.shards.hash(call_id);
+        (hash, self.shards.at(hash))
     }
 
     fn by_hash(&self, hash: u64) -> usize {
@@ -164,6 +159,8 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SHARDS: usize = Shards::<Shard>::COUNT;
 
     #[test]
     fn who_takes_a_call_first_has_it_until_it_is_over() {

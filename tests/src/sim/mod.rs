@@ -363,7 +363,7 @@ impl World {
         self.by_ip.insert(ip, number);
         self.woken_at.push(None);
         let account = Account::of_password(user, DOMAIN, &format!("secret-{user}"));
-        self.store.accounts.borrow_mut().insert(user.to_owned(), account);
+        self.store.accounts.borrow_mut().insert(user.to_owned(), Arc::new(account));
         number
     }
 

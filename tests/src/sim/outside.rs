@@ -14,7 +14,7 @@ use signaling_core::outside::{Account, Lookup, Resolver, Store, StoredBinding, U
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     /// By user name.
-    pub accounts: RefCell<HashMap<String, Account>>,
+    pub accounts: RefCell<HashMap<String, Arc<Account>>>,
     /// By address of record; only those that have any.
     pub bindings: RefCell<BTreeMap<String, Vec<Arc<StoredBinding>>>>,
 }
@@ -28,7 +28,7 @@ impl Store for SharedStore {
         &'a self,
         username: &'a str,
         domain: &'a str,
-    ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>> {
+    ) -> LocalBoxFuture<'a, Result<Option<Arc<Account>>, Unavailable>> {
         let accounts = self.0.accounts.borrow();
         let found = accounts.get(username).filter(|account| account.domain == domain).cloned();
         ready(Ok(found)).boxed_local()

@@ -3,16 +3,17 @@
 
 use std::collections::HashMap;
 
-use super::{Location, Peer, lock};
+use super::{Location, Peer};
 use crate::flow::{ConnectionId, Flow};
+use crate::shards::Shards;
 
 /// Users of one connection that are remembered.
 const MOST: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Edges {
-    connections: HashMap<ConnectionId, Vec<EdgeUser>>,
-    flows: HashMap<EdgeUser, Flow>,
+    connections: Shards<HashMap<ConnectionId, Vec<EdgeUser>>>,
+    flows: Shards<HashMap<EdgeUser, Flow>>,
 }
 
 /// An instance of a user of such a domain.
@@ -29,22 +30,23 @@ impl Location {
     /// where he was.
     pub fn note_edge(&self, user: EdgeUser, flow: Flow) {
         let Some(connection) = flow.connection else { return };
-        let mut edges = lock(&self.edges);
-        let users = edges.connections.entry(connection).or_default();
+        let mut connections = self.edges.connections.of(&connection);
+        let users = connections.entry(connection).or_default();
         if !users.contains(&user) {
             if users.len() == MOST {
                 return;
             }
             users.push(user.clone());
         }
-        edges.flows.insert(user, flow);
+        // Under the lock of the connection: its end takes this away again.
+        self.edges.flows.of(&user).insert(user, flow);
     }
 
     /// The user who has registered over `flow` behind us.
     #[must_use]
     pub fn edge_user(&self, flow: &Flow) -> Option<EdgeUser> {
-        let edges = lock(&self.edges);
-        edges.connections.get(&flow.connection?)?.last().cloned()
+        let connection = flow.connection?;
+        self.edges.connections.of(&connection).get(&connection)?.last().cloned()
     }
 
     /// Where such a user is now.
@@ -52,15 +54,16 @@ impl Location {
     pub fn edge_flow(&self, aor: &str, peer: &Peer<'_>) -> Option<Flow> {
         let instance = if peer.instance.is_empty() { peer.contact } else { peer.instance };
         let user = EdgeUser { aor: aor.into(), instance: instance.to_ascii_lowercase().into() };
-        lock(&self.edges).flows.get(&user).copied()
+        self.edges.flows.of(&user).get(&user).copied()
     }
 
     /// Nobody is on this connection any more.
     pub(super) fn forget_edge(&self, connection: ConnectionId) {
-        let mut edges = lock(&self.edges);
-        for user in edges.connections.remove(&connection).unwrap_or_default() {
-            if edges.flows.get(&user).is_some_and(|flow| flow.connection == Some(connection)) {
-                edges.flows.remove(&user);
+        let users = self.edges.connections.of(&connection).remove(&connection);
+        for user in users.unwrap_or_default() {
+            let mut flows = self.edges.flows.of(&user);
+            if flows.get(&user).is_some_and(|flow| flow.connection == Some(connection)) {
+                flows.remove(&user);
             }
         }
     }

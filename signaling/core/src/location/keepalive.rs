@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Binding, Gone, Location, SHARDS, lock};
+use super::{Binding, Gone, Location, Shard};
 use crate::event::Expiry;
 use crate::flow::{Flow, Protocol};
 use crate::outside::StoredBinding;
 use crate::settings::Nathelper;
+use crate::shards::Shards;
 
 /// The interval is cut into so many turns, so that no moment has to carry more than that part of all contacts.
 const TURNS: u64 = 256;
 /// Turns that are made up for when everybody was late.
 const MISSED: u64 = 8;
 /// Turns that a shard is met in.
-const PARTS: u64 = TURNS / SHARDS as u64;
+const PARTS: u64 = TURNS / Shards::<Shard>::COUNT as u64;
 
 /// Where the round stands.
 #[derive(Debug, Default)]
@@ -93,11 +94,11 @@ impl Location {
         if turn == 0 && !self.round.met.swap(false, Ordering::Relaxed) {
             self.round.wanted.store(false, Ordering::Relaxed);
         }
-        let (shard, part) = ((turn / PARTS) as usize, turn % PARTS);
+        let (shard, part) = (turn / PARTS, turn % PARTS);
         let (met, timeout) = (pings.len() + gone.len(), nathelper.keepalive_timeout.as_secs());
         let asked = |binding: &Binding| binding.is_asked(nathelper.ping_nated_only, unix_now);
         let silent = |binding: &Binding| timeout > 0 && binding.is_silent(timeout, unix_now);
-        let mut shard = lock(&self.shards[shard]);
+        let mut shard = self.shards.at(shard);
         for (aor, record) in &mut shard.records {
             if self.part_of(aor) != part || !record.bindings.iter().any(asked) {
                 continue;
@@ -123,8 +124,8 @@ impl Location {
     }
 
     fn part_of(&self, aor: &str) -> u64 {
-        use std::hash::BuildHasher as _;
-        (self.hasher.hash_one(aor) >> 32) % PARTS
+        // The low bits have chosen the shard.
+        (self.shards.hash(aor) >> 32) % PARTS
     }
 }
 

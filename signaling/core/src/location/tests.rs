@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::flow::{Destination, Protocol};
+use crate::outside::SharedText;
 use crate::settings::MatchingMode;
 
 const NOW: u64 = 1_000_000;
@@ -54,7 +55,9 @@ fn register_at(
     now: u64,
 ) -> Result<Updated, Rejected> {
     let (call_id, cseq) = contacts.first().map_or(("c1", 1), |c| (c.call_id, c.cseq));
-    let changes = Changes::Each(contacts.into_iter().map(StoredBinding::from).collect());
+    let local = Arc::new(flow.local);
+    let kept = |contact| BindingRow { local: Some(&local), ..contact };
+    let changes = Changes::Each(contacts.into_iter().map(kept).map(StoredBinding::from).collect());
     location.update(Registration { aor: AOR, call_id, cseq, flow, changes, rules }, now)
 }
 
@@ -311,11 +314,13 @@ fn a_writer_sees_that_it_was_overtaken() {
 
 #[test]
 fn what_many_share_is_kept_once_and_given_up_with_the_last() {
-    let location = Location::new();
-    let text = location.share_text("JsSIP 3.13.8");
-    assert!(Arc::ptr_eq(&text, &location.share_text("JsSIP 3.13.8")));
-    drop(text);
-    location.expire(NOW);
-    let fresh = location.share_text("JsSIP 3.13.8");
-    assert_eq!(Arc::strong_count(&fresh), 2, "the table's and this one");
+    let (mut shared, here) = (Shared::default(), SocketAddr::from(([192, 0, 2, 1], 5060)));
+    let (text, local) = (shared.text("JsSIP 3.13.8"), shared.address(here));
+    assert!(Arc::ptr_eq(&text, &shared.text("JsSIP 3.13.8")) && Arc::ptr_eq(&local, &shared.address(here)));
+    shared.tidy();
+    assert_eq!((Arc::strong_count(&text), Arc::strong_count(&local)), (2, 2), "the table's and this one");
+    drop((text, local));
+    shared.tidy();
+    let (text, local) = (shared.text("JsSIP 3.13.8"), shared.address(here));
+    assert_eq!((Arc::strong_count(&text), Arc::strong_count(&local)), (2, 2), "they are made again");
 }

@@ -1,6 +1,5 @@
 //! What a REGISTER does to the bindings of an address of record (RFC 3261 §10.3 steps 6 and 7).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Binding;
@@ -41,7 +40,7 @@ pub struct Rules {
 pub enum Changes {
     /// `Contact: *` with `Expires: 0`: everything goes.
     RemoveAll,
-    /// One entry per Contact; one whose `expires_at` is not after now is removed.
+    /// One entry per Contact, with our end of the flow; one whose `expires_at` is not after now is removed.
     Each(Vec<StoredBinding>),
 }
 
@@ -78,11 +77,10 @@ pub struct Outcome {
     pub replaced: Vec<Arc<StoredBinding>>,
 }
 
-/// The bindings after a REGISTER on `before`; `local` is our end of its flow.
+/// The bindings after a REGISTER on `before`.
 pub(super) fn apply(
     registration: &Registration<'_>,
     before: &[Binding],
-    local: &Arc<SocketAddr>,
     unix_now: u64,
 ) -> Result<(Vec<Binding>, Outcome), Rejected> {
     let Registration { call_id, cseq, flow, changes, rules, .. } = registration;
@@ -118,7 +116,7 @@ pub(super) fn apply(
         }
         added += usize::from(old.is_none());
         let ruid = old.as_ref().map_or(wanted.ruid(), |old| old.ruid());
-        let row = BindingRow { ruid, local: Some(local), ..wanted.row() };
+        let row = BindingRow { ruid, ..wanted.row() };
         let stored = Arc::new(StoredBinding::from(row));
         outcome.replaced.extend(old.filter(|old| old.contact() != wanted.contact()));
         outcome.registered.push(Arc::clone(&stored));

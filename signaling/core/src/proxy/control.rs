@@ -1,6 +1,5 @@
 //! What an operator asks of a worker and has it do. The shell calls these between two messages.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Proxy, Server};
@@ -276,19 +275,20 @@ impl Proxy {
         let local = world.local_of(&crate::flow::Destination::Address { protocol, remote: received });
         let now = world.unix_now();
         let tag = world.tag();
+        let (user_agent, shared_local) = world.share("Causeway control", local);
         let row = BindingRow {
             ruid: &format!("ulcx-{tag}"),
             contact: &new.contact,
             received,
             protocol,
-            local: Some(&Arc::new(local)),
+            local: Some(&shared_local),
             path: &new.path,
             expires_at: now + u64::from(new.expires),
             last_modified: now,
             q: new.q,
             call_id: &format!("{tag}@causeway.rpc"),
             cseq: 1,
-            user_agent: &world.location.share_text("Causeway control"),
+            user_agent: &user_agent,
             instance: "",
             reg_id: 0,
             methods: new.methods,

@@ -4,6 +4,7 @@
 pub mod bearer;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{Incoming, Verdict, local_aor};
 use crate::digest::{Algorithm, Nonce, Proof, Refusal};
@@ -24,7 +25,7 @@ enum Known<'a> {
     /// Nothing: his time is over.
     Ended,
     /// A user whose password is stored.
-    Account(Account),
+    Account(Arc<Account>),
     /// A user whose password is one of these, and when it ends.
     Ephemeral(Username<'a>, Vec<String>),
 }

@@ -1,5 +1,7 @@
 //! Who is it: the order of the checks, and who is challenged by what (RFC 3261 §22, RFC 7616, RFC 8760).
 
+use std::sync::Arc;
+
 use signaling_core::digest::{Algorithm, Answer};
 use signaling_core::event::{AuthFailure, Event};
 use signaling_core::flow::{Flow, Protocol};
@@ -106,7 +108,7 @@ fn an_account_with_md5_alone_is_asked_for_md5() {
     let mut bed = bed(&[], &[Algorithm::SHA_256, Algorithm::MD5]);
     let mut account = Account::of_password("alice", DOMAIN, &password("alice"));
     account.ha1_sha256.clear();
-    bed.store.accounts.borrow_mut().insert("alice".into(), account);
+    bed.store.accounts.borrow_mut().insert("alice".into(), Arc::new(account));
     let flow = bed.flow(Protocol::Udp, "198.51.100.7:5060");
     let challenge = challenged(&mut bed, &flow, 1, "");
     let sha = answer(&challenge, Algorithm::SHA_256, "alice", &password("alice"));

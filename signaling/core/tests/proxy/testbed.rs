@@ -78,7 +78,7 @@ impl Bed {
         let store = Rc::new(MemoryStore::default());
         for user in users {
             let account = Account::of_password(user, DOMAIN, &password(user));
-            store.accounts.borrow_mut().insert((*user).to_owned(), account);
+            store.accounts.borrow_mut().insert((*user).to_owned(), Arc::new(account));
         }
         let media = Rc::new(FakeMedia::default());
         let location = Arc::new(Location::new());
@@ -690,7 +690,7 @@ pub fn md5_hex(text: &str) -> String {
 #[derive(Default)]
 pub struct MemoryStore {
     /// By user name.
-    pub accounts: RefCell<BTreeMap<String, Account>>,
+    pub accounts: RefCell<BTreeMap<String, Arc<Account>>>,
     /// By address of record.
     pub bindings: RefCell<BTreeMap<String, Vec<Arc<StoredBinding>>>>,
     /// While set, nothing can be read or saved.
@@ -715,7 +715,7 @@ impl Store for Shared<MemoryStore> {
         &'a self,
         username: &'a str,
         domain: &'a str,
-    ) -> LocalBoxFuture<'a, Result<Option<Account>, Unavailable>> {
+    ) -> LocalBoxFuture<'a, Result<Option<Arc<Account>>, Unavailable>> {
         let found = match *self.0.broken.borrow() {
             true => Err(Unavailable("the disk is on fire".into())),
             false => {

@@ -75,19 +75,20 @@ fn binding(
     let instance = contact.instance().unwrap_or_default();
     let counts = way.reg_ids && !instance.is_empty();
     let (received, protocol) = received(world, incoming, &uri);
+    let (user_agent, local) = world.share(&text(Name::UserAgent), incoming.flow.local);
     Ok(StoredBinding::from(BindingRow {
         ruid: &format!("uloc-{}", world.tag()),
         contact: &crate::alias::strip(uri.as_str()),
         received,
         protocol,
-        local: None,
+        local: Some(&local),
         path: &way.path,
         expires_at: now + lifetime(world, incoming, contact.expires().or(default_expires))?,
         last_modified: now,
         q: contact.q().unwrap_or(settings.default_q),
         call_id: incoming.message.call_id(),
         cseq: incoming.message.cseq().map_or(0, |cseq| cseq.number),
-        user_agent: &world.location.share_text(&text(Name::UserAgent)),
+        user_agent: &user_agent,
         instance: &instance,
         reg_id: contact.reg_id().filter(|_| counts).unwrap_or(0),
         methods: methods(incoming),
