@@ -37,6 +37,8 @@ pub struct BatchBackend {
     outgoing: Vec<(SocketId, SocketAddr, Packet)>,
     send_errors: u64,
     tos: u8,
+    /// The kernel waits to the microsecond; one before 5.11, or a container's filter of system calls, to the millisecond.
+    is_exact: bool,
 }
 
 struct Entry {
@@ -95,6 +97,7 @@ impl Backend for BatchBackend {
             outgoing: Vec::with_capacity(BATCH),
             send_errors: 0,
             tos: 0,
+            is_exact: true,
         })
     }
 
@@ -107,19 +110,19 @@ impl Backend for BatchBackend {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // SAFETY: `events` is a live, exclusively borrowed array of EVENTS entries.
-        let count = unsafe {
-            libc::epoll_wait(
-                self.epoll.as_raw_fd(),
-                self.events.as_mut_ptr(),
-                EVENTS as i32,
-                super::wait_millis(timeout),
-            )
+        self.pending = 0..0;
+        let waited = match self.is_exact {
+            true => self.wait_exactly(timeout),
+            false => self.wait_coarsely(timeout),
         };
-        self.pending = 0..usize::try_from(count).unwrap_or(0);
-        if count < 0 {
-            let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
+        match waited {
+            Ok(count) => self.pending = 0..count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if self.is_exact && is_unknown_call(&error) => {
+                self.is_exact = false;
+                return self.wait(timeout);
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -186,6 +189,46 @@ impl Backend for BatchBackend {
     fn send_errors(&self) -> u64 {
         self.send_errors
     }
+}
+
+impl BatchBackend {
+    /// Waits by `epoll_pwait2`: held packets and tones go on when they are due, and not up to a millisecond later.
+    fn wait_exactly(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let timeout = timeout.map(super::timespec);
+        let until = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: `events` is a live, exclusively borrowed array of EVENTS entries; `until` is null or points to `timeout`,
+        // which outlives the call; no signal mask is given.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                EVENTS as libc::c_int,
+                until,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
+            )
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn wait_coarsely(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        // SAFETY: `events` is a live, exclusively borrowed array of EVENTS entries.
+        let count = unsafe {
+            libc::epoll_wait(
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                EVENTS as i32,
+                super::wait_millis(timeout),
+            )
+        };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// Whether the kernel, or what stands before it in a container, does not know a system call.
+fn is_unknown_call(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
 fn add_to_epoll(epoll: &OwnedFd, fd: i32, token: u64) -> io::Result<()> {

@@ -127,6 +127,14 @@ pub(crate) fn on_signals(signals: &[libc::c_int], handler: extern "C" fn(libc::c
     Ok(())
 }
 
+/// For the calls that wait to the nanosecond.
+fn timespec(timeout: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    }
+}
+
 /// Milliseconds for epoll and poll: rounded up, so that a wait never ends before its timer is due; -1 is for ever.
 fn wait_millis(timeout: Option<Duration>) -> i32 {
     match timeout {
