@@ -20,6 +20,8 @@ pub struct Latch {
     announced: Option<SocketAddr>,
     /// Where packets come from.
     learnt: Option<SocketAddr>,
+    /// The same, of an end that does not hear where it speaks from (ng `asymmetric`).
+    elsewhere: Option<SocketAddr>,
     phase: Phase,
     learn: bool,
     strict: bool,
@@ -56,7 +58,7 @@ impl Latch {
     /// decides anew, or is forgotten when the SDP names another place than before.
     pub fn signalled(&mut self, announced: SocketAddr, learn: bool, strict: bool) {
         if self.announced != Some(announced) {
-            self.learnt = None;
+            (self.learnt, self.elsewhere) = (None, None);
         }
         self.announced = Some(announced);
         self.learn = learn;
@@ -71,7 +73,7 @@ impl Latch {
 
     /// Where the end is to be sent empty datagrams; nowhere once it has sent something.
     pub fn pierced(&self) -> Option<SocketAddr> {
-        self.announced.filter(|_| self.manners.pierce && self.learnt.is_none())
+        self.announced.filter(|_| self.manners.pierce && self.learnt().is_none())
     }
 
     /// Whether a packet from `source` belongs to the end; learns when it is time to.
@@ -80,31 +82,30 @@ impl Latch {
             self.learnt = Some(source);
             return true;
         }
-        if !self.learn && self.phase != Phase::Closed {
-            return !self.strict || self.announced == Some(source) || self.learnt == Some(source);
-        }
+        let mut known = self.learnt();
         match self.phase {
             Phase::Closed => return false,
             Phase::Open => {
-                self.learnt = Some(source);
+                known = Some(source);
                 self.phase = Phase::Choosing { until: now + WINDOW };
             }
             Phase::Choosing { until } if now >= until => self.phase = Phase::Fixed,
             Phase::Choosing { .. } | Phase::Fixed => {}
         }
-        let known = self.learnt.map_or(0, |learnt| rank(learnt, self.announced));
-        if rank(source, self.announced) > known {
-            self.learnt = Some(source);
+        let fits = known.map_or(0, |known| rank(known, self.announced));
+        if rank(source, self.announced) > fits {
+            known = Some(source);
         }
-        if self.learnt.is_some() && self.learnt == self.announced {
+        if known.is_some() && known == self.announced {
             self.phase = Phase::Fixed;
         }
-        self.learnt == Some(source) || (self.phase == Phase::Fixed && !self.strict)
+        *if self.learn { &mut self.learnt } else { &mut self.elsewhere } = known;
+        known == Some(source) || (self.phase == Phase::Fixed && !self.strict)
     }
 
     /// ICE or DTLS proved that the end is at `address`.
     pub fn fix(&mut self, address: SocketAddr) {
-        self.learnt = Some(address);
+        (self.learnt, self.elsewhere) = (Some(address), None);
         self.phase = Phase::Fixed;
     }
 
@@ -115,7 +116,7 @@ impl Latch {
 
     /// Where packets came from, once some did.
     pub fn learnt(&self) -> Option<SocketAddr> {
-        self.learnt
+        self.elsewhere.or(self.learnt)
     }
 
     /// What the SDP says.
@@ -243,9 +244,23 @@ mod tests {
     }
 
     #[test]
-    fn without_learning_the_sdp_is_all_that_counts() {
+    fn who_speaks_from_elsewhere_is_heard_and_spoken_to_where_the_sdp_says() {
         let mut latch = Latch::default();
         latch.signalled(address(SDP), false, true);
-        check(&mut latch, &[(0, "203.0.113.9:5", false), (20, SDP, true)], SDP);
+        check(
+            &mut latch,
+            &[
+                (0, "198.51.100.7:900", true),
+                (20, "203.0.113.9:5", false),
+                (900, "198.51.100.7:900", true),
+                (920, "203.0.113.9:5", false),
+                // Still, whoever fits the SDP better is more likely the end.
+                (940, "192.0.2.1:9", true),
+                (960, "198.51.100.7:900", false),
+            ],
+            SDP,
+        );
+        latch.fix(address("192.0.2.1:7"));
+        check(&mut latch, &[(980, "192.0.2.1:7", true), (990, "198.51.100.7:900", false)], "192.0.2.1:7");
     }
 }

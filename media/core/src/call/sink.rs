@@ -119,6 +119,11 @@ impl Sink {
         self.transparent
     }
 
+    /// Says what the line carries from now on.
+    pub fn set_kind(&mut self, kind: MediaKind) {
+        self.kind = kind;
+    }
+
     /// Says that the packets to come have numbers of another kind than those before, though their source is the same: it
     /// was passed on and is now transcoded, or the other way.
     pub fn forget_source(&mut self) {

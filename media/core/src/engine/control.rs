@@ -293,6 +293,7 @@ impl<S: Sockets> Engine<S> {
         for line in &plan.lines {
             for side in 0..2 {
                 let transparent = line.flows[1 - side].transparent;
+                self.apply_kind(keys[side], line.ends[side].index, line.kind);
                 self.apply_end(keys[side], &line.ends[side], line.rtcp_passes, transparent, side == sender);
                 self.apply_own(now, keys[side], &line.ends[side], plan.legs[side].controlling);
                 self.apply_flow(keys, side, line, &mut before[side]);
@@ -369,6 +370,13 @@ impl<S: Sockets> Engine<S> {
         if let Some(dtls) = secure.dtls.as_mut() {
             dtls.set_fingerprints(&fingerprints);
         }
+    }
+
+    /// Makes a line carry what was agreed: a call becomes a fax on the line of its sound, and a call again.
+    fn apply_kind(&mut self, key: LegKey, index: usize, kind: MediaKind) {
+        let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else { return };
+        line.kind = kind;
+        line.sink.set_kind(kind);
     }
 
     /// Makes a line be what `end` says. `transparent`: what it is sent keeps names and numbers. `signalled`: its SDP has

@@ -278,3 +278,27 @@ fn several_sessions_in_one_body_stay_apart() {
     let own = text(&mut ng, &both, false);
     assert!(own.contains("o=- 1 1 ") && own.contains("o=- 2 77 "), "{own}");
 }
+
+#[test]
+fn who_speaks_from_elsewhere_is_heard_and_not_spoken_to_there() {
+    const NAT: &str = "203.0.113.77:999";
+    let asymmetric = |it: &mut crate::command::Exchange| it.flags.asymmetric = true;
+    let mut ng = Ng::new(settings());
+    ng.call([&sdp(A, "RTP/AVP", ""), &sdp(B, "RTP/AVP", "")], asymmetric);
+    ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), asymmetric);
+    let to_a = |octets: Vec<u8>, ng: &Ng| vec![(ng.ports[A], A.parse().unwrap(), octets)];
+    assert_eq!(ng.send(ng.ports[B], NAT.parse().unwrap(), &rtp(0, 1)), to_a(rtp(0, 1), &ng));
+    assert_eq!(ng.send(ng.ports[B], "198.51.100.9:9".parse().unwrap(), &rtp(0, 2)), []);
+    assert_eq!(ng.say(A, &rtp(0, 3)), [(ng.ports[B], B.parse().unwrap(), rtp(0, 3))]);
+    // Fax: another kind of line, from another place of the same end.
+    let image = |end: &str| sdp(end, "x", "").replace("m=audio", "m=image").replace("x 0", "udptl t38");
+    let fax = "203.0.113.3:7304";
+    let back = |it: &mut crate::command::Exchange| {
+        asymmetric(it);
+        (it.from_tag, it.to_tag) = ("b".to_owned(), Some("a".to_owned()));
+    };
+    ng.exchange(true, A, &image(fax), back);
+    ng.exchange(false, B, &image(A), back);
+    assert_eq!(ng.send(ng.ports[B], NAT.parse().unwrap(), &rtp(0, 4)), to_a(rtp(0, 4), &ng));
+    assert_eq!(ng.say(A, b"\0\0\x01"), [(ng.ports[B], fax.parse().unwrap(), b"\0\0\x01".to_vec())]);
+}
