@@ -116,6 +116,20 @@ const DEFAULT_PTIME: u16 = 20;
 /// The longest payload of plain samples: it must fit a datagram on any path.
 const MAX_SAMPLES: u32 = 1280;
 
+/// What can be decoded and encoded, by the names of SDP.
+const NAMED: [(&str, Coding); 5] = [
+    ("PCMU", Coding::Pcmu),
+    ("PCMA", Coding::Pcma),
+    ("G722", Coding::G722),
+    ("opus", Coding::Opus),
+    ("L16", Coding::L16),
+];
+
+/// Names in SDP of the formats that are converted; telephone-event and comfort noise besides.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMED.into_iter().map(|(name, _)| name).chain(["telephone-event", "CN"])
+}
+
 /// Clocks of G.711 and L16 (RFC 3551 §4.5.11 and §4.5.14 leave them open).
 const CLOCKS: [u32; 4] = [8000, 16_000, 32_000, 48_000];
 
@@ -124,14 +138,7 @@ impl Format {
     /// milliseconds; the nearest that the codec can do is taken.
     #[must_use]
     pub fn of(codec: &sdp::Codec, ptime: Option<u16>) -> Option<Self> {
-        let coding = [
-            ("PCMU", Coding::Pcmu),
-            ("PCMA", Coding::Pcma),
-            ("G722", Coding::G722),
-            ("opus", Coding::Opus),
-            ("L16", Coding::L16),
-        ];
-        let coding = coding.into_iter().find(|(name, _)| codec.is(name))?.1;
+        let coding = NAMED.into_iter().find(|(name, _)| codec.is(name))?.1;
         let fits = match coding {
             Coding::G722 => codec.clock == 8000 && codec.channels == 1,
             Coding::Opus => codec.clock == 48_000,

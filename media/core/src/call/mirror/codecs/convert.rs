@@ -85,7 +85,7 @@ fn conversion<'a>(
         Some(same) => Some(same),
         None => preferred,
     };
-    let Some(target) = target.filter(|_| listed.is_known()) else { return passes };
+    let Some(target) = target.filter(|_| listed.is_convertible()) else { return passes };
     let clock = target.codec.clock;
     let [events, noise] = ["telephone-event", "CN"].map(|name| {
         let theirs = others.supplement(name, clock);

@@ -4,6 +4,12 @@ use super::wish::{Wish, is_everything, made};
 use crate::codec::Format;
 use crate::sdp::Codec;
 
+/// Formats that pass beside what is converted, as with rtpengine: those of RFC 3551 §6, and later ones.
+const KNOWN: [&str; 15] = [
+    "AMR", "AMR-WB", "DVI4", "EVRC", "EVRC0", "EVRC1", "G723", "G728", "G729", "GSM", "iLBC", "LPC", "MPA",
+    "QCELP", "speex",
+];
+
 /// One format of an end.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::call) struct Listed {
@@ -36,13 +42,18 @@ impl Listed {
     }
 
     /// Whether the relay could convert it.
-    pub(super) fn is_known(&self) -> bool {
+    pub(super) fn is_convertible(&self) -> bool {
         self.is_supplement() || Format::of(&self.codec, None).is_some()
     }
 
     /// Whether it is sound that the relay can convert.
     pub(super) fn is_sound(&self) -> bool {
-        !self.is_supplement() && self.is_known()
+        !self.is_supplement() && self.is_convertible()
+    }
+
+    /// Whether it may stand beside what is converted: then its packets pass where both ends have it.
+    fn is_known(&self) -> bool {
+        self.is_convertible() || KNOWN.iter().any(|name| self.codec.is(name))
     }
 
     /// Whether packets of the one serve as packets of the other, but for their number. A stream of Opus says itself how
@@ -336,7 +347,7 @@ impl Formats {
         }
     }
 
-    /// Takes out what the relay cannot convert.
+    /// Takes out what may not stand beside what is converted.
     pub(super) fn retain_known(&mut self) {
         self.remove_all(|it| !it.is_known());
     }

@@ -54,12 +54,27 @@ fn what_the_receiver_is_offered() {
         (PHONE, "strip=PCMU/16000,G722/8000/2", PHONE, 0),
         (PHONE, "strip=PCMU/8000,G722/8000/1", "18 G729/8000, 101 telephone-event/8000", 0),
         (PHONE, "mask=all transcode=PCMA", "8 PCMA/8000", 0),
-        // What cannot be converted goes once something is.
-        (PHONE, "transcode=pcma", "0 PCMU/8000, 9 G722/8000, 8 pcma/8000, 101 telephone-event/8000", 0),
+        (
+            PHONE,
+            "transcode=pcma",
+            "0 PCMU/8000, 9 G722/8000, 18 G729/8000, 8 pcma/8000, 101 telephone-event/8000",
+            0,
+        ),
+        // What is not known by name goes once something is converted.
+        ("0 PCMU/8000, 96 EVS/16000", "transcode=PCMA", "0 PCMU/8000, 8 PCMA/8000", 0),
+        ("0 PCMU/8000, 96 EVS/16000", "strip=G729", "0 PCMU/8000, 96 EVS/16000", 0),
+        // What passes and cannot be converted has events of its clock too, and is there to be asked for.
+        (
+            "0 PCMU/8000, 97 speex/16000",
+            "transcode=telephone-event",
+            "0 PCMU/8000, 97 speex/16000, 98 telephone-event/16000, 96 telephone-event/8000",
+            0,
+        ),
+        ("0 PCMU/8000, 97 speex/16000", "mask=all transcode=speex", "97 speex/16000", 0),
         (PHONE, "transcode=PCMU", PHONE, 0),
         (PHONE, "strip=G729 transcode=AMR", "0 PCMU/8000, 9 G722/8000, 101 telephone-event/8000", 1),
         ("18 G729/8000", "transcode=PCMA", "18 G729/8000", 1),
-        (PHONE, "accept=G722", "0 PCMU/8000, 9 G722/8000, 101 telephone-event/8000", 0),
+        (PHONE, "accept=G722", PHONE, 0),
         // Events follow the clocks that were changed, and only those.
         (
             "8 PCMA/8000, 97 telephone-event/8000",
