@@ -212,6 +212,7 @@ impl Paths {
             self.pool.put(packet);
             return false;
         };
+        let map = self.say_in_its_law(from, &mut packet, &header, map);
         match self.by_transcoder(from, at, (to, line), &header, &map) {
             true => self.transcode(now, (from, at), (to, line), packet, header, map),
             false => self.forward(now, from, (to, line), packet, header, map),

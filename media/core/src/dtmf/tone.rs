@@ -7,6 +7,9 @@ pub(super) const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
 pub(super) const COLUMNS: [f64; 4] = [1209.0, 1336.0, 1477.0, 1633.0];
 pub(super) const KEYS: [&str; 4] = ["123A", "456B", "789C", "*0#D"];
 
+/// One decibel, as a ratio of amplitudes; rtpengine's digits, so that both relays make the same samples.
+const DECIBEL: f64 = 1.122_018;
+
 /// What a key sounds like.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tone {
@@ -21,14 +24,14 @@ impl Tone {
         let key = digit_of(code)?;
         let (row, column) = KEYS.iter().enumerate().find_map(|(row, keys)| Some((row, keys.find(key)?)))?;
         let frequencies = [*ROWS.get(row)?, *COLUMNS.get(column)?];
-        let amplitude = f64::from(i16::MAX) * 10f64.powf(f64::from(volume) / -20.0) / 2.0;
+        let amplitude = f64::from(i16::MAX) / DECIBEL.powi(volume.into()) / 2.0;
         Some(Self { frequencies, amplitude })
     }
 
     /// One tone of `hertz`, `volume` dB below full scale.
     #[must_use]
     pub fn single(hertz: u16, volume: u8) -> Self {
-        let amplitude = f64::from(i16::MAX) * 10f64.powf(f64::from(volume) / -20.0) / 2.0;
+        let amplitude = f64::from(i16::MAX) / DECIBEL.powi(volume.into()) / 2.0;
         Self { frequencies: [f64::from(hertz); 2], amplitude }
     }
 

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use super::Paths;
 use crate::call::leg::LegKey;
+use crate::call::plan::{Payload, PayloadMap};
+use crate::codec::g711;
 use crate::packet::Packet;
 use crate::rtp::Header;
 
@@ -32,6 +34,31 @@ impl Paths {
                 self.spread(now, from, packet, header)
             }
         }
+    }
+
+    /// Writes sound that a screen has just made in the listener's law at once: by way of the sender's it would be coarser.
+    /// What is left to become of the packet.
+    pub(super) fn say_in_its_law(
+        &self,
+        (from, line): (LegKey, usize),
+        packet: &mut Packet,
+        header: &Header,
+        map: PayloadMap,
+    ) -> PayloadMap {
+        let law = match map.payload {
+            Payload::UlawToAlaw => g711::encode_alaw,
+            Payload::AlawToUlaw => g711::encode_ulaw,
+            _ => return map,
+        };
+        let line = self.legs.get(from).and_then(|leg| leg.line(line));
+        let made = line.and_then(|line| line.screen.as_ref()?.made());
+        let payload = packet.as_mut_slice().get_mut(header.header_len()..);
+        let (Some((samples, rate)), Some(payload)) = (made, payload) else { return map };
+        if rate != map.to_clock || samples.len() != payload.len() {
+            return map;
+        }
+        payload.iter_mut().zip(samples).for_each(|(octet, sample)| *octet = law(*sample));
+        PayloadMap { payload: Payload::Media, ..map }
     }
 
     /// How often a packet goes on.

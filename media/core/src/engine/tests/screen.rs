@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::bed::settings;
 use super::mirror::{A, B, Ng, Sent, sdp, whole};
+use crate::codec::g711;
 use crate::command::{Command, Gate, Gated, Mode, Reply, Screening};
+use crate::dtmf::Tone;
 use crate::packet::Packet;
 use crate::rtp::Header;
 
@@ -94,4 +96,27 @@ fn with_a_delay_what_came_before_the_key_is_replaced_too() {
     assert_eq!(own, [true, false, false, false, false, false, false, true, true]);
     let numbers: Vec<u16> = heard.iter().map(|sent| one(std::slice::from_ref(sent)).1).collect();
     assert_eq!(numbers, (0..9).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_put_in_is_written_in_the_listeners_law_at_once() {
+    let mut ng = Ng::new(settings());
+    let answer = lines(B).replace("AVP 0 ", "AVP 8 ");
+    ng.call([&lines(A), &answer], |it| it.codec.transcode = vec!["PCMA".to_owned()]);
+    let (hertz, volume) = (440, 7);
+    let screening = Screening { mode: Mode::Tone, hertz, volume, ..Screening::default() };
+    command(&mut ng, Gate { screening: Some(Box::new(screening)), ..screened(Some("a"), Mode::Tone) });
+    let sent = ng.say(A, &packet(101, 1, 160, &[5, 0x8a, 0, 160]));
+    assert_eq!(one(&sent).0, 8);
+    let tone = Tone::single(hertz, volume);
+    let samples: Vec<i16> = (160..320).map(|at| tone.sample(at, 8000)).collect();
+    let direct: Vec<u8> = samples.iter().map(|it| g711::encode_alaw(*it)).collect();
+    let mut round: Vec<u8> = samples.iter().map(|it| g711::encode_ulaw(*it)).collect();
+    g711::ulaw_to_alaw(&mut round);
+    assert_ne!(round, direct, "or it would not matter");
+    assert_eq!(sent[0].2[12..], direct);
+    // What A itself says is converted octet by octet.
+    let mut own = [0x33];
+    g711::ulaw_to_alaw(&mut own);
+    assert_eq!(one(&ng.say(A, &packet(0, 2, 960, &[0x33; 160]))).3, own[0]);
 }
