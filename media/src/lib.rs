@@ -6,6 +6,7 @@
 
 mod certificate;
 mod control;
+mod forwarder;
 pub mod interface;
 pub mod io;
 mod prompts;
@@ -22,15 +23,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_channel::{mpsc, oneshot};
+pub use media_core::codec::names as codecs;
 use media_core::command::Cause;
 pub use media_core::command::{self, Command, Reply};
 use media_core::command::{Play, Record, Recording, Source, StopMedia};
+use media_core::dtls::Certificate;
 use media_core::engine::Settings;
 pub use media_core::engine::{Event, EventKind};
 pub use media_core::transcode::Silence;
 use rand::RngExt;
 
 use crate::control::{Control, Doors, Kind, UdpDoor};
+use crate::forwarder::Forwarder;
+pub use crate::forwarder::{ForwardingConfig, ForwardingTls};
 pub use crate::interface::Interface;
 use crate::io::batch::BatchBackend;
 use crate::io::plain::PlainBackend;
@@ -100,6 +105,8 @@ pub struct RelayConfig {
     pub dtls_passive: bool,
     /// How calls are recorded; `None`: none can be.
     pub recording: Option<RecordingConfig>,
+    /// Where sound is forwarded to; `None`: it cannot be.
+    pub forwarding: Option<ForwardingConfig>,
     /// The one-datagram-per-call back end, which is slow and simple.
     pub plain_io: bool,
 }
@@ -134,6 +141,7 @@ impl Default for RelayConfig {
             sip_source: false,
             dtls_passive: false,
             recording: None,
+            forwarding: None,
             plain_io: false,
         }
     }
@@ -175,6 +183,7 @@ struct Inner {
     events: Mutex<Option<mpsc::Receiver<Event>>>,
     prompts: Prompts,
     recorder: Option<RecordWriter>,
+    forwards: bool,
     control: Arc<Control>,
     ng: Mutex<Option<UdpDoor>>,
     doors: Mutex<Option<Doors>>,
@@ -212,51 +221,15 @@ impl Relay {
                 config.port_min, config.port_max
             )));
         }
-        let certificate = certificate::make()?;
-        let prompts = Prompts::start()
-            .map_err(|error| StartError::Sockets(format!("the thread that reads files: {error}")))?;
+        let thread = |name: &str, error: std::io::Error| StartError::Sockets(format!("{name}: {error}"));
+        let prompts = Prompts::start().map_err(|error| thread("the thread that reads files", error))?;
         let recorder = config.recording.clone().map(RecordWriter::start).transpose();
-        let recorder = recorder
-            .map_err(|error| StartError::Sockets(format!("the thread that writes recordings: {error}")))?;
+        let recorder = recorder.map_err(|error| thread("the thread that writes recordings", error))?;
+        let forwarder = config.forwarding.as_ref().map(Forwarder::start).transpose()?;
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
-        let mut workers = Vec::with_capacity(count);
-        let mut threads = Vec::with_capacity(count);
-        for index in 0..count {
-            let settings = Settings {
-                share: (index, count),
-                port_min: config.port_min,
-                port_max: config.port_max,
-                interfaces: config.interfaces.iter().map(Interface::to_core).collect(),
-                certificate: certificate.clone(),
-                dtls_12_only: config.dtls_12_only,
-                ice_lite: config.ice_lite,
-                media_timeout: config.media_timeout,
-                silent_timeout: config.silent_timeout,
-                offer_timeout: config.offer_timeout,
-                final_timeout: config.final_timeout,
-                software_id: config.software_id.as_str().into(),
-                silence: config.silence.clone(),
-                jitter_buffer: config.jitter_buffer,
-            };
-            let name = format!("media-{index}");
-            let seed: [u8; 32] = rand::rng().random();
-            let out = Outlets { events: sender.clone(), recorder: recorder.clone() };
-            let started = if config.plain_io {
-                Worker::start::<PlainBackend>(name, settings, config.tos, seed, out)
-            } else {
-                Worker::start::<BatchBackend>(name, settings, config.tos, seed, out)
-            };
-            match started {
-                Ok((worker, thread)) => {
-                    workers.push(worker);
-                    threads.push(thread);
-                }
-                Err(error) => {
-                    workers.iter().for_each(Worker::stop);
-                    return Err(error);
-                }
-            }
-        }
+        let forwards = forwarder.is_some();
+        let outlets = Outlets { events: sender, recorder: recorder.clone(), forwarder };
+        let (workers, threads) = start_workers(&config, count, &outlets)?;
         let relay = Relay {
             inner: Arc::new(Inner {
                 workers,
@@ -267,20 +240,22 @@ impl Relay {
                 ng: Mutex::new(None),
                 prompts,
                 recorder,
+                forwards,
                 doors: Mutex::new(None),
                 max_sessions: AtomicUsize::new(config.max_sessions.unwrap_or(usize::MAX)),
             }),
         };
-        let control = &relay.inner.control;
-        control.attach(Arc::downgrade(&relay.inner));
-        let opened = || {
-            let ng = config.listen_ng.map(|address| UdpDoor::open(address, control)).transpose()?;
-            *lock(&relay.inner.ng) = ng;
-            *lock(&relay.inner.doors) = Doors::open(&config, control)?;
-            Ok(())
-        };
-        opened().inspect_err(|_: &StartError| relay.shutdown())?;
+        relay.open_doors(&config).inspect_err(|_| relay.shutdown())?;
         Ok(relay)
+    }
+
+    fn open_doors(&self, config: &RelayConfig) -> Result<(), StartError> {
+        let control = &self.inner.control;
+        control.attach(Arc::downgrade(&self.inner));
+        let ng = config.listen_ng.map(|address| UdpDoor::open(address, control)).transpose()?;
+        *lock(&self.inner.ng) = ng;
+        *lock(&self.inner.doors) = Doors::open(config, control)?;
+        Ok(())
     }
 
     /// Executes one command on the worker that owns its call. The future can be awaited by any executor; the command is
@@ -394,6 +369,10 @@ impl Relay {
             Command::Play(play) => self.play(play, done),
             Command::StopMedia(stop) => self.stop_media(stop, done),
             Command::Record(record) => self.record(record, done),
+            Command::Forward(forward) if forward.on && !self.inner.forwards => {
+                let reason = "nothing is forwarded without tls-send-to or tcp-send-to";
+                done(Reply::error(Cause::NotImplemented, reason));
+            }
             command => self.inner.give(command, done),
         }
     }
@@ -436,6 +415,48 @@ impl Relay {
             (_, None) => done(Reply::error(Cause::Internal, "the relay has stopped")),
         };
         self.inner.prompts.read(&file, Box::new(read));
+    }
+}
+
+/// Starts so many workers; when one cannot be, those before it end.
+fn start_workers(
+    config: &RelayConfig,
+    count: usize,
+    outlets: &Outlets,
+) -> Result<(Vec<Worker>, Vec<JoinHandle<()>>), StartError> {
+    let certificate = certificate::make()?;
+    let mut workers = Vec::with_capacity(count);
+    let mut threads = Vec::with_capacity(count);
+    for index in 0..count {
+        let settings = worker_settings(config, (index, count), certificate.clone());
+        let (name, seed): (_, [u8; 32]) = (format!("media-{index}"), rand::rng().random());
+        let started = match config.plain_io {
+            true => Worker::start::<PlainBackend>(name, settings, config.tos, seed, outlets.clone()),
+            false => Worker::start::<BatchBackend>(name, settings, config.tos, seed, outlets.clone()),
+        };
+        let (worker, thread) = started.inspect_err(|_| workers.iter().for_each(Worker::stop))?;
+        workers.push(worker);
+        threads.push(thread);
+    }
+    Ok((workers, threads))
+}
+
+fn worker_settings(config: &RelayConfig, share: (usize, usize), certificate: Certificate) -> Settings {
+    Settings {
+        share,
+        port_min: config.port_min,
+        port_max: config.port_max,
+        interfaces: config.interfaces.iter().map(Interface::to_core).collect(),
+        certificate,
+        dtls_12_only: config.dtls_12_only,
+        ice_lite: config.ice_lite,
+        media_timeout: config.media_timeout,
+        silent_timeout: config.silent_timeout,
+        offer_timeout: config.offer_timeout,
+        final_timeout: config.final_timeout,
+        software_id: config.software_id.as_str().into(),
+        silence: config.silence.clone(),
+        jitter_buffer: config.jitter_buffer,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use media_core::command::{Cause, Command, Reply};
 use media_core::engine::{Engine, Event, Settings};
 
+use crate::forwarder::Forwarder;
 use crate::io::{Backend, Waker};
 use crate::record_writer::RecordWriter;
 
@@ -16,9 +17,11 @@ use crate::record_writer::RecordWriter;
 pub(crate) type EventSender = futures_channel::mpsc::Sender<Event>;
 
 /// Where what a worker has to tell goes.
+#[derive(Clone)]
 pub(crate) struct Outlets {
     pub(crate) events: EventSender,
     pub(crate) recorder: Option<RecordWriter>,
+    pub(crate) forwarder: Option<Forwarder>,
 }
 
 /// A command and what to do with its reply, on the worker's thread.
@@ -122,10 +125,10 @@ fn run<B: Backend>(
                 lost_events += 1;
             }
         }
-        record(&mut engine, &out);
+        give(&mut engine, &out);
     }
     engine.end_all(Instant::now());
-    record(&mut engine, &out);
+    give(&mut engine, &out);
     // The last that browsers hear: BYE.
     drain(&mut engine);
     let (sockets, pool) = engine.io();
@@ -139,10 +142,16 @@ fn run<B: Backend>(
     }
 }
 
-fn record<B: Backend>(engine: &mut Engine<B>, out: &Outlets) {
+/// Gives what was heard to those who keep it or pass it on.
+fn give<B: Backend>(engine: &mut Engine<B>, out: &Outlets) {
     while let Some(recorded) = engine.poll_recorded() {
         if let Some(recorder) = &out.recorder {
             recorder.give(recorded);
+        }
+    }
+    while let Some(forwarded) = engine.poll_forwarded() {
+        if let Some(forwarder) = &out.forwarder {
+            forwarder.give(forwarded);
         }
     }
 }

@@ -12,10 +12,12 @@ pub use crate::rtp::quality::{Progress, Sample};
 pub use crate::screen::{Mode, Screening, Trigger};
 use crate::stats::Numbers;
 
+mod forward;
 mod play;
 mod record;
 mod wishes;
 
+pub use forward::{Forward, Forwarded, ForwardedKind, ForwardedSound};
 pub use play::{Ends, Play, PlayDtmf, Source, StopMedia, WavClip};
 pub use record::{Begun, Record, Recorded, RecordedKind, RecordedPacket, Recording};
 pub use wishes::{AttributeEdits, CodecEdits, IceLite, Manners, Osrtp, Sdes, SdpEdits};
@@ -53,6 +55,8 @@ pub enum Command {
     PlayDtmf(PlayDtmf),
     /// Records a call, or no longer.
     Record(Record),
+    /// Sends what ends say to the operator's receiver, or no longer.
+    Forward(Forward),
     /// The Call-IDs of running calls.
     List {
         /// At most so many; ng's default is 32.
@@ -93,6 +97,8 @@ impl Command {
                 Recording::Pause => "pause recording",
                 Recording::Stop => "stop recording",
             },
+            Self::Forward(forward) if forward.on => "start forwarding",
+            Self::Forward(_) => "stop forwarding",
             Self::Gate(gate) => match (gate.what, gate.closed != Some(false)) {
                 (Gated::Dtmf, true) => "block DTMF",
                 (Gated::Dtmf, false) => "unblock DTMF",
@@ -126,6 +132,7 @@ impl Command {
             Self::StopMedia(stop) => Some(&stop.ends.call_id),
             Self::PlayDtmf(play) => Some(&play.ends.call_id),
             Self::Record(record) => Some(&record.call_id),
+            Self::Forward(forward) => Some(&forward.ends.call_id),
             Self::Ping
             | Self::List { .. }
             | Self::Statistics

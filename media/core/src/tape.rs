@@ -2,13 +2,14 @@
 //!
 //! It is told packets as they came, out of order and with gaps, and gives samples once no packet can change them any more.
 
+mod ear;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::codec::{Coding, Format, OpusParameters};
-use crate::jitter::{InOrder, Sequencer};
+pub use self::ear::Ear;
+use crate::codec::Format;
 use crate::rtp::Header;
-use crate::transcode::{Content, Received, Transcoder};
 
 /// Samples per second.
 pub const RATE: u32 = 16_000;
@@ -25,20 +26,11 @@ const CHUNK: usize = 4096;
 /// Sources of one side that are decoded at the same time; more than any call has.
 const MAX_SOURCES: usize = 8;
 
-/// A recorded packet.
-#[derive(Debug)]
-struct Waiting {
-    header: Header,
-    payload: Vec<u8>,
-    format: Format,
-}
-
 /// One stream of a side.
 struct Source {
     ssrc: u32,
     heard: Instant,
-    order: Sequencer<Waiting>,
-    transcoder: Transcoder,
+    ear: Ear,
     /// From its time line to that of the recording.
     offset: Option<i64>,
 }
@@ -80,30 +72,19 @@ impl Tape {
         let Side { sources, samples } = side;
         let Some(source) = sources.get_mut(at) else { return };
         source.heard = now;
-        let waiting = Waiting { header, payload: payload.to_vec(), format };
-        // What comes too late or twice is not heard.
-        drop(source.order.put(now, header.sequence_number, waiting));
-        while let Some(InOrder { packet, lost }) = source.order.pop(now) {
-            let received = Received {
-                content: Content::Sound(packet.format),
-                timestamp: packet.header.timestamp,
-                payload: &packet.payload,
-                lost: lost.unwrap_or(0),
+        let offset = &mut source.offset;
+        source.ear.take(now, format, header, payload, &mut |timestamp, sound| {
+            let at = i64::from(timestamp);
+            let place = offset.map_or(i64::MAX, |offset| at + offset);
+            let due = arrival as i64 - (sound.len() / 2) as i64;
+            let place = if (place.saturating_sub(due)).abs() > DRIFT {
+                *offset = Some(due - at);
+                due
+            } else {
+                place
             };
-            let offset = &mut source.offset;
-            source.transcoder.take(now, &received, &mut |made, sound| {
-                let at = i64::from(made.timestamp);
-                let place = offset.map_or(i64::MAX, |offset| at + offset);
-                let due = arrival as i64 - (sound.len() / 2) as i64;
-                let place = if (place.saturating_sub(due)).abs() > DRIFT {
-                    *offset = Some(due - at);
-                    due
-                } else {
-                    place
-                };
-                lay(samples, place - given as i64, sound);
-            });
-        }
+            lay(samples, place - given as i64, sound);
+        });
     }
 
     /// Gives what will not change any more, as frames of one sample of either side.
@@ -144,14 +125,12 @@ impl Side {
         if let Some(at) = self.sources.iter().position(|source| source.ssrc == header.ssrc) {
             return Some(at);
         }
-        let linear = Format { coding: Coding::L16, clock: RATE, ptime: 20, opus: OpusParameters::default() };
-        let transcoder = Transcoder::new(format, linear)?;
+        let ear = Ear::new(format, RATE)?;
         if self.sources.len() >= MAX_SOURCES {
             let oldest = (0..self.sources.len()).min_by_key(|at| self.sources[*at].heard)?;
             self.sources.swap_remove(oldest);
         }
-        let order = Sequencer::default();
-        self.sources.push(Source { ssrc: header.ssrc, heard: now, order, transcoder, offset: None });
+        self.sources.push(Source { ssrc: header.ssrc, heard: now, ear, offset: None });
         Some(self.sources.len() - 1)
     }
 }
@@ -173,7 +152,7 @@ fn lay(samples: &mut VecDeque<i16>, place: i64, sound: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::g711;
+    use crate::codec::{Coding, OpusParameters, g711};
 
     const PCMU: Format = Format {
         coding: Coding::Pcmu,

@@ -4,6 +4,7 @@
 //! packets go. Everything a packet needs lies here, decided when offer and answer were exchanged.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::history::History;
@@ -75,6 +76,17 @@ pub struct Leg {
     pub screening: Option<Box<Screening>>,
     /// What becomes of those of all ends of the call; it goes before the end's own.
     pub call_screening: Option<Box<Screening>>,
+    /// What the end says goes to the operator's receiver, whatever is wished of the call.
+    pub forwarding: Option<Forwarding>,
+}
+
+/// Sound that goes to the operator's receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Never used again.
+    pub id: u64,
+    /// The controller's words about it.
+    pub metadata: Option<Arc<str>>,
 }
 
 /// What of an end's packets is held back.

@@ -42,6 +42,7 @@ impl<S: Sockets> Engine<S> {
             Command::StopMedia(stop) => self.stop_media(stop),
             Command::PlayDtmf(play) => self.play_dtmf(now, play),
             Command::Record(record) => self.record(now, record),
+            Command::Forward(forward) => self.forward(forward),
             Command::List { limit } => {
                 Reply::Calls(self.calls.iter().take(*limit).map(|(_, call)| call.id.to_string()).collect())
             }
@@ -107,6 +108,7 @@ impl<S: Sockets> Engine<S> {
         call.last_signal = unix;
         call.proxy = call.proxy.or(exchange.proxy);
         call.last_rtp = now;
+        call.note_metadata(exchange.metadata.as_deref());
         // Whoever speaks again is not to be deleted, but a branch that is gone stays gone.
         call.ending
             .retain(|(_, delete)| delete.via_branch.is_some() && delete.via_branch != exchange.via_branch);
@@ -157,6 +159,8 @@ impl<S: Sockets> Engine<S> {
             begun: now,
             ending: Vec::new(),
             taped: None,
+            forwarding: None,
+            metadata: None,
             gates: Gates::default(),
             screening: None,
             proxy: None,
@@ -269,6 +273,7 @@ impl<S: Sockets> Engine<S> {
     /// Ends a call and frees all of it.
     pub(super) fn remove_call(&mut self, now: Instant, key: usize) {
         self.stop_recording(now, key);
+        self.stop_forwarding(key);
         self.count_end(now, key);
         let Some(call) = self.calls.get(key) else { return };
         let legs: Vec<LegKey> = call.legs.iter().map(|(_, leg)| *leg).collect();

@@ -233,6 +233,7 @@ impl<S: Sockets> Engine<S> {
     ) {
         let ssrc = header.ssrc;
         self.tape(now, key, line, packet.as_slice(), Some(header));
+        self.forward_sound(now, key, line, packet.as_slice(), header);
         let Some(heard) = self.paths.rtp_received(now, arrived, key, line, packet, header) else { return };
         if let Some(call) = self.calls.get_mut(heard.call) {
             call.last_rtp = call.last_rtp.max(arrived);

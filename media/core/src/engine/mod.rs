@@ -7,6 +7,7 @@
 mod address_hash;
 mod control;
 mod datagram;
+mod forwarding;
 mod fragment;
 mod numbers;
 mod own;
@@ -33,11 +34,11 @@ use rand::{RngExt, SeedableRng};
 use slab::Slab;
 
 use self::address_hash::AddressHash;
-use crate::call::leg::{Gates, LegKey};
+use crate::call::leg::{Forwarding, Gates, LegKey};
 use crate::call::offer_answer::Session;
 use crate::call::plan::LegId;
 use crate::call::port_pool::PortPool;
-use crate::command::{Delete, Recorded};
+use crate::command::{Delete, Forwarded, Recorded};
 use crate::dtls::{Certificate, DtlsConfig, DtlsFailure};
 use crate::forward::Paths;
 pub use crate::forward::Transmit;
@@ -155,6 +156,10 @@ pub(crate) struct Call {
     ending: Vec<(Instant, Delete)>,
     /// Its recording.
     taped: Option<recording::Taped>,
+    /// Its sound goes to the operator's receiver.
+    forwarding: Option<Forwarding>,
+    /// The controller's latest words about it.
+    metadata: Option<Arc<str>>,
     /// What is held back of every end, also of those to come.
     gates: Gates,
     /// What becomes of the keys of every end, also of those to come.
@@ -210,6 +215,8 @@ pub struct Engine<S> {
     events: VecDeque<Event>,
     /// For the writer of recordings.
     recorded: VecDeque<Recorded>,
+    /// For the operator's receiver.
+    forwarded: VecDeque<Forwarded>,
     /// What we call ourselves, to know our own SDP again.
     instance: String,
 }
@@ -251,6 +258,7 @@ impl<S: Sockets> Engine<S> {
             ports,
             events: VecDeque::new(),
             recorded: VecDeque::new(),
+            forwarded: VecDeque::new(),
             instance: format!("{:012x}", rng.random::<u64>() >> 16),
             rng,
             settings,

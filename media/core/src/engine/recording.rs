@@ -32,6 +32,9 @@ impl<S: Sockets> Engine<S> {
         let Some(&key) = self.by_id.get(record.call_id.as_str()) else {
             return Reply::error(Cause::UnknownCall, "unknown call-id");
         };
+        if let Some(call) = self.calls.get_mut(key) {
+            call.note_metadata(record.metadata.as_deref());
+        }
         match record.what {
             Recording::Start => self.start_recording(now, key, record.metadata.as_deref()),
             Recording::Pause => {

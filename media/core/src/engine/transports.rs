@@ -121,6 +121,7 @@ impl<S: Sockets> Provider<'_, S> {
             heard: false,
             gates: Gates::default(),
             screening: None,
+            forwarding: None,
             call_screening: engine.calls.get(self.call).and_then(|call| call.screening.clone()),
             call_gates: engine.calls.get(self.call).map(|call| call.gates).unwrap_or_default(),
         };
@@ -359,6 +360,7 @@ impl<S: Sockets> Engine<S> {
     pub(super) fn remove_leg(&mut self, now: Instant, key: LegKey) {
         self.send_byes(now, key);
         let Some(leg) = self.paths.legs.try_remove(key) else { return };
+        self.end_forwarding(leg.forwarding);
         for line in leg.lines.into_iter().flatten() {
             self.close_ports(now, line.former);
             self.close_ports(now, [line.rtp, line.rtcp]);

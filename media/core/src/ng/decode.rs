@@ -9,7 +9,8 @@ use super::gate::gate;
 use super::node::Node;
 use super::{DecodeError, Encoding, MAX_COOKIE, MAX_MESSAGE, Message, bencode, play};
 use crate::command::{
-    Cause, Command, Connect, Delete, Ends, Exchange, Failure, Gated, Query, Record, Recording, Unsubscribe,
+    Cause, Command, Connect, Delete, Ends, Exchange, Failure, Forward, Gated, Query, Record, Recording,
+    Unsubscribe,
 };
 
 /// Ends named by one subscription.
@@ -126,6 +127,8 @@ fn command(dictionary: &Node<'_>, defaults: &Defaults) -> Result<Command, String
         "start-recording" => Command::Record(record(dictionary, Recording::Start)?),
         "pause-recording" => Command::Record(record(dictionary, Recording::Pause)?),
         "stop-recording" => Command::Record(record(dictionary, Recording::Stop)?),
+        "start-forwarding" => Command::Forward(forward(dictionary, true)?),
+        "stop-forwarding" => Command::Forward(forward(dictionary, false)?),
         "play-DTMF" => Command::PlayDtmf(play::dtmf(dictionary)?),
         _ => Command::NotImplemented { name: name.chars().take(64).collect() },
     })
@@ -225,6 +228,17 @@ fn record(dictionary: &Node<'_>, what: Recording) -> Result<Record, String> {
     Ok(Record { call_id, what, metadata, warnings: unknown_keys(dictionary, &["metadata"]) })
 }
 
+fn forward(dictionary: &Node<'_>, on: bool) -> Result<Forward, String> {
+    let flags = find(dictionary, "flags").map(Node::words).unwrap_or_default();
+    Ok(Forward {
+        ends: ends(dictionary)?,
+        on,
+        all: flags.iter().any(|flag| flag == "all"),
+        metadata: text(dictionary, "metadata")?,
+        warnings: unknown_keys(dictionary, &["metadata"]),
+    })
+}
+
 /// The ends that a command means. With flag `all` the tag only says who asks.
 pub(super) fn ends(dictionary: &Node<'_>) -> Result<Ends, String> {
     let call_id = required(dictionary, "call-id")?;
@@ -295,6 +309,23 @@ mod tests {
         assert_eq!(offer.transport_protocol, Some(TransportProtocol::UdpTlsRtpSavpf));
         assert_eq!(offer.received_from, Some("192.0.2.9".parse().unwrap()));
         assert_eq!(offer.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn forwarding() {
+        let text = r#""call-id":"c","from-tag":"a","metadata":"m","moon":1"#;
+        for (name, on) in [("start forwarding", true), ("stop-forwarding", false)] {
+            let Command::Forward(forward) = json(&format!(r#"{{"command":"{name}",{text}}}"#)).unwrap()
+            else {
+                panic!("{name}")
+            };
+            assert_eq!((forward.on, forward.all, forward.ends.from_tag.as_deref()), (on, false, Some("a")));
+            assert_eq!(forward.metadata.as_deref(), Some("m"));
+            assert_eq!(forward.warnings, ["no effect here: moon"]);
+            let all = json(&format!(r#"{{"command":"{name}",{text},"flags":["all"]}}"#));
+            let Ok(Command::Forward(forward)) = all else { panic!("{name}") };
+            assert_eq!((forward.all, forward.ends.from_tag), (true, None));
+        }
     }
 
     #[test]

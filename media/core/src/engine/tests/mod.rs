@@ -3,6 +3,7 @@
 mod bed;
 mod dtmf;
 mod forks;
+mod forwarding;
 mod mirror;
 mod play;
 mod pubsub;
