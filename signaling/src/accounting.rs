@@ -1,7 +1,7 @@
 //! A record of every call: as rows of Kamailio's `acc`, `missed_calls` and `acc_cdrs`, as JSON lines in a file, and posted to a
 //! URL.
 //!
-//! What begins, is answered and ends is written to the [`journal`] at once, before anybody hears of it, so that a call has its
+//! What begins, is answered and ends is written to a [`journal`] at once, before anybody hears of it, so that a call has its
 //! record whatever becomes of this process: at the next start those that were open are closed as such, and records that had
 //! not reached every destination go on their way again. From the journal each destination is served by a task of its own, at
 //! its own pace, and with whatever has gathered in the meantime: the signalling threads wait for none of it.
@@ -24,9 +24,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use signaling_core::event::{Answerer, Event, Parties};
+use signaling_core::shards::Shards;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use self::journal::{Destination, Journal};
+use self::journal::{Destination, Journal, Left};
 pub use self::post::Url;
 use self::queue::Queue;
 use self::record::{Heard, Record};
@@ -62,13 +64,16 @@ pub struct Accounting {
 
 #[derive(Debug)]
 struct Inner {
-    journal: Journal,
+    /// One for each worker, and those of workers that there were before.
+    journals: Box<[Journal]>,
     /// What the relay has said of calls that are not over yet, or whose record waits for it.
-    heard: Mutex<HashMap<String, Heard>>,
+    heard: Shards<HashMap<String, Heard>>,
     /// Whether there is a relay that reports.
     reports: AtomicBool,
-    /// Records of calls that are over.
-    records: Queue<Arc<Record>>,
+    /// Told when a call is over.
+    over: Notify,
+    /// Whether no call is any more.
+    closed: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
     /// Records that had no room in memory.
     postponed: AtomicU64,
@@ -78,12 +83,17 @@ struct Inner {
 type Served = (Destination, Arc<Queue<Arc<Record>>>);
 
 impl Accounting {
-    /// Starts the tasks, with what the journal at `journal` has left from before; without destinations nothing is recorded.
-    /// Must be called within a runtime.
+    /// Starts the tasks, with what the journals have left from before: `journal`, and one beside it for each of `workers` but the
+    /// first. Without destinations nothing is recorded. Must be called within a runtime.
     ///
     /// # Errors
-    /// The journal cannot be read or written.
-    pub async fn start(settings: &Settings, journal: &Path, sql: &Sql) -> anyhow::Result<Self> {
+    /// A journal cannot be read or written.
+    pub async fn start(
+        settings: &Settings,
+        journal: &Path,
+        workers: usize,
+        sql: &Sql,
+    ) -> anyhow::Result<Self> {
         let mut wanted = Vec::new();
         wanted.extend(settings.db.then_some(Destination::Database));
         wanted.extend(settings.cdr_file.as_ref().map(|_| Destination::File));
@@ -91,16 +101,16 @@ impl Accounting {
         if wanted.is_empty() {
             return Ok(Self { inner: None });
         }
-        let (journal, left) = Journal::open(journal, &wanted)
-            .with_context(|| format!("journal of calls {}", journal.display()))?;
+        let (journals, left) = open_all(journal, workers, &wanted)?;
         if !left.is_empty() {
             tracing::info!(records = left.len(), "call records are left from before");
         }
         let inner = Arc::new(Inner {
-            journal,
-            heard: Mutex::default(),
+            journals,
+            heard: Shards::default(),
             reports: AtomicBool::new(false),
-            records: Queue::new(ROOM),
+            over: Notify::new(),
+            closed: watch::Sender::new(false),
             tasks: Mutex::default(),
             postponed: AtomicU64::new(0),
         });
@@ -133,43 +143,46 @@ impl Accounting {
         Self { inner: None }
     }
 
-    /// Notes what has happened to a call. Whether it has, so that [`Accounting::flush`] must follow before anybody hears of it.
+    /// Notes what has happened to a call of this worker. Whether it has, so that [`Accounting::flush`] must follow before anybody
+    /// hears of it.
     #[must_use]
-    pub fn note(&self, event: &Event) -> bool {
+    pub fn note(&self, worker: usize, event: &Event) -> bool {
         let Some(inner) = &self.inner else { return false };
+        let journal = inner.journal(worker);
         match event {
             Event::CallInvited { call_id, parties, at, .. } => {
-                inner.journal.begin(Record::new(call_id, parties, *at));
+                inner.heard.of(&**call_id).entry(call_id.clone()).or_default().calls += 1;
+                journal.begin(Record::new(call_id, parties, *at));
             }
             Event::CallAnswered { call_id, parties, answerer, at, .. } => {
-                inner.journal.answered(call_id, &parties.from_tag, answerer, *at);
+                journal.answered(call_id, &parties.from_tag, answerer, *at);
             }
             Event::CallEnded(call) => {
-                inner.end(Record::of_answered(call), &call.parties);
+                inner.end(journal, Record::of_answered(call), &call.parties);
             }
             Event::CallFailed { call_id, code, reason, parties, to_tag, started_at, at, .. } => {
                 let answerer = Answerer { to_tag: to_tag.clone(), dst_ip: None };
                 let record = Record::new(call_id, parties, *started_at);
-                inner.end(record.failed(&answerer, *code, reason, *at), parties);
+                inner.end(journal, record.failed(&answerer, *code, reason, *at), parties);
             }
             _ => return false,
         }
         true
     }
 
-    /// Hands what was noted to the operating system, where the end of this process does not reach it.
-    pub fn flush(&self) {
+    /// Hands what was noted of this worker's calls to the operating system, where the end of this process does not reach it.
+    pub fn flush(&self, worker: usize) {
         if let Some(inner) = &self.inner {
-            inner.journal.flush();
+            inner.journal(worker).flush();
         }
     }
 
     /// The codec that the end with `tag` has agreed to.
     pub fn note_codec(&self, call_id: &str, tag: &str, codec: &str) {
         if let Some(inner) = &self.inner
-            && inner.journal.is_open(call_id)
+            && let Some(heard) = inner.heard.of(call_id).get_mut(call_id)
         {
-            inner.lock_heard().entry(call_id.to_owned()).or_default().codec(tag, codec);
+            heard.codec(tag, codec);
         }
     }
 
@@ -183,9 +196,9 @@ impl Accounting {
     /// What the relay has counted in a call that is over; `None` when it knows nothing of it.
     pub fn note_report(&self, call_id: &str, report: Option<&media::command::CallReport>) {
         if let Some(inner) = &self.inner
-            && inner.journal.is_known(call_id)
+            && let Some(heard) = inner.heard.of(call_id).get_mut(call_id)
         {
-            inner.lock_heard().entry(call_id.to_owned()).or_default().report(report);
+            heard.report(report);
         }
     }
 
@@ -198,30 +211,38 @@ impl Accounting {
     /// Hands over what there is for as long as `limit`; the rest stays in the journal.
     pub async fn finish(&self, limit: Duration) {
         let Some(inner) = &self.inner else { return };
-        inner.records.close();
+        inner.closed.send_replace(true);
+        inner.over.notify_one();
         let mut tasks = std::mem::take(&mut *inner.lock_tasks());
         let all = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!(records = inner.journal.pending(), "call records are left for the next start");
+            let records = inner.journals.iter().map(Journal::pending).sum::<usize>();
+            tracing::warn!(records, "call records are left for the next start");
         }
     }
 }
 
 impl Inner {
-    fn end(&self, record: Record, parties: &Parties) {
-        let record = Arc::new(record);
-        self.journal.end(&record, &parties.from_tag);
-        if !self.records.put(record) {
-            self.postpone();
-        }
+    fn journal(&self, worker: usize) -> &Journal {
+        &self.journals[worker % self.journals.len()]
+    }
+
+    fn end(&self, journal: &Journal, record: Record, parties: &Parties) {
+        journal.end(&Arc::new(record), &parties.from_tag);
+        self.over.notify_one();
     }
 
     /// Passes records on, those that have gathered together; those of answered calls with what the relay has to say, if it
     /// says so in time.
     async fn collect(self: Arc<Self>, destinations: Vec<Served>) {
         let (mut waiting, mut alive) = (Vec::new(), Instant::now());
-        while !(self.records.is_over() && waiting.is_empty()) {
+        loop {
+            // What ends after this is not taken, when it is so.
+            let closed = *self.closed.borrow();
             let some = self.next(!waiting.is_empty()).await;
+            if closed && some.is_empty() && waiting.is_empty() {
+                break;
+            }
             let mut ready = Vec::new();
             for record in some {
                 let to_wait = self.is_to_wait(&record, waiting.len());
@@ -231,7 +252,7 @@ impl Inner {
             self.pass_on(ready, &destinations);
             if alive.elapsed() >= ALIVE {
                 alive = Instant::now();
-                self.still_alive();
+                self.journals.iter().for_each(Journal::still_alive);
             }
         }
         for (_, queue) in &destinations {
@@ -241,18 +262,17 @@ impl Inner {
 
     /// What has come within [`GATHER`] of the first, or of now when others wait for their reports; nothing after [`ALIVE`].
     async fn next(&self, others_wait: bool) -> Vec<Arc<Record>> {
-        let mut some = Vec::new();
-        if !others_wait {
-            let next = tokio::time::timeout(ALIVE, self.records.take(usize::MAX)).await;
-            some = next.unwrap_or_default();
-        }
-        if others_wait && self.records.is_closed() {
+        let mut closed = self.closed.subscribe();
+        let is_closed = *closed.borrow();
+        let told =
+            others_wait || is_closed || tokio::time::timeout(ALIVE, self.over.notified()).await.is_ok();
+        if is_closed && others_wait {
             tokio::time::sleep(GATHER / 10).await;
-        } else if others_wait || !some.is_empty() {
-            self.records.gather(GATHER).await;
+        } else if told && !is_closed {
+            // An end of the wait and an end of the calls are the same to whoever gathers.
+            let _ = tokio::time::timeout(GATHER, closed.wait_for(|closed| *closed)).await;
         }
-        some.extend(self.records.take_now(usize::MAX));
-        some
+        self.journals.iter().flat_map(Journal::take_fresh).collect()
     }
 
     fn is_to_wait(&self, record: &Record, waiting: usize) -> bool {
@@ -261,31 +281,40 @@ impl Inner {
 
     /// Takes those of which the relay has said what it has to say, or too long has passed.
     fn reported(&self, waiting: &mut Vec<(Instant, Arc<Record>)>) -> Vec<Arc<Record>> {
-        let (heard, now) = (self.lock_heard(), Instant::now());
-        let ready = waiting.extract_if(.., |(until, record)| {
-            *until <= now || heard.get(&record.call_id).is_some_and(Heard::is_complete)
-        });
+        let now = Instant::now();
+        let is_complete = |call_id: &str| self.heard.of(call_id).get(call_id).is_some_and(Heard::is_complete);
+        let ready = waiting.extract_if(.., |(until, record)| *until <= now || is_complete(&record.call_id));
         ready.map(|(_, record)| record).collect()
     }
 
     fn pass_on(&self, records: Vec<Arc<Record>>, destinations: &[Served]) {
         for mut record in records {
-            if let Some(heard) = self.lock_heard().remove(&record.call_id) {
-                Arc::make_mut(&mut record).fill(&heard);
-                self.journal.filled(&record);
+            if self.fill(&mut record) {
+                // It is of one of them.
+                let _ = self.journals.iter().any(|journal| journal.filled(&record));
             }
             for (_, queue) in destinations {
                 self.hand_over(queue, &record);
             }
         }
         // No record is in the database, and open in the journal.
-        self.journal.flush();
+        self.journals.iter().for_each(Journal::flush);
     }
 
-    fn still_alive(&self) {
-        self.journal.still_alive();
-        let known = self.journal.known();
-        self.lock_heard().retain(|call_id, _| known.contains(call_id));
+    /// Takes what the relay has said of a call into its record. Whether there was anything.
+    fn fill(&self, record: &mut Arc<Record>) -> bool {
+        let mut part = self.heard.of(&*record.call_id);
+        let Some(heard) = part.get_mut(&record.call_id) else { return false };
+        let filled = !heard.is_empty();
+        if filled {
+            Arc::make_mut(record).fill(heard);
+        }
+        // The branches of a caller may be calls of one Call-ID.
+        heard.calls = heard.calls.saturating_sub(1);
+        if heard.calls == 0 {
+            part.remove(&record.call_id);
+        }
+        filled
     }
 
     fn hand_over(&self, queue: &Queue<Arc<Record>>, record: &Arc<Record>) {
@@ -313,19 +342,43 @@ impl Inner {
                     return;
                 }
                 insist(destination, &*deliver, &some).await;
-                inner.journal.delivered(&some, destination);
+                inner.journals.iter().for_each(|journal| journal.delivered(&some, destination));
             }
         });
         (destination, queue)
     }
 
-    fn lock_heard(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lock_tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The journals of as many workers, and any others that are there, with the records that they have left.
+fn open_all(first: &Path, workers: usize, wanted: &[Destination]) -> anyhow::Result<(Box<[Journal]>, Left)> {
+    let (mut journals, mut left) = (Vec::new(), Left::new());
+    for number in 0.. {
+        let path = journal_file(first, number);
+        if number >= workers.max(1) && !path.exists() {
+            break;
+        }
+        let opened = Journal::open(&path, wanted);
+        let (journal, of_it) = opened.with_context(|| format!("journal of calls {}", path.display()))?;
+        journals.push(journal);
+        left.extend(of_it);
+    }
+    left.sort_by_key(|(record, _)| record.end);
+    Ok((journals.into(), left))
+}
+
+/// `calls.journal`, `calls-1.journal`, and so on.
+fn journal_file(first: &Path, number: usize) -> PathBuf {
+    if number == 0 {
+        return first.to_owned();
+    }
+    let mut name = first.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number}."));
+    name.push(first.extension().unwrap_or_default());
+    first.with_file_name(name)
 }
 
 /// Delivers `records`, however often that fails.

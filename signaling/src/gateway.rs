@@ -115,7 +115,7 @@ impl Gateway {
         let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
         let socket = config.rpc.socket.as_deref().map(control::socket::Socket::open).transpose()?;
         let journal = config.data_directory.join("calls.journal");
-        let accounting = Accounting::start(&config.acc, &journal, database.sql()).await?;
+        let accounting = Accounting::start(&config.acc, &journal, count, database.sql()).await?;
         let maker = WorkerMaker {
             accounting: accounting.clone(),
             settings,

@@ -548,11 +548,11 @@ impl Worker<'_> {
     fn drain(&mut self) {
         let mut noted = false;
         while let Some(event) = self.proxy.poll_event() {
-            noted |= self.accounting.note(&event);
+            noted |= self.accounting.note(self.inbox.id.0, &event);
             events::log(&event);
         }
         if noted {
-            self.accounting.flush();
+            self.accounting.flush(self.inbox.id.0);
         }
         while let Some(outbound) = self.proxy.poll_transmit() {
             self.transport.send(&mut self.outbox, outbound);

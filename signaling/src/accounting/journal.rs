@@ -1,12 +1,12 @@
 //! The calls that are open and the records that are on their way, in a file that survives this process: one JSON line for each
-//! thing that happens. What a signalling thread does in one turn is written in one piece ([`Journal::flush`]), before anybody
-//! else hears of it.
+//! thing that happens. Each signalling thread has its own, so that none waits for another, and what it does in one turn is written
+//! in one piece ([`Journal::flush`]), before anybody else hears of it.
 //!
 //! It is handed to the operating system and not to the disk: a process that is killed loses nothing, a power cut may cost the
 //! last lines.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
@@ -75,7 +75,9 @@ struct State {
     /// The calls that are open, by Call-ID: forks of one are few.
     open: HashMap<String, Vec<Record>>,
     /// The records that are on their way, by id.
-    ended: BTreeMap<String, (Arc<Record>, Vec<Destination>)>,
+    ended: HashMap<String, (Arc<Record>, Vec<Destination>)>,
+    /// Those of them that have just ended.
+    fresh: Vec<Arc<Record>>,
     /// Times that lines could not be written.
     failures: u64,
 }
@@ -134,23 +136,34 @@ impl Journal {
         // One that failed before it began here has no other entry.
         let _ = state.take_open(&record.call_id, from_tag);
         self.put_ended(&mut state, record);
+        state.fresh.push(Arc::clone(record));
     }
 
-    /// More is known of a call that is over.
-    pub fn filled(&self, record: &Arc<Record>) {
-        self.put_ended(&mut self.lock(), record);
+    /// The calls that have ended since this was asked last.
+    #[must_use]
+    pub fn take_fresh(&self) -> Vec<Arc<Record>> {
+        std::mem::take(&mut self.lock().fresh)
     }
 
-    /// Records have reached `to`.
+    /// More is known of a call that is over. Whether it is one of this journal.
+    pub fn filled(&self, record: &Arc<Record>) -> bool {
+        let mut state = self.lock();
+        let known = state.ended.contains_key(&record.id());
+        if known {
+            self.put_ended(&mut state, record);
+        }
+        known
+    }
+
+    /// Those of these records that are of this journal have reached `to`.
     pub fn delivered(&self, records: &[Arc<Record>], to: Destination) {
         let mut state = self.lock();
         for record in records {
             let id = record.id();
-            if let Some((_, left)) = state.ended.get_mut(&id) {
-                left.retain(|destination| *destination != to);
-                if left.is_empty() {
-                    state.ended.remove(&id);
-                }
+            let Some((_, left)) = state.ended.get_mut(&id) else { continue };
+            left.retain(|destination| *destination != to);
+            if left.is_empty() {
+                state.ended.remove(&id);
             }
             state.note(&Line::Delivered { id: id.into(), to, at: unix_now() });
         }
@@ -170,30 +183,6 @@ impl Journal {
     /// Writes what was noted.
     pub fn flush(&self) {
         self.lock().write(&self.path);
-    }
-
-    /// Whether a call with this Call-ID is going on.
-    #[must_use]
-    pub fn is_open(&self, call_id: &str) -> bool {
-        self.lock().open.contains_key(call_id)
-    }
-
-    /// Whether one is, or its record is on its way.
-    #[must_use]
-    pub fn is_known(&self, call_id: &str) -> bool {
-        let state = self.lock();
-        // An id begins with its Call-ID.
-        let prefix = format!("{call_id};");
-        let next = state.ended.range(prefix.clone()..).next();
-        state.open.contains_key(call_id) || next.is_some_and(|(id, _)| id.starts_with(&prefix))
-    }
-
-    /// The Call-IDs of which [`Journal::is_known`] is true.
-    #[must_use]
-    pub fn known(&self) -> HashSet<String> {
-        let state = self.lock();
-        let ended = state.ended.values().map(|(record, _)| record.call_id.clone());
-        state.open.keys().cloned().chain(ended).collect()
     }
 
     /// The calls that are going on.

@@ -2,10 +2,10 @@
 //! puts wakes nobody who is awake.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// A queue of many writers and one reader.
 #[derive(Debug)]
@@ -13,13 +13,13 @@ pub(super) struct Queue<T> {
     items: Mutex<VecDeque<T>>,
     room: usize,
     some: Notify,
-    closed: watch::Sender<bool>,
+    closed: AtomicBool,
 }
 
 impl<T> Queue<T> {
     /// One that holds at most `room`.
     pub(super) fn new(room: usize) -> Self {
-        Self { items: Mutex::default(), room, some: Notify::new(), closed: watch::Sender::new(false) }
+        Self { items: Mutex::default(), room, some: Notify::new(), closed: AtomicBool::new(false) }
     }
 
     /// Puts one at the end; `false` when there is no room, or nobody takes any more.
@@ -46,7 +46,7 @@ impl<T> Queue<T> {
     }
 
     /// The same, without waiting for any.
-    pub(super) fn take_now(&self, most: usize) -> Vec<T> {
+    fn take_now(&self, most: usize) -> Vec<T> {
         let mut items = self.lock();
         let most = most.min(items.len());
         items.drain(..most).collect()
@@ -56,27 +56,13 @@ impl<T> Queue<T> {
     pub(super) fn close(&self) {
         // Under the lock, so that nothing is put behind the last that is taken.
         let items = self.lock();
-        self.closed.send_replace(true);
+        self.closed.store(true, Ordering::Release);
         drop(items);
         self.some.notify_one();
     }
 
-    /// Whether nothing more is put.
-    pub(super) fn is_closed(&self) -> bool {
-        *self.closed.borrow()
-    }
-
-    /// Whether nothing more is to be taken.
-    pub(super) fn is_over(&self) -> bool {
-        let items = self.lock();
-        items.is_empty() && self.is_closed()
-    }
-
-    /// Returns after `pause`, or when it is closed.
-    pub(super) async fn gather(&self, pause: Duration) {
-        let mut closed = self.closed.subscribe();
-        // An end of the wait and an end of the queue are the same to whoever gathers.
-        let _ = tokio::time::timeout(pause, closed.wait_for(|closed| *closed)).await;
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Nothing that is done under the lock can panic half-way.
@@ -104,6 +90,5 @@ mod tests {
         assert!(!queue.put(7));
         assert_eq!(queue.take(9).await, [6]);
         assert!(queue.take(9).await.is_empty());
-        queue.gather(Duration::from_secs(3600)).await;
     }
 }

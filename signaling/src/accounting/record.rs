@@ -85,6 +85,8 @@ pub struct Media {
 /// What the relay has said of a call, by the tags of its ends.
 #[derive(Debug, Default)]
 pub struct Heard {
+    /// Calls with this Call-ID that have no record yet.
+    pub calls: usize,
     ends: Vec<(String, Media)>,
     complete: bool,
 }
@@ -206,6 +208,12 @@ impl Heard {
                 end.mos = Some(mos(loss, jitter, delay));
             }
         }
+    }
+
+    /// Whether nothing was said.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
     }
 
     /// Whether the relay has said its last word.

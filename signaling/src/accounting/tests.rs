@@ -22,6 +22,19 @@ fn answerer() -> Answerer {
     Answerer { to_tag: "b".into(), dst_ip: Some([192, 0, 2, 2].into()) }
 }
 
+fn parties(from_tag: &str) -> Parties {
+    Parties {
+        from_tag: from_tag.into(),
+        src_user: "alice".into(),
+        src_domain: "example.com".into(),
+        src_ip: [192, 0, 2, 1].into(),
+        dst_ouser: "bob".into(),
+        dst_user: "bob".into(),
+        dst_domain: "example.com".into(),
+        to_user: true,
+    }
+}
+
 #[test]
 fn calls_that_were_open_are_closed_at_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
@@ -73,7 +86,7 @@ fn the_journal_does_not_grow_without_end() {
     let length = std::fs::metadata(&path).unwrap().len();
     assert!(length < 5 << 20, "{length}");
     assert_eq!(journal.open_calls().len(), 1);
-    assert!(journal.is_known("open") && !journal.is_known("c1"));
+    assert_eq!(journal.pending(), 0);
 }
 
 #[tokio::test]
@@ -146,7 +159,7 @@ async fn records_are_posted_until_they_are_taken() {
         journal.end(&Arc::new(record("left").failed(&answerer(), 486, "Busy Here", 1020)), "a");
         journal.flush();
     }
-    let accounting = Accounting::start(&settings, &path, database.sql()).await.unwrap();
+    let accounting = Accounting::start(&settings, &path, 1, database.sql()).await.unwrap();
     let mut bodies = Vec::new();
     for answer in ["503 No", "503 No", "204 Taken"] {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -185,13 +198,55 @@ async fn a_report_that_does_not_come_keeps_nobody() {
     let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
     let settings = Settings { db: false, cdr_file: Some(file.clone()), cdr_url: None };
     let path = directory.path().join("calls.journal");
-    let accounting = Accounting::start(&settings, &path, database.sql()).await.unwrap();
+    let accounting = Accounting::start(&settings, &path, 1, database.sql()).await.unwrap();
     accounting.expect_reports();
     let inner = accounting.inner.clone().unwrap();
     for number in 0..1000 {
         let record = record(&format!("c{number}")).answered(&answerer(), 1010);
-        assert!(inner.records.put(Arc::new(record)));
+        inner.end(inner.journal(number), record, &parties("a"));
     }
     accounting.finish(Duration::from_secs(30)).await;
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1000);
+}
+
+/// With fewer workers than before nothing is forgotten, and what one has ended is delivered once.
+#[tokio::test]
+async fn each_worker_has_a_journal_and_all_of_them_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, file) = (directory.path().join("calls.journal"), directory.path().join("cdr.jsonl"));
+    let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
+    let settings = Settings { db: false, cdr_file: Some(file.clone()), cdr_url: None };
+    let invited = |call_id: &str| Event::CallInvited {
+        call_id: call_id.into(),
+        from: "alice@example.com".into(),
+        to: "bob@example.com".into(),
+        source: ([192, 0, 2, 1], 5060).into(),
+        branches: 1,
+        parties: parties("a").into(),
+        at: 1000,
+    };
+    {
+        let accounting = Accounting::start(&settings, &path, 3, database.sql()).await.unwrap();
+        for worker in 0..3 {
+            assert!(accounting.note(worker, &invited(&format!("c{worker}"))));
+            accounting.flush(worker);
+        }
+        let inner = accounting.inner.as_ref().unwrap();
+        assert_eq!(
+            inner.journals.iter().map(|journal| journal.open_calls().len()).collect::<Vec<_>>(),
+            [1; 3]
+        );
+        // It is killed: nobody finishes it.
+    }
+    let names = ["calls.journal", "calls-1.journal", "calls-2.journal"];
+    assert!(names.iter().all(|name| directory.path().join(name).exists()));
+    let accounting = Accounting::start(&settings, &path, 1, database.sql()).await.unwrap();
+    accounting.finish(Duration::from_secs(30)).await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut told: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    told.sort_by(|one, other| one.call_id.cmp(&other.call_id));
+    assert_eq!(told.iter().map(|record| &*record.call_id).collect::<Vec<_>>(), ["c0", "c1", "c2"]);
+    assert!(told.iter().all(|record| record.cause == "gateway was killed"));
+    let (_, left) = open_all(&path, 1, &[Destination::File]).unwrap();
+    assert!(left.is_empty(), "{left:?}");
 }
