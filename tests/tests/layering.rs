@@ -128,6 +128,21 @@ const MEDIA_SEEN_BY_SIGNALING: &[&str] = &[
     "command",
 ];
 
+/// Where the signalling half has locks, and why none of them is one that all workers take for a message: what those share stands
+/// in parts (`signaling_core::shards`) or is an atomic.
+const LOCKS: &[(&str, &str)] = &[
+    ("signaling/core/src/shards.rs", "the parts"),
+    ("signaling/core/src/sources.rs", "parts of its own"),
+    ("signaling/src/accounting.rs", "its tasks, taken at the start and at the end"),
+    ("signaling/src/accounting/journal.rs", "a journal is one worker's"),
+    ("signaling/src/accounting/post.rs", "a connection of one task"),
+    ("signaling/src/accounting/queue.rs", "between two tasks, behind the journals"),
+    ("signaling/src/control.rs", "an operator's counters"),
+    ("signaling/src/gateway.rs", "these counters, at the start"),
+    ("signaling/src/store/writer.rs", "its task, taken at the end"),
+    ("signaling/src/transport/admission.rs", "once for each connection"),
+];
+
 #[test]
 fn top_level_is_the_fixed_list() {
     let ignored = ["target", "var"];
@@ -238,6 +253,22 @@ fn signaling_sees_of_media_only_the_relay_and_its_language() {
         }
     }
     assert!(wrong.is_empty(), "signaling reaches into media:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn signalling_workers_share_no_lock_for_a_message() {
+    let locks = ["Mutex", "RwLock", "Condvar", "Barrier", "ReentrantLock"];
+    let files = ["signaling/src", "signaling/core/src"].map(|folder| sources(&root().join(folder))).concat();
+    let has_lock = |file: &&PathBuf| {
+        let is_test = file.iter().any(|part| part == "tests") || file.ends_with("tests.rs");
+        !is_test && words(&without_tests(&code_of(file))).any(|word| locks.contains(&word))
+    };
+    let mut found: Vec<String> = files.iter().filter(has_lock).map(|file| shown(file)).collect();
+    found.retain(|file| !LOCKS.iter().any(|(known, _)| known == file));
+    assert!(
+        found.is_empty(),
+        "locks in {found:?}: should what they guard stand in parts, or is there a reason?"
+    );
 }
 
 #[test]

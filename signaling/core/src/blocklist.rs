@@ -1,12 +1,12 @@
-//! Destinations that have failed lately (Kamailio's `dst_blocklist`): all workers share one list.
+//! Destinations that have failed lately (Kamailio's `dst_blocklist`): all workers share one list, in parts.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::flow::Protocol;
+use crate::shards::Shards;
 
 /// More than this many destinations are not remembered: a list that grows is a way to fill the memory.
 const MAX: usize = 10_000;
@@ -14,23 +14,27 @@ const MAX: usize = 10_000;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Blocklist {
-    until: Mutex<HashMap<(Protocol, SocketAddr), Instant>>,
-    /// How many there are, so that nobody waits for the lock while there is none.
+    until: Shards<HashMap<Key, Instant>>,
+    /// How many there are, so that nobody looks while there is none.
     count: AtomicUsize,
 }
+
+type Key = (Protocol, SocketAddr);
 
 impl Blocklist {
     /// Blocks a destination for `span` from `now` on, or for longer if it is blocked for longer.
     pub fn add(&self, now: Instant, protocol: Protocol, remote: SocketAddr, span: Duration) {
-        let mut until = self.lock();
-        if until.len() >= MAX {
-            until.retain(|_, end| *end > now);
+        let key = (protocol, remote);
+        let (mut part, most) = (self.until.of(&key), MAX / Shards::<()>::COUNT);
+        let before = part.len();
+        if before >= most {
+            part.retain(|_, end| *end > now);
         }
-        if until.len() < MAX || until.contains_key(&(protocol, remote)) {
-            let end = until.entry((protocol, remote)).or_insert(now);
+        if part.len() < most || part.contains_key(&key) {
+            let end = part.entry(key).or_insert(now);
             *end = (*end).max(now + span);
         }
-        self.count.store(until.len(), Ordering::Release);
+        self.recount(before, part.len());
     }
 
     /// Whether a destination is blocked.
@@ -39,12 +43,13 @@ impl Blocklist {
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let mut until = self.lock();
-        match until.get(&(protocol, remote)) {
+        let key = (protocol, remote);
+        let mut part = self.until.of(&key);
+        match part.get(&key) {
             Some(end) if *end > now => true,
             Some(_) => {
-                until.remove(&(protocol, remote));
-                self.count.store(until.len(), Ordering::Release);
+                part.remove(&key);
+                self.count.fetch_sub(1, Ordering::AcqRel);
                 false
             }
             None => false,
@@ -54,22 +59,28 @@ impl Blocklist {
     /// All that is blocked, in no order, and for how long still.
     #[must_use]
     pub fn list(&self, now: Instant) -> Vec<(Protocol, SocketAddr, Duration)> {
-        let left = |(key, end): (&(Protocol, SocketAddr), &Instant)| {
+        let left = |(key, end): (&Key, &Instant)| {
             end.checked_duration_since(now).filter(|left| !left.is_zero()).map(|left| (key.0, key.1, left))
         };
-        self.lock().iter().filter_map(left).collect()
+        self.until.each().flat_map(|part| part.iter().filter_map(left).collect::<Vec<_>>()).collect()
     }
 
     /// Blocks nothing any more.
     pub fn clear(&self) {
-        let mut until = self.lock();
-        until.clear();
-        self.count.store(0, Ordering::Release);
+        for mut part in self.until.each() {
+            let before = part.len();
+            part.clear();
+            self.recount(before, 0);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Protocol, SocketAddr), Instant>> {
-        // A holder that panicked has left a whole map.
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A part, whose lock is held, has another number now.
+    fn recount(&self, before: usize, now: usize) {
+        if now > before {
+            self.count.fetch_add(now - before, Ordering::AcqRel);
+        } else {
+            self.count.fetch_sub(before - now, Ordering::AcqRel);
+        }
     }
 }
 
@@ -90,14 +101,16 @@ mod tests {
         assert!(!list.blocks(now, Protocol::Tcp, remote(1)) && !list.blocks(now, Protocol::Udp, remote(2)));
         assert!(!list.blocks(now + second * 5, Protocol::Udp, remote(1)));
         assert_eq!(list.count.load(Ordering::Relaxed), 0);
-        for number in 0..MAX + 10 {
+        for number in 0..3 * MAX {
             list.add(now, Protocol::Udp, remote(number), second);
         }
-        assert_eq!(list.lock().len(), MAX);
-        assert!(!list.blocks(now, Protocol::Udp, remote(MAX + 1)));
-        list.add(now + second, Protocol::Udp, remote(MAX + 1), second);
-        assert!(list.blocks(now + second, Protocol::Udp, remote(MAX + 1)), "what is over makes room");
+        assert!(list.list(now).len() <= MAX);
+        let left_out = (0..3 * MAX).map(remote).find(|remote| !list.blocks(now, Protocol::Udp, *remote));
+        let left_out = left_out.expect("one without room");
+        list.add(now + second, Protocol::Udp, left_out, second);
+        assert!(list.blocks(now + second, Protocol::Udp, left_out), "what is over makes room");
         list.clear();
-        assert!(!list.blocks(now + second, Protocol::Udp, remote(MAX + 1)) && list.list(now).is_empty());
+        assert!(!list.blocks(now + second, Protocol::Udp, left_out) && list.list(now).is_empty());
+        assert_eq!(list.count.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,9 +1,12 @@
 //! How many calls there are at once, of whom and to where (the profiles of Kamailio's `dialog` module), and how many there may
-//! be. All workers share one table: it is looked at when a call begins and when it ends.
+//! be. All workers share one table, in parts: it is looked at when a call begins and when it ends.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::shards::Shards;
 
 /// What calls are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +37,10 @@ pub struct Limits {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Profiles {
-    counts: Mutex<HashMap<Seat, u32>>,
+    /// Of [`Profile::All`], which every call is in.
+    all: AtomicU32,
+    /// Of the others.
+    counts: Shards<HashMap<Seat, u32>>,
 }
 
 /// What a call is counted under.
@@ -89,37 +95,60 @@ impl Limits {
 }
 
 impl Profiles {
-    /// Takes all of these places, or none.
+    /// Takes all of these places, or none. Of calls that begin in the same moment on several workers each may find the last place
+    /// taken by another that does not get all of its own: then none has it.
     ///
     /// # Errors
     /// The first that is taken by as many calls as there may be.
     pub fn enter(self: &Arc<Self>, limits: &Limits, seats: Vec<Seat>) -> Result<Membership, Seat> {
-        let mut counts = self.lock();
-        let full = |seat: &&Seat| {
-            let limit = limits.of(seat);
-            limit > 0 && counts.get(*seat).is_some_and(|count| *count >= limit)
-        };
-        if let Some(full) = seats.iter().find(full) {
-            return Err(full.clone());
+        let mut taken = Membership { profiles: Arc::clone(self), seats: Vec::with_capacity(seats.len()) };
+        for seat in seats {
+            if !self.take(&seat, limits.of(&seat)) {
+                return Err(seat);
+            }
+            taken.seats.push(seat);
         }
-        for seat in &seats {
-            *counts.entry(seat.clone()).or_default() += 1;
-        }
-        drop(counts);
-        Ok(Membership { profiles: Arc::clone(self), seats })
+        Ok(taken)
     }
 
     /// Calls that are counted under a profile, and a value of it if one is said.
     #[must_use]
     pub fn size(&self, profile: Profile, value: Option<&str>) -> u32 {
-        let counts = self.lock();
+        if profile == Profile::All {
+            return self.all.load(Ordering::Acquire);
+        }
         let wanted = |(known, of): &Seat| *known == profile && value.is_none_or(|value| **of == *value);
-        counts.iter().filter(|(seat, _)| wanted(seat)).map(|(_, count)| count).sum()
+        let of_part = |part: &HashMap<Seat, u32>| -> u32 {
+            part.iter().filter(|(seat, _)| wanted(seat)).map(|(_, count)| count).sum()
+        };
+        self.counts.each().map(|part| of_part(&part)).sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Seat, u32>> {
-        // A holder that panicked has left a whole map.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes a place where there are `limit`; 0 is any number.
+    fn take(&self, seat: &Seat, limit: u32) -> bool {
+        let more = |count: u32| (limit == 0 || count < limit).then(|| count.saturating_add(1));
+        if seat.0 == Profile::All {
+            return self.all.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        }
+        let mut part = self.counts.of(seat);
+        let count = part.get(seat).copied().unwrap_or_default();
+        let Some(count) = more(count) else { return false };
+        part.insert(seat.clone(), count);
+        true
+    }
+
+    fn give_back(&self, seat: &Seat) {
+        if seat.0 == Profile::All {
+            self.all.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        let mut part = self.counts.of(seat);
+        if let Some(count) = part.get_mut(seat) {
+            *count -= 1;
+            if *count == 0 {
+                part.remove(seat);
+            }
+        }
     }
 }
 
@@ -133,15 +162,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let mut counts = self.profiles.lock();
-        for seat in &self.seats {
-            if let Some(count) = counts.get_mut(seat) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(seat);
-                }
-            }
-        }
+        self.seats.iter().for_each(|seat| self.profiles.give_back(seat));
     }
 }
 
@@ -177,7 +198,8 @@ mod tests {
         assert!(profiles.enter(&limits, vec![seat(Profile::User, "bob@x")]).is_ok(), "somebody else");
         assert!(profiles.enter(&limits, vec![seat(Profile::Group, "other")]).is_ok(), "no limit");
         drop((first, second));
-        assert!(profiles.lock().is_empty(), "nothing is left of calls that are over");
+        let left = profiles.counts.each().map(|part| part.len()).sum::<usize>();
+        assert_eq!((left, size(Profile::All, None)), (0, 0), "nothing is left of calls that are over");
         assert_eq!(Profile::ALL.map(|profile| Profile::named(profile.as_str())), Profile::ALL.map(Some));
     }
 }
