@@ -106,8 +106,8 @@ pub(crate) fn calls(caller: &mut Caller, callee: &UdpSocket, numbers: Range<u32>
     callee.set_nonblocking(true)?;
     let answering = callee.local_addr()?;
     let mut pace = Pace::new(count, CALLS);
-    let (mut done, mut buffer) = (0, vec![0; 65_535]);
-    while done < count && !pace.is_over() {
+    let (mut done, mut refused, mut buffer) = (0, 0, vec![0; 65_535]);
+    while done + refused < count && !pace.is_over() {
         while let Some(number) = pace.begin() {
             let number = (numbers.start + number) as usize;
             let invite = caller.invite(number)?;
@@ -120,32 +120,51 @@ pub(crate) fn calls(caller: &mut Caller, callee: &UdpSocket, numbers: Range<u32>
         }
         for answer in caller.receive(&mut buffer)? {
             pace.heard();
-            done += u32::from(go_on(caller, &answer)?);
+            match go_on(caller, &answer)? {
+                Step::On => {}
+                Step::Over => done += 1,
+                Step::Refused => refused += 1,
+            }
         }
     }
     check("calls", done, count)
 }
 
-/// Does what follows from an answer; whether it is the last one of its call.
-fn go_on(caller: &mut Caller, answer: &str) -> Result<bool> {
+/// What an answer means for its call.
+enum Step {
+    On,
+    Over,
+    Refused,
+}
+
+/// Does what follows from an answer.
+fn go_on(caller: &mut Caller, answer: &str) -> Result<Step> {
     if answer.get(8..9) == Some("1") {
-        return Ok(false);
+        return Ok(Step::On);
     }
-    let status = || answer.lines().next().unwrap_or_default();
-    ensure!(answer.get(8..11) == Some("200"), "call answered by {}", status());
-    if field(answer, "CSeq").ends_with("BYE") {
-        return Ok(true);
+    let code = answer.get(8..11).unwrap_or_default();
+    if code == "200" && field(answer, "CSeq").ends_with("BYE") {
+        return Ok(Step::Over);
     }
     let (call_id, to) = (field(answer, "Call-ID"), field(answer, "To"));
     let number: usize = call_id.trim_start_matches('c').parse()?;
+    let via = caller.via(number)?;
+    // A server that is kept from its work by others says so.
+    if code == "503" && field(answer, "CSeq").ends_with("INVITE") {
+        let target = to.split('>').next().unwrap_or_default().trim_start_matches('<');
+        let ack = request("ACK", target, &via, call_id, "caller", to, 1, "", "");
+        // RFC 3261 §17.1.1.3: it has the branch of the INVITE.
+        caller.send(number, &ack.replacen("1ACK;", "1INVITE;", 1))?;
+        return Ok(Step::Refused);
+    }
+    ensure!(code == "200", "call answered by {}", answer.lines().next().unwrap_or_default());
     let target = field(answer, "Contact").trim_matches(['<', '>']);
     let routes: String =
         all(answer, "Record-Route").rev().map(|route| format!("Route: {route}\r\n")).collect();
-    let via = caller.via(number)?;
     for (method, cseq) in [("ACK", 1), ("BYE", 2)] {
         caller.send(number, &request(method, target, &via, call_id, "caller", to, cseq, &routes, ""))?;
     }
-    Ok(false)
+    Ok(Step::On)
 }
 
 /// What the callee says to a request.
