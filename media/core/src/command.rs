@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::rtp::quality::{Conditions, Impairment};
 pub use crate::rtp::quality::{Progress, Sample};
 pub use crate::screen::{Mode, Screening, Trigger};
 use crate::stats::Numbers;
@@ -775,6 +776,26 @@ pub struct Quality {
 
 /// What a peer's last RTCP report says of what it is sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+impl Quality {
+    /// The share of packets that did not come, 0 to 1, of a stream of which `received` did.
+    #[must_use]
+    pub fn loss(&self, received: u64) -> f64 {
+        match received + self.lost {
+            0 => 0.0,
+            sent => self.lost as f64 / sent as f64,
+        }
+    }
+
+    /// The mean opinion score of the whole stream (ITU-T G.107 annex B), of which `received` packets came. `codec` is its encoding
+    /// name, where that is known.
+    #[must_use]
+    pub fn mos(&self, received: u64, codec: Option<&str>) -> f64 {
+        let impairment = Impairment::of(codec.unwrap_or_default());
+        let (loss, jitter, round_trip) = (self.loss(received), self.jitter, self.round_trip);
+        Conditions { loss, jitter, round_trip, impairment }.mos()
+    }
+}
+
 pub struct RemoteQuality {
     /// Interarrival jitter.
     pub jitter: Duration,

@@ -199,13 +199,10 @@ impl Heard {
             end.bytes = Some(streams().map(|stream| stream.stats.bytes).sum());
             end.packets = Some(streams().map(|stream| stream.stats.packets).sum());
             if let Some(quality) = quality {
-                let sent = of_audio + quality.lost;
-                let loss = if sent == 0 { 0.0 } else { quality.lost as f64 / sent as f64 };
-                let jitter = quality.jitter.as_secs_f64() * 1000.0;
-                let delay = quality.round_trip.map_or(0.0, |time| time.as_secs_f64() * 500.0);
-                end.loss = Some(loss * 100.0);
-                end.jitter = Some(jitter);
-                end.mos = Some(mos(loss, jitter, delay));
+                let codec = audio.and_then(|media| media.codec.as_deref()?.split('/').next());
+                end.loss = Some(quality.loss(of_audio) * 100.0);
+                end.jitter = Some(quality.jitter.as_secs_f64() * 1000.0);
+                end.mos = Some(quality.mos(of_audio, codec));
             }
         }
     }
@@ -229,15 +226,4 @@ impl Heard {
         });
         &mut self.ends[at].1
     }
-}
-
-/// The mean opinion score of the E-model (ITU-T G.107 annex B) over a whole call, with what a network adds to G.711: `loss` from 0
-/// to 1, `jitter` and the one-way `delay` in milliseconds.
-fn mos(loss: f64, jitter: f64, delay: f64) -> f64 {
-    // A playout buffer holds back about twice the jitter; packet and codec take 30 ms.
-    let delay = delay + 2.0 * jitter + 30.0;
-    let delayed = 0.024 * delay + 0.11 * (delay - 177.3).max(0.0);
-    let lossy = 95.0 * (loss * 100.0) / (loss * 100.0 + 25.1);
-    let r = (93.2 - delayed - lossy).clamp(0.0, 100.0);
-    (1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6).clamp(1.0, 4.5)
 }
