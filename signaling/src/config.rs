@@ -18,7 +18,7 @@ use regex::Regex;
 pub use sample::sample;
 use signaling_core::profiles;
 use signaling_core::settings::{
-    Auth, Blst, Dialog, Edge, Nathelper, Pike, Referral, Registrar, Timers, Tm, Udp, Usrloc,
+    Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Pike, Referral, Registrar, Timers, Tm, Udp, Usrloc,
 };
 use signaling_core::tables::{self, Policy};
 use signaling_core::token::ephemeral::Ephemeral;
@@ -82,6 +82,8 @@ pub struct Config {
     pub media: Media,
     pub music_on_hold: Sound,
     pub announcements: BTreeMap<u16, Sound>,
+    pub announcements_answered: Vec<String>,
+    pub dtmf: Dtmf,
     pub record_users: Vec<String>,
     pub record_code: String,
     pub recording_notice: Sound,
@@ -240,6 +242,19 @@ pub struct RelaySettings {
     pub queried_nodes_limit: usize,
     pub rtpengine_allow_op: bool,
     pub ping_interval: Duration,
+    pub sounds: RelaySounds,
+}
+
+/// How a relay elsewhere gets the sounds that it plays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RelaySounds {
+    /// By name where it runs on this host, else with the command.
+    #[default]
+    Auto,
+    /// By name.
+    File,
+    /// With the command.
+    Blob,
 }
 
 /// One of several relays.

@@ -95,7 +95,11 @@ impl Gateway {
         let (workers, inboxes) =
             Workers::new(count, config.limits.worker_queue, config.limits.worker_queue_bytes);
         let sounds = Sounds::open(&config).context("sounds")?;
-        let codes = Codes { record: config.record_code.clone(), notice: sounds.recording_notice.clone() };
+        let codes = Codes {
+            record: config.record_code.clone(),
+            notice: sounds.recording_notice.clone(),
+            told: config.dtmf.tells(),
+        };
         media.watch(Arc::clone(&workers), codes);
         let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
         let client = certificates.client_config()?;
@@ -503,7 +507,12 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         edge: config.edge.clone(),
         pike: config.pike.clone(),
         voicemail: config.voicemail_host.clone().map(|host| Voicemail { host, port: config.voicemail_port }),
-        sounds: settings::Sounds { record_users: config.record_users.clone(), ..defaults.sounds },
+        sounds: settings::Sounds {
+            record_users: config.record_users.clone(),
+            answered: config.announcements_answered.clone(),
+            ..defaults.sounds
+        },
+        dtmf: config.dtmf.clone(),
         min_se: config.min_se,
         refer: config.refer,
         tls_alias: config.certificate.is_some(),

@@ -208,6 +208,16 @@ impl MediaControl for Direct {
     }
 
     fn stop(&self, _call_id: &str, _tag: &str) {}
+    fn press<'a>(
+        &'a self,
+        _call_id: &'a str,
+        _tag: &'a str,
+        _code: u8,
+        _duration: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>> {
+        Box::pin(std::future::ready(Err(MediaError::Unavailable("there is no relay".into()))))
+    }
+
 
     fn record(&self, _call_id: &str, _from_tag: &str) {}
 
@@ -222,6 +232,8 @@ pub struct Codes {
     /// What both ends hear when it begins.
     pub notice: Option<String>,
 }
+    /// Whether some end has keys as INFO, and the workers are told of them.
+    pub told: bool,
 
 /// What happens to the media of each call, until the relay ends. Pressed keys are not logged: they may be a PIN.
 async fn follow(
@@ -243,11 +255,16 @@ async fn follow(
                 tracing::warn!(call_id, leg, "no media for too long: ports given back");
                 workers.media_timed_out(event.call_id);
             }
-            EventKind::Dtmf(key) => match feature.press(Instant::now(), &event.call_id, leg, key) {
-                Some(true) => link.record_all(call_id, codes.notice.as_deref()),
-                Some(false) => link.stop_recording(call_id),
-                None => {}
-            },
+            EventKind::Dtmf(key) => {
+                match feature.press(Instant::now(), &event.call_id, leg, key) {
+                    Some(true) => link.record_all(call_id, codes.notice.as_deref()),
+                    Some(false) => link.stop_recording(call_id),
+                    None => {}
+                }
+                if codes.told {
+                    workers.key_pressed(event.call_id, event.tag, key);
+                }
+            }
         }
     }
 }
@@ -259,7 +276,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
-    use signaling_core::outside::{LegKind, MediaLeg};
+    use signaling_core::outside::{Keys, LegKind, MediaLeg};
 
     use super::*;
 
@@ -267,7 +284,12 @@ mod tests {
     async fn without_a_relay_an_offer_passes_as_it_is() {
         let config = Config::parse("[media]\nrelay = \"off\"\n", "test").unwrap();
         let link = MediaLink::start(&config).unwrap();
-        let leg = MediaLeg { kind: LegKind::Legacy, local: [127, 0, 0, 1].into(), signalling_source: None };
+        let leg = MediaLeg {
+            kind: LegKind::Legacy,
+            local: [127, 0, 0, 1].into(),
+            signalling_source: None,
+            keys: Keys::Agreed,
+        };
         let exchange = MediaExchange {
             call_id: "c".into(),
             offerer_tag: "a".into(),

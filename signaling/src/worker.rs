@@ -51,6 +51,12 @@ enum Notice {
     /// An operator asks; see [`Workers::ask`].
     Asked(Question),
     RelayLost(Arc<str>),
+    /// An end of a call, named by its tag at the relay, has pressed a key.
+    KeyPressed {
+        call_id: Arc<str>,
+        tag: String,
+        code: u8,
+    },
     /// End all calls.
     Shutdown,
     /// End the thread, and with it the connections that it still serves.
@@ -289,6 +295,12 @@ impl Workers {
     pub(crate) fn media_timed_out(&self, call_id: Arc<str>) {
         let owner = self.worker_of(Instant::now(), header_call_id(&call_id).as_bytes());
         self.notify(&self.mailboxes[owner], Notice::MediaTimedOut(call_id.clone()));
+    }
+
+    /// The relay has heard a key.
+    pub(crate) fn key_pressed(&self, call_id: Arc<str>, tag: String, code: u8) {
+        let owner = self.worker_of(Instant::now(), header_call_id(&call_id).as_bytes());
+        self.notify(&self.mailboxes[owner], Notice::KeyPressed { call_id, tag, code });
     }
 
     /// Has every worker answer a question between two messages: their state has no lock. `None` when one does not answer in time.
@@ -536,6 +548,7 @@ impl Worker<'_> {
             Notice::MediaTimedOut(call_id) => self.proxy.handle_media_timeout(now, &call_id),
             Notice::Asked(Question(question)) => question(&mut self.proxy, now),
             Notice::RelayLost(call_id) => self.proxy.handle_relay_lost(now, &call_id),
+            Notice::KeyPressed { call_id, tag, code } => self.proxy.handle_key(now, &call_id, &tag, code),
             Notice::Shutdown => {
                 self.shutting_down = true;
                 self.proxy.begin_shutdown(now);

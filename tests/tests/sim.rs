@@ -8,6 +8,8 @@ mod crowd;
 mod dialog;
 #[path = "sim/forking.rs"]
 mod forking;
+#[path = "sim/keys.rs"]
+mod keys;
 #[path = "sim/loss.rs"]
 mod loss;
 #[path = "sim/takeover.rs"]

@@ -19,7 +19,7 @@ mod record;
 mod wishes;
 
 pub use forward::{Forward, Forwarded, ForwardedKind, ForwardedSound};
-pub use play::{Ends, Play, PlayDtmf, Source, StopMedia, WavClip};
+pub use play::{Digit, Ends, Keys, Play, PlayDtmf, Source, StopMedia, WavClip};
 pub use record::{Begun, Record, Recorded, RecordedKind, RecordedPacket, Recording};
 pub use wishes::{AttributeEdits, CodecEdits, IceLite, Manners, Osrtp, Sdes, SdpEdits};
 
@@ -232,6 +232,8 @@ pub struct Side {
     pub interface: Option<String>,
     /// ng `label` (sender) and `set-label`/`to-label`: a name for reports.
     pub label: Option<String>,
+    /// How it sends and hears keys. Counts where [`Exchange::transcoding`] is set.
+    pub keys: Keys,
 }
 
 /// What kind of endpoint a leg is.
@@ -774,8 +776,6 @@ pub struct Quality {
     pub remote: Option<RemoteQuality>,
 }
 
-/// What a peer's last RTCP report says of what it is sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 impl Quality {
     /// The share of packets that did not come, 0 to 1, of a stream of which `received` did.
     #[must_use]
@@ -796,6 +796,8 @@ impl Quality {
     }
 }
 
+/// What a peer's last RTCP report says of what it is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemoteQuality {
     /// Interarrival jitter.
     pub jitter: Duration,

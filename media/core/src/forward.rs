@@ -57,7 +57,8 @@ pub struct Heard {
     pub call: usize,
     /// It was the first of its leg.
     pub first: bool,
-    /// Keys that were pressed and let go (RFC 4733 event numbers); with a lost end, that of the event before too.
+    /// Keys that were pressed and let go (RFC 4733 event numbers; with a lost end, that of the event before too), or that
+    /// begin to sound.
     pub keys: [Option<u8>; 2],
     /// It was a telephone-event: the silence after it has to be watched.
     pub event: bool,
@@ -304,10 +305,10 @@ impl Paths {
         let route = source.routes.get(at)?;
         let map = route.payload(header.payload_type).filter(|_| route.open)?;
         let (to, line) = (route.leg, route.line);
-        let is_event = matches!(map.payload, Payload::Dtmf | Payload::Tone { .. });
+        let is_event = map.payload.is_event();
         // Keys are no media to who holds back the one or the other.
         let held = if is_event { gates.dtmf } else { gates.media };
-        if held {
+        if held || map.payload == Payload::Told {
             self.legs.get_mut(to)?.line_mut(line)?.sink.interrupt();
             return None;
         }
@@ -350,7 +351,7 @@ impl Paths {
         let mut event = false;
         let payload = packet.len().saturating_sub(header.header_len());
         match map {
-            Some(map) if matches!(map.payload, Payload::Dtmf | Payload::Tone { .. }) => {
+            Some(map) if map.payload.is_event() => {
                 line.reception.on_event_packet(now, header, payload);
                 event = true;
                 keys = pressed(now, header, packet, map.from_clock, &mut line.keys);
@@ -359,6 +360,7 @@ impl Paths {
                 line.last_payload_type = Some(header.payload_type);
                 line.reception.set_clock_rate(map.from_clock);
                 line.reception.on_packet(now, header, payload);
+                keys[0] = line.hear(packet, header);
             }
             None => {}
         }
@@ -439,7 +441,8 @@ fn convert(map: &PayloadMap, packet: &mut [u8], header: &Header) {
         | Payload::Dtmf
         | Payload::ComfortNoise
         | Payload::Transcode { .. }
-        | Payload::Tone { .. } => {}
+        | Payload::Tone { .. }
+        | Payload::Told => {}
     }
 }
 

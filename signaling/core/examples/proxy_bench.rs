@@ -284,6 +284,16 @@ impl MediaControl for Direct {
 
     fn stop(&self, _: &str, _: &str) {}
 
+    fn press<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: u8,
+        _: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>> {
+        ready(Err(MediaError::Unavailable("no sounds here".into()))).boxed_local()
+    }
+
     fn record(&self, _: &str, _: &str) {}
 }
 

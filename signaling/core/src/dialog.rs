@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::event::{Answerer, CallRecord, EndCause, Parties};
 use crate::flow::{ConnectionId, Destination, Flow, Protocol};
-use crate::outside::{LegKind, MediaLeg};
+use crate::outside::{Keys, LegKind, MediaLeg};
 use crate::profiles::Membership;
 
 /// To-tags remembered per call; a callee that makes more dialogs than that is not followed.
@@ -108,6 +108,8 @@ pub struct End {
     pub instance: Box<str>,
     /// Browser or legacy phone.
     pub kind: LegKind,
+    /// How it has keys.
+    pub keys: Keys,
     /// What the relay knows it by, as its tag and as the branch of its exchanges, where that is not its tag: an agent in the
     /// place of a browser (see [`crate::proxy`]) is another end there.
     pub relayed: Option<Box<str>>,
@@ -182,7 +184,7 @@ impl End {
             Destination::Flow(flow) => flow.remote.ip(),
             Destination::Address { remote, .. } => remote.ip(),
         });
-        MediaLeg { kind: self.kind, local: self.local.ip(), signalling_source }
+        MediaLeg { kind: self.kind, local: self.local.ip(), signalling_source, keys: self.keys }
     }
 
     /// What accounting tells of it.
@@ -302,6 +304,11 @@ impl Calls {
             self.by_call_id.remove(call_id);
         }
         Some(call)
+    }
+
+    /// Those of one Call-ID.
+    pub fn of(&self, call_id: &str) -> impl Iterator<Item = &Call> {
+        self.by_call_id.get(call_id).into_iter().flatten()
     }
 
     /// All calls, in no order.

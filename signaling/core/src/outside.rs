@@ -14,6 +14,7 @@ use futures_util::future::LocalBoxFuture;
 pub use self::stored_binding::{BindingRow, SharedText, StoredBinding};
 use crate::digest::{self, HashFunction};
 use crate::flow::Protocol;
+pub use crate::settings::Keys;
 use crate::tables::Tables;
 
 /// What the world offers to one worker.
@@ -169,6 +170,8 @@ pub struct MediaLeg {
     pub local: IpAddr,
     /// Where its signalling comes from.
     pub signalling_source: Option<IpAddr>,
+    /// How it has keys.
+    pub keys: Keys,
 }
 
 /// An SDP offer or answer on its way through.
@@ -230,6 +233,16 @@ pub trait MediaControl {
 
     /// Stops what is played to an end.
     fn stop(&self, call_id: &str, tag: &str);
+
+    /// Presses a key in place of the end with this tag: whoever it talks to hears it, as that end hears keys in media. `code` is the
+    /// event number of RFC 4733 §3.2, 0 to 15.
+    fn press<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        code: u8,
+        duration: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>>;
 
     /// Records a call from now on to its end.
     fn record(&self, call_id: &str, from_tag: &str);

@@ -10,6 +10,7 @@ mod calls;
 pub mod control;
 mod forking;
 mod keepalive;
+mod keys;
 mod natping;
 mod reanchor;
 mod refresh;
@@ -80,6 +81,8 @@ pub struct Proxy {
     refreshes: HashMap<ClientId, refresh::Refresh>,
     /// Keep-alive requests of our own that have no final response yet.
     keepalives: HashMap<ClientId, keepalive::Asked>,
+    /// Keys for ends that have them as INFO.
+    keys: keys::Keys,
     /// Calls whose callers are told why they are refused.
     announcements: announce::Announcements,
     /// Calls that move to another relay.
@@ -168,6 +171,7 @@ impl Proxy {
             byes: HashSet::new(),
             refreshes: HashMap::new(),
             keepalives: HashMap::new(),
+            keys: keys::Keys::default(),
             announcements: announce::Announcements::default(),
             moves: reanchor::Moves::default(),
             reliable: reliable::Reliable::default(),
@@ -339,6 +343,7 @@ impl Proxy {
         self.repeat_reliable();
         self.ask_again();
         self.go_on_announcing();
+        self.pass_waiting_keys();
         self.table.handle_timeout(now);
         self.settle();
     }
@@ -375,6 +380,7 @@ impl Proxy {
             self.table.poll_timeout(),
             self.reliable.poll_timeout(),
             self.moves.poll_timeout(),
+            self.keys.poll_timeout(),
             self.announcements.poll_timeout(),
             Some(self.next_sweep),
             self.next_ping,
@@ -477,6 +483,7 @@ impl Proxy {
                 self.byes.remove(&id);
                 self.refreshes.remove(&id);
                 self.keepalives.remove(&id);
+                self.keys.forget(id);
                 self.noticed(Some(id), None);
                 self.moves.forget(id);
                 self.awaited.forget_callee(id);

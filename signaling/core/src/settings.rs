@@ -1,5 +1,7 @@
 //! What the operator chose: a plain struct that the shell's configuration fills in.
 
+mod dtmf;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use crate::digest::Algorithm;
 use crate::flow::Protocol;
 use crate::secret::Secret;
+
+pub use self::dtmf::{Dtmf, Keys, is_named};
 
 /// Everything a worker needs to know before the first message. Names follow Kamailio where it has one.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct Settings {
     pub voicemail: Option<Voicemail>,
     /// What the relay says by itself, and what it records.
     pub sounds: Sounds,
+    /// How ends have keys.
+    pub dtmf: Dtmf,
     /// The registrar.
     pub registrar: Registrar,
     /// What becomes of a REFER within a call (default [`Referral::Pass`]).
@@ -172,6 +178,8 @@ pub struct Sounds {
     pub music_on_hold: Option<String>,
     /// What a caller hears before a final response with this code.
     pub announcements: BTreeMap<u16, String>,
+    /// Callers who play no early media, and are answered to hear it ([`is_named`]).
+    pub answered: Vec<String>,
     /// What both ends hear when a recording begins; `None` for nothing.
     pub recording_notice: Option<String>,
     /// Users whose calls are recorded; `*` for all.
@@ -494,6 +502,7 @@ impl Default for Settings {
             edge: Vec::new(),
             voicemail: None,
             sounds: Sounds::default(),
+            dtmf: Dtmf::default(),
             registrar: Registrar::default(),
             refer: Referral::Pass,
             min_se: 90,

@@ -2,6 +2,7 @@
 
 mod dialog;
 mod dns;
+mod dtmf;
 mod edge;
 mod limits;
 mod pike;
@@ -75,6 +76,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         KEYS,
         relays::KEYS,
         recording::KEYS,
+        dtmf::KEYS,
         routing::KEYS,
         tokens::KEYS,
         rpc::KEYS,

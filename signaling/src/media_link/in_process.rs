@@ -8,10 +8,15 @@ use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
 use media::Relay;
 use media::command::{
-    CallReport, Cause, Command, Delete, Ends, Exchange, LegKind, Play, Record, Recording, Replace, Reply,
-    Side, Source, StopMedia,
+    CallReport, Cause, Command, Delete, Digit, Ends, Exchange, Keys, LegKind, Play, PlayDtmf, Record,
+    Recording, Replace, Reply, Side, Source, StopMedia,
 };
 use signaling_core::outside::{self, MediaControl, MediaError, MediaExchange, MediaLeg};
+
+/// How loud a key is that is pressed for an end, in dBm0 below 0, as phones have it.
+const KEY_VOLUME: u8 = 10;
+/// Between two keys.
+const KEY_PAUSE: Duration = Duration::from_millis(60);
 
 /// A handle of the relay, and the address to announce in place of local ones.
 #[derive(Clone, Debug)]
@@ -128,7 +133,12 @@ impl InProcess {
     }
 
     fn side(&self, leg: MediaLeg) -> Side {
-        Side { kind: Some(kind(leg.kind)), announce: Some(self.announced(leg.local)), ..Side::default() }
+        Side {
+            kind: Some(kind(leg.kind)),
+            announce: Some(self.announced(leg.local)),
+            keys: keys(leg.keys),
+            ..Side::default()
+        }
     }
 
     /// A peer on this very host reaches the local address, and may not reach the advertised one from inside.
@@ -150,6 +160,15 @@ fn play(ends: Ends, file: &str, forever: bool) -> Command {
         limit: None,
         warnings: Vec::new(),
     }))
+}
+
+const fn keys(keys: outside::Keys) -> Keys {
+    match keys {
+        outside::Keys::Agreed => Keys::Agreed,
+        outside::Keys::Events => Keys::Events,
+        outside::Keys::Tones => Keys::Tones,
+        outside::Keys::Info => Keys::Told,
+    }
 }
 
 const fn kind(kind: outside::LegKind) -> LegKind {
@@ -184,6 +203,24 @@ impl MediaControl for InProcess {
                 Reply::Playing { duration, .. } => Ok(duration),
                 Reply::Error(failure) => Err(MediaError::Unavailable(failure.reason)),
                 _ => Err(MediaError::Unavailable("the relay does not say how long it plays".into())),
+            }
+        })
+    }
+
+    fn press<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        code: u8,
+        duration: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>> {
+        let digit = Digit { code, volume: KEY_VOLUME, duration, pause: KEY_PAUSE };
+        let press = PlayDtmf { ends: end(call_id, tag), digit, warnings: Vec::new() };
+        let pressing = self.relay.execute(Command::PlayDtmf(press));
+        Box::pin(async move {
+            match pressing.await {
+                Reply::Error(failure) => Err(MediaError::Unavailable(failure.reason)),
+                _ => Ok(()),
             }
         })
     }

@@ -62,6 +62,16 @@ impl MediaControl for Listened {
         self.link.door().announce(call_id, tag, file)
     }
 
+    fn press<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        code: u8,
+        duration: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>> {
+        self.link.door().press(call_id, tag, code, duration)
+    }
+
     fn stop(&self, call_id: &str, tag: &str) {
         self.link.door().stop(call_id, tag);
     }

@@ -171,6 +171,23 @@ impl NgClient {
         }
     }
 
+    /// Presses a key in place of an end.
+    pub(super) async fn press(
+        &self,
+        call_id: &str,
+        tag: &str,
+        code: u8,
+        duration: Duration,
+    ) -> Result<(), MediaError> {
+        let (code, duration) = (code.to_string(), duration.as_millis().to_string());
+        let words = [
+            ("from-tag", tag.into()),
+            ("code", code.as_str().into()),
+            ("duration", duration.as_str().into()),
+        ];
+        self.done("play DTMF", call_id, words).await.map(drop)
+    }
+
     /// Stops what is played to an end.
     pub(super) fn stop(&self, call_id: &str, tag: &str) {
         self.ask("stop media", call_id, [("from-tag", tag.into())]);
@@ -189,6 +206,21 @@ impl NgClient {
                 self.ask("delete", call_id, [("from-tag", from_tag.into()), ("via-branch", branch.into())]);
             }
         }
+    }
+
+    /// Has something done; the reply.
+    async fn done<'a, const N: usize>(
+        &'a self,
+        command: &'a str,
+        call_id: &'a str,
+        words: [(&'a str, Value<'a>); N],
+    ) -> Result<Bytes, MediaError> {
+        let mut entries: Vec<(&str, Value<'_>)> =
+            vec![("command", command.into()), ("call-id", call_id.into())];
+        entries.extend(words);
+        let reply = self.inner.link.request(&encode(&mut entries), Patience::IDLE).await;
+        let reply = reply.map_err(|_| MediaError::NoRelay("the relay does not answer".into()))?;
+        if find(&reply, "result") == Some(b"ok") { Ok(reply) } else { Err(refused(&reply)) }
     }
 
     /// Has something done whose failure changes nothing for the call: nobody waits for the reply.
@@ -382,7 +414,7 @@ async fn receive(link: Arc<Link>) {
 mod tests {
     use std::net::IpAddr;
 
-    use signaling_core::outside::MediaLeg;
+    use signaling_core::outside::{Keys, MediaLeg};
 
     use super::*;
 
@@ -393,6 +425,7 @@ mod tests {
             kind,
             local: IpAddr::from([192, 0, 2, 1]),
             signalling_source: Some(IpAddr::from([198, 51, 100, 1])),
+            keys: Keys::Agreed,
         };
         MediaExchange {
             call_id: "c".into(),

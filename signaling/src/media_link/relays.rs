@@ -315,6 +315,20 @@ impl MediaControl for Relays {
         }
     }
 
+    fn press<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        code: u8,
+        duration: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>> {
+        match self.inner.link_of(call_id) {
+            Some(Link::InProcess(relay)) => relay.press(call_id, tag, code, duration),
+            Some(Link::Ng(client)) => Box::pin(client.press(call_id, tag, code, duration)),
+            None => Box::pin(std::future::ready(Err(MediaError::NoRelay("no relay is left".into())))),
+        }
+    }
+
     fn stop(&self, call_id: &str, tag: &str) {
         match self.inner.link_of(call_id) {
             Some(Link::InProcess(relay)) => relay.stop(call_id, tag),
@@ -520,7 +534,7 @@ impl RelaySettings {
 mod tests {
     use std::net::SocketAddr;
 
-    use signaling_core::outside::{LegKind, MediaLeg};
+    use signaling_core::outside::{Keys, LegKind, MediaLeg};
     use tokio::net::UdpSocket;
     use tokio::sync::mpsc;
 
@@ -610,7 +624,7 @@ mod tests {
     }
 
     fn exchange(call_id: &str) -> MediaExchange {
-        let leg = MediaLeg { kind: LegKind::Legacy, local: [127, 0, 0, 1].into(), signalling_source: None };
+        let leg = MediaLeg { kind: LegKind::Legacy, local: [127, 0, 0, 1].into(), signalling_source: None, keys: Keys::Agreed };
         MediaExchange {
             call_id: call_id.to_owned(),
             offerer_tag: "a".to_owned(),

@@ -1,13 +1,15 @@
 //! The media end of a phone: its SDP, ICE, DTLS-SRTP, and speech whose every packet says who and which.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use media_core::codec::g711::{decode_ulaw, encode_ulaw};
 use media_core::codec::{Encode, Format};
 use media_core::command::LegKind;
 use media_core::demux::{Kind, classify};
 use media_core::dtls::{Dtls, DtlsConfig, DtlsEvent, Fingerprint};
-use media_core::dtmf;
+use media_core::dtmf::{self, Listener, Tone};
 use media_core::ice::{Credentials, IceAgent, IceEvent};
 use media_core::packet::Packet;
 use media_core::rtp::Header;
@@ -78,6 +80,10 @@ pub struct Audio {
     pub keys: Vec<Key>,
     /// Clock of telephone-event as agreed.
     pub event_clock: u32,
+    /// Whether it has telephone-event.
+    pub events: bool,
+    /// Packets of tones to be sent in the place of speech.
+    tones: VecDeque<Vec<u8>>,
     /// Datagrams to send: to where, and what.
     pub out: Vec<(SocketAddr, Vec<u8>)>,
     /// SRTP packets that did not open.
@@ -134,6 +140,8 @@ impl Audio {
             heard: Vec::new(),
             keys: Vec::new(),
             event_clock: 8000,
+            events: true,
+            tones: VecDeque::new(),
             out: Vec::new(),
             not_authentic: 0,
             may_send: false,
@@ -187,7 +195,7 @@ impl Audio {
         std::mem::swap(&mut next.spoken, &mut self.spoken);
         std::mem::swap(&mut next.heard, &mut self.heard);
         std::mem::swap(&mut next.keys, &mut self.keys);
-        next.talking = self.talking;
+        (next.talking, next.events) = (self.talking, self.events);
         *self = next;
     }
 
@@ -209,14 +217,16 @@ impl Audio {
             (LegKind::Browser, None) => &["111 opus/48000/2", "0 PCMU/8000", "110 telephone-event/48000"],
             (LegKind::Legacy, None) => &["0 PCMU/8000", "101 telephone-event/8000"],
         };
-        self.describe(formats, "actpass", self.direction)
+        let known = |format: &&&str| self.events || !format.contains("telephone-event");
+        let formats: Vec<&str> = formats.iter().filter(known).copied().collect();
+        self.describe(&formats, "actpass", self.direction)
     }
 
     /// Takes an offer, and answers with PCMU and whatever number telephone-event has in it.
     pub fn answer(&mut self, now: Instant, offer: &str) -> String {
         let sdp = self.take(now, offer);
         let codecs = sdp.codecs(0);
-        let events = codecs.iter().find(|(_, name)| name.starts_with("telephone-event/"));
+        let events = codecs.iter().find(|(_, name)| self.events && name.starts_with("telephone-event/"));
         let own = self.tune.as_ref().map_or("0 PCMU/8000", |tune| tune.rtpmap);
         let mut formats = vec![own.to_owned()];
         formats.extend(events.map(|(number, name)| format!("{number} {name}")));
@@ -249,6 +259,30 @@ impl Audio {
         }
     }
 
+    /// Presses a key as its two tones in PCMU, for 100 ms and with a pause behind it.
+    pub fn press_tone(&mut self, code: u8) {
+        let tone = Tone::new(code, 10).expect("a key");
+        for packet in 0..10u32 {
+            let sample =
+                |at: u32| if packet < 5 { encode_ulaw(tone.sample(160 * packet + at, 8000)) } else { 0xff };
+            self.tones.push_back((0..160).map(sample).collect());
+        }
+    }
+
+    /// The keys that are heard as tones in what came, which is PCMU.
+    #[must_use]
+    pub fn heard_tones(&self) -> Vec<u8> {
+        let mut listener = Listener::new(8000).expect("a listener");
+        let (mut keys, mut before) = (Vec::new(), None);
+        for payload in &self.heard {
+            listener.listen(&payload.iter().map(|octet| decode_ulaw(*octet)).collect::<Vec<_>>());
+            let now = listener.sounding().map(|key| key.code);
+            keys.extend(now.filter(|_| now != before));
+            before = now;
+        }
+        keys
+    }
+
     /// Protects what a browser is about to send, so that the relay believes it; `None` when there are no keys or it cannot
     /// be protected, and the bytes themselves from a legacy phone.
     pub fn seal(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -272,7 +306,8 @@ impl Audio {
 
     /// When [`Audio::handle_timeout`] has something to do.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        let tick = self.next_tick.filter(|_| self.talking || !self.queue.is_empty());
+        let tick =
+            self.next_tick.filter(|_| self.talking || !self.queue.is_empty() || !self.tones.is_empty());
         let Some(secure) = self.secure.as_mut() else { return tick };
         let ice = secure.ice.as_mut().and_then(IceAgent::poll_timeout);
         let dtls = secure.dtls.as_ref().filter(|_| secure.selected.is_some()).and_then(Dtls::poll_timeout);
@@ -430,6 +465,8 @@ impl Audio {
                 self.event_timestamp = self.timestamp;
             }
             self.send(self.event_type, self.event_timestamp, first, &event);
+        } else if let Some(payload) = self.tones.pop_front() {
+            self.send(self.audio_type, self.timestamp, false, &payload);
         } else if self.talking && self.may_send && self.direction != "recvonly" {
             self.count += 1;
             if let Some(tune) = self.tune.as_mut() {

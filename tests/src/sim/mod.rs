@@ -293,9 +293,18 @@ impl World {
     /// # Panics
     /// One of them hears nothing within ten seconds.
     pub fn talk(&mut self) {
+        self.talk_from(0);
+    }
+
+    /// The same of the phone with this place.
+    ///
+    /// # Panics
+    /// As [`World::talk`].
+    pub fn talk_from(&mut self, caller: usize) {
         self.be_fair();
         self.phones.iter_mut().for_each(|phone| phone.audio.talking = true);
-        self.act(0, |phone, now| phone.invite(now, "bob", "call-1", None));
+        let callee = self.phones[1 - caller].user.clone();
+        self.act(caller, |phone, now| phone.invite(now, &callee, "call-1", None));
         let heard = |world: &Self| world.phones[..2].iter().all(|phone| !phone.audio.heard.is_empty());
         assert!(self.run_until(Duration::from_secs(10), heard), "silence\n{}", self.ladder());
     }
@@ -467,9 +476,16 @@ impl World {
             // The proxy may ask the relay for something.
             drop(engine);
             for event in &self.media_events[told..] {
-                if event.kind == engine::EventKind::MediaTimeout {
-                    moved = true;
-                    self.proxy.handle_media_timeout(self.now, &event.call_id);
+                match event.kind {
+                    engine::EventKind::MediaTimeout => {
+                        moved = true;
+                        self.proxy.handle_media_timeout(self.now, &event.call_id);
+                    }
+                    engine::EventKind::Dtmf(code) => {
+                        moved = true;
+                        self.proxy.handle_key(self.now, &event.call_id, &event.tag, code);
+                    }
+                    _ => {}
                 }
             }
             if !moved {

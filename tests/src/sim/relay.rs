@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
 use media_core::command::{
-    Cause, Command, Delete, Ends, Exchange, LegKind, Play, Record, Recording, Replace, Reply, Side, Source,
-    StopMedia, WavClip,
+    Cause, Command, Delete, Digit, Ends, Exchange, Keys, LegKind, Play, PlayDtmf, Record, Recording, Replace,
+    Reply, Side, Source, StopMedia, WavClip,
 };
 use media_core::dtls::Certificate;
 use media_core::engine::{Engine, Settings};
@@ -190,7 +190,13 @@ fn side(leg: MediaLeg) -> Side {
         outside::LegKind::Browser => LegKind::Browser,
         outside::LegKind::Legacy => LegKind::Legacy,
     };
-    Side { kind: Some(kind), announce: Some(leg.local), ..Side::default() }
+    let keys = match leg.keys {
+        outside::Keys::Agreed => Keys::Agreed,
+        outside::Keys::Events => Keys::Events,
+        outside::Keys::Tones => Keys::Tones,
+        outside::Keys::Info => Keys::Told,
+    };
+    Side { kind: Some(kind), announce: Some(leg.local), keys, ..Side::default() }
 }
 
 fn end(call_id: &str, tag: &str) -> Ends {
@@ -249,6 +255,24 @@ impl MediaControl for Door {
             other => Err(MediaError::Unavailable(format!("{other:?}"))),
         };
         ready(length).boxed_local()
+    }
+
+    fn press<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        code: u8,
+        duration: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>> {
+        let pause = Duration::from_millis(60);
+        let digit = Digit { code, volume: 10, duration, pause };
+        let press = PlayDtmf { ends: end(call_id, tag), digit, warnings: Vec::new() };
+        let press = Command::PlayDtmf(press);
+        let result = match self.0.engine.borrow_mut().handle_command(self.0.now.get(), &press) {
+            Reply::Error(failure) => Err(MediaError::Unavailable(failure.reason)),
+            _ => Ok(()),
+        };
+        ready(result).boxed_local()
     }
 
     fn stop(&self, call_id: &str, tag: &str) {

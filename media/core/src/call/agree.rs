@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::codecs;
 use super::end::End;
+use super::keys;
 use super::lines::{base_line, direction, passed};
 use super::offer_answer::Session;
 use super::parties::{Pair, PairLine};
 use super::plan::{
-    DtlsRole, Feedback, FlowPlan, Hears, LegPlan, LineEnd, LinePlan, MediaPlan, Protection, RemoteAddress,
-    RemoteDtls, RemoteIce, decodable,
+    DtlsRole, Feedback, FlowPlan, Hears, LegPlan, LineEnd, LinePlan, MediaKind, MediaPlan, Protection,
+    RemoteAddress, RemoteDtls, RemoteIce, decodable,
 };
 use crate::command::{Cause, Failure, LegKind};
 use crate::sdp::{Candidate, Codec, Description, Media};
@@ -83,11 +84,16 @@ fn line_plan(pair: &Pair, line: &PairLine, sides: [usize; 2], ends: [&End; 2]) -
     let told = sides.map(|side| &line.told[side]);
     let sides_of_line = [0, 1].map(|at| LineEnd {
         speaks: decodable(agreed[at].iter().chain(told[at])),
+        ear: pair.answered
+            && line.kind == MediaKind::Audio
+            && keys::is_heard(&agreed[at], keys::hand(ends[1 - at])),
         ..line_end(line.at[sides[at]], ends[at], media[at], &agreed[at])
     });
     let flow = |from: usize, to: usize| {
-        let payloads =
-            codecs::payloads(&agreed[from], told[from], &agreed[to], media[to].and_then(|it| it.ptime));
+        let ptime = media[to].and_then(|it| it.ptime);
+        let mut payloads = codecs::payloads(&agreed[from], told[from], &agreed[to], ptime);
+        let hands = [from, to].map(|at| keys::hand(ends[at]));
+        keys::arrange(&mut payloads, [&agreed[from], told[from], &agreed[to]], hands[0], hands[1], ptime);
         let open =
             pair.answered && sides_of_line[from].sends && sides_of_line[to].wants && !payloads.is_empty();
         let extensions = extensions(media[from], media[to], ends);
@@ -117,6 +123,7 @@ fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) ->
         hears: listener
             .and_then(|media| Hears::of(if agreed.is_empty() { &media.codecs } else { agreed }, media.ptime)),
         speaks: Vec::new(),
+        ear: false,
         manners: end.manners,
         protection: Protection::None,
         ice: None,

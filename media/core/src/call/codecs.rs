@@ -11,6 +11,8 @@ const BROWSER_AUDIO: [&str; 6] = ["opus", "PCMU", "PCMA", "G722", "CN", "telepho
 /// its own clock, and after a move from another relay the browser knows it already, which may not change its meaning
 /// (RFC 3264 §8.3.2) though this relay has seen nothing of that.
 const BROWSER_DTMF: [(u32, u8); 2] = [(48000, 110), (8000, 126)];
+/// The number that phones have for telephone-event.
+const LEGACY_DTMF: u8 = 101;
 /// What the relay says of the Opus it takes.
 const OPUS_FMTP: &str = "minptime=10;useinbandfec=1";
 /// RTCP feedback that the relay passes on or makes itself; of the rest nobody would act on it.
@@ -131,6 +133,28 @@ fn dtmf_at(codecs: &[Codec], clock: u32) -> Option<Codec> {
     Some(Codec { clock, fmtp, feedback: Vec::new(), ..like.clone() })
 }
 
+/// telephone-events for an end that is offered `codecs`, at the clocks that suit these.
+pub(super) fn events_for(codecs: &[Codec], to: LegKind) -> Vec<Codec> {
+    let event = |clock, number| Codec {
+        fmtp: Some("0-15".to_owned()),
+        ..Codec::new(number, "telephone-event", clock, 1)
+    };
+    let suits = |clock: u32| codecs.iter().any(|codec| codec.is_media() && codec.clock == clock);
+    match to {
+        LegKind::Browser => {
+            let suitable = BROWSER_DTMF.into_iter().filter(|(clock, _)| suits(*clock));
+            suitable.map(|(clock, number)| event(clock, number)).collect()
+        }
+        LegKind::Legacy => vec![event(dtmf_clock(codecs), LEGACY_DTMF)],
+    }
+}
+
+/// Of the telephone-events of an offer the one that suits an answer at `clock`.
+pub(super) fn own_events(offer: &[Codec], clock: u32) -> Option<&Codec> {
+    let events = || offer.iter().filter(|codec| codec.is_dtmf());
+    events().find(|codec| codec.clock == clock).or_else(|| events().next())
+}
+
 /// The answer to an offerer: of `offer` (its formats and numbers) what the other end accepted, in the latter's order.
 ///
 /// With other branches under way G.711 leads: a browser sends the first format of the one answer it gets, and that one
@@ -161,8 +185,7 @@ pub(super) fn answered(
         return Vec::new();
     };
     if let Some(other) = accepted.iter().find(|codec| codec.is_dtmf()) {
-        let events = || offer.iter().filter(|codec| codec.is_dtmf());
-        let own = events().find(|codec| codec.clock == clock).or_else(|| events().next()).cloned();
+        let own = own_events(offer, clock).cloned();
         let fmtp = other.fmtp.clone();
         answer.extend(own.map(|own| Codec { fmtp: fmtp.or(own.fmtp.clone()), feedback: Vec::new(), ..own }));
     }
@@ -217,7 +240,9 @@ pub(super) fn payloads(
 fn target<'a>(codec: &Codec, wanted: &'a [Codec], ptime: Option<u16>) -> Option<(&'a Codec, Payload)> {
     let same = wanted.iter().find(|other| other.same_format(codec));
     if codec.is_dtmf() {
-        return same.or_else(|| wanted.iter().find(|other| other.is_dtmf())).map(|to| (to, Payload::Dtmf));
+        let events = same.or_else(|| wanted.iter().find(|other| other.is_dtmf()));
+        let tones = || wanted.iter().find_map(|to| Some((to, Payload::Tone { to: Format::of(to, ptime)? })));
+        return events.map(|to| (to, Payload::Dtmf)).or_else(tones);
     }
     if codec.is_comfort_noise() {
         return same.map(|to| (to, Payload::ComfortNoise));
@@ -393,9 +418,11 @@ mod tests {
     fn payloads_that_are_transcoded() {
         let (browser, phone) = (list("111 opus/48000/2, 110 telephone-event/48000"), list("9 G722/8000"));
         let maps = payloads(&browser, &browser, &phone, Some(30));
-        let [PayloadMap { from: 111, to: 9, from_clock: 48_000, to_clock: 8000, payload }] = maps[..] else {
+        let [events, PayloadMap { from: 111, to: 9, from_clock: 48_000, to_clock: 8000, payload }] = maps[..]
+        else {
             panic!("{maps:?}");
         };
+        assert!(matches!((events.from, events.payload), (110, Payload::Tone { .. })));
         let Payload::Transcode { from, to, .. } = payload else { panic!("{payload:?}") };
         assert_eq!((from.coding, to.coding, to.ptime), (Coding::Opus, Coding::G722, 30));
         let law = payloads(&list("0 PCMU/8000"), &[], &list("9 G722/8000, 8 PCMA/8000"), None);

@@ -7,7 +7,7 @@ use super::compose::Section;
 use super::lines::base_line;
 use super::mirror::Mirror;
 use super::plan::{DtlsRole, LegId};
-use crate::command::{Dtls, Exchange, LegKind, Manners, Side, TransportProtocol};
+use crate::command::{Dtls, Exchange, Keys, LegKind, Manners, Side, TransportProtocol};
 use crate::sdp::{Codec, Description, Fingerprint, Media, Setup};
 
 /// One endpoint.
@@ -44,6 +44,8 @@ pub(super) struct End {
     pub(super) answer: Option<StableAnswer>,
     /// ICE of its latest agreed SDP.
     pub(super) ufrag: Option<(String, String)>,
+    /// How it sends and hears keys.
+    pub(super) keys: Keys,
     /// What a mirrored pair keeps of it.
     pub(super) mirror: Mirror,
 }
@@ -76,6 +78,7 @@ impl End {
         self.manners = exchange.manners;
         self.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
         self.interface = side.interface.clone().or(self.interface.take());
+        self.keys = side.keys;
         if self.announce.is_none() {
             self.announce = side.announce;
         }
@@ -85,6 +88,7 @@ impl End {
         self.announce = side.announce.or(self.announce);
         self.interface = side.interface.clone().or(self.interface.take());
         self.label = side.label.clone().or(self.label.take());
+        self.keys = side.keys;
     }
 
     /// Takes over ICE and DTLS of an SDP that is now in force. Returns whether its ICE was restarted.

@@ -15,7 +15,7 @@ use crate::call::transcoding::Transcoding;
 use crate::codec::Format;
 use crate::command::{Counters, Gated, LegKind};
 use crate::dtls::Dtls;
-use crate::dtmf::{Detector, Injection};
+use crate::dtmf::{Detector, Ear, Injection};
 use crate::ice::{Credentials, IceAgent, IceState};
 use crate::jitter::Playout;
 use crate::packet::Packet;
@@ -231,6 +231,8 @@ pub struct Line {
     pub screen: Option<Box<Screen>>,
     /// Tells the keys the end presses, and the clock it was made for.
     pub keys: Option<(u32, Detector)>,
+    /// Tells those that it presses as tones.
+    pub ear: Option<Box<Ear>>,
     /// What the relay itself says to the end.
     pub speech: Speech,
 }
@@ -506,6 +508,7 @@ impl Line {
             playout: None,
             screen: None,
             keys: None,
+            ear: None,
             speech: Speech::default(),
         }
     }
@@ -513,11 +516,18 @@ impl Line {
     /// What a packet of the end is to a screen.
     pub fn content(&self, header: &Header) -> Content {
         let map = self.routes.first().and_then(|route| route.payload(header.payload_type));
-        if let Some(map) = map.filter(|map| matches!(map.payload, Payload::Dtmf | Payload::Tone { .. })) {
+        if let Some(map) = map.filter(|map| map.payload.is_event()) {
             return Content::Event(map.from_clock);
         }
         let sound = self.speaks.iter().find(|(number, _)| *number == header.payload_type);
         sound.map_or(Content::Other, |(_, format)| Content::Sound(*format))
+    }
+
+    /// The key that begins to sound with a packet of the end, where one listens.
+    pub fn hear(&mut self, packet: &Packet, header: &Header) -> Option<u8> {
+        let ear = self.ear.as_mut()?;
+        let (_, format) = self.speaks.iter().find(|(number, _)| *number == header.payload_type)?;
+        ear.hear(*format, header.payload(packet.as_slice()).ok()?)
     }
 
     /// How the end uses the line; its packets are held back for `held`.

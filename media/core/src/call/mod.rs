@@ -10,6 +10,7 @@ mod codecs;
 mod compose;
 mod end;
 pub mod fragment;
+mod keys;
 mod lines;
 mod mirror;
 pub mod offer_answer;

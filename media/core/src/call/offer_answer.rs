@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::codecs::{self, More};
 use super::compose::{Active, Compose, Section};
 use super::end::{End, EndLine, StableAnswer};
+use super::keys;
 use super::lines::{answer_direction, base_line, direction, is_usable, passed, usable_lines};
 use super::mirror::party::Party;
 use super::parties::{Pair, PairLine, Pending, no_offer, side_of};
@@ -128,11 +129,11 @@ impl Session {
         self.end_mut(from)?.connect(&description, None);
         let sdp = match self.end(to).and_then(|end| end.answer.clone()) {
             Some(stable) => {
-                self.agree(pair, &pending, accepted, Some(&stable.told));
+                self.agree(pair, &pending, accepted, Some(&stable.told), exchange.transcoding);
                 stable.sdp
             }
             None => {
-                self.agree(pair, &pending, accepted, None);
+                self.agree(pair, &pending, accepted, None, exchange.transcoding);
                 self.write_answer(pair, &pending, &description, exchange, transports)?
             }
         };
@@ -176,7 +177,8 @@ impl Session {
         exchange: &Exchange,
     ) -> Result<Vec<Vec<Codec>>, Failure> {
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
-        let to = *entry.ends.get(1 - side).ok_or_else(lost)?;
+        let [from, to] = [side, 1 - side].map(|side| entry.ends[side]);
+        let from_hand = self.ends.iter().find(|end| end.id == from).map(keys::hand).ok_or_else(lost)?;
         let end = self.ends.iter_mut().find(|end| end.id == to).ok_or_else(lost)?;
         let mut told = vec![Vec::new(); entry.lines.len()];
         let mut taken = Vec::new();
@@ -195,6 +197,9 @@ impl Session {
                 }
                 None => continue,
             };
+            if exchange.transcoding && kind == MediaKind::Audio {
+                keys::offered(&mut codecs, from_hand, keys::hand(end));
+            }
             end.numbers.assign(&mut codecs, &mut taken);
             if let Some(told) = told.get_mut(at) {
                 *told = codecs;
@@ -402,10 +407,13 @@ impl Session {
         pending: &Pending,
         accepted: Vec<Vec<Codec>>,
         stable: Option<&[Vec<Codec>]>,
+        bridges_keys: bool,
     ) {
         let ids = self.pairs.get(pair).map(|pair| pair.ends);
-        let kinds = ids.map(|ids| ids.map(|id| self.end(id).map(|end| end.kind)));
-        let between_browsers = kinds == Some([Some(LegKind::Browser); 2]);
+        let hands = ids.map(|ids| ids.map(|id| self.end(id).map(keys::hand)));
+        let Some([Some(first), Some(second)]) = hands else { return };
+        let hands = [first, second];
+        let between_browsers = hands.iter().all(|(kind, _)| *kind == LegKind::Browser);
         let others = self.has_other_phones(pair, pending.side);
         let Some(entry) = self.pairs.get_mut(pair) else { return };
         let side = pending.side;
@@ -414,7 +422,13 @@ impl Session {
             line.told[1 - side].clone_from(told);
             line.told[side] = match (stable, pending.description.media.get(index)) {
                 (Some(stable), _) => stable.get(index).cloned().unwrap_or_default(),
-                (None, Some(media)) => codecs::answered(&media.codecs, &codecs, between_browsers, others),
+                (None, Some(media)) => {
+                    let mut answer = codecs::answered(&media.codecs, &codecs, between_browsers, others);
+                    if bridges_keys && line.kind == MediaKind::Audio {
+                        keys::answered(&mut answer, &media.codecs, hands[1 - side], hands[side]);
+                    }
+                    answer
+                }
                 (None, None) => Vec::new(),
             };
             line.active = !codecs.is_empty() && !line.told[side].is_empty();
@@ -440,7 +454,7 @@ fn warn_of_mux(exchange: &Exchange, to: LegKind, warnings: &mut Vec<String>) {
 
 /// A branch that cannot hear a caller who already has an answer, or say anything to it, is worse than no branch.
 fn check_flows(pair: &Pair, offerer: usize, plan: &MediaPlan) -> Result<(), Failure> {
-    let carries = |map: &PayloadMap| !matches!(map.payload, Payload::Dtmf | Payload::ComfortNoise);
+    let carries = |map: &PayloadMap| !map.payload.is_event() && map.payload != Payload::ComfortNoise;
     let deaf = |(line, planned): (&PairLine, &LinePlan)| {
         // It sends the first format of its answer.
         let leading = line.told[offerer].iter().find(|codec| codec.is_media());

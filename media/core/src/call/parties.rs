@@ -7,7 +7,7 @@ use super::end::End;
 use super::mirror::party::Party;
 use super::offer_answer::{Session, lost};
 use super::plan::{LegId, MediaKind};
-use crate::command::{Cause, Delete, Dtls, Exchange, Failure, Ice, LegKind, TransportProtocol};
+use crate::command::{Cause, Delete, Dtls, Exchange, Failure, Ice, Keys, LegKind, TransportProtocol};
 use crate::sdp::{Codec, Description, Media};
 
 /// Most ends of one call: a caller and its branches.
@@ -210,6 +210,7 @@ impl Session {
             offer: None,
             answer: None,
             ufrag: None,
+            keys: Keys::default(),
             mirror: Default::default(),
         });
         id

@@ -308,6 +308,8 @@ pub struct LineEnd {
     pub hears: Option<Hears>,
     /// What the payload types mean by which it sends sound that can be decoded here.
     pub speaks: Vec<(u8, Format)>,
+    /// Whether keys that it presses as tones are told.
+    pub ear: bool,
     /// What else is wished of the peer's address.
     pub manners: Manners,
     /// How a legacy leg's line is protected.
@@ -473,6 +475,16 @@ pub enum Payload {
         /// As sent.
         to: Format,
     },
+    /// telephone-event whose keys are told to the controller, and that goes no further.
+    Told,
+}
+
+impl Payload {
+    /// Whether it is telephone-event, whatever becomes of it.
+    #[must_use]
+    pub fn is_event(&self) -> bool {
+        matches!(self, Self::Dtmf | Self::Tone { .. } | Self::Told)
+    }
 }
 
 /// What is said of transcoded sound by other means, because the sender has not got them: their payload types.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use crate::codec::wav::Clip as WavClip;
-use crate::dtmf::Digit;
+pub use crate::dtmf::Digit;
 
 /// Which ends of a call a command means. With none of the three named, or with ng flag `all`, it means every end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +60,22 @@ pub struct StopMedia {
     pub ends: Ends,
     /// Keys and flags of the message that had no effect.
     pub warnings: Vec<String>,
+}
+
+/// How an end sends and hears keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Keys {
+    /// As its SDP says. A browser, which makes no tones, has telephone-events (RFC 4733) also where a phone has none: those that it
+    /// sends are tones there.
+    #[default]
+    Agreed,
+    /// As telephone-events: it is offered and answered them, and what the other end presses as tones becomes such.
+    Events,
+    /// As tones: it is offered and answered no telephone-events, and those of the other end become tones.
+    Tones,
+    /// By other means than media: the other end has telephone-events, and what it presses, also as tones, is told to the
+    /// controller; the events go no further.
+    Told,
 }
 
 /// Presses a key in place of the ends that are meant: those they talk to hear it.

@@ -2,6 +2,7 @@
 //! recognised.
 
 mod detect;
+mod ear;
 mod generate;
 mod inject;
 mod listen;
@@ -10,6 +11,7 @@ pub(crate) mod segment;
 mod tone;
 
 pub use detect::{Detector, Finished};
+pub use ear::Ear;
 pub use generate::{EventGenerator, EventPacket, PACKET_TIME};
 pub use inject::{Digit, END_PACKETS, Injection, Said};
 pub use listen::{Listener, Sounding};

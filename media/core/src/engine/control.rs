@@ -407,6 +407,7 @@ impl<S: Sockets> Engine<S> {
         line.rtcp_passes = rtcp_passes;
         line.speech.set_hears(end.hears);
         line.speaks.clone_from(&end.speaks);
+        line.ear = line.ear.take().or_else(|| Some(Box::default())).filter(|_| end.ear);
         line.sink.set_transparent(transparent);
         let Some(remote) = end.remote else { return };
         for (port, address) in [(line.rtp.as_mut(), remote.rtp), (line.rtcp.as_mut(), remote.rtcp)] {

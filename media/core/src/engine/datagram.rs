@@ -241,9 +241,7 @@ impl<S: Sockets> Engine<S> {
         if heard.first {
             self.tell(key, EventKind::FirstPacket);
         }
-        if heard.event {
-            heard.keys.into_iter().flatten().for_each(|digit| self.tell(key, EventKind::Dtmf(digit)));
-        }
+        heard.keys.into_iter().flatten().for_each(|digit| self.tell(key, EventKind::Dtmf(digit)));
         if heard.event || heard.waits {
             self.schedule(now, key);
         }

@@ -111,6 +111,8 @@ pub struct Event {
     pub call_id: Arc<str>,
     /// Its end; numbers as the call's legs came.
     pub leg: u32,
+    /// The tag of that end; empty before there is one.
+    pub tag: String,
     /// What happened.
     pub kind: EventKind,
 }
@@ -333,7 +335,8 @@ impl<S: Sockets> Engine<S> {
             EventKind::Dtmf(_) => tracing::debug!(call_id = &*call_id, leg = leg.id.0, "DTMF"),
             kind => tracing::info!(call_id = &*call_id, leg = leg.id.0, ?kind, "media"),
         }
-        self.events.push_back(Event { call_id, leg: leg.id.0, kind });
+        let tag = call.session.names(leg.id).tag.unwrap_or_default();
+        self.events.push_back(Event { call_id, leg: leg.id.0, tag, kind });
     }
 }
 

@@ -6,7 +6,7 @@ use rand::RngExt;
 
 use super::Engine;
 use crate::call::leg::{Held, LegKey};
-use crate::call::plan::{MediaKind, Payload};
+use crate::call::plan::MediaKind;
 use crate::packet::Packet;
 use crate::rtp::Header;
 use crate::screen::Screen;
@@ -35,7 +35,7 @@ impl<S: Sockets> Engine<S> {
             return self.rtp_due(now, now, key, index, packet, header);
         }
         let map = line.routes.first().and_then(|route| route.payload(header.payload_type));
-        let stands = map.is_some_and(|map| matches!(map.payload, Payload::Dtmf | Payload::Tone { .. }));
+        let stands = map.is_some_and(|map| map.payload.is_event());
         let clock = map.map_or(8000, |map| map.from_clock);
         let held = Held { packet, header: *header, arrived: now };
         let playout = line.playout.get_or_insert_default();

@@ -10,7 +10,7 @@ use crate::event::{EndCause, Event, Parties};
 use crate::flow::{Destination, Flow};
 use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
 use crate::message::{Fields, Method, Name, Response, Uri};
-use crate::outside::LegKind;
+use crate::outside::{Keys, LegKind};
 use crate::profiles::Membership;
 use crate::step::relay::{self, Branch, protocol_of};
 use crate::step::{Incoming, edge, hold, in_dialog, media, nat};
@@ -32,36 +32,7 @@ impl Proxy {
         }
         let message = &incoming.message;
         let kind = branches.iter().find_map(|branch| Some(branch.media.as_ref()?.from.kind));
-        let websocket = incoming.flow.protocol.is_websocket();
-        let (aor, instance) = match &incoming.user {
-            Some(user) => (Some(user.clone()), self.instance_of(incoming)),
-            None => self.of_edge(&incoming.flow),
-        };
-        let caller = End {
-            tag: message.from_tag().unwrap_or_default().to_owned(),
-            address: text(message, Name::From),
-            target: nat::contact_uri(message).unwrap_or_default(),
-            routes: record_routes(message).collect(),
-            destination: Some(Destination::Flow(incoming.flow)),
-            lost: None,
-            local: incoming.flow.local,
-            protocol: incoming.flow.protocol,
-            instance,
-            aor,
-            kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
-            relayed: None,
-            cseq: message.cseq().map_or(0, |cseq| cseq.number),
-            branch: String::new(),
-            prack: !websocket || message.has_token(Name::Supported, "100rel"),
-            said: media::sdp_of(message),
-            early_offer: EarlyOffer::None,
-            cseq_lag: 0,
-            update: message.has_token(Name::Allow, Method::Update.as_str()),
-            refer: may_refer(message),
-            renewed: false,
-            music: false,
-            silent: 0,
-        };
+        let caller = self.caller_of(incoming, kind);
         let call = Call {
             serial: 0,
             call_id: incoming.call_id().to_owned(),
@@ -93,6 +64,43 @@ impl Proxy {
         let (parties, at) = (Arc::clone(&call.parties), call.started_at);
         self.world.tell(Event::CallInvited { call_id, from, to, source, branches, parties, at });
         self.world.calls.borrow_mut().insert(call);
+    }
+
+    /// The end that has sent an INVITE; `kind` is what its media showed.
+    pub(super) fn caller_of(&self, incoming: &Incoming, kind: Option<LegKind>) -> End {
+        let message = &incoming.message;
+        let websocket = incoming.flow.protocol.is_websocket();
+        let (aor, instance) = match &incoming.user {
+            Some(user) => (Some(user.clone()), self.instance_of(incoming)),
+            None => self.of_edge(&incoming.flow),
+        };
+        let keys = self.world.settings.dtmf.of(aor.as_deref(), Some(incoming.flow.remote.ip()));
+        End {
+            tag: message.from_tag().unwrap_or_default().to_owned(),
+            address: text(message, Name::From),
+            target: nat::contact_uri(message).unwrap_or_default(),
+            routes: record_routes(message).collect(),
+            destination: Some(Destination::Flow(incoming.flow)),
+            lost: None,
+            local: incoming.flow.local,
+            protocol: incoming.flow.protocol,
+            instance,
+            aor,
+            kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
+            keys,
+            relayed: None,
+            cseq: message.cseq().map_or(0, |cseq| cseq.number),
+            branch: String::new(),
+            prack: !websocket || message.has_token(Name::Supported, "100rel"),
+            said: media::sdp_of(message),
+            early_offer: EarlyOffer::None,
+            cseq_lag: 0,
+            update: message.has_token(Name::Allow, Method::Update.as_str()),
+            refer: may_refer(message),
+            renewed: false,
+            music: false,
+            silent: 0,
+        }
     }
 
     /// The instance of the caller, if it has registered over the flow on which it calls.
@@ -255,6 +263,7 @@ impl Proxy {
             aor,
             instance,
             kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
+            keys: leg.session.as_ref().map_or(Keys::Agreed, |session| session.to.keys),
             relayed: None,
             cseq: 0,
             branch: leg.name.clone(),

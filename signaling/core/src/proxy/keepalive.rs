@@ -5,10 +5,8 @@
 use std::time::Instant;
 
 use super::Proxy;
-use super::refresh::pair;
 use crate::event::EndCause;
-use crate::flow::Destination;
-use crate::message::{Method, Request, Response};
+use crate::message::{Method, Response};
 use crate::transaction::ClientId;
 
 /// A question of ours.
@@ -56,19 +54,11 @@ impl Proxy {
     }
 
     fn ask_end(&mut self, call_id: &str, tag: &str) {
-        let Some((request, destination)) = self.question(call_id, tag) else { return };
+        let asked = self.request_in_name(Method::Options, call_id, tag);
+        let Some((request, destination, _)) = asked else { return };
         if let Ok(client) = self.table.request(self.world.now(), request, destination) {
             self.keepalives.insert(client, Asked { call_id: call_id.to_owned(), tag: tag.to_owned() });
         }
-    }
-
-    fn question(&self, call_id: &str, tag: &str) -> Option<(Request, Destination)> {
-        let mut calls = self.world.calls.borrow_mut();
-        let (end, other) = pair(calls.find_mut(call_id, tag)?, tag)?;
-        let cseq = other.take_cseq();
-        let (end, other) = (end.clone(), other.address.clone());
-        drop(calls);
-        self.request_to(Method::Options, call_id, &other, &end, cseq)
     }
 
     /// Takes the response to a question of ours; `false` when it is to somebody else's request.

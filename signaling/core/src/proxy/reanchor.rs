@@ -167,7 +167,7 @@ impl Proxy {
 
     /// Whether an INVITE of a call has no answer yet: it exchanges offer and answer by itself. Or no ACK, which has the number
     /// of its INVITE.
-    fn is_agreeing(&self, call_id: &str, tag: &str) -> bool {
+    pub(super) fn is_agreeing(&self, call_id: &str, tag: &str) -> bool {
         let open = self.servers.values().any(|server| {
             let (invite, agreed) = match server {
                 Server::Routing(Some(incoming)) => (&**incoming, false),

@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use super::{Proxy, Server};
 use crate::dialog::{Call, End};
 use crate::event::EndCause;
-use crate::message::{Method, Name, Response};
+use crate::flow::Destination;
+use crate::message::{Method, Name, Request, Response};
 use crate::transaction::ClientId;
 
 /// Between the half at which a refresher acts and the two thirds at which the other end gives up (RFC 4028 §10).
@@ -67,23 +68,13 @@ impl Proxy {
         }
     }
 
-    fn refresh_of(
-        &self,
-        call_id: &str,
-        tag: &str,
-    ) -> Option<(crate::message::Request, crate::flow::Destination)> {
-        let mut calls = self.world.calls.borrow_mut();
-        let call = calls.find_mut(call_id, tag)?;
-        let session = call.session.clone()?;
-        let (end, other) = pair(call, tag)?;
-        if !end.update {
-            return None;
-        }
-        let cseq = other.take_cseq();
-        let (end, other) = (end.clone(), other.clone());
-        drop(calls);
-        let (mut request, destination) =
-            self.request_to(Method::Update, call_id, &other.address, &end, cseq)?;
+    fn refresh_of(&self, call_id: &str, tag: &str) -> Option<(Request, Destination)> {
+        let session = {
+            let calls = self.world.calls.borrow();
+            let call = calls.find(call_id, tag)?;
+            call.session.clone().filter(|_| call.end(tag).is_some_and(|end| end.update))?
+        };
+        let (mut request, destination, other) = self.request_in_name(Method::Update, call_id, tag)?;
         let refresher = if session.refresher == tag { "uas" } else { "uac" };
         request.push(Name::SessionExpires, format!("{};refresher={refresher}", session.interval.as_secs()));
         request.push(Name::Supported, "timer");
@@ -91,6 +82,22 @@ impl Proxy {
             request.push(Name::Contact, contact);
         }
         Some((request, destination))
+    }
+
+    /// A request to the end with `tag`, in the name of the one it talks to, and that one.
+    pub(super) fn request_in_name(
+        &self,
+        method: Method,
+        call_id: &str,
+        tag: &str,
+    ) -> Option<(Request, Destination, End)> {
+        let mut calls = self.world.calls.borrow_mut();
+        let (end, other) = pair(calls.find_mut(call_id, tag)?, tag)?;
+        let cseq = other.take_cseq();
+        let (end, other) = (end.clone(), other.clone());
+        drop(calls);
+        let (request, destination) = self.request_to(method, call_id, &other.address, &end, cseq)?;
+        Some((request, destination, other))
     }
 
     /// Takes the response to an UPDATE of ours; `false` when it is to somebody else's request.
@@ -147,7 +154,7 @@ impl Proxy {
 }
 
 /// The end with `tag`, and the one it talks to.
-pub(super) fn pair<'a>(call: &'a mut Call, tag: &str) -> Option<(&'a mut End, &'a mut End)> {
+fn pair<'a>(call: &'a mut Call, tag: &str) -> Option<(&'a mut End, &'a mut End)> {
     let (caller, callee) = (&mut call.caller, call.callees.first_mut()?);
     match tag {
         _ if caller.tag == tag => Some((caller, callee)),

@@ -10,7 +10,7 @@ use crate::flow::Flow;
 use crate::fork::{Arrival, Refusal};
 use crate::message::{Method, Name, Response, StatusCode, build};
 use crate::route;
-use crate::step::{edge, glare, media, nat, relay, renumber, session_timer};
+use crate::step::{dtmf, edge, glare, media, nat, relay, renumber, session_timer};
 use crate::transaction::{Cancelled, ClientId, ServerId, Timer};
 
 /// Responses of one request that may wait for the relay; provisional ones beyond it are dropped.
@@ -40,6 +40,7 @@ impl Proxy {
         if self.refreshed(id, &response)
             || self.keepalive_answered(id, &response)
             || self.noticed(id, Some(&response))
+            || self.key_answered(id, &response)
             || self.moved(id, &response)
         {
             return;
@@ -107,7 +108,11 @@ impl Proxy {
         let lists = *fork.incoming.method() == Method::Register;
         let next_hop = !lists && nat::is_next_hop(&response, fork.incoming.pass());
         let world = Rc::clone(&self.world);
+        let refused = dtmf::is_refusal(&fork.incoming, &response).then(|| fork.incoming.clone());
         let route = async move {
+            if let Some(incoming) = refused {
+                dtmf::press_refused(&world, &incoming, &mut response).await;
+            }
             let media =
                 session.as_mut().filter(|_| !late && (status.is_provisional() || status.is_success()));
             let result = route::response(&world, &flow, next_hop, media, &mut response).await;
@@ -273,6 +278,7 @@ impl Proxy {
             || self.refresh_failed(id, true)
             || self.keepalive_failed(id, true)
             || self.noticed(Some(id), None)
+            || self.keys.forget(id)
             || self.move_failed(id, true)
         {
             return;
@@ -315,6 +321,7 @@ impl Proxy {
             || self.refresh_failed(id, false)
             || self.keepalive_failed(id, false)
             || self.noticed(Some(id), None)
+            || self.keys.forget(id)
             || self.move_failed(id, false)
         {
             return;

@@ -25,7 +25,7 @@ use super::{Proxy, Server};
 use crate::dialog::{End, header_call_id};
 use crate::flow::{Destination, Flow, Outbound, Protocol};
 use crate::message::{Fields, Method, Name, Request, Response, StatusCode, build};
-use crate::outside::LegKind;
+use crate::outside::{Keys, LegKind};
 use crate::settings::Referral;
 use crate::step::refer::{self, Wish};
 use crate::step::{Incoming, in_dialog, media, relay};
@@ -365,6 +365,7 @@ impl Proxy {
                 aor: None,
                 instance: Box::default(),
                 kind: LegKind::Legacy,
+                keys: Keys::Agreed,
                 relayed: (end.kind == LegKind::Browser).then(|| transfer.tag.as_str().into()),
                 update: true,
                 refer: false,

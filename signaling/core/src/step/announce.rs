@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Incoming, media};
 use crate::message::{Name, Response};
-use crate::outside::{LegKind, MediaControl, MediaError, MediaExchange, MediaLeg};
+use crate::outside::{Keys, LegKind, MediaControl, MediaError, MediaExchange, MediaLeg};
 use crate::world::World;
 
 /// What every relay can play in.
@@ -43,7 +43,7 @@ pub fn wanted(
     let way = match (early, forgotten) {
         (true, false) => Way::Known,
         // A browser takes one answer and no other.
-        (true, true) if media::caller_leg(incoming, Some(&offer)).kind == LegKind::Browser => return None,
+        (true, true) if media::caller_leg(world, incoming, Some(&offer)).kind == LegKind::Browser => return None,
         _ => Way::Answered,
     };
     Some((file.clone(), way))
@@ -62,8 +62,9 @@ pub fn is_known(world: &World, incoming: &Incoming) -> bool {
 pub async fn answer(world: &World, incoming: &Incoming) -> Result<Bytes, MediaError> {
     let nothing = || MediaError::NotAcceptable("no sound that could be played".to_owned());
     let offer = media::sdp_of(&incoming.message).ok_or_else(nothing)?;
-    let caller = media::caller_leg(incoming, Some(&offer));
-    let nobody = MediaLeg { kind: LegKind::Legacy, local: caller.local, signalling_source: None };
+    let caller = media::caller_leg(world, incoming, Some(&offer));
+    let keys = Keys::Agreed;
+    let nobody = MediaLeg { kind: LegKind::Legacy, local: caller.local, signalling_source: None, keys };
     let exchange = MediaExchange {
         call_id: incoming.call_id().to_owned(),
         offerer_tag: incoming.message.from_tag().unwrap_or_default().to_owned(),

@@ -10,7 +10,9 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
-use super::{Incoming, Target, Verdict, auth, early_update, glare, location, nat, outbound, session_timer};
+use super::{
+    Incoming, Target, Verdict, auth, dtmf, early_update, glare, location, nat, outbound, session_timer,
+};
 use crate::alias::{self, Alias};
 use crate::dialog::End;
 use crate::flow::{Destination, Flow};
@@ -41,6 +43,7 @@ pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     session_timer::check(world, incoming)?;
     early_update::answer(world, incoming).await?;
     glare::claim(world, incoming)?;
+    dtmf::press(world, incoming).await?;
     ControlFlow::Break(match target(world, incoming, routed.flatten()).await {
         Ok(target) => Verdict::Relay(vec![target]),
         Err(verdict) => verdict,

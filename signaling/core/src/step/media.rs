@@ -236,7 +236,7 @@ fn session(world: &World, incoming: &Incoming, branch: &Branch, sdp: Option<&Byt
     }
     let call_id = incoming.call_id().to_owned();
     let from_tag = incoming.message.from_tag().unwrap_or_default().to_owned();
-    let (from, to) = (caller_leg(incoming, sdp), callee_leg(&branch.target));
+    let (from, to) = (caller_leg(world, incoming, sdp), callee_leg(world, &branch.target));
     let branch = Some(branch.name.clone());
     Some(Session { call_id, from_tag, relayed: None, branch, from, to, offered: false, translated: None })
 }
@@ -264,19 +264,23 @@ fn session_of_dialog(world: &World, incoming: &Incoming) -> Option<Session> {
 }
 
 /// The sender of a request that begins a call.
-pub(crate) fn caller_leg(incoming: &Incoming, sdp: Option<&Bytes>) -> MediaLeg {
+pub(crate) fn caller_leg(world: &World, incoming: &Incoming, sdp: Option<&Bytes>) -> MediaLeg {
     let flow = &incoming.flow;
     let by_transport = kind_by_transport(flow.protocol.is_websocket());
     let kind = sdp.map_or(by_transport, |sdp| kind_of(sdp, by_transport));
-    MediaLeg { kind, local: flow.local.ip(), signalling_source: Some(flow.remote.ip()) }
+    let source = Some(flow.remote.ip());
+    let keys = world.settings.dtmf.of(incoming.user.as_deref(), source);
+    MediaLeg { kind, local: flow.local.ip(), signalling_source: source, keys }
 }
 
-fn callee_leg(target: &Target) -> MediaLeg {
+fn callee_leg(world: &World, target: &Target) -> MediaLeg {
     let (websocket, source) = match target.destination {
         Destination::Flow(flow) => (flow.protocol.is_websocket(), flow.remote.ip()),
         Destination::Address { protocol, remote } => (protocol.is_websocket(), remote.ip()),
     };
-    MediaLeg { kind: kind_by_transport(websocket), local: target.local.ip(), signalling_source: Some(source) }
+    let keys = world.settings.dtmf.of(target.aor.as_deref(), Some(source));
+    let kind = kind_by_transport(websocket);
+    MediaLeg { kind, local: target.local.ip(), signalling_source: Some(source), keys }
 }
 
 const fn kind_by_transport(websocket: bool) -> LegKind {

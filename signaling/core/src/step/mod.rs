@@ -4,6 +4,7 @@
 pub mod announce;
 pub mod auth;
 pub mod dial;
+pub mod dtmf;
 pub mod early_update;
 pub mod edge;
 pub mod glare;

@@ -845,6 +845,21 @@ impl MediaControl for Shared<FakeMedia> {
         ready(refused.map_or(Ok(Duration::from_secs(3)), Err)).boxed_local()
     }
 
+    fn press<'a>(
+        &'a self,
+        call_id: &'a str,
+        tag: &'a str,
+        code: u8,
+        duration: Duration,
+    ) -> LocalBoxFuture<'a, Result<(), MediaError>> {
+        let refused = self.0.refuse.borrow().clone();
+        if refused.is_none() {
+            let millis = duration.as_millis();
+            self.0.sounds.borrow_mut().push(format!("{call_id}: press {code} for {tag}, {millis} ms"));
+        }
+        ready(refused.map_or(Ok(()), Err)).boxed_local()
+    }
+
     fn stop(&self, call_id: &str, tag: &str) {
         self.0.sounds.borrow_mut().push(format!("{call_id}: stop {tag}"));
     }

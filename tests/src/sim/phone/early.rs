@@ -18,6 +18,8 @@ pub struct Manners {
     pub early_answer: bool,
     /// Refuses offers of the other end within a call with this code; 0 takes them.
     pub refuses: u16,
+    /// Does not know what an INFO is.
+    pub no_info: bool,
 }
 
 impl Manners {
@@ -39,6 +41,17 @@ impl Phone {
         let text = self.within(&mut dialog, "UPDATE", &sdp);
         let Some(call) = self.call.as_mut() else { return };
         *(if early { &mut call.early } else { &mut call.dialog }) = Some(dialog);
+        self.start(now, text);
+    }
+
+    /// Presses a key by INFO, as JsSIP does.
+    pub fn info(&mut self, now: Instant, signal: char) {
+        let Some(mut dialog) = self.call.as_mut().and_then(|call| call.dialog.take()) else { return };
+        let body = format!("Signal={signal}\r\nDuration=160\r\n");
+        let text = self
+            .within(&mut dialog, "INFO", &body)
+            .replace("Content-Type: application/sdp", "Content-Type: application/dtmf-relay");
+        self.call.iter_mut().for_each(|call| call.dialog = Some(dialog.clone()));
         self.start(now, text);
     }
 
@@ -125,6 +138,7 @@ impl Phone {
                 let answer = self.audio.answer(now, &offer);
                 self.respond(now, at, 200, &answer);
             }
+            "INFO" if self.manners.no_info => self.respond(now, at, 415, ""),
             _ => self.respond(now, at, 200, ""),
         }
     }

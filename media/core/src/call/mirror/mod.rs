@@ -553,6 +553,7 @@ fn line_end(end: &End, index: usize, said: Option<&Description>, answered: bool)
             .filter(|_| direction.is_some_and(Direction::receives))
             .and_then(|media| Hears::of(&media.codecs, media.ptime.or(line.ptime.told))),
         speaks: media.map(|media| decodable(&media.codecs)).unwrap_or_default(),
+        ear: false,
         manners: end.manners,
         protection: media.map(|media| line.protection(media, answered)).unwrap_or_default(),
         ice: said.zip(media).and_then(|(said, media)| line.remote_ice(said, media)),

@@ -169,6 +169,8 @@ pub(super) struct Bed {
     pub(super) feedback: Vec<Feedback>,
     /// In what the relay itself may speak to the ends.
     pub(super) hears: Option<Hears>,
+    /// Whether keys are told that the ends press as tones.
+    pub(super) ears: [bool; 2],
     /// What the line carries.
     pub(super) media: MediaKind,
     pub(super) call: usize,
@@ -240,6 +242,7 @@ impl Bed {
             weather: Weather::default(),
             feedback: Vec::new(),
             hears: Some(pcmu()),
+            ears: [false; 2],
             media: MediaKind::Audio,
             call,
             rng,
@@ -354,6 +357,7 @@ impl Bed {
                 hears: self.hears,
                 speaks: self.hears.iter().map(|hears| (hears.payload_type, hears.format)).collect(),
                 manners: Default::default(),
+                ear: self.ears[side],
             }
         });
         MediaPlan {

@@ -4,6 +4,7 @@ mod bed;
 mod dtmf;
 mod forks;
 mod forwarding;
+mod keys;
 mod mirror;
 mod play;
 mod pubsub;
