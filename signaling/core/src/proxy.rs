@@ -511,7 +511,7 @@ impl Proxy {
         {
             return;
         }
-        if self.is_for_transfer(server, flow, &request) {
+        if self.is_for_announcement(server, &request) || self.is_for_transfer(server, flow, &request) {
             return;
         }
         let mut incoming = Incoming::new(&self.world, request, flow);

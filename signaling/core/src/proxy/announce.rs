@@ -1,5 +1,7 @@
 //! Announcements: a call that is refused with a code that has one is told so in sound, as early media, and then hears the
-//! code ([`crate::step::announce`]).
+//! code ([`crate::step::announce`]). Whoever plays no early media is answered first.
+
+mod answered;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -14,6 +16,7 @@ use crate::outside::MediaError;
 use crate::step::announce::{self, Way};
 use crate::step::{Incoming, media, relay};
 use crate::transaction::ServerId;
+use crate::world::World;
 
 /// Between the answer and the first word: an end opens its loudspeaker, a browser makes its DTLS association.
 const LEAD: Duration = Duration::from_millis(800);
@@ -27,6 +30,8 @@ const MAX_OPEN: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     open: HashMap<ServerId, Announcement>,
+    /// Those that were answered.
+    calls: answered::Calls,
 }
 
 #[derive(Debug)]
@@ -35,6 +40,7 @@ struct Announcement {
     /// The last word.
     response: Response,
     file: String,
+    way: Way,
     /// When it goes on; `None` while the relay is asked.
     due: Option<Instant>,
     /// The sound has begun.
@@ -62,7 +68,8 @@ impl Announcements {
 
     /// When the next one goes on.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.open.values().filter_map(|it| it.due).min()
+        let due = self.open.values().filter_map(|it| it.due).min();
+        due.into_iter().chain(self.calls.poll_timeout()).min()
     }
 }
 
@@ -77,16 +84,17 @@ impl Proxy {
             _ if !announce::is_known(&self.world, incoming) => return false,
             _ => (false, false),
         };
-        let room = self.announcements.open.len() < MAX_OPEN && self.stopping.is_none();
+        let open = self.announcements.open.len() + self.announcements.calls.len();
+        let room = open < MAX_OPEN && self.stopping.is_none();
         let wanted = announce::wanted(&self.world, incoming, response, early, forgotten);
         let Some((file, way)) = wanted.filter(|_| room) else { return false };
         self.world.stats.borrow_mut().announcements += 1;
         let (incoming, response, due) = (incoming.clone(), response.clone(), None);
-        let announcement = Announcement { incoming, response, file, due, playing: false };
+        let announcement = Announcement { incoming, response, file, way, due, playing: false };
         self.announcements.open.insert(server, announcement);
         match way {
             Way::Known => self.begin_to_play(server),
-            Way::Answered => self.ask_for_answer(server),
+            Way::Early | Way::Answered => self.ask_for_answer(server),
         }
         true
     }
@@ -119,6 +127,11 @@ impl Proxy {
     pub(super) fn announced(&mut self, announced: Announced) {
         let Announced { server, call_id, from_tag, what } = announced;
         let now = self.world.now();
+        if let What::Playing(playing) = &what
+            && self.plays_to_answered(server, playing)
+        {
+            return;
+        }
         let Some(announcement) = self.announcements.open.get_mut(&server) else {
             // He has given up meanwhile.
             if matches!(what, What::Answered(Ok(_))) {
@@ -127,9 +140,13 @@ impl Proxy {
             return;
         };
         match what {
+            What::Answered(Ok(sdp)) if announcement.way == Way::Answered => {
+                self.answer_announcement(server, sdp);
+            }
             What::Answered(Ok(sdp)) => {
                 announcement.due = Some(now + LEAD);
-                let response = early_media(&self.world, &announcement.incoming, sdp);
+                let status = StatusCode::SESSION_PROGRESS;
+                let response = of_nobody(&self.world, &announcement.incoming, status, sdp);
                 self.table.respond(now, server, &response);
             }
             What::Playing(Ok(length)) => announcement.due = Some(now + length.min(LONGEST)),
@@ -142,6 +159,7 @@ impl Proxy {
 
     /// Goes on with those whose time has come.
     pub(super) fn go_on_announcing(&mut self) {
+        self.go_on_with_answered();
         let now = self.world.now();
         let due = self.announcements.open.iter().filter(|(_, it)| it.due.is_some_and(|due| due <= now));
         let due: Vec<(ServerId, bool)> = due.map(|(server, it)| (*server, it.playing)).collect();
@@ -182,16 +200,19 @@ impl Proxy {
         for server in open {
             self.end_announcement(server, None);
         }
+        for server in self.announcements.calls.servers() {
+            self.hang_up_on_answered(server);
+        }
     }
 }
 
-/// 183 with the relay's answer, in an early dialog of its own (RFC 3261 §12.1.1).
-fn early_media(world: &crate::world::World, incoming: &Incoming, sdp: Bytes) -> Response {
+/// A response with the relay's answer, in a dialog of its own (RFC 3261 §12.1.1).
+fn of_nobody(world: &World, incoming: &Incoming, status: StatusCode, sdp: Bytes) -> Response {
     let protocol = incoming.flow.protocol;
     let here = world.sent_by(protocol, incoming.flow.local);
     let contact = format!("<sip:announcement@{here}{}>", relay::transport_parameter(protocol));
     let headers = [(Name::Contact, contact)];
-    let mut response = incoming.answer(world, StatusCode::SESSION_PROGRESS, "", &headers);
+    let mut response = incoming.answer(world, status, "", &headers);
     response.set_body(media::SDP, sdp);
     response
 }

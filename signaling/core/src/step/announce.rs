@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{Incoming, media};
 use crate::message::{Name, Response};
 use crate::outside::{Keys, LegKind, MediaControl, MediaError, MediaExchange, MediaLeg};
+use crate::settings::is_named;
 use crate::world::World;
 
 /// What every relay can play in.
@@ -20,7 +21,9 @@ const PLAYABLE: [&str; 4] = ["PCMU", "PCMA", "G722", "opus"];
 pub enum Way {
     /// He has an answer by the early media of a callee.
     Known,
-    /// He gets one.
+    /// He gets one, in a provisional response.
+    Early,
+    /// He plays no early media: he is answered, and hung up on.
     Answered,
 }
 
@@ -40,13 +43,45 @@ pub fn wanted(
     if incoming.is_in_dialog() || incoming.message.has_token(Name::Require, "100rel") {
         return None;
     }
+    let caller = media::caller_leg(world, incoming, Some(&offer));
+    // A browser takes one answer and no other.
+    let settled = early && caller.kind == LegKind::Browser;
+    // What else a call may require nobody is there to give.
+    let simple = !settled && !incoming.message.contains(Name::Require);
     let way = match (early, forgotten) {
+        _ if simple && is_answered(world, incoming, &caller) => Way::Answered,
         (true, false) => Way::Known,
-        // A browser takes one answer and no other.
-        (true, true) if media::caller_leg(world, incoming, Some(&offer)).kind == LegKind::Browser => return None,
-        _ => Way::Answered,
+        (true, true) if settled => return None,
+        _ => Way::Early,
     };
     Some((file.clone(), way))
+}
+
+/// Whether a caller plays no early media.
+fn is_answered(world: &World, incoming: &Incoming, caller: &MediaLeg) -> bool {
+    let answered = &world.settings.sounds.answered;
+    answered.iter().any(|name| is_named(name, incoming.user.as_deref(), caller.signalling_source))
+}
+
+/// Why a call was refused, for a BYE (RFC 3326): the code, and what a telephone network makes of it (RFC 3398 §8.2.6.1).
+#[must_use]
+pub fn reason(refusal: &Response) -> String {
+    let code = refusal.status().code();
+    let cause = match code {
+        404 | 604 => 1,
+        486 | 600 => 17,
+        480 => 18,
+        403 | 603 => 21,
+        410 => 22,
+        484 => 28,
+        502 => 38,
+        500 | 503 => 41,
+        488 | 606 => 65,
+        408 | 504 => 102,
+        _ => 31,
+    };
+    let text = refusal.reason().replace(['"', '\\'], "");
+    format!("SIP;cause={code};text=\"{text}\", Q.850;cause={cause}")
 }
 
 /// Whether media may be opened for a request that goes nowhere: only for somebody whom we know.
@@ -63,8 +98,8 @@ pub async fn answer(world: &World, incoming: &Incoming) -> Result<Bytes, MediaEr
     let nothing = || MediaError::NotAcceptable("no sound that could be played".to_owned());
     let offer = media::sdp_of(&incoming.message).ok_or_else(nothing)?;
     let caller = media::caller_leg(world, incoming, Some(&offer));
-    let keys = Keys::Agreed;
-    let nobody = MediaLeg { kind: LegKind::Legacy, local: caller.local, signalling_source: None, keys };
+    let nobody =
+        MediaLeg { kind: LegKind::Legacy, local: caller.local, signalling_source: None, keys: Keys::Agreed };
     let exchange = MediaExchange {
         call_id: incoming.call_id().to_owned(),
         offerer_tag: incoming.message.from_tag().unwrap_or_default().to_owned(),

@@ -6,7 +6,7 @@ use signaling_core::event::Event;
 use signaling_core::outside::MediaError;
 
 use crate::pair::both;
-use crate::testbed::{Bed, DOMAIN, Phone, Sip, ack_of, browser_sdp, cancel_of, legacy_sdp, settings};
+use crate::testbed::{Bed, DOMAIN, Dialog, Phone, Sip, ack_of, browser_sdp, cancel_of, legacy_sdp, settings};
 
 /// How long the relay of these tests plays.
 const LENGTH: Duration = Duration::from_secs(3);
@@ -14,7 +14,13 @@ const LENGTH: Duration = Duration::from_secs(3);
 const LEAD: Duration = Duration::from_millis(800);
 
 fn bed(codes: &[u16]) -> Bed {
+    bed_that_answers(codes, &[])
+}
+
+/// One that answers these callers first.
+fn bed_that_answers(codes: &[u16], users: &[&str]) -> Bed {
     let mut settings = settings();
+    settings.sounds.answered = users.iter().map(|user| (*user).to_owned()).collect();
     settings.sounds.announcements = codes.iter().map(|code| (*code, format!("{code}.wav"))).collect();
     Bed::with(&["alice", "bob"], settings, Vec::new())
 }
@@ -167,4 +173,150 @@ fn a_missing_file_and_the_end_of_everything_cut_it_short() {
         bed.expect(&alice.flow, "SIP/2.0 404 ");
         assert!(bed.media.is_clean());
     }
+}
+
+/// Alice calls nobody and is answered: her dialog, and the 200.
+fn answered(bed: &mut Bed, alice: &mut Phone) -> (Dialog, Sip) {
+    let request = invite(alice, &nobody(), "", &legacy_sdp("alice"));
+    let (request, ok) = alice.authorize(bed, &request);
+    assert_eq!(ok.code(), 200, "{}", ok.text);
+    assert!(ok.header("Contact").starts_with("<sip:announcement@"), "{}", ok.text);
+    assert!(ok.body().contains("x-relay:answer Legacy Legacy"), "{}", ok.text);
+    (Dialog::of_caller(&Sip { text: request }, &ok), ok)
+}
+
+fn acknowledge(bed: &mut Bed, alice: &mut Phone, dialog: &mut Dialog) {
+    let ack = dialog.request(alice, "ACK", "", "");
+    bed.send(&alice.flow, &ack);
+    bed.expect_silence();
+}
+
+/// The last word of the gateway: a BYE that says why.
+fn hung_up_on(bed: &mut Bed, alice: &Phone, dialog: &Dialog) {
+    let bye = bed.expect(&alice.flow, "BYE ");
+    assert_eq!((bye.uri(), bye.tag("From")), (alice.contact.as_str(), dialog.remote_tag().as_str()));
+    assert_eq!(bye.header("Reason"), "SIP;cause=404;text=\"Not Found\", Q.850;cause=1", "{}", bye.text);
+    assert!(bed.media.is_clean());
+    bed.send(&alice.flow, &alice.reply(&bye, 200, "OK", ""));
+    bed.expect_silence();
+}
+
+#[test]
+fn a_caller_who_plays_no_early_media_is_answered_and_hung_up_on() {
+    for name in ["alice", "198.51.100.7", "*"] {
+        let mut bed = bed_that_answers(&[404], &[name]);
+        let (mut alice, _) = both(&mut bed);
+        let (mut dialog, ok) = answered(&mut bed, &mut alice);
+        // The 200 is repeated until its ACK is here.
+        for wait in [500, 1000] {
+            bed.advance(Duration::from_millis(wait - 1));
+            bed.expect_silence();
+            bed.advance(Duration::from_millis(1));
+            assert_eq!(bed.expect(&alice.flow, "SIP/2.0 200 ").text, ok.text);
+        }
+        acknowledge(&mut bed, &mut alice, &mut dialog);
+        acknowledge(&mut bed, &mut alice, &mut dialog);
+        assert_eq!(sounds(&bed), [] as [&str; 0]);
+        bed.advance(LEAD);
+        assert_eq!(sounds(&bed), [format!("call-1: announce 404.wav to {}", alice.tag)]);
+        bed.advance(LENGTH - Duration::from_millis(1));
+        bed.expect_silence();
+        bed.advance(Duration::from_millis(1));
+        hung_up_on(&mut bed, &alice, &dialog);
+        assert_eq!(bed.proxy.calls(), 0);
+        bed.advance(Duration::from_secs(60));
+        bed.expect_silence();
+    }
+}
+
+#[test]
+fn a_caller_in_an_announcement_is_in_a_call() {
+    let mut bed = bed_that_answers(&[404], &["alice"]);
+    let (mut alice, _) = both(&mut bed);
+    let (mut dialog, _) = answered(&mut bed, &mut alice);
+    acknowledge(&mut bed, &mut alice, &mut dialog);
+    bed.advance(LEAD);
+    for (method, code) in [("INVITE", 488), ("UPDATE", 488), ("OPTIONS", 200), ("INFO", 200), ("REFER", 405)]
+    {
+        let request = dialog.request(&mut alice, method, "", "");
+        bed.send(&alice.flow, &request);
+        let answer = bed.expect(&alice.flow, &format!("SIP/2.0 {code} "));
+        if method == "INVITE" {
+            bed.send(&alice.flow, &ack_of(&request, &answer));
+        }
+    }
+    // Somebody else who has guessed a part is not in it.
+    let mut stranger = dialog.request(&mut alice, "BYE", "", "");
+    stranger = stranger.replace(&alice.tag, "another");
+    bed.send(&alice.flow, &stranger);
+    assert_ne!(bed.receive(&alice.flow).code(), 200);
+    let bye = dialog.request(&mut alice, "BYE", "", "");
+    bed.send(&alice.flow, &bye);
+    bed.expect(&alice.flow, "SIP/2.0 200 ");
+    assert!(bed.media.is_clean());
+    bed.advance(LENGTH + LEAD);
+    bed.expect_silence();
+}
+
+#[test]
+fn an_answered_caller_hears_a_bye_in_any_case() {
+    for what in ["no ACK", "no file", "shutdown"] {
+        let mut bed = bed_that_answers(&[404], &["alice"]);
+        let (mut alice, _) = both(&mut bed);
+        let (mut dialog, _) = answered(&mut bed, &mut alice);
+        match what {
+            "no ACK" => {
+                bed.advance(Duration::from_millis(31_900));
+                while let Some(repeated) = bed.try_receive(&alice.flow) {
+                    assert_eq!(repeated.code(), 200, "{}", repeated.text);
+                }
+                bed.advance(Duration::from_millis(100));
+            }
+            "no file" => {
+                acknowledge(&mut bed, &mut alice, &mut dialog);
+                *bed.media.refuse.borrow_mut() = Some(MediaError::Unavailable("no such file".into()));
+                bed.advance(LEAD);
+            }
+            _ => {
+                bed.proxy.begin_shutdown(bed.now);
+                bed.drain();
+            }
+        }
+        hung_up_on(&mut bed, &alice, &dialog);
+        assert_eq!(sounds(&bed), [] as [&str; 0]);
+    }
+}
+
+/// What would not work with an answer is as it is without.
+#[test]
+fn not_every_caller_can_be_answered() {
+    for (user, more, code) in [("bob", "", 183), ("alice", "Require: timer\r\nSupported: timer\r\n", 183)] {
+        let mut bed = bed_that_answers(&[404], &[user]);
+        let (mut alice, _) = both(&mut bed);
+        let request = invite(&mut alice, &nobody(), more, &legacy_sdp("alice"));
+        assert_eq!(alice.authorize(&mut bed, &request).1.code(), code, "{user} {more}");
+    }
+    let mut bed = bed_that_answers(&[404], &["alice"]);
+    let (mut alice, _) = both(&mut bed);
+    *bed.media.refuse.borrow_mut() = Some(MediaError::Full("ports".into()));
+    let request = invite(&mut alice, &nobody(), "", &legacy_sdp("alice"));
+    assert_eq!(alice.authorized(&mut bed, &request).code(), 404);
+}
+
+/// A browser that has heard early media has its answer.
+#[test]
+fn a_browser_with_early_media_is_told_by_it() {
+    let mut bed = bed_that_answers(&[480], &["bob"]);
+    let (alice, mut bob) = both(&mut bed);
+    let request = invite(&mut bob, &alice.aor(), "", &browser_sdp("bob"));
+    let (request, _) = bob.authorize(&mut bed, &request);
+    let offered = bed.expect(&alice.flow, "INVITE ");
+    bed.send(&alice.flow, &alice.reply(&offered, 183, "Session Progress", &legacy_sdp("alice")));
+    bed.expect(&bob.flow, "SIP/2.0 183 ");
+    bed.send(&alice.flow, &alice.reply(&offered, 480, "Temporarily Unavailable", ""));
+    bed.expect(&alice.flow, "ACK ");
+    bed.advance(LENGTH);
+    let last = bed.expect(&bob.flow, "SIP/2.0 480 ");
+    bed.send(&bob.flow, &ack_of(&request, &last));
+    assert!(bed.media.is_clean());
 }

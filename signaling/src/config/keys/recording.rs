@@ -16,6 +16,13 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| announcements(v).map(|sounds| c.announcements = sounds),
     },
     Key {
+        name: "media.announcements_answered",
+        allowed: "a list of user names, user@domain or addresses of callers; \"*\" for all",
+        default: "[]",
+        about: "Callers that play no early media, as some gateways and carriers do: their call is answered, they hear the announcement, and a BYE whose Reason has the code ends it.",
+        set: |c, v| v.list().map(|callers| c.announcements_answered = callers),
+    },
+    Key {
         name: "recording.users",
         allowed: "a list of user names; \"*\" for all",
         default: "[]",
