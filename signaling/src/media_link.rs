@@ -1,6 +1,7 @@
 //! The relay that carries the media: the one of this process, or any that speaks ng.
 
 mod bencode;
+mod blobs;
 mod feature_code;
 mod in_process;
 mod listened;
@@ -207,7 +208,6 @@ impl MediaControl for Direct {
         Box::pin(std::future::ready(Err(MediaError::Unavailable("there is no relay".into()))))
     }
 
-    fn stop(&self, _call_id: &str, _tag: &str) {}
     fn press<'a>(
         &'a self,
         _call_id: &'a str,
@@ -218,6 +218,7 @@ impl MediaControl for Direct {
         Box::pin(std::future::ready(Err(MediaError::Unavailable("there is no relay".into()))))
     }
 
+    fn stop(&self, _call_id: &str, _tag: &str) {}
 
     fn record(&self, _call_id: &str, _from_tag: &str) {}
 
@@ -231,9 +232,9 @@ pub struct Codes {
     pub record: String,
     /// What both ends hear when it begins.
     pub notice: Option<String>,
-}
     /// Whether some end has keys as INFO, and the workers are told of them.
     pub told: bool,
+}
 
 /// What happens to the media of each call, until the relay ends. Pressed keys are not logged: they may be a PIN.
 async fn follow(

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::bencode::{Value, encode, find, find_integer};
+use super::blobs::Blobs;
 
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -60,6 +61,10 @@ pub(super) struct NgClient {
 struct Inner {
     link: Arc<Link>,
     receiver: AbortHandle,
+    /// Sounds, where the relay has not their files.
+    blobs: Option<Arc<Blobs>>,
+    /// Held by what is played until it is read: what stops it must not overtake it.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -80,11 +85,12 @@ impl Drop for Inner {
 }
 
 impl NgClient {
-    /// A client of the relay at `address`, whether or not that is there yet. Must be called within a runtime.
+    /// A client of the relay at `address`, whether or not that is there yet; with `blobs` it is sent what is in files to be played.
+    /// Must be called within a runtime.
     ///
     /// # Errors
     /// No socket can be opened.
-    pub(super) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) fn connect(address: SocketAddr, blobs: bool) -> anyhow::Result<Self> {
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = std::net::UdpSocket::bind(any).context("socket")?;
         socket.connect(address).with_context(|| address.to_string())?;
@@ -97,7 +103,8 @@ impl NgClient {
             refused: Notify::new(),
         });
         let receiver = tokio::spawn(receive(Arc::clone(&link))).abort_handle();
-        Ok(Self { inner: Arc::new(Inner { link, receiver }) })
+        let blobs = blobs.then(Arc::default);
+        Ok(Self { inner: Arc::new(Inner { link, receiver, blobs, turn: Arc::default() }) })
     }
 
     /// Whether the relay is there.
@@ -141,12 +148,17 @@ impl NgClient {
         }
     }
 
-    /// Says what is in `file`, a path at the relay, to an end.
+    /// Says what is in `file` to an end.
     pub(super) fn play(&self, call_id: &str, tag: &str, file: &str, forever: bool) {
-        // Nothing says "for ever" to every version; a long time does.
-        let times = if forever { "1000000" } else { "1" };
-        let words = [("file", file.into()), ("repeat-times", times.into()), ("from-tag", tag.into())];
-        self.ask("play media", call_id, words);
+        let (client, names) = (self.clone(), [call_id, tag, file].map(str::to_owned));
+        tokio::spawn(async move {
+            let [call_id, tag, file] = names;
+            // Nothing says "for ever" to every version; a long time does.
+            let times = if forever { "1000000" } else { "1" };
+            if let Err(error) = client.playing(&call_id, &tag, &file, times).await {
+                tracing::warn!(call_id, %error, "play media");
+            }
+        });
     }
 
     /// The same, once; how long it takes.
@@ -156,19 +168,26 @@ impl NgClient {
         tag: &str,
         file: &str,
     ) -> Result<Duration, MediaError> {
-        let play = encode(&mut [
-            ("command", "play media".into()),
-            ("call-id", call_id.into()),
-            ("from-tag", tag.into()),
-            ("file", file.into()),
-        ]);
-        let reply = self.inner.link.request(&play, Patience::IDLE).await;
-        let reply = reply.map_err(|_| MediaError::NoRelay("the relay does not answer".into()))?;
-        match (find(&reply, "result"), find_integer(&reply, "duration")) {
-            (Some(b"ok"), Some(milliseconds)) => Ok(Duration::from_millis(milliseconds)),
-            (Some(b"ok"), None) => Err(MediaError::Unavailable("no duration".into())),
-            _ => Err(refused(&reply)),
-        }
+        let reply = self.playing(call_id, tag, file, "1").await?;
+        let milliseconds = find_integer(&reply, "duration");
+        milliseconds.map(Duration::from_millis).ok_or_else(|| MediaError::Unavailable("no duration".into()))
+    }
+
+    async fn playing(&self, call_id: &str, tag: &str, file: &str, times: &str) -> Result<Bytes, MediaError> {
+        let unreadable = |error: anyhow::Error| MediaError::Unavailable(format!("{error:#}"));
+        let blob = match &self.inner.blobs {
+            Some(blobs) => {
+                let _turn = self.inner.turn.lock().await;
+                Some(blobs.read(file).await.map_err(unreadable)?)
+            }
+            None => None,
+        };
+        let sound = match &blob {
+            Some(blob) => ("blob", Value::Text(blob)),
+            None => ("file", file.into()),
+        };
+        self.done("play media", call_id, [("from-tag", tag.into()), ("repeat-times", times.into()), sound])
+            .await
     }
 
     /// Presses a key in place of an end.
@@ -190,7 +209,15 @@ impl NgClient {
 
     /// Stops what is played to an end.
     pub(super) fn stop(&self, call_id: &str, tag: &str) {
-        self.ask("stop media", call_id, [("from-tag", tag.into())]);
+        let (client, names) = (self.clone(), [call_id, tag].map(str::to_owned));
+        tokio::spawn(async move {
+            let [call_id, tag] = names;
+            drop(client.inner.turn.lock().await);
+            if let Err(error) = client.done("stop media", &call_id, [("from-tag", tag.as_str().into())]).await
+            {
+                tracing::warn!(call_id, %error, "stop media");
+            }
+        });
     }
 
     /// Records a call.
@@ -449,7 +476,7 @@ mod tests {
     #[tokio::test]
     async fn a_lost_command_is_sent_again_under_the_same_cookie() {
         let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let client = NgClient::connect(relay.local_addr().unwrap()).unwrap();
+        let client = NgClient::connect(relay.local_addr().unwrap(), false).unwrap();
         let answering = async {
             let (lost, ..) = take(&relay).await;
             let (cookie, command, from) = take(&relay).await;
@@ -480,7 +507,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_that_refuses_is_believed_where_others_are() {
         let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let client = NgClient::connect(closed.local_addr().unwrap()).unwrap();
+        let client = NgClient::connect(closed.local_addr().unwrap(), false).unwrap();
         drop(closed);
         let hurry = Patience { tout: Duration::from_secs(600), tries: 3, hurry: true };
         let ended = tokio::time::timeout(Duration::from_secs(60), client.ping(hurry)).await;
@@ -505,7 +532,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_keeps_its_reason() {
         let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let client = NgClient::connect(relay.local_addr().unwrap()).unwrap();
+        let client = NgClient::connect(relay.local_addr().unwrap(), false).unwrap();
         for (reason, status) in [("bad SDP", 488), ("ran out of ports", 503), ("Unknown call-id", 500)] {
             let answering = async {
                 let (cookie, command, from) = take(&relay).await;
@@ -528,9 +555,61 @@ mod tests {
     #[tokio::test]
     async fn delete_is_not_waited_for() {
         let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let client = NgClient::connect(relay.local_addr().unwrap()).unwrap();
+        let client = NgClient::connect(relay.local_addr().unwrap(), false).unwrap();
         client.delete("c", "f", None);
         let (_, command, _) = take(&relay).await;
         assert_eq!(command, b"d7:call-id1:c7:command6:deletee");
+    }
+
+    /// The dictionary of the next command that is no retransmission, answered with `reply`.
+    async fn served(relay: &UdpSocket, reply: &str) -> Vec<u8> {
+        let (cookie, command, from) = take(relay).await;
+        relay.send_to(format!("{cookie} {reply}").as_bytes(), from).await.unwrap();
+        command
+    }
+
+    #[tokio::test]
+    async fn a_relay_without_the_files_gets_their_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("busy.wav");
+        let sound = media::command::WavClip::new(8000, vec![7; 800]).to_file();
+        std::fs::write(&file, &sound).unwrap();
+        let (file, relay) = (file.display().to_string(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        for blobs in [true, false] {
+            let client = NgClient::connect(relay.local_addr().unwrap(), blobs).unwrap();
+            let (length, command) = tokio::join!(
+                client.announce("c", "t", &file),
+                served(&relay, "d8:durationi100e6:result2:oke")
+            );
+            assert_eq!(length.unwrap(), Duration::from_millis(100));
+            assert_eq!(find(&command, "command"), Some(&b"play media"[..]));
+            let sent = [find(&command, "blob"), find(&command, "file")];
+            let expected = if blobs { [Some(&sound[..]), None] } else { [None, Some(file.as_bytes())] };
+            assert_eq!(sent, expected, "{blobs}");
+            // What stops a sound comes behind it, however long that takes to read.
+            client.play("c", "t", &file, true);
+            client.stop("c", "t");
+            for name in ["play media", "stop media"] {
+                let command = served(&relay, "d6:result2:oke").await;
+                assert_eq!(find(&command, "command"), Some(name.as_bytes()), "{blobs}");
+            }
+        }
+        let client = NgClient::connect(relay.local_addr().unwrap(), true).unwrap();
+        let missing = client.announce("c", "t", "/nowhere/none.wav").await;
+        assert!(matches!(missing, Err(MediaError::Unavailable(why)) if why.contains("No such file")));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_pressed_and_a_refusal_told() {
+        let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let client = NgClient::connect(relay.local_addr().unwrap(), false).unwrap();
+        for (reply, pressed) in [("d6:result2:oke", true), ("d12:error-reason4:none6:result5:errore", false)]
+        {
+            let press = client.press("c", "t", 11, Duration::from_millis(160));
+            let (result, command) = tokio::join!(press, served(&relay, reply));
+            assert_eq!(result.is_ok(), pressed);
+            let words = ["command", "code", "duration", "from-tag"].map(|word| find(&command, word));
+            assert_eq!(words, [&b"play DTMF"[..], b"11", b"160", b"t"].map(Some));
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! Names and meanings are those of Kamailio's rtpengine module where it has them.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::Report;
 use super::in_process::InProcess;
 use super::ng_client::{NgClient, Patience, Trouble};
-use crate::config::{RelayPlace, RelaySettings};
+use crate::config::{RelayPlace, RelaySettings, RelaySounds};
 use crate::moment::Moment;
 
 /// Calls whose relay is remembered; beyond that, where a call goes follows from its Call-ID alone.
@@ -58,6 +59,16 @@ impl Drop for Inner {
         if let Some(pinging) = self.pinging.get() {
             pinging.abort();
         }
+    }
+}
+
+/// Whether a relay gets the sound of a file and not its name.
+fn is_sent_sounds(sounds: RelaySounds, relay: SocketAddr) -> bool {
+    match sounds {
+        RelaySounds::File => false,
+        RelaySounds::Blob => true,
+        // An address that can be bound is one of this host.
+        RelaySounds::Auto => std::net::UdpSocket::bind((relay.ip(), 0)).is_err(),
     }
 }
 
@@ -163,7 +174,10 @@ impl Relays {
         for node in &settings.nodes {
             let (name, link) = match node.place {
                 RelayPlace::InProcess => ("in-process".to_owned(), Link::InProcess(in_process()?)),
-                RelayPlace::Ng(address) => (format!("udp:{address}"), Link::Ng(NgClient::connect(address)?)),
+                RelayPlace::Ng(address) => (
+                    format!("udp:{address}"),
+                    Link::Ng(NgClient::connect(address, is_sent_sounds(settings.sounds, address))?),
+                ),
             };
             let (set, weight) = (node.set, node.weight);
             let (put_aside, moving) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -616,6 +630,7 @@ mod tests {
             queried_nodes_limit: 50,
             rtpengine_allow_op: false,
             ping_interval: Duration::ZERO,
+            sounds: RelaySounds::Auto,
         }
     }
 
@@ -624,7 +639,12 @@ mod tests {
     }
 
     fn exchange(call_id: &str) -> MediaExchange {
-        let leg = MediaLeg { kind: LegKind::Legacy, local: [127, 0, 0, 1].into(), signalling_source: None, keys: Keys::Agreed };
+        let leg = MediaLeg {
+            kind: LegKind::Legacy,
+            local: [127, 0, 0, 1].into(),
+            signalling_source: None,
+            keys: Keys::Agreed,
+        };
         MediaExchange {
             call_id: call_id.to_owned(),
             offerer_tag: "a".to_owned(),

@@ -3,6 +3,13 @@
 //! Linear samples of 8, 16, 24 and 32 bits, 32-bit floats and both laws of G.711 are read; several channels become one.
 
 use super::g711;
+use super::resample::Resampler;
+
+/// Samples per second of G.711.
+const TELEPHONE_RATE: u32 = 8000;
+
+/// How long the end of a sound fades that is cut, in samples of G.711: a tenth of a second.
+const FADE: usize = 800;
 
 /// The lowest and highest sampling rates that are read, Hz.
 const RATES: std::ops::RangeInclusive<u32> = 4000..=192_000;
@@ -78,6 +85,28 @@ impl Clip {
         let octets: Vec<u8> = self.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
         [&header(1, self.rate, len)[..], &octets].concat()
+    }
+
+    /// As a WAV file of telephone quality (G.711 µ-law at 8000 Hz) of so many octets at most, for a datagram. What does not fit is
+    /// left out, and the rest fades out.
+    #[must_use]
+    pub fn to_telephone_file(&self, octets: usize) -> Vec<u8> {
+        let mut samples = Vec::new();
+        match Resampler::new(self.rate, TELEPHONE_RATE) {
+            Some(mut resampler) => resampler.process(&self.samples, |sample| samples.push(sample)),
+            None => samples.extend_from_slice(&self.samples),
+        }
+        let room = octets.saturating_sub(HEADER_LEN);
+        if samples.len() > room {
+            samples.truncate(room);
+            let fade = FADE.min(room);
+            for (left, sample) in samples.iter_mut().rev().take(fade).enumerate() {
+                *sample = (i32::from(*sample) * left as i32 / fade as i32) as i16;
+            }
+        }
+        let octets: Vec<u8> = samples.into_iter().map(g711::encode_ulaw).collect();
+        let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
+        [&header_of(Sample::Ulaw, 1, TELEPHONE_RATE, len)[..], &octets].concat()
     }
 
     /// Samples per second.
@@ -188,19 +217,25 @@ pub const HEADER_LEN: usize = 44;
 /// The header of a WAV file of 16-bit samples, of which `data` octets follow.
 #[must_use]
 pub fn header(channels: u16, rate: u32, data: u32) -> [u8; HEADER_LEN] {
-    let frame = channels * 2;
+    header_of(Sample::Bits16, channels, rate, data)
+}
+
+/// The same for samples that are linear, or µ-law.
+fn header_of(sample: Sample, channels: u16, rate: u32, data: u32) -> [u8; HEADER_LEN] {
+    let width = sample.len() as u16;
+    let (frame, tag) = (channels * width, if sample == Sample::Ulaw { 7u16 } else { 1 });
     let mut out = [0; HEADER_LEN];
     let parts: [&[u8]; 13] = [
         b"RIFF",
         &data.saturating_add(HEADER_LEN as u32 - 8).to_le_bytes(),
         b"WAVEfmt ",
         &16u32.to_le_bytes(),
-        &1u16.to_le_bytes(),
+        &tag.to_le_bytes(),
         &channels.to_le_bytes(),
         &rate.to_le_bytes(),
         &rate.saturating_mul(frame.into()).to_le_bytes(),
         &frame.to_le_bytes(),
-        &16u16.to_le_bytes(),
+        &(width * 8).to_le_bytes(),
         b"data",
         &data.to_le_bytes(),
         b"",
@@ -252,6 +287,27 @@ mod tests {
         piped[40..44].fill(0xff);
         assert_eq!(Clip::parse(&piped), Ok(clip.clone()));
         assert_eq!(Clip::parse(&clip.to_file()), Ok(clip));
+    }
+
+    #[test]
+    fn a_file_for_a_datagram_is_of_telephone_quality_and_fits() {
+        let tone: Vec<i16> =
+            (0..48_000).map(|at| ((f64::from(at) / 48_000.0 * 6283.2).sin() * 9000.0) as i16).collect();
+        for (rate, octets, samples) in
+            [(48_000, 60_000, 8000), (8000, 60_000, 48_000), (8000, 10_044, 10_000)]
+        {
+            let file = Clip::new(rate, tone.clone()).to_telephone_file(octets);
+            assert!(file.len() <= octets);
+            let clip = Clip::parse(&file).unwrap();
+            assert_eq!((clip.rate(), clip.samples().len()), (8000, samples), "{rate} {octets}");
+            let loudest = |part: &[i16]| part.iter().map(|it| it.unsigned_abs()).max();
+            assert!(loudest(&clip.samples()[..samples / 2]) > Some(8000));
+            assert_eq!(
+                samples < 48_000 && rate == 8000,
+                loudest(&clip.samples()[samples - 40..]) < Some(600)
+            );
+        }
+        assert_eq!(Clip::new(8000, [1; 100]).to_telephone_file(0).len(), HEADER_LEN);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! `ping_interval`, the names are those of Kamailio's rtpengine module.
 
 use super::super::value::Value;
-use super::super::{Config, Relay, RelayNode, RelayPlace};
+use super::super::{Config, Relay, RelayNode, RelayPlace, RelaySounds};
 use super::{FLAG, Key};
 
 /// Most relays of all sets.
@@ -57,6 +57,21 @@ pub(super) const KEYS: &[Key] = &[
         default: "false",
         about: "Whether a disabled relay is still asked about the calls that it carries. Otherwise their next offer goes to another one.",
         set: |c, v| v.flag().map(|flag| c.media.relays.rtpengine_allow_op = flag),
+    },
+    Key {
+        name: "media.relay_sounds",
+        allowed: "\"auto\", \"file\" or \"blob\"",
+        default: "\"auto\"",
+        about: "How a relay elsewhere gets announcements and music: by the names of files, which it must have under the same paths, or by their sound, in telephone quality and for as long as fits a datagram (7 s). The default is the first on this host, and the second elsewhere.",
+        set: |c, v| {
+            v.choice(&["auto", "file", "blob"]).map(|place| {
+                c.media.relays.sounds = match place {
+                    0 => RelaySounds::Auto,
+                    1 => RelaySounds::File,
+                    _ => RelaySounds::Blob,
+                };
+            })
+        },
     },
     Key {
         name: "media.ping_interval",
