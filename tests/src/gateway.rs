@@ -35,6 +35,8 @@ pub struct Gateway {
     folder: TempDir,
     domain: String,
     arguments: &'static [&'static str],
+    /// What runs it in a mount namespace of its own.
+    disk: Option<PathBuf>,
     /// The address by which peers reach it.
     pub address: IpAddr,
     /// Port of SIP over UDP and TCP.
@@ -83,8 +85,36 @@ impl Gateway {
         Self::launch("[sip]\n", "", &["--demo"]).await
     }
 
-    async fn launch(sip_section: &str, more: &str, arguments: &'static [&'static str]) -> Result<Self> {
+    /// Starts a gateway that records all calls, on a disk of 160 KiB: a file system in memory that nobody else sees.
+    pub async fn start_with_a_small_disk() -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        let disk = folder.path().join("disk");
+        fs::create_dir(&disk)?;
+        let more =
+            format!("[recording]\nusers = [\"*\"]\nnotice = \"off\"\ndirectory = \"{}\"\n", disk.display());
+        Self::launch_in(folder, &format!("[sip]\ndomain = \"{DOMAIN}\"\n"), &more, &[], Some(disk)).await
+    }
+
+    /// A file of the disk of [`Gateway::start_with_a_small_disk`] with this suffix, as the gateway sees it.
+    pub fn on_disk(&self, suffix: &str) -> Result<Vec<u8>> {
+        let disk = self.disk.as_ref().context("it has no disk of its own")?;
+        let seen = format!("/proc/{}/root{}", self.process.id(), disk.display());
+        let paths = fs::read_dir(seen)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut wanted = paths.filter(|path| path.to_string_lossy().ends_with(suffix));
+        Ok(fs::read(wanted.next().with_context(|| format!("no {suffix}"))?)?)
+    }
+
+    async fn launch(sip_section: &str, more: &str, arguments: &'static [&'static str]) -> Result<Self> {
+        Self::launch_in(tempfile::tempdir()?, sip_section, more, arguments, None).await
+    }
+
+    async fn launch_in(
+        folder: TempDir,
+        sip_section: &str,
+        more: &str,
+        arguments: &'static [&'static str],
+        disk: Option<PathBuf>,
+    ) -> Result<Self> {
         let mut ports = Ports::take().await?;
         let mut port = || ports.listener();
         let (sip, tls, https, websocket, ng) = (port()?, port()?, port()?, port()?, port()?);
@@ -97,7 +127,7 @@ impl Gateway {
             data = folder.path().join("data").display(),
         );
         fs::write(folder.path().join("causeway.toml"), text)?;
-        let process = run(&folder, arguments)?;
+        let process = run(&folder, arguments, disk.as_deref())?;
         let address = host_address();
         let domain = DOMAIN.to_owned();
         let mut gateway = Self {
@@ -105,6 +135,7 @@ impl Gateway {
             folder,
             domain,
             arguments,
+            disk,
             address,
             sip,
             tls,
@@ -185,7 +216,7 @@ impl Gateway {
 
     /// Starts it again with the same data and ports.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.process = run(&self.folder, self.arguments)?;
+        self.process = run(&self.folder, self.arguments, self.disk.as_deref())?;
         self.ready().await
     }
 
@@ -270,11 +301,22 @@ impl Gateway {
     }
 }
 
-fn run(folder: &TempDir, more: &[&str]) -> Result<Process> {
+/// Has `$0` mounted as a small file system in memory for the rest of the command alone.
+const ON_A_SMALL_DISK: &str = "[ \"$(id -u)\" = 0 ] || root=--map-root-user; exec unshare $root --mount \
+    sh -c 'mount -t tmpfs -o size=160k tmpfs \"$0\" && exec \"$@\"' \"$0\" \"$@\"";
+
+fn run(folder: &TempDir, more: &[&str], disk: Option<&Path>) -> Result<Process> {
     let config = folder.path().join("causeway.toml");
     let config = config.to_str().context("the path of the configuration is no text")?;
     let arguments = [&["run", "--config", config], more].concat();
-    Process::start(&binary()?, &arguments, &[("RUST_BACKTRACE", "1")], folder.path())
+    let (binary, environment) = (binary()?, [("RUST_BACKTRACE", "1")]);
+    match disk.map(|disk| disk.to_str().zip(binary.to_str()).context("a path is no text")).transpose()? {
+        None => Process::start(&binary, &arguments, &environment, folder.path()),
+        Some((disk, binary)) => {
+            let arguments = [&["-c", ON_A_SMALL_DISK, disk, binary], &arguments[..]].concat();
+            Process::start(Path::new("sh"), &arguments, &environment, folder.path())
+        }
+    }
 }
 
 /// The gateway's binary, built with the profile of this test; a build that is up to date takes a moment.

@@ -130,6 +130,54 @@ async fn recorded(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The disk of the recordings is full while a call is recorded: the log and what is kept of the recording say so, and the call
+/// goes on.
+#[tokio::test]
+async fn a_full_disk_ends_the_recording_and_not_the_call() -> Result<()> {
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut gateway = Gateway::start_with_a_small_disk().await?;
+    let carol = gateway.account("carol", "phone-of-carol-3")?;
+    let dave = gateway.account("dave", "phone-of-dave-4")?;
+    let mut carol = Phone::registered(carol, gateway.proxy()).await?;
+    let mut dave = Phone::registered(dave, gateway.proxy()).await?;
+    let (mut left, mut right) = (Audio::open(gateway.address).await?, Audio::open(gateway.address).await?);
+    let invite = carol.invite(&format!("sip:dave@{DOMAIN}"), &left.sdp(1, "sendrecv")?);
+    let sdp = right.sdp(1, "sendrecv")?;
+    let (ok, offer) = tokio::try_join!(carol.transact(invite.clone()), async {
+        let invite = dave.receive("the call", |m| m.method() == Some("INVITE")).await?;
+        dave.answer(&invite, 200, "OK", "d1", &sdp).await?;
+        Sdp::parse(&invite.body)
+    })?;
+    let answer = Sdp::parse(&ok.body)?;
+    let mut dialog = Dialog::of_caller(&invite, &ok);
+    let ack = dialog.request(&mut carol, "ACK");
+    carol.send(&ack).await?;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let full = |line: &String| line.contains("the recording is incomplete") && line.contains("No space left");
+    while !gateway.log().iter().any(full) {
+        anyhow::ensure!(std::time::Instant::now() < deadline, "{}", gateway.log().join("\n"));
+        tokio::try_join!(left.speak(&answer, PHONE_TONE, SECOND), right.speak(&offer, BROWSER_TONE, SECOND))?;
+    }
+    let (to_left, to_right) =
+        tokio::try_join!(left.speak(&answer, PHONE_TONE, SECOND), right.speak(&offer, BROWSER_TONE, SECOND))?;
+    for (packets, tone) in [(to_left, BROWSER_TONE), (to_right, PHONE_TONE)] {
+        let heard = e2e::phone::hear_ulaw(&packets[packets.len() / 2..]);
+        anyhow::ensure!(heard.is(tone), "{heard:?} in {} packets", packets.len());
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&gateway.on_disk(".json")?)?;
+    let error = metadata["error"].as_str().context("no error")?;
+    anyhow::ensure!(error.contains("No space left"), "{metadata}");
+    anyhow::ensure!(gateway.on_disk(".wav")?.len() > 60_000, "what there was room for");
+    let bye = dialog.request(&mut carol, "BYE");
+    let (over, answered) = tokio::join!(carol.transact(bye), async {
+        let bye = dave.receive("the end", |m| m.method() == Some("BYE")).await?;
+        dave.answer(&bye, 200, "OK", "d1", "").await
+    });
+    answered?;
+    anyhow::ensure!(over?.status() == Some(200));
+    gateway.stop().await.map(drop)
+}
+
 /// RFC 4733 both ways: the page's keys are digits at the phone, and the phone's are heard as their two frequencies in the
 /// browser, which plays received events instead of reporting them.
 #[tokio::test]

@@ -112,8 +112,14 @@ impl Shelf {
         };
         let path = self.path(&about.name, suffix);
         let fresh = path.with_extension("part");
-        create(&fresh)?.write_all(text.as_bytes())?;
-        fs::rename(fresh, path)
+        match create(&fresh).and_then(|mut file| file.write_all(text.as_bytes())) {
+            Ok(()) => fs::rename(fresh, path),
+            Err(full) => {
+                // What was written when the recording began has room, also on a full disk.
+                drop(fs::remove_file(fresh));
+                write_over(&path, text.as_bytes()).map_err(|_| full)
+            }
+        }
     }
 
     /// The path of the capture first, as rtpengine's metadata begin.
@@ -212,6 +218,13 @@ pub(super) fn suffixes(method: RecordingMethod) -> &'static [&'static str] {
 /// What people said is for the owner of the process alone.
 fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Writes a file that is there anew, in the room that it has.
+fn write_over(path: &Path, octets: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(octets)?;
+    file.set_len(octets.len() as u64)
 }
 
 #[cfg(test)]
