@@ -11,6 +11,7 @@ mod pubsub;
 mod recording;
 mod rtcp;
 mod screen;
+mod speech;
 mod transcode;
 mod wishes;
 
