@@ -168,6 +168,8 @@ pub struct Exchange {
     pub transport_protocol: Option<TransportProtocol>,
     /// ng `ICE`: whether the receiver's SDP has ICE.
     pub ice: Option<Ice>,
+    /// ng `passthrough`: datagrams of the ends pass as they are, and what they agree on is their own affair.
+    pub passthrough: Option<bool>,
     /// ng `DTLS`: the role the relay takes where it may choose.
     pub dtls: Option<Dtls>,
     /// ng `DTLS-reverse`: the role the relay will take towards the sender of an offer.

@@ -123,12 +123,13 @@ impl Paths {
         starts
     }
 
-    /// Takes a datagram of a line that carries no RTP, from the right address: it passes untouched. The call of the leg.
+    /// Takes a datagram of a line that carries no RTP known here, from the right address: it passes untouched, from the
+    /// `second` of our ports to that of the other end. The call of the leg.
     pub fn datagram_received(
         &mut self,
         now: Instant,
-        from: LegKey,
-        line: usize,
+        (from, line): (LegKey, usize),
+        second: bool,
         packet: Packet,
     ) -> Option<usize> {
         let leg = self.legs.get_mut(from)?;
@@ -147,15 +148,17 @@ impl Paths {
             };
             let mut copy = self.pool.take();
             copy.copy_from(&packet);
-            match send(now, leg, line, copy) {
-                Ok(transmit) => {
+            let line = leg.line(line);
+            let port = line.and_then(|line| if second { line.rtcp.as_ref() } else { line.rtp.as_ref() });
+            match port.and_then(Port::way) {
+                Some((socket, to)) => {
                     self.stats.forwarded += 1;
-                    self.stats.forwarded_octets += transmit.packet.len() as u64;
-                    self.out.push_back(transmit);
+                    self.stats.forwarded_octets += copy.len() as u64;
+                    self.out.push_back(Transmit { socket, to, packet: copy });
                 }
-                Err(packet) => {
+                None => {
                     self.stats.unsendable += 1;
-                    self.pool.put(packet);
+                    self.pool.put(copy);
                 }
             }
         }

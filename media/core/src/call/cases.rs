@@ -336,6 +336,7 @@ fn show_end(end: &LineEnd) -> String {
     let protection = match &end.protection {
         Protection::None => String::new(),
         Protection::Awaited => " awaited".to_owned(),
+        Protection::Passed => " passed".to_owned(),
         Protection::Sdes { local, remote } => {
             format!(" out={} in={}", local.profile().sdes_name(), remote.profile().sdes_name())
         }
@@ -413,6 +414,21 @@ impl Transports for Ports {
             pwd: format!("password-of-line-{index}-number-{restarts}"),
             candidates: Vec::new(),
         })
+    }
+
+    fn line_candidates(&mut self, leg: LegId, index: usize) -> Result<Vec<Candidate>, Failure> {
+        let LocalMedia { port, rtcp_port, .. } = self.media(leg, index, MediaKind::Audio)?;
+        let ports = [(1, port)].into_iter().chain(rtcp_port.map(|port| (2, port)));
+        let candidate = |(component, port)| Candidate {
+            foundation: "1".to_owned(),
+            component,
+            udp: true,
+            priority: 2_130_706_432 - u32::from(component),
+            address: "203.0.113.1".parse().unwrap(),
+            port,
+            kind: CandidateKind::Host,
+        };
+        Ok(ports.map(candidate).collect())
     }
 
     fn fingerprint(&self, hash: &str) -> Fingerprint {

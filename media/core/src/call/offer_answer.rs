@@ -12,11 +12,11 @@ use super::end::{End, EndLine, StableAnswer};
 use super::keys;
 use super::lines::{answer_direction, base_line, direction, is_usable, passed, usable_lines};
 use super::mirror::party::Party;
-use super::parties::{Pair, PairLine, Pending, no_offer, side_of};
+use super::parties::{Pair, PairLine, Pending, kind_wanted, no_offer, side_of};
 use super::plan::{
     DtlsRole, LegId, LegRequest, LinePlan, LocalLeg, MediaKind, MediaPlan, Payload, PayloadMap, Transports,
 };
-use crate::command::{Cause, Exchange, Failure, LegKind, RtcpMux};
+use crate::command::{Cause, Exchange, Failure, Ice, LegKind, RtcpMux};
 use crate::sdp::{Codec, Description, MAX_MEDIA, Setup};
 
 /// A call as SDP knows it.
@@ -84,13 +84,20 @@ impl Session {
         let description = read(exchange)?;
         let from = self.offerer(exchange, &description)?;
         let kind = self.end(from).map_or(LegKind::Legacy, |end| end.kind);
-        let (pair, to) = self.answerer(exchange, from, kind)?;
+        let wanted = match super::mirror::passes(exchange, &description) {
+            true => LegKind::Legacy,
+            false => exchange.receiver.kind.unwrap_or_else(|| kind_wanted(exchange, kind)),
+        };
+        let (pair, to) = self.answerer(exchange, from, wanted)?;
         let side = side_of(&self.pairs, pair, from)?;
         let to_kind = self.end(to).map_or(LegKind::Legacy, |end| end.kind);
         if super::mirror::is_wanted(exchange, [kind, to_kind]) {
             return self.mirror_offer(exchange, description, pair, side, transports);
         }
         warn_of_mux(exchange, to_kind, &mut warnings);
+        if let Some(ice @ (Ice::Optional | Ice::ForceRelay)) = exchange.ice {
+            warnings.push(format!("no effect here: ICE {ice:?}"));
+        }
 
         self.note_offer(from, exchange, &description)?;
         let told = self.map_lines(pair, side, &description, [kind, to_kind], exchange)?;

@@ -226,18 +226,21 @@ impl Session {
         match known {
             Some(id) => Ok(id),
             None => {
-                let kind = exchange.sender.kind.unwrap_or_else(|| kind_of(description));
+                let kind = match super::mirror::passes(exchange, description) {
+                    true => LegKind::Legacy,
+                    false => exchange.sender.kind.unwrap_or_else(|| kind_of(description)),
+                };
                 self.add_end(kind, Some(&exchange.from_tag), false)
             }
         }
     }
 
-    /// The pair of this offer and the end that gets it.
+    /// The pair of this offer and the end that gets it, which is of the kind `wanted` if it is made now.
     pub(super) fn answerer(
         &mut self,
         exchange: &Exchange,
         from: LegId,
-        from_kind: LegKind,
+        wanted: LegKind,
     ) -> Result<(usize, LegId), Failure> {
         let other = |pair: &Pair| pair.ends.iter().copied().find(|id| *id != from);
         let found = self.pairs.iter().position(|pair| {
@@ -255,11 +258,7 @@ impl Session {
         let (index, to) = match found {
             Some(index) => (index, self.pairs.get(index).and_then(other).ok_or_else(lost)?),
             None => {
-                let kind = match exchange.receiver.kind {
-                    Some(kind) => kind,
-                    None => kind_wanted(exchange, from_kind),
-                };
-                let to = self.add_end(kind, exchange.to_tag.as_ref(), true)?;
+                let to = self.add_end(wanted, exchange.to_tag.as_ref(), true)?;
                 let branch = exchange.via_branch.clone();
                 let (lines, remote, pending) = (Vec::new(), [None, None], None);
                 self.pairs.push(Pair {
@@ -315,7 +314,7 @@ fn kind_of(description: &Description) -> LegKind {
 }
 
 /// What kind of end the controller asks for.
-fn kind_wanted(exchange: &Exchange, from: LegKind) -> LegKind {
+pub(super) fn kind_wanted(exchange: &Exchange, from: LegKind) -> LegKind {
     use TransportProtocol::{RtpSavpf, UdpTlsRtpSavp, UdpTlsRtpSavpf};
     match (exchange.transport_protocol, exchange.ice, exchange.dtls) {
         (_, Some(Ice::Remove), _) | (_, _, Some(Dtls::Off)) => LegKind::Legacy,

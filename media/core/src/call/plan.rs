@@ -32,6 +32,9 @@ pub trait Transports {
     /// same, with fresh credentials when `restart` is set. `lite`: only answer checks (RFC 8445 §2.5), whatever the setting.
     fn line_ice(&mut self, leg: LegId, index: usize, lite: bool, restart: bool) -> Result<LocalIce, Failure>;
 
+    /// The ports of one m= line of a legacy leg as candidates, for a line whose ICE is between the ends.
+    fn line_candidates(&mut self, leg: LegId, index: usize) -> Result<Vec<Candidate>, Failure>;
+
     /// The fingerprint of our certificate by a hash function (RFC 8122 §5), SHA-256 where it is not known.
     fn fingerprint(&self, hash: &str) -> Fingerprint;
 
@@ -266,6 +269,8 @@ pub enum Protection {
     None,
     /// SRTP, with keys that are not known yet: nothing passes.
     Awaited,
+    /// The ends' own affair: every datagram passes as it is.
+    Passed,
     /// SRTP with the keys of `a=crypto`.
     Sdes {
         /// We send with it.

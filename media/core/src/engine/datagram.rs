@@ -212,10 +212,10 @@ impl<S: Sockets> Engine<S> {
         packet: Packet,
     ) {
         let line = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index));
-        if second || !line.is_some_and(|line| line.accepts(now, false, source)) {
+        if !line.is_some_and(|line| line.accepts(now, second, source)) {
             return self.drop_at(key, packet);
         }
-        let call = self.paths.datagram_received(now, key, index, packet);
+        let call = self.paths.datagram_received(now, (key, index), second, packet);
         if let Some(call) = call.and_then(|call| self.calls.get_mut(call)) {
             call.last_rtp = now;
         }

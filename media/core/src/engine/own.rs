@@ -6,7 +6,7 @@ use std::time::Instant;
 use rand::RngExt;
 
 use super::{Engine, EventKind, Owner};
-use crate::call::leg::{LegKey, Own, OwnIce};
+use crate::call::leg::{LegKey, Line, Own, OwnIce};
 use crate::call::plan::{self, LineEnd, LocalIce, Protection};
 use crate::command::{Cause, Failure};
 use crate::demux::Kind;
@@ -50,6 +50,14 @@ impl<S: Sockets> Engine<S> {
         self.describe_own_ice(key, index).ok_or_else(lost)
     }
 
+    /// The ports of a line as candidates, on both families where there are two.
+    pub(super) fn open_candidates(&mut self, key: LegKey, index: usize) -> Result<Vec<Candidate>, Failure> {
+        let lost = || Failure { cause: Cause::Internal, reason: "no such line".to_owned() };
+        let addresses = self.open_other_family(key, index).ok_or_else(lost)?;
+        let line = self.paths.legs.get(key).and_then(|leg| leg.line(index)).ok_or_else(lost)?;
+        candidates(line, &addresses).ok_or_else(lost)
+    }
+
     /// Opens the ports of the same numbers on an interface of the other family, where there is one: our addresses, that
     /// of the leg first.
     fn open_other_family(&mut self, key: LegKey, index: usize) -> Option<Vec<IpAddr>> {
@@ -60,6 +68,9 @@ impl<S: Sockets> Engine<S> {
         let named = self.settings.interfaces.iter().filter(fits).find(|it| Some(&it.name) == name.as_ref());
         let Some(other) = named.cloned() else { return Some(vec![address]) };
         let line = leg.line(index)?;
+        if line.rtp.as_ref()?.other.is_some() {
+            return Some(vec![address, other.advertised]);
+        }
         let ports = [line.rtp.as_ref()?.port, line.rtcp.as_ref()?.port];
         let mut opened = Vec::new();
         for (port, rtcp) in ports.into_iter().zip([false, true]) {
@@ -110,22 +121,10 @@ impl<S: Sockets> Engine<S> {
     fn describe_own_ice(&self, key: LegKey, index: usize) -> Option<LocalIce> {
         let line = self.paths.legs.get(key)?.line(index)?;
         let ice = line.own.as_ref()?.ice.as_ref()?;
-        let ports = [(1, line.rtp.as_ref()?.port), (2, line.rtcp.as_ref()?.port)];
-        let candidates = ports.into_iter().flat_map(|(component, port)| {
-            ice.addresses.iter().enumerate().map(move |(at, address)| Candidate {
-                foundation: foundation(*address),
-                component,
-                udp: true,
-                priority: priority(at, component),
-                address: *address,
-                port,
-                kind: CandidateKind::Host,
-            })
-        });
         Some(LocalIce {
             ufrag: ice.credentials.ufrag.clone(),
             pwd: ice.credentials.pwd.clone(),
-            candidates: candidates.collect(),
+            candidates: candidates(line, &ice.addresses)?,
         })
     }
 
@@ -135,10 +134,16 @@ impl<S: Sockets> Engine<S> {
         if line.own.is_none() && end.protection == Protection::None {
             return;
         }
+        if end.protection == Protection::Passed {
+            line.own = None;
+            return;
+        }
         let own = line.own.get_or_insert_default();
         own.required = end.protection != Protection::None;
         match &end.protection {
-            Protection::None | Protection::Awaited => (own.srtp, own.dtls) = (None, None),
+            Protection::None | Protection::Awaited | Protection::Passed => {
+                (own.srtp, own.dtls) = (None, None)
+            }
             Protection::Sdes { local, remote } => {
                 own.dtls = None;
                 match own.srtp.as_mut() {
@@ -346,6 +351,23 @@ impl<S: Sockets> Engine<S> {
         .flatten()
         .min()
     }
+}
+
+/// The ports of a line on these addresses, those of RTP first.
+fn candidates(line: &Line, addresses: &[IpAddr]) -> Option<Vec<Candidate>> {
+    let ports = [(1, line.rtp.as_ref()?.port), (2, line.rtcp.as_ref()?.port)];
+    let candidates = ports.into_iter().flat_map(|(component, port)| {
+        addresses.iter().enumerate().map(move |(at, address)| Candidate {
+            foundation: foundation(*address),
+            component,
+            udp: true,
+            priority: priority(at, component),
+            address: *address,
+            port,
+            kind: CandidateKind::Host,
+        })
+    });
+    Some(candidates.collect())
 }
 
 /// The role of the association that is to be made; `None` where the one there is goes on.

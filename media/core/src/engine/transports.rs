@@ -62,6 +62,11 @@ impl<S: Sockets> Transports for Provider<'_, S> {
         self.engine.open_own_ice(key, index, lite, restart)
     }
 
+    fn line_candidates(&mut self, leg: LegId, index: usize) -> Result<Vec<Candidate>, Failure> {
+        let key = self.key(leg).ok_or_else(unknown)?;
+        self.engine.open_candidates(key, index)
+    }
+
     fn fingerprint(&self, hash: &str) -> Fingerprint {
         let certificate = &self.engine.settings.certificate;
         match certificate.digest_by(hash) {

@@ -37,6 +37,10 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("pierce-NAT", "empty datagrams to the sender of the SDP until it sends something", |it| {
         it.manners.pierce = true;
     }),
+    flag("passthrough", "datagrams of the ends pass as they are, keys and checks among them", |it| {
+        it.passthrough = Some(true);
+    }),
+    flag("no-passthrough", "they do so no longer", |it| it.passthrough = Some(false)),
     flag("fragment", "further candidates of trickle ICE, and no description", |it| it.flags.fragment = true),
     flag("reject-ICE", "the sender is answered without ICE", |it| it.flags.reject_ice = true),
     flag("port-latching", "our ports stay when the sender's change: the default with ICE", |it| {
@@ -233,12 +237,12 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
         },
         "metadata" => exchange.metadata = Some(text()),
         "transport-protocol" => apply_transport(exchange, &text()),
+        "passthrough" => match text().as_str() {
+            "on" | "yes" | "enable" => exchange.passthrough = Some(true),
+            "off" | "no" | "disable" => exchange.passthrough = Some(false),
+            other => warn(exchange, "passthrough", other),
+        },
         "ICE" => match ice(&text()) {
-            // The kind of the leg decides between the whole of ICE and none of it.
-            Some(ice @ (Ice::ForceRelay | Ice::Optional)) => {
-                exchange.ice = Some(ice);
-                warn(exchange, "ICE", &text());
-            }
             Some(ice) => exchange.ice = Some(ice),
             None => warn(exchange, "ICE", &text()),
         },

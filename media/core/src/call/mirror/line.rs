@@ -20,10 +20,47 @@ pub(super) struct MirrorLine {
     pub(super) keys: Keys,
     pub(super) dtls: DtlsState,
     pub(super) ice: IceState,
+    /// Datagrams of the ends pass as they are, by the last answer.
+    pub(super) passing: Option<Passing>,
+    /// The same by the last offer.
+    pub(super) passing_offered: Option<Passing>,
     /// Our ports were changed, and the end has not answered since.
     pub(super) renewed: bool,
     /// ng `OSRTP: accept` of its offer.
     osrtp_accept: bool,
+}
+
+/// How a line stands between ends that deal with each other themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passing {
+    /// Our candidates stand beside those of the ends (ng `ICE: optional`), or there are none.
+    Beside,
+    /// They are those of a relay, and all else stays as the ends wrote it (ng `ICE: force-relay`).
+    Relay,
+}
+
+impl Passing {
+    /// What an offer makes of a line.
+    pub(super) fn settle(before: Option<Self>, media: &Media, exchange: &Exchange) -> Option<Self> {
+        let wanted = match exchange.ice {
+            Some(Ice::ForceRelay) => Self::Relay,
+            _ => Self::Beside,
+        };
+        let by_ice = matches!(exchange.ice, Some(Ice::Optional | Ice::ForceRelay)) && media.ice.is_some();
+        match exchange.passthrough {
+            Some(passes) => passes.then_some(wanted),
+            None => Some(wanted).filter(|_| by_ice).or(before),
+        }
+    }
+
+    /// Type preferences below those of the ends' own (RFC 8445 §5.1.2.1): we are the longer way.
+    pub(super) fn priority(self, own: u32) -> u32 {
+        let preference = match self {
+            Self::Beside => 125,
+            Self::Relay => 0,
+        };
+        (preference << 24) | (own & 0x00ff_ffff)
+    }
 }
 
 /// How long the packets of a line are at one end.

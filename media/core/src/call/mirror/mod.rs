@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 pub(super) use self::codecs::LineFormats;
 use self::codecs::Packing;
-use self::line::{MirrorLine, PacketTime};
+use self::line::{MirrorLine, PacketTime, Passing};
 use self::write::{Section, Writer};
 use super::agree::remote_address;
 use super::end::End;
@@ -45,6 +45,13 @@ pub(super) struct Mirror {
 pub(super) fn is_wanted(exchange: &Exchange, kinds: [LegKind; 2]) -> bool {
     let told = exchange.sender.kind.is_some() || exchange.receiver.kind.is_some();
     !told && kinds == [LegKind::Legacy; 2]
+}
+
+/// Whether an offer is of ends that deal with each other themselves, with the relay as a further way.
+pub(super) fn passes(exchange: &Exchange, description: &Description) -> bool {
+    let told = exchange.sender.kind.is_some() || exchange.receiver.kind.is_some();
+    let passes = |media| Passing::settle(None, media, exchange).is_some();
+    !told && description.media.iter().any(passes)
 }
 
 /// What an m= line carries; `None` for what is not over UDP, which passes as it is.
@@ -131,6 +138,17 @@ impl Session {
                 told.push(Vec::new());
                 continue;
             }
+            let passing = Passing::settle(line.passing, media, exchange);
+            line.passing_offered = passing;
+            self.mirror_line(from, index)?.passing_offered = passing;
+            if let Some(passing) = passing {
+                self.mirror_formats(pair, index)?.proposed = Default::default();
+                transports.media(from, index, kind)?;
+                sections.push(self.passing_section(to, index, media, kind, passing, true, transports)?);
+                told.push(media.codecs.clone());
+                continue;
+            }
+            let line = self.mirror_line(to, index)?;
             let offers_keys = line.offers_keys(&sender, exchange);
             line.keys.told.retain(|_| offers_keys);
             let crypto = match offers_keys {
@@ -224,7 +242,21 @@ impl Session {
         transports: &mut dyn Transports,
     ) -> Result<Section, Failure> {
         let Answering { exchange, pending, pair, to, from } = *answering;
-        let mid = self.mirror_line(to, index)?.mid.clone();
+        let line = self.mirror_line(to, index)?;
+        let (mid, passing) = (line.mid.clone(), line.passing_offered);
+        let passing = passing.filter(|_| media.port != 0 && offer.port != 0);
+        for end in [to, from] {
+            self.mirror_line(end, index)?.passing = passing;
+        }
+        if let Some(passing) = passing {
+            self.mirror_formats(pair, index)?.agreed = Default::default();
+            for end in [to, from] {
+                self.mirror_line(end, index)?.mux.agreed = offer.rtcp_mux && media.rtcp_mux;
+            }
+            let mut section = self.passing_section(to, index, media, kind, passing, false, transports)?;
+            section.direction = answer_direction(meant(offer), meant(media));
+            return Ok(section);
+        }
         let times = self.settle_ptimes([from, to], index, media, exchange)?;
         let formats = self.mirror_formats(pair, index)?;
         let proposed = [&formats.proposed[pending.side], &formats.proposed[1 - pending.side]];
@@ -430,6 +462,43 @@ impl Session {
         })
     }
 
+    /// A section of a line whose datagrams pass: what `media` says, with our ports as a further way.
+    fn passing_section(
+        &mut self,
+        to: LegId,
+        index: usize,
+        media: &Media,
+        kind: MediaKind,
+        passing: Passing,
+        offer: bool,
+        transports: &mut dyn Transports,
+    ) -> Result<Section, Failure> {
+        let local = transports.media(to, index, kind)?;
+        let mut candidates = Vec::new();
+        if media.ice.is_some() {
+            candidates = transports.line_candidates(to, index)?;
+            candidates.iter_mut().for_each(|it| it.priority = passing.priority(it.priority));
+        }
+        let one_port = !offer && media.rtcp_mux;
+        Ok(Section {
+            is_untouched: false,
+            is_active: true,
+            is_rtp: kind != MediaKind::Other,
+            passing: Some(passing),
+            protocol: media.protocol.clone(),
+            port: local.port,
+            rtcp_port: if one_port { Some(local.port) } else { local.rtcp_port },
+            mux: media.rtcp_mux,
+            one_port,
+            mid: media.mid.clone(),
+            ptime: media.ptime,
+            direction: meant(media),
+            codecs: media.codecs.clone(),
+            candidates,
+            ..Section::untouched()
+        })
+    }
+
     fn mirror_write(
         &mut self,
         said: &Said<'_>,
@@ -467,7 +536,8 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
     let said = sides.map(|side| pair.said(side));
     let media = said.map(|said| said.and_then(|said| said.media.get(index)));
     let known = media.iter().flatten().next()?;
-    let kind = media_kind(known)?;
+    let passing = ends.iter().any(|end| end.mirror.lines.get(index).is_some_and(|it| it.passing.is_some()));
+    let kind = if passing { MediaKind::Other } else { media_kind(known)? };
     let live = |media: &Media| media.port != 0;
     if media.iter().flatten().any(|media| !live(media)) {
         return None;
@@ -487,7 +557,8 @@ fn line_plan(pair: &Pair, index: usize, sides: [usize; 2], ends: [&End; 2]) -> O
     let ptimes = ends.map(|end| end.mirror.lines.get(index).map(|line| line.ptime).unwrap_or_default());
     let same_keys = keys_pass(&line_ends);
     let flow = |from: usize, to: usize| {
-        let open = pair.answered && line_ends[from].sends && line_ends[to].wants;
+        // Checks go on while nothing is said.
+        let open = pair.answered && (passing || (line_ends[from].sends && line_ends[to].wants));
         let agreed = formats.map(|it| [&it.agreed[sides[from]], &it.agreed[sides[to]]]);
         let payloads = match agreed.filter(|_| pair.answered && kind != MediaKind::Other) {
             Some([from_formats, to_formats]) => {
@@ -529,6 +600,7 @@ fn packing(times: [PacketTime; 2]) -> Packing {
 fn line_end(end: &End, index: usize, said: Option<&Description>, answered: bool) -> Option<LineEnd> {
     let line = end.mirror.lines.get(index)?;
     let media = said.and_then(|said| said.media.get(index));
+    let passes = line.passing.is_some();
     let remote = media.and_then(|media| remote_address(media, end.source));
     let direction = media.map(meant);
     Some(LineEnd {
@@ -548,15 +620,19 @@ fn line_end(end: &End, index: usize, said: Option<&Description>, answered: bool)
         rtcp_mux: line.mux.agreed,
         ptime: line.ptime.told,
         learn: !end.asymmetric,
-        strict_source: true,
+        // Checks come from all the addresses of an end.
+        strict_source: !passes,
         hears: media
-            .filter(|_| direction.is_some_and(Direction::receives))
+            .filter(|_| !passes && direction.is_some_and(Direction::receives))
             .and_then(|media| Hears::of(&media.codecs, media.ptime.or(line.ptime.told))),
         speaks: media.map(|media| decodable(&media.codecs)).unwrap_or_default(),
         ear: false,
         manners: end.manners,
-        protection: media.map(|media| line.protection(media, answered)).unwrap_or_default(),
-        ice: said.zip(media).and_then(|(said, media)| line.remote_ice(said, media)),
+        protection: match passes {
+            true => Protection::Passed,
+            false => media.map(|media| line.protection(media, answered)).unwrap_or_default(),
+        },
+        ice: said.filter(|_| !passes).zip(media).and_then(|(said, media)| line.remote_ice(said, media)),
     })
 }
 

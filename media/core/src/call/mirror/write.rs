@@ -4,10 +4,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Mirror;
+use super::line::Passing;
 use crate::call::compose::{address_words, keep, push, text};
 use crate::call::plan::{LocalIce, LocalLeg};
 use crate::command::{AttributeEdits, Exchange, Replace};
-use crate::sdp::{Codec, Crypto, Description, Direction, Fingerprint, Line, Media, MediaType, Origin, Setup};
+use crate::sdp::{
+    Candidate, Codec, Crypto, Description, Direction, Fingerprint, Line, Media, MediaType, Origin, Setup,
+};
 
 /// Attributes that are replaced in an m= section whose media passes through the relay.
 const REPLACED: [&str; 20] = [
@@ -63,6 +66,10 @@ pub(super) struct Section {
     pub(super) crypto: Vec<Crypto>,
     pub(super) dtls: Option<(Setup, Fingerprint)>,
     pub(super) ice: Option<LocalIce>,
+    /// The ends deal with each other, and the relay is a further way.
+    pub(super) passing: Option<Passing>,
+    /// Ours, of such a line.
+    pub(super) candidates: Vec<Candidate>,
 }
 
 impl Section {
@@ -86,6 +93,8 @@ impl Section {
             crypto: Vec::new(),
             dtls: None,
             ice: None,
+            passing: None,
+            candidates: Vec::new(),
         }
     }
 
@@ -193,6 +202,16 @@ impl Writer<'_> {
         self.exchange.replace
     }
 
+    /// The ends deal with each other on some line.
+    fn passes(&self) -> bool {
+        self.sections.iter().any(|section| section.passing.is_some())
+    }
+
+    /// What the ends wrote of addresses stays.
+    fn relays(&self) -> bool {
+        self.sections.iter().any(|section| section.passing == Some(Passing::Relay))
+    }
+
     /// What an `o=` line says.
     fn origin(&self, known: &mut Mirror, origin: Option<&Origin>) -> Said {
         let own = format!("IN {}", address_words(self.local.address));
@@ -202,7 +221,8 @@ impl Writer<'_> {
         };
         let first = known.username.get_or_insert_with(|| origin.username.clone());
         let username = if self.replace().username { first.as_str() } else { origin.username.as_str() };
-        let after = if self.replace().origin { own } else { format!("IN {}", origin.address) };
+        let after =
+            if self.replace().origin && !self.relays() { own } else { format!("IN {}", origin.address) };
         Said { before: format!("{username} {}", origin.session_id), version: origin.version.clone(), after }
     }
 
@@ -218,7 +238,7 @@ impl Writer<'_> {
                     let value = if self.replace().session_name { first.as_slice() } else { line.value };
                     keep(out, Line { kind: b's', value });
                 }
-                b'c' if passes && (without || self.replace().session_connection) => {
+                b'c' if passes && !self.relays() && (without || self.replace().session_connection) => {
                     self.connection(out, line, self.source.media.first());
                 }
                 b'a' if self.is_session_replaced(&line) => {}
@@ -233,6 +253,9 @@ impl Writer<'_> {
 
     fn is_session_replaced(&self, line: &Line<'_>) -> bool {
         let Some(name) = line.attribute_name() else { return false };
+        if self.passes() {
+            return name == "rtpengine" && self.mark.is_some();
+        }
         let bundle = || line.attribute().is_some_and(|(_, value)| value.starts_with("BUNDLE"));
         REPLACED_IN_SESSION.contains(&name)
             || (name == "extmap" && self.exchange.flags.strip_extmap)
@@ -264,7 +287,7 @@ impl Writer<'_> {
         self.m_line(out, media, m_line, section);
         for line in lines {
             match line.kind {
-                b'c' => self.connection(out, line, Some(media)),
+                b'c' if section.passing != Some(Passing::Relay) => self.connection(out, line, Some(media)),
                 b'a' if self.is_replaced(&line, section) => {}
                 _ => keep(out, line),
             }
@@ -291,6 +314,9 @@ impl Writer<'_> {
 
     fn m_line(&self, out: &mut Vec<u8>, media: &Media, line: Line<'_>, section: &Section) {
         let word = &media.media_word;
+        if section.passing == Some(Passing::Relay) {
+            return keep(out, line);
+        }
         if section.is_active {
             let mut m_line = format!("m={word} {} {}", section.port, section.protocol);
             match section.is_rtp && !section.codecs.is_empty() {
@@ -316,6 +342,9 @@ impl Writer<'_> {
         if Direction::parse(name).is_some() {
             return !self.exchange.flags.original_sendrecv;
         }
+        if let Some(passing) = section.passing {
+            return is_replaced_beside(passing, name, value);
+        }
         match name {
             // For all formats: it stays true whatever they are.
             "rtcp-fb" => !value.starts_with('*'),
@@ -335,7 +364,8 @@ impl Writer<'_> {
         if !self.exchange.flags.original_sendrecv {
             text(out, &format!("a={}", section.direction.as_str()));
         }
-        if section.is_rtp {
+        // Towards a relay the ends' own lines say it; an answer says what became of it.
+        if section.is_rtp && (section.passing != Some(Passing::Relay) || section.one_port) {
             self.rtcp(out, section);
         }
         section.crypto.iter().for_each(|crypto| text(out, &format!("a=crypto:{crypto}")));
@@ -346,6 +376,7 @@ impl Writer<'_> {
         if let Some(ice) = &section.ice {
             self.ice(out, section, ice);
         }
+        candidates(out, section, &section.candidates);
     }
 
     fn rtcp(&self, out: &mut Vec<u8>, section: &Section) {
@@ -366,19 +397,38 @@ impl Writer<'_> {
         if self.exchange.flags.trickle_ice {
             text(out, "a=ice-options:trickle");
         }
-        for it in ice.candidates.iter().filter(|it| it.component == 1 || !section.one_port) {
-            let (address, port) = (it.address, it.port);
-            text(
-                out,
-                &format!(
-                    "a=candidate:{} {} UDP {} {address} {port} typ host",
-                    it.foundation, it.component, it.priority
-                ),
-            );
-        }
+        candidates(out, section, &ice.candidates);
         if self.exchange.flags.trickle_ice {
             text(out, "a=end-of-candidates");
         }
+    }
+}
+
+/// Whether an attribute gives way in a section whose ends deal with each other: what we write of formats and directions
+/// ourselves, and ways past us where we are to be the only relay.
+fn is_replaced_beside(passing: Passing, name: &str, value: &str) -> bool {
+    let is_relay = passing == Passing::Relay;
+    match name {
+        "rtpmap" | "fmtp" | "mid" | "ptime" => true,
+        "rtcp-fb" => !value.starts_with('*'),
+        "rtcp" | "rtcp-mux" | "rtcp-mux-only" => !is_relay,
+        "candidate" => is_relay && value.split_ascii_whitespace().any(|word| word == "relay"),
+        _ => false,
+    }
+}
+
+fn candidates(out: &mut Vec<u8>, section: &Section, all: &[Candidate]) {
+    for it in all.iter().filter(|it| it.component == 1 || !section.one_port) {
+        let Candidate { foundation, component, priority, address, port, .. } = it;
+        // RFC 8839 §5.1: a relayed candidate says where it is relayed from.
+        let kind = match section.passing {
+            Some(Passing::Relay) => format!("relay raddr {address} rport {port}"),
+            _ => "host".to_owned(),
+        };
+        text(
+            out,
+            &format!("a=candidate:{foundation} {component} UDP {priority} {address} {port} typ {kind}"),
+        );
     }
 }
 

@@ -302,3 +302,93 @@ fn who_speaks_from_elsewhere_is_heard_and_not_spoken_to_there() {
     assert_eq!(ng.send(ng.ports[B], NAT.parse().unwrap(), &rtp(0, 4)), to_a(rtp(0, 4), &ng));
     assert_eq!(ng.say(A, b"\0\0\x01"), [(ng.ports[B], fax.parse().unwrap(), b"\0\0\x01".to_vec())]);
 }
+
+/// An end with ICE and DTLS of its own, from the middle of its SDP on.
+fn own(name: &str, end: &str) -> String {
+    let (ip, port) = end.rsplit_once(':').unwrap();
+    format!(
+        "a=ice-ufrag:{name}{name}\na=ice-pwd:{name}-password-of-22-letters\na=fingerprint:sha-256 {}\na=setup:actpass\na=rtcp-mux\n\
+         a=candidate:1 1 udp 2130706431 {ip} {port} typ host\na=candidate:9 1 udp 9 192.0.2.200 9 typ relay raddr {ip} rport {port}\n",
+        ["AB"; 32].join(":")
+    )
+}
+
+fn whole_sdp(reply: Reply) -> String {
+    match reply {
+        Reply::Sdp { sdp, warnings } if warnings.is_empty() => String::from_utf8(sdp.to_vec()).unwrap(),
+        other => panic!("no SDP: {other:?}"),
+    }
+}
+
+fn port_of(sdp: &str, mark: &str) -> u16 {
+    let line =
+        sdp.lines().rev().find(|line| line.starts_with("a=candidate") && line.contains(mark)).expect(mark);
+    line.split(' ').nth(5).and_then(|port| port.parse().ok()).expect("a port")
+}
+
+#[test]
+fn ends_with_ice_may_have_the_relay_as_a_further_way() {
+    let both = |end: &str, name: &str, lines: &str| {
+        sdp(end, "UDP/TLS/RTP/SAVPF", &format!("{}{lines}", own(name, end)))
+    };
+    let mut ng = Ng::new(settings());
+    let optional = |it: &mut crate::command::Exchange| it.ice = Some(Ice::Optional);
+    let offer = whole_sdp(ng.command(true, &both(A, "aa", ""), optional));
+    // All that A wrote of itself is there, and below its candidates ours.
+    for line in own("aa", A).lines() {
+        assert!(offer.contains(&format!("{line}\r\n")), "{line} in {offer}");
+    }
+    assert_eq!(offer.matches("a=rtcp-mux").count(), 1);
+    assert_eq!(offer.matches("a=ice-ufrag").count() + offer.matches("a=fingerprint").count(), 2, "{offer}");
+    let to_b = port_of(&offer, " 1 UDP 21139");
+    assert!(offer.contains(&format!("m=audio {to_b} UDP/TLS/RTP/SAVPF 0\r\n")), "{offer}");
+    let answer = whole_sdp(ng.command(false, &both(B, "bb", ""), optional));
+    let to_a = port_of(&answer, " 1 UDP 21139");
+    assert!(answer.contains("a=ice-ufrag:bbbb\r\n") && !answer.contains(" 2 UDP "), "{answer}");
+
+    // Checks, handshakes and what is protected pass as they are, also from a further address of an end.
+    let check = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    let (elsewhere, b) = ("192.0.2.1:4999".parse().unwrap(), B.parse().unwrap());
+    for octets in [check.clone(), vec![22, 254, 253, 0], rtp(0, 1)] {
+        assert_eq!(ng.send(to_a, elsewhere, &octets), [(to_b, b, octets.clone())]);
+        assert_eq!(ng.send(to_b, b, &octets), [(to_a, elsewhere, octets)], "where it was heard last");
+    }
+    assert_eq!(ng.pass(Duration::from_secs(20)), [], "the relay says nothing of its own");
+    // A hold, by a controller that says nothing of ICE any more.
+    let held = whole_sdp(ng.command(true, &both(A, "aa", "a=inactive\n"), |_| {}));
+    assert!(held.contains("a=ice-ufrag:aaaa") && held.contains("a=inactive"), "{held}");
+    ng.command(false, &both(B, "bb", "a=inactive\n"), |_| {});
+    assert_eq!(ng.send(to_a, A.parse().unwrap(), &check), [(to_b, b, check.clone())], "consent goes on");
+    // And back between the two.
+    let again = whole_sdp(ng.command(true, &both(A, "aa", ""), |it| it.passthrough = Some(false)));
+    assert!(!again.contains("a=ice-ufrag:aaaa"), "{again}");
+    ng.command(false, &both(B, "bb", "").replace("actpass", "passive"), |_| {});
+    assert!(ng.send(to_a, A.parse().unwrap(), &check).iter().all(|(.., octets)| *octets != check));
+}
+
+#[test]
+fn a_relay_by_force_is_the_only_one_and_leaves_the_rest_alone() {
+    let text = |end: &str, name: &str| sdp(end, "UDP/TLS/RTP/SAVPF", &own(name, end));
+    let mut ng = Ng::new(settings());
+    let by_force = |it: &mut crate::command::Exchange| {
+        it.ice = Some(Ice::ForceRelay);
+        it.replace.origin = true;
+    };
+    let offer = whole_sdp(ng.command(true, &text(A, "aa"), by_force));
+    assert!(offer.starts_with("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\n"), "{offer}");
+    assert!(offer.contains("m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n"), "{offer}");
+    assert!(!offer.contains("192.0.2.200"), "no other relay: {offer}");
+    let to_b = port_of(&offer, " 1 UDP 16777215 ");
+    assert!(offer.contains(" 1 UDP 16777215 ") && offer.contains(" 2 UDP 16777214 "), "{offer}");
+    let answer = whole_sdp(ng.command(false, &text(B, "bb"), by_force));
+    let to_a = port_of(&answer, " typ relay raddr ");
+    let (a, b) = (A.parse().unwrap(), B.parse().unwrap());
+    assert_eq!(ng.send(to_a, a, &rtp(0, 1)), [(to_b, b, rtp(0, 1))]);
+    assert_eq!(ng.send(to_b, b, &rtp(0, 2)), [(to_a, a, rtp(0, 2))]);
+    // An answer without ICE leaves it so: the keys are the ends' own.
+    let mut ng = Ng::new(settings());
+    let to_b = port_of(&whole_sdp(ng.command(true, &text(A, "aa"), by_force)), " 1 UDP 16777215 ");
+    let answer = whole_sdp(ng.command(false, &sdp(B, "UDP/TLS/RTP/SAVPF", ""), by_force));
+    assert!(!answer.contains("a=candidate"), "{answer}");
+    assert_eq!(ng.send(to_b, b, &rtp(0, 1)).len(), 1);
+}
