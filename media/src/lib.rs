@@ -93,6 +93,8 @@ pub struct RelayConfig {
     pub silence: Silence,
     /// So many packets, 20 ms each, an uneven stream of sound may be held back to go on evenly; 0 for none.
     pub jitter_buffer: u16,
+    /// Keys further apart are no sequence that could trigger anything (ng `trigger`).
+    pub keys_apart: Duration,
     /// A call deleted over ng is kept for so long, unless the message says otherwise.
     pub delete_delay: Duration,
     /// Type of service (IPv4) and traffic class (IPv6) of media packets.
@@ -135,6 +137,7 @@ impl Default for RelayConfig {
             software_id: concat!("causeway-", env!("CARGO_PKG_VERSION")).to_owned(),
             silence: Silence::default(),
             jitter_buffer: 0,
+            keys_apart: media_core::screen::APART,
             delete_delay: Duration::ZERO,
             tos: 0,
             max_sessions: None,
@@ -457,6 +460,7 @@ fn worker_settings(config: &RelayConfig, share: (usize, usize), certificate: Cer
         software_id: config.software_id.as_str().into(),
         silence: config.silence.clone(),
         jitter_buffer: config.jitter_buffer,
+        keys_apart: config.keys_apart,
     }
 }
 

@@ -21,7 +21,7 @@ mod wishes;
 pub use forward::{Forward, Forwarded, ForwardedKind, ForwardedSound};
 pub use play::{Digit, Ends, Keys, Play, PlayDtmf, Source, StopMedia, WavClip};
 pub use record::{Begun, Record, Recorded, RecordedKind, RecordedPacket, Recording};
-pub use wishes::{AttributeEdits, CodecEdits, IceLite, Manners, Osrtp, Sdes, SdpEdits};
+pub use wishes::{AttributeEdits, CodecEdits, IceLite, Manners, Osrtp, Sdes, SdpEdits, Tos};
 
 /// What is asked of the relay.
 #[derive(Debug, Clone, PartialEq)]
@@ -168,6 +168,10 @@ pub struct Exchange {
     pub transport_protocol: Option<TransportProtocol>,
     /// ng `ICE`: whether the receiver's SDP has ICE.
     pub ice: Option<Ice>,
+    /// ng `TOS`: type of service of what the call's ends are sent.
+    pub tos: Tos,
+    /// ng `drop-traffic`: nothing that the ends of the call say goes on, from now on or no longer.
+    pub drop_traffic: Option<bool>,
     /// ng `passthrough`: datagrams of the ends pass as they are, and what they agree on is their own affair.
     pub passthrough: Option<bool>,
     /// ng `DTLS`: the role the relay takes where it may choose.

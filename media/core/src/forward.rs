@@ -134,12 +134,13 @@ impl Paths {
     ) -> Option<usize> {
         let leg = self.legs.get_mut(from)?;
         let call = leg.call;
+        let held = leg.held().media;
         let source = leg.line_mut(line)?;
         source.received.packets += 1;
         source.received.bytes += packet.len() as u64;
         source.last_rtp = Some(now);
         self.stats.received += 1;
-        let open = |route: &Route| route.open.then_some((route.leg, route.line));
+        let open = |route: &Route| (route.open && !held).then_some((route.leg, route.line));
         let routes = source.routes.len();
         for at in 0..routes {
             let route = self.legs.get(from).and_then(|leg| leg.line(line)?.routes.get(at)).and_then(open);

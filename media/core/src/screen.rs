@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use self::pressed::{Pressed, Timeline};
 use self::trigger::Armed;
-pub use self::trigger::Trigger;
+pub use self::trigger::{APART, Trigger};
 use self::voice::Voice;
 use crate::codec::Format;
 use crate::dtmf::segment::{Incoming, Relation, Segmenter};
@@ -114,6 +114,8 @@ pub struct Screen {
     wish: Screening,
     mode: Mode,
     armed: Option<Armed>,
+    /// Keys further apart are no sequence.
+    apart: Duration,
     keys: Timeline,
     /// The event that was heard last, with all its packets.
     event: Option<Incoming>,
@@ -128,13 +130,14 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// One that does what `wish` says.
+    /// One that does what `wish` says. Keys further `apart` than that are no sequence that could trigger anything.
     #[must_use]
-    pub fn new(wish: &Screening) -> Self {
+    pub fn new(wish: &Screening, apart: Duration) -> Self {
         let mut screen = Self {
             wish: Screening::default(),
             mode: Mode::Off,
             armed: None,
+            apart,
             keys: Timeline::default(),
             event: None,
             sounding: false,
@@ -150,7 +153,7 @@ impl Screen {
     /// Does what `wish` says from now on, also with keys under way.
     pub fn set(&mut self, wish: &Screening) {
         self.wish = wish.clone();
-        self.armed = wish.trigger.clone().map(Armed::new);
+        self.armed = wish.trigger.clone().map(|trigger| Armed::new(trigger, self.apart));
         self.mode = wish.mode;
         self.keys.all(wish.mode);
     }

@@ -34,6 +34,9 @@ pub trait Sockets {
     /// Closes it. What waits in it is lost, and no datagram of it is delivered afterwards.
     fn close(&mut self, socket: SocketId);
 
+    /// Sets the type of service (IPv4) or traffic class (IPv6) of what it sends; `None` for the one that all begin with.
+    fn mark(&mut self, socket: SocketId, tos: Option<u8>);
+
     /// Our address on the route to `peer`, for legs whose announced address nobody gave.
     fn route_to(&mut self, peer: SocketAddr) -> Option<std::net::IpAddr>;
 }

@@ -70,6 +70,13 @@ impl Sockets for BatchBackend {
         self.received.retain(|(id, ..)| *id != socket);
     }
 
+    fn mark(&mut self, socket: SocketId, tos: Option<u8>) {
+        // What waits was sent before.
+        if let Some(entry) = self.sockets.get(socket.0 as usize) {
+            super::mark(&entry.socket, tos.unwrap_or(self.tos));
+        }
+    }
+
     fn route_to(&mut self, peer: SocketAddr) -> Option<IpAddr> {
         super::route_to(peer)
     }

@@ -86,6 +86,19 @@ fn open_socket(local: SocketAddr, kind: SocketUse, tos: u8) -> Result<UdpSocket,
     Ok(socket.into())
 }
 
+/// Sets the type of service or traffic class of what a socket sends from now on. A call is worth more than its priority:
+/// where the system refuses, the log says so.
+fn mark(socket: &UdpSocket, tos: u8) {
+    let reference = socket2::SockRef::from(socket);
+    let marked = socket.local_addr().and_then(|local| match local.is_ipv6() {
+        true => reference.set_tclass_v6(u32::from(tos)),
+        false => reference.set_tos_v4(u32::from(tos)),
+    });
+    if let Err(error) = marked {
+        tracing::warn!(%error, tos, "packets are not marked");
+    }
+}
+
 fn failed(error: io::Error) -> OpenError {
     match error.kind() {
         io::ErrorKind::AddrInUse => OpenError::InUse,

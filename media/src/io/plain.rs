@@ -38,6 +38,12 @@ impl Sockets for PlainBackend {
         self.sockets.try_remove(socket.0 as usize);
     }
 
+    fn mark(&mut self, socket: SocketId, tos: Option<u8>) {
+        if let Some(socket) = self.sockets.get(socket.0 as usize) {
+            super::mark(socket, tos.unwrap_or(self.tos));
+        }
+    }
+
     fn route_to(&mut self, peer: SocketAddr) -> Option<IpAddr> {
         super::route_to(peer)
     }

@@ -200,6 +200,14 @@ fn marked<B: Backend>() {
             backend.send(socket, peer.local_addr().expect("bound"), packet, &mut pool);
             backend.flush(&mut pool);
             assert_eq!(received_tos(&peer, ipv6), tos, "{local}");
+            for (mark, expected) in [(Some(96), 96), (None, tos)] {
+                backend.mark(socket, mark);
+                let mut packet = pool.take();
+                packet.fill(b"marked").expect("it fits");
+                backend.send(socket, peer.local_addr().expect("bound"), packet, &mut pool);
+                backend.flush(&mut pool);
+                assert_eq!(received_tos(&peer, ipv6), expected, "{local} {mark:?}");
+            }
         }
     }
 }

@@ -79,6 +79,10 @@ impl Sockets for FakeSockets {
         open.free.push(socket.0);
     }
 
+    fn mark(&mut self, _: SocketId, _: Option<u8>) {
+        // All of this network is served alike.
+    }
+
     fn route_to(&mut self, _: SocketAddr) -> Option<IpAddr> {
         Some(super::GATEWAY)
     }
@@ -121,6 +125,7 @@ impl Relay {
             software_id: "relay".into(),
             silence: Default::default(),
             jitter_buffer: 0,
+            keys_apart: media_core::screen::APART,
             silent_timeout: Duration::from_secs(3600),
         };
         let sockets = FakeSockets::default();

@@ -97,3 +97,15 @@ pub struct Manners {
     /// Empty datagrams open the end's way through its NAT until it sends something (ng `pierce NAT`).
     pub pierce: bool,
 }
+
+/// ng `TOS`: the type of service (IPv4) or traffic class (IPv6) of what a call's ends are sent from ports of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tos {
+    /// That of the relay: the message says nothing, or something too large.
+    #[default]
+    Usual,
+    /// As it is: the message says a negative number.
+    Kept,
+    /// This.
+    Value(u8),
+}

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use super::transports::Provider;
 use super::{Call, Engine, MAX_CALLS};
 use crate::call::history::History;
-use crate::call::leg::{Gates, LegKey, Purpose, Route};
+use crate::call::leg::{Gates, Leg, LegKey, Purpose, Route};
 use crate::call::offer_answer::{Outcome, Session};
 use crate::call::plan::{
     self, Feedback, LegId, LegPlan, LineEnd, LinePlan, MediaKind, MediaPlan, Transports,
 };
-use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Gated, Reply};
+use crate::command::{Cause, Command, Delete, Exchange, Failure, Gate, Gated, Reply, Tos};
 use crate::dtls::{Dtls, Fingerprint};
 use crate::ice::Credentials;
 use crate::sockets::Sockets;
@@ -79,6 +79,7 @@ impl<S: Sockets> Engine<S> {
                     self.set_delay(now, leg, delay);
                 }
                 self.apply_parties(now, key, None);
+                exchange.drop_traffic.into_iter().for_each(|dropped| self.drop_traffic(key, dropped));
                 self.record_by_flag(now, key, exchange);
                 Reply::Sdp { sdp, warnings }
             }
@@ -109,6 +110,13 @@ impl<S: Sockets> Engine<S> {
         call.proxy = call.proxy.or(exchange.proxy);
         call.last_rtp = now;
         call.note_metadata(exchange.metadata.as_deref());
+        let tos = match exchange.tos {
+            Tos::Usual => None,
+            Tos::Kept => call.tos,
+            Tos::Value(value) => Some(value),
+        };
+        call.is_tos_new |= tos != call.tos;
+        call.tos = tos;
         // Whoever speaks again is not to be deleted, but a branch that is gone stays gone.
         call.ending
             .retain(|(_, delete)| delete.via_branch.is_some() && delete.via_branch != exchange.via_branch);
@@ -134,7 +142,33 @@ impl<S: Sockets> Engine<S> {
         if result.is_err() {
             self.after_failure(now, key);
         }
+        self.mark_call(key);
         result
+    }
+
+    /// Gives the sockets of a call the type of service that is wished of them.
+    fn mark_call(&mut self, key: usize) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if call.tos.is_none() && !std::mem::take(&mut call.is_tos_new) {
+            return;
+        }
+        let (tos, legs) = (call.tos, &self.paths.legs);
+        let legs = call.legs.iter().filter_map(|(_, leg)| legs.get(*leg));
+        let lines = legs.flat_map(Leg::lines).flat_map(|(_, line)| [&line.rtp, &line.rtcp]).flatten();
+        for socket in lines.flat_map(|port| std::iter::once(port.socket).chain(port.other)) {
+            self.sockets.mark(socket, tos);
+        }
+    }
+
+    /// Has nothing go on of what the ends of a call say, also of those to come, or lets it go on again.
+    fn drop_traffic(&mut self, key: usize, dropped: bool) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        for what in [Gated::Media, Gated::Dtmf] {
+            call.gates.set(what, dropped);
+            for (_, leg) in &call.legs {
+                self.paths.legs.get_mut(*leg).into_iter().for_each(|leg| leg.call_gates.set(what, dropped));
+            }
+        }
     }
 
     /// Whether the relay has written a description.
@@ -158,6 +192,8 @@ impl<S: Sockets> Engine<S> {
             answered: false,
             begun: now,
             ending: Vec::new(),
+            tos: None,
+            is_tos_new: false,
             taped: None,
             forwarding: None,
             metadata: None,

@@ -91,6 +91,8 @@ pub struct Settings {
     pub silence: Silence,
     /// So many packets, 20 ms each, an uneven stream of sound may be held back to go on evenly; 0 for none.
     pub jitter_buffer: u16,
+    /// Keys further apart are no sequence that could trigger anything (ng `trigger`).
+    pub keys_apart: Duration,
 }
 
 /// A local address and what is announced for it.
@@ -156,6 +158,10 @@ pub(crate) struct Call {
     begun: Instant,
     /// What was deleted and ends later (ng `delete delay`).
     ending: Vec<(Instant, Delete)>,
+    /// The type of service of what its ends are sent, where the controller gave one.
+    tos: Option<u8>,
+    /// It was changed since its sockets were marked.
+    is_tos_new: bool,
     /// Its recording.
     taped: Option<recording::Taped>,
     /// Its sound goes to the operator's receiver.

@@ -47,12 +47,13 @@ impl<S: Sockets> Engine<S> {
 
     /// Has a screen hear what came, where the end's keys are kept from others. The first packet makes it.
     fn screen(&mut self, now: Instant, key: LegKey, index: usize, packet: &Packet, header: &Header) {
+        let apart = self.settings.keys_apart;
         let Some(leg) = self.paths.legs.get_mut(key) else { return };
         let held = leg.delay;
         let Some(wish) = leg.screened() else { return };
         let is_there =
             leg.line(index).is_none_or(|line| line.screen.is_some() || line.kind != MediaKind::Audio);
-        let new = (!is_there).then(|| Box::new(Screen::new(wish)));
+        let new = (!is_there).then(|| Box::new(Screen::new(wish, apart)));
         let Some(line) = leg.line_mut(index) else { return };
         line.screen = new.or(line.screen.take());
         let (content, usage) = (line.content(header), line.usage(held));

@@ -3,7 +3,9 @@
 //! Spaces and hyphens are the same in both; case counts.
 
 use super::node::Node;
-use crate::command::{AddressFamily, Dtls, Exchange, Ice, IceLite, MediaEcho, RtcpMux, TransportProtocol};
+use crate::command::{
+    AddressFamily, Dtls, Exchange, Ice, IceLite, MediaEcho, RtcpMux, Tos, TransportProtocol,
+};
 
 /// One flag.
 pub(super) struct Flag {
@@ -174,7 +176,7 @@ const PREFIXES: &[Prefix] = &[
 const MAX_VALUES: usize = 64;
 
 /// Keys whose value is read elsewhere or says nothing to this relay.
-const OTHER_KEYS: [&str; 11] = [
+const OTHER_KEYS: [&str; 9] = [
     "call-id",
     "command",
     "from-tag",
@@ -183,9 +185,7 @@ const OTHER_KEYS: [&str; 11] = [
     "supports",
     "to-tag",
     "via-branch",
-    "drop-traffic",
     "xmlrpc-callback",
-    "TOS",
 ];
 
 /// Applies one entry of an offer or answer; a warning where it has no effect.
@@ -237,6 +237,18 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
         },
         "metadata" => exchange.metadata = Some(text()),
         "transport-protocol" => apply_transport(exchange, &text()),
+        "TOS" => {
+            exchange.tos = match text().parse::<i64>() {
+                Ok(..=-1) => Tos::Kept,
+                Ok(value) => u8::try_from(value).map_or(Tos::Usual, Tos::Value),
+                Err(_) => return warn(exchange, "TOS", &text()),
+            }
+        }
+        "drop-traffic" => match text().as_str() {
+            "start" => exchange.drop_traffic = Some(true),
+            "stop" => exchange.drop_traffic = Some(false),
+            other => warn(exchange, "drop-traffic", other),
+        },
         "passthrough" => match text().as_str() {
             "on" | "yes" | "enable" => exchange.passthrough = Some(true),
             "off" | "no" | "disable" => exchange.passthrough = Some(false),
@@ -454,6 +466,49 @@ mod tests {
             apply_flag(&mut exchange, &flag.name.replace('-', " "));
             assert_eq!(exchange.warnings, [""; 0], "{}", flag.name);
         }
+    }
+
+    #[test]
+    fn wishes_for_the_packets_of_a_call() {
+        let tos = |text: &str| {
+            let mut exchange = Exchange::default();
+            apply_string(&mut exchange, text);
+            (exchange.tos, exchange.warnings.len())
+        };
+        for (text, expected) in [
+            ("", (Tos::Usual, 0)),
+            ("TOS=184", (Tos::Value(184), 0)),
+            ("TOS=-1", (Tos::Kept, 0)),
+            ("TOS=256", (Tos::Usual, 0)),
+            ("TOS=EF", (Tos::Usual, 1)),
+        ] {
+            assert_eq!(tos(text), expected, "{text}");
+        }
+        for (text, dropped, passed, warnings) in [
+            ("drop-traffic=start passthrough=on", Some(true), Some(true), 0),
+            ("drop-traffic=stop no-passthrough", Some(false), Some(false), 0),
+            ("drop-traffic=x passthrough=x ICE=optional", None, None, 2),
+        ] {
+            let mut exchange = Exchange::default();
+            apply_string(&mut exchange, text);
+            assert_eq!((exchange.drop_traffic, exchange.passthrough), (dropped, passed), "{text}");
+            assert_eq!(exchange.warnings.len(), warnings, "{text}");
+        }
+    }
+
+    /// Whatever a message repeats or contradicts, it is read once.
+    #[test]
+    fn floods_and_circles_of_wishes_end() {
+        let mut exchange = Exchange::default();
+        let flood = "replace-origin replace=[origin session-connection] replace-origin=[replace=[replace]] sdp-attr=[audio=[\
+            substitute=[[a b] [b a] [a a]] remove=[a] add=[a a]]] codec=[strip=[all] offer=[all] except=[all] mask=[all]] ";
+        apply_string(&mut exchange, &flood.repeat(2000));
+        let edits = &exchange.sdp_attr.audio;
+        let edits = edits.add.len() + edits.remove.len() + edits.substitute.len();
+        assert!(exchange.replace.origin && edits <= MAX_VALUES && exchange.codec.strip.len() <= MAX_VALUES);
+        assert!(exchange.warnings.len() <= 16);
+        let deep = format!("codec={}{}", "[strip=".repeat(50_000), "]".repeat(50_000));
+        apply_string(&mut exchange, &deep);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Bed {
             sound: Some((SOUND, format())),
             held: Duration::from_millis(held),
         };
-        let (screen, now) = (Screen::new(wish), crate::testing::start());
+        let (screen, now) = (Screen::new(wish, APART), crate::testing::start());
         Self { screen, usage, now, packet: 0, held: Vec::new(), numbers: Vec::new() }
     }
 
@@ -251,7 +251,14 @@ fn trigger() -> Trigger {
 
 /// What becomes of keys pressed one after the other, `apart` packets between them.
 fn modes(trigger: Trigger, keys: &[u8], apart: u32) -> Vec<Mode> {
-    let mut bed = Bed::new(&Screening { trigger: Some(trigger), ..Screening::default() }, true, 0);
+    modes_within(APART, trigger, keys, apart)
+}
+
+/// The same where keys further apart than `limit` are no sequence.
+fn modes_within(limit: Duration, trigger: Trigger, keys: &[u8], apart: u32) -> Vec<Mode> {
+    let wish = Screening { trigger: Some(trigger), ..Screening::default() };
+    let mut bed = Bed::new(&wish, true, 0);
+    bed.screen = Screen::new(&wish, limit);
     let mode = |bed: &mut Bed, key: u8| {
         let went = bed.press(key, 2);
         (0..3).for_each(|_| {
@@ -268,6 +275,14 @@ fn modes(trigger: Trigger, keys: &[u8], apart: u32) -> Vec<Mode> {
         }
     };
     keys.iter().map(|key| mode(&mut bed, *key)).collect()
+}
+
+#[test]
+fn how_far_keys_of_a_trigger_may_be_apart_is_a_setting() {
+    for (limit, second) in [(300, Mode::Tone), (200, Mode::Off)] {
+        let modes = modes_within(Duration::from_millis(limit), trigger(), &[11, 11], 8);
+        assert_eq!(modes, [Mode::Off, second], "{limit} ms for keys 260 ms apart");
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::Mode;
 
-/// Keys further apart than this are no sequence (rtpengine's default of `dtmf-digit-delay`), milliseconds.
-const APART_MS: u64 = 2500;
+/// Keys further apart than this are no sequence, unless the relay is set otherwise (`dtmf-digit-delay`).
+pub const APART: Duration = Duration::from_millis(2500);
 
 /// What begins a mode, and what ends it. Keys are event codes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,6 +39,8 @@ pub(super) struct Heard {
 #[derive(Debug)]
 pub(super) struct Armed {
     trigger: Trigger,
+    /// Keys further apart are no sequence.
+    apart: Duration,
     /// The keys heard last, and the timestamp of the newest.
     recent: Vec<u8>,
     last: Option<u32>,
@@ -48,8 +50,8 @@ pub(super) struct Armed {
 }
 
 impl Armed {
-    pub(super) fn new(trigger: Trigger) -> Self {
-        Self { trigger, recent: Vec::new(), last: None, since: None, count: 0 }
+    pub(super) fn new(trigger: Trigger, apart: Duration) -> Self {
+        Self { trigger, apart, recent: Vec::new(), last: None, since: None, count: 0 }
     }
 
     /// The mode behind it.
@@ -67,7 +69,7 @@ impl Armed {
     /// Takes a key pressed at `timestamp` on a clock of `clock` Hz, in `mode`.
     pub(super) fn press(&mut self, now: Instant, code: u8, timestamp: u32, clock: u32, mode: Mode) -> Heard {
         let apart = self.last.replace(timestamp).map_or(0, |last| timestamp.wrapping_sub(last));
-        if u64::from(apart) * 1000 > APART_MS * u64::from(clock.max(1)) {
+        if u128::from(apart) * 1000 > self.apart.as_millis() * u128::from(clock.max(1)) {
             self.recent.clear();
         }
         let wanted = if self.since.is_some() { &self.trigger.end } else { &self.trigger.keys };

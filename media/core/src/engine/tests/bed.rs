@@ -26,7 +26,7 @@ pub(super) const RELAY: &str = "198.51.100.1";
 
 /// Sockets that are only numbers.
 #[derive(Clone, Default)]
-pub(super) struct FakeSockets(Rc<RefCell<BTreeMap<u32, SocketAddr>>>);
+pub(super) struct FakeSockets(Rc<RefCell<BTreeMap<u32, SocketAddr>>>, Rc<RefCell<BTreeMap<u32, u8>>>);
 
 impl FakeSockets {
     pub(super) fn open_count(&self) -> usize {
@@ -47,6 +47,11 @@ impl FakeSockets {
     pub(super) fn port(&self, socket: SocketId) -> u16 {
         self.0.borrow()[&socket.0].port()
     }
+
+    /// The types of service of those that were given one.
+    pub(super) fn marks(&self) -> Vec<u8> {
+        self.1.borrow().values().copied().collect()
+    }
 }
 
 impl Sockets for FakeSockets {
@@ -63,6 +68,16 @@ impl Sockets for FakeSockets {
 
     fn close(&mut self, socket: SocketId) {
         self.0.borrow_mut().remove(&socket.0).expect("it was open");
+        self.1.borrow_mut().remove(&socket.0);
+    }
+
+    fn mark(&mut self, socket: SocketId, tos: Option<u8>) {
+        assert!(self.0.borrow().contains_key(&socket.0), "it is open");
+        let mut marks = self.1.borrow_mut();
+        match tos {
+            Some(tos) => marks.insert(socket.0, tos),
+            None => marks.remove(&socket.0),
+        };
     }
 
     fn route_to(&mut self, _peer: SocketAddr) -> Option<IpAddr> {
@@ -195,6 +210,7 @@ pub(super) fn settings() -> Settings {
         software_id: "relay".into(),
         silence: Default::default(),
         jitter_buffer: 0,
+        keys_apart: crate::screen::APART,
         silent_timeout: Duration::from_secs(3600),
     }
 }

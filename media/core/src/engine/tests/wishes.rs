@@ -392,3 +392,35 @@ fn a_relay_by_force_is_the_only_one_and_leaves_the_rest_alone() {
     assert!(!answer.contains("a=candidate"), "{answer}");
     assert_eq!(ng.send(to_b, b, &rtp(0, 1)).len(), 1);
 }
+
+#[test]
+fn packets_of_a_call_are_marked_as_its_controller_wishes() {
+    use crate::command::Tos;
+    let mut ng = Ng::new(settings());
+    let tos = |value: Tos| move |it: &mut crate::command::Exchange| it.tos = value;
+    let [offer, answer] = [sdp(A, "RTP/AVP", ""), sdp(B, "RTP/AVP", "")];
+    ng.exchange(true, B, &offer, tos(Tos::Value(184)));
+    assert_eq!(ng.sockets.marks(), [184; 4]);
+    ng.exchange(false, A, &answer, tos(Tos::Kept));
+    assert_eq!(ng.sockets.marks(), [184; 4]);
+    ng.exchange(true, B, &offer.replace("audio 4000", "audio 4002"), tos(Tos::Value(32)));
+    assert!(ng.sockets.marks().iter().filter(|mark| **mark == 32).count() >= 4, "ports that are new too");
+    ng.exchange(false, A, &answer, tos(Tos::Usual));
+    assert!(!ng.sockets.marks().contains(&32), "those that are still in use are as the relay's are");
+}
+
+#[test]
+fn all_that_a_call_says_may_be_dropped() {
+    let drop = |dropped: bool| move |it: &mut crate::command::Exchange| it.drop_traffic = Some(dropped);
+    let mut ng = Ng::new(settings());
+    let [offer, answer] = [sdp(A, "RTP/AVP", ""), sdp(B, "RTP/AVP", "")];
+    ng.exchange(true, B, &offer, drop(true));
+    ng.exchange(false, A, &answer, |_| {});
+    for end in [A, B] {
+        assert_eq!(ng.say(end, &rtp(0, 1)), []);
+    }
+    ng.exchange(false, A, &answer, drop(false));
+    for end in [A, B] {
+        assert_eq!(ng.say(end, &rtp(0, 2)).len(), 1);
+    }
+}

@@ -382,8 +382,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         "dtmf-digit-delay",
         None,
         "INT",
-        "milliseconds between digits of a trigger",
-        Warn("digits trigger nothing"),
+        "milliseconds between keys of a trigger, at most (2500)",
+        Set(|it, v| number::<u32>(v).map(|n| it.relay.keys_apart = Duration::from_millis(n.into()))),
     ),
     opt(
         "jitter-buffer",

@@ -95,6 +95,12 @@ fn the_command_line_goes_before_the_file() {
 }
 
 #[test]
+fn keys_of_a_trigger() {
+    let apart = |line: &str| run(line, "").unwrap().relay.keys_apart.as_millis();
+    assert_eq!((apart(""), apart("--dtmf-digit-delay=500")), (2500, 500));
+}
+
+#[test]
 fn the_doors_of_control() {
     let settings = run(
         "-N 127.0.0.1:2300 --listen-http=127.0.0.1:80;[::1]:81 --listen-http 82 --listen-https=127.0.0.1:443 \
