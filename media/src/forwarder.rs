@@ -44,9 +44,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A receiver that takes nothing for so long is given up.
 const STUCK: Duration = Duration::from_secs(10);
 
-/// What is left when the relay ends is sent for so long at most.
-const FAREWELL: Duration = Duration::from_secs(2);
-
 /// Where sound is forwarded to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardingConfig {
@@ -65,10 +62,16 @@ pub struct ForwardingTls {
     pub authorities: Option<PathBuf>,
 }
 
+enum Job {
+    Forwarded(Forwarded),
+    /// Ends all streams, and says when what they had is out.
+    Finish(std::sync::mpsc::Sender<()>),
+}
+
 /// The outside of the thread, which ends with the last handle.
 #[derive(Clone)]
 pub(crate) struct Forwarder {
-    jobs: UnboundedSender<Forwarded>,
+    jobs: UnboundedSender<Job>,
     /// Packets on their way to it.
     waiting: Arc<AtomicUsize>,
     /// Packets left out.
@@ -108,7 +111,15 @@ impl Forwarder {
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
         // The thread ends after the last handle, so somebody hears it.
-        drop(self.jobs.send(forwarded));
+        drop(self.jobs.send(Job::Forwarded(forwarded)));
+    }
+
+    /// Ends all streams; waits so long at most for the receiver to take what is left.
+    pub(crate) fn finish(&self, patience: Duration) {
+        let (done, finished) = std::sync::mpsc::channel();
+        if self.jobs.send(Job::Finish(done)).is_ok() && finished.recv_timeout(patience).is_err() {
+            tracing::warn!("the receiver of forwarded sound did not take all of it");
+        }
     }
 }
 
@@ -141,16 +152,24 @@ struct Stream {
 }
 
 impl Switch {
-    async fn run(mut self, mut inbox: UnboundedReceiver<Forwarded>) {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Job>) {
         let mut told = 0;
-        while let Some(Forwarded { forwarding, what }) = inbox.recv().await {
-            match what {
-                ForwardedKind::Sound(sound) => {
+        while let Some(job) = inbox.recv().await {
+            match job {
+                Job::Forwarded(Forwarded { forwarding, what: ForwardedKind::Sound(sound) }) => {
                     self.waiting.fetch_sub(1, Ordering::Relaxed);
                     self.take(forwarding, &sound);
                 }
                 // Their tasks write what they have, and end.
-                ForwardedKind::Ended => self.streams.retain(|(id, _), _| *id != forwarding),
+                Job::Forwarded(Forwarded { forwarding, what: ForwardedKind::Ended }) => {
+                    self.streams.retain(|(id, _), _| *id != forwarding);
+                }
+                Job::Finish(done) => {
+                    self.streams.clear();
+                    while self.tasks.join_next().await.is_some() {}
+                    // Whoever asked may wait no longer.
+                    let _ = done.send(());
+                }
             }
             let lost = self.lost.load(Ordering::Relaxed);
             // Powers of two: the first is told at once, and a flood of them is no flood of lines.
@@ -159,11 +178,6 @@ impl Switch {
                 told = lost;
             }
             while self.tasks.try_join_next().is_some() {}
-        }
-        self.streams.clear();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
-            tracing::warn!("the receiver of forwarded sound did not take all of it");
         }
     }
 

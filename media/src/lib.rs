@@ -44,6 +44,9 @@ use crate::record_writer::RecordWriter;
 pub use crate::record_writer::{RecordingConfig, RecordingMethod};
 use crate::worker::{Job, Outlets, Worker};
 
+/// So long recordings, and what is forwarded, may take to be complete when the relay ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Events kept for a reader that lags.
 const EVENT_QUEUE: usize = 4096;
 
@@ -186,7 +189,7 @@ struct Inner {
     events: Mutex<Option<mpsc::Receiver<Event>>>,
     prompts: Prompts,
     recorder: Option<RecordWriter>,
-    forwards: bool,
+    forwarder: Option<Forwarder>,
     control: Arc<Control>,
     ng: Mutex<Option<UdpDoor>>,
     doors: Mutex<Option<Doors>>,
@@ -230,8 +233,7 @@ impl Relay {
         let recorder = recorder.map_err(|error| thread("the thread that writes recordings", error))?;
         let forwarder = config.forwarding.as_ref().map(Forwarder::start).transpose()?;
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
-        let forwards = forwarder.is_some();
-        let outlets = Outlets { events: sender, recorder: recorder.clone(), forwarder };
+        let outlets = Outlets { events: sender, recorder: recorder.clone(), forwarder: forwarder.clone() };
         let (workers, threads) = start_workers(&config, count, &outlets)?;
         let relay = Relay {
             inner: Arc::new(Inner {
@@ -243,7 +245,7 @@ impl Relay {
                 ng: Mutex::new(None),
                 prompts,
                 recorder,
-                forwards,
+                forwarder,
                 doors: Mutex::new(None),
                 max_sessions: AtomicUsize::new(config.max_sessions.unwrap_or(usize::MAX)),
             }),
@@ -304,7 +306,8 @@ impl Relay {
         lock(&self.inner.doors).as_ref().map(|doors| doors.addresses(kind)).unwrap_or_default()
     }
 
-    /// Ends all calls and threads; returns when they are gone, at the latest after two seconds.
+    /// Ends all calls and threads; returns when they are gone and what was recorded and forwarded is out, at the latest
+    /// after four seconds.
     pub fn shutdown(&self) {
         let (ng, doors) = (lock(&self.inner.ng).take(), lock(&self.inner.doors).take());
         ng.into_iter().for_each(UdpDoor::close);
@@ -320,6 +323,9 @@ impl Relay {
                 tracing::error!("a media worker panicked");
             }
         }
+        // They have told of the end of every call by now.
+        self.inner.recorder.iter().for_each(|recorder| recorder.finish(FAREWELL));
+        self.inner.forwarder.iter().for_each(|forwarder| forwarder.finish(FAREWELL));
     }
 
     /// How many calls there are.
@@ -372,7 +378,7 @@ impl Relay {
             Command::Play(play) => self.play(play, done),
             Command::StopMedia(stop) => self.stop_media(stop, done),
             Command::Record(record) => self.record(record, done),
-            Command::Forward(forward) if forward.on && !self.inner.forwards => {
+            Command::Forward(forward) if forward.on && self.inner.forwarder.is_none() => {
                 let reason = "nothing is forwarded without tls-send-to or tcp-send-to";
                 done(Reply::error(Cause::NotImplemented, reason));
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use media::{Command, RecordingConfig, RecordingMethod, Relay, RelayConfig, Reply};
 use media_core::command::LegKind::{self, Browser, Legacy};
-use media_core::command::{Cause, Delete, Query, WavClip};
+use media_core::command::{Cause, Delete, Query, Record, Recording, WavClip};
 use support::{Phone, certificate, exchange, wait};
 
 fn relay(plain_io: bool) -> Relay {
@@ -225,6 +225,34 @@ fn a_call_is_recorded_and_where_it_cannot_be_it_goes_on() {
         "{metadata}"
     );
     relay.shutdown();
+}
+
+#[test]
+fn a_recording_is_complete_when_the_relay_has_ended() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = RecordingConfig {
+        directory: directory.path().to_owned(),
+        method: RecordingMethod::Stereo,
+        max_octets: 0,
+        max_age: Duration::ZERO,
+    };
+    let relay = recording_relay(false, Some(config));
+    let mut phones = call(&relay, "call-1", [Legacy, Legacy]);
+    let record =
+        Record { call_id: "call-1".to_owned(), what: Recording::Start, metadata: None, warnings: Vec::new() };
+    assert_eq!(wait(relay.execute(Command::Record(record))), Reply::Done { warnings: vec![] });
+    talk(&mut phones);
+    relay.shutdown();
+    let files = std::fs::read_dir(directory.path()).expect("a directory");
+    let paths: Vec<_> = files.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let file = |extension: &str| {
+        let path = paths.iter().find(|path| path.extension().is_some_and(|it| it == extension));
+        std::fs::read(path.expect(extension)).expect("readable")
+    };
+    let metadata = String::from_utf8(file("json")).expect("text");
+    assert!(!metadata.contains(r#""ended": null"#), "{metadata}");
+    let sound = WavClip::parse(&file("wav")).expect("a whole WAV file");
+    assert!(sound.millis() > 0);
 }
 
 #[test]

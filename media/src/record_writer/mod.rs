@@ -62,6 +62,8 @@ type Checked = Box<dyn FnOnce(Result<(), String>) + Send>;
 enum Job {
     Recorded(Recorded),
     Check(Checked),
+    /// Concludes all recordings, and says so.
+    Finish(Sender<()>),
 }
 
 /// The outside of the thread, which ends with the last handle.
@@ -97,6 +99,14 @@ impl RecordWriter {
         }
         // The thread ends after the last handle, so somebody hears it.
         drop(self.jobs.send(Job::Recorded(recorded)));
+    }
+
+    /// Concludes the recordings that are being written; waits for the disk so long at most.
+    pub(crate) fn finish(&self, patience: Duration) {
+        let (done, finished) = channel();
+        if self.jobs.send(Job::Finish(done)).is_ok() && finished.recv_timeout(patience).is_err() {
+            tracing::error!("the disk is too slow: the last recordings are not complete");
+        }
     }
 
     /// Looks whether a recording could be written; `done` runs on the thread that writes.
@@ -170,6 +180,11 @@ impl Writer {
                     }
                     self.take(recording, what);
                 }
+                Ok(Job::Finish(done)) => {
+                    self.conclude_all();
+                    // Whoever asked waits no longer.
+                    let _ = done.send(());
+                }
                 Ok(Job::Check(done)) => done(self.shelf.check().map_err(|error| error.to_string())),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -180,6 +195,10 @@ impl Writer {
                 flushed = Instant::now();
             }
         }
+        self.conclude_all();
+    }
+
+    fn conclude_all(&mut self) {
         let now = Instant::now();
         for (_, (about, tape)) in std::mem::take(&mut self.open) {
             let result = tape.finish(now);
