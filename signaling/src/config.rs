@@ -18,7 +18,8 @@ use regex::Regex;
 pub use sample::sample;
 use signaling_core::profiles;
 use signaling_core::settings::{
-    Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Pike, Referral, Registrar, Timers, Tm, Udp, Usrloc,
+    Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Pike, Referral, Registrar, Sanity, Secfilter, Timers, Tm, Udp,
+    Usrloc,
 };
 use signaling_core::tables::{self, Policy};
 use signaling_core::token::ephemeral::Ephemeral;
@@ -46,6 +47,7 @@ pub struct Config {
     pub tcp: Listen,
     pub tls: Listen,
     pub tls_settings: Tls,
+    pub server_header: Option<String>,
     pub min_se: u32,
     pub refer: Referral,
     pub workers: usize,
@@ -74,6 +76,8 @@ pub struct Config {
     pub blst: Blst,
     pub edge: Vec<Edge>,
     pub pike: Pike,
+    pub secfilter: Secfilter,
+    pub sanity: Sanity,
     pub tokens: Tokens,
     pub voicemail_host: Option<String>,
     pub voicemail_port: u16,
@@ -140,9 +144,11 @@ pub struct Limits {
     pub header_timeout: Duration,
     pub idle_timeout: Duration,
     pub message_size: usize,
+    pub stranger_percent: usize,
     pub send_queue: usize,
     pub worker_queue: usize,
     pub worker_queue_bytes: usize,
+    pub max_forwards: u8,
     pub max_branches: usize,
     pub max_breadth: u32,
     pub max_pending: usize,

@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use signaling_core::blocklist::Blocklist;
+use signaling_core::guesses::Guesses;
 use signaling_core::location::Location;
 use signaling_core::profiles::Profiles;
 use signaling_core::proxy::Proxy;
@@ -71,6 +72,7 @@ pub struct Control {
     pub(crate) database: Database,
     pub(crate) location: Arc<Location>,
     pub(crate) sources: Arc<Sources>,
+    pub(crate) guesses: Arc<Guesses>,
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) transport: Arc<Transport>,

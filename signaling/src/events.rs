@@ -1,9 +1,9 @@
 //! What happened, as log lines: one line an event, `call_id` on every line of a call.
 //!
-//! The words "authentication failed" and "pike blocking" followed by `address=` stay as they are: fail2ban filters match them
-//! (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
+//! The words "authentication failed", "pike blocking", "scanner dropped", "SQL injection dropped" and "malformed SIP request",
+//! followed by `address=`, stay as they are: fail2ban filters match them (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
 
-use signaling_core::event::{CallRecord, Event};
+use signaling_core::event::{CallRecord, Event, Hostility};
 
 /// Writes the line of `event`.
 pub(crate) fn log(event: &Event) {
@@ -11,7 +11,10 @@ pub(crate) fn log(event: &Event) {
         Event::AuthFailed { .. }
         | Event::Refused { .. }
         | Event::OutsideFailed { .. }
+        | Event::Malformed { .. }
+        | Event::Dropped { .. }
         | Event::Flooded { .. }
+        | Event::UserFlooded { .. }
         | Event::Overloaded { .. }
         | Event::OverloadEnded { .. } => trouble(event),
         Event::Registered { aor, contact, transport, source, expires } => {
@@ -69,6 +72,27 @@ fn trouble(event: &Event) {
         Event::Refused { source, method, call_id, code, reason } => {
             let (method, call_id, reason) = (method.as_str(), call_id.as_str(), reason.as_str());
             tracing::info!(%source, method, call_id, code, reason, "request refused");
+        }
+        Event::Malformed { source, method, call_id, code, what } => {
+            let (method, call_id, what) = (method.as_str(), call_id.as_str(), what.as_str());
+            let (address, port) = (source.ip(), source.port());
+            tracing::warn!(%address, port, method, call_id, code, what, "malformed SIP request");
+        }
+        Event::Dropped { source, method, call_id, why, value } => {
+            let (method, call_id, value) = (method.as_str(), call_id.as_str(), value.as_str());
+            let (address, port) = (source.ip(), source.port());
+            match why {
+                Hostility::Scanner => {
+                    tracing::warn!(%address, port, method, call_id, user_agent = value, "scanner dropped");
+                }
+                Hostility::SqlInjection => {
+                    tracing::warn!(%address, port, method, call_id, value, "SQL injection dropped");
+                }
+            }
+        }
+        Event::UserFlooded { source, method, user } => {
+            let (address, port, method) = (source.ip(), source.port(), method.as_str());
+            tracing::warn!(%address, port, method, user = user.as_str(), "pike slowing down");
         }
         Event::Flooded { source, method, ban } => {
             let (address, port, method) = (source.ip(), source.port(), method.as_str());
@@ -146,6 +170,34 @@ mod tests {
         assert!(line.contains(r#"call_id="c\r\n@x""#) && line.contains("wrong password"), "{line}");
         let filter = include_str!("../../deploy/fail2ban/filter.d/causeway.conf");
         assert!(filter.contains("causeway::events: authentication failed address=<HOST> port="));
+    }
+
+    /// In each line the address comes first, before anything that its sender has chosen.
+    #[test]
+    fn what_is_dropped_or_malformed_is_what_fail2ban_looks_for() {
+        let source = "192.0.2.7:5062".parse().unwrap();
+        let (method, call_id) = ("OPTIONS".to_owned(), "c@x".to_owned());
+        let dropped = |why| Event::Dropped {
+            source,
+            method: method.clone(),
+            call_id: call_id.clone(),
+            why,
+            value: "x\n address=198.51.100.1".into(),
+        };
+        let what = "CSeq number is illegal".to_owned();
+        let (method, call_id) = (method.clone(), call_id.clone());
+        let filter = include_str!("../../deploy/fail2ban/filter.d/causeway.conf");
+        for (event, words) in [
+            (dropped(Hostility::Scanner), "scanner dropped"),
+            (dropped(Hostility::SqlInjection), "SQL injection dropped"),
+            (Event::Malformed { source, method, call_id, code: 400, what }, "malformed SIP request"),
+        ] {
+            let line = line_of(&event);
+            assert_eq!(line.matches('\n').count(), 1, "nobody forges a line: {line}");
+            let start = format!("causeway::events: {words} address=192.0.2.7 port=5062 ");
+            assert!(line.contains(&start), "{line}");
+            assert!(filter.contains(&format!("causeway::events: {words} address=<HOST> port=")), "{words}");
+        }
     }
 
     #[test]

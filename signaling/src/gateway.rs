@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use rand::RngExt as _;
 use signaling_core::blocklist::Blocklist;
 use signaling_core::flow::Protocol;
+use signaling_core::guesses::Guesses;
 use signaling_core::location::Location;
 use signaling_core::outside::{Outside, StoredBinding};
 use signaling_core::profiles::Profiles;
@@ -126,6 +127,7 @@ impl Gateway {
             location,
             blocklist: Arc::default(),
             sources: Arc::default(),
+            guesses: Arc::default(),
             profiles: Arc::default(),
             // Of this run: what is sealed names what is in memory.
             seals: Secret(rand::rng().random()),
@@ -256,6 +258,7 @@ struct WorkerMaker {
     location: Arc<Location>,
     blocklist: Arc<Blocklist>,
     sources: Arc<Sources>,
+    guesses: Arc<Guesses>,
     profiles: Arc<Profiles>,
     seals: Secret,
     database: Database,
@@ -280,6 +283,7 @@ impl WorkerMaker {
             database: self.database.clone(),
             location: Arc::clone(&self.location),
             sources: Arc::clone(&self.sources),
+            guesses: Arc::clone(&self.guesses),
             profiles: Arc::clone(&self.profiles),
             blocklist: Arc::clone(&self.blocklist),
             transport: Arc::clone(transport),
@@ -293,7 +297,7 @@ impl WorkerMaker {
     fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
-        let profiles = Arc::clone(&self.profiles);
+        let (profiles, guesses) = (Arc::clone(&self.profiles), Arc::clone(&self.guesses));
         let seals = self.seals.clone();
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
@@ -307,7 +311,8 @@ impl WorkerMaker {
             let proxy =
                 Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
             let proxy = proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources));
-            Ok(proxy.with_profiles(Arc::clone(&profiles)).with_seals(&seals))
+            let proxy = proxy.with_profiles(Arc::clone(&profiles)).with_guesses(Arc::clone(&guesses));
+            Ok(proxy.with_seals(&seals))
         })
     }
 }
@@ -506,6 +511,8 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         blst: config.blst,
         edge: config.edge.clone(),
         pike: config.pike.clone(),
+        secfilter: config.secfilter.clone(),
+        sanity: config.sanity.clone(),
         voicemail: config.voicemail_host.clone().map(|host| Voicemail { host, port: config.voicemail_port }),
         sounds: settings::Sounds {
             record_users: config.record_users.clone(),
@@ -513,18 +520,20 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
             ..defaults.sounds
         },
         dtmf: config.dtmf.clone(),
+        server_header: config.server_header.clone(),
         min_se: config.min_se,
         refer: config.refer,
         tls_alias: config.certificate.is_some(),
         udp: config.udp_settings.clone(),
         limits: settings::Limits {
             max_message_size: config.limits.message_size,
+            stranger_percent: config.limits.stranger_percent,
+            max_forwards: config.limits.max_forwards,
             max_branches: config.limits.max_branches,
             max_breadth: config.limits.max_breadth,
             max_pending: config.limits.max_pending,
             max_delay: config.limits.max_delay,
             retry_after: config.limits.retry_after,
-            ..defaults.limits
         },
         auth: config.auth.clone(),
         ..defaults

@@ -71,6 +71,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "profiles",
     "tables",
     "sources",
+    "guesses",
     "overload",
     "blocklist",
     "event",

@@ -86,6 +86,32 @@ pub enum Event {
         /// The reply's reason phrase.
         reason: String,
     },
+    /// A request was refused that is no proper one.
+    Malformed {
+        /// Where it came from.
+        source: SocketAddr,
+        /// Its method.
+        method: String,
+        /// Its Call-ID.
+        call_id: String,
+        /// The reply's code.
+        code: u16,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A request was dropped without a word.
+    Dropped {
+        /// Where it came from.
+        source: SocketAddr,
+        /// Its method.
+        method: String,
+        /// Its Call-ID, when it could be read.
+        call_id: String,
+        /// Why.
+        why: Hostility,
+        /// The value that tells it, cut to 128 bytes.
+        value: String,
+    },
     /// A call was let through to its callee's contacts.
     CallInvited {
         /// Call-ID of the dialog.
@@ -183,6 +209,15 @@ pub enum Event {
         /// For how long.
         ban: Duration,
     },
+    /// A user who has proved who he is has sent more than he may: the rest of the sampling period nothing is heard of him.
+    UserFlooded {
+        /// Where his last message came from.
+        source: SocketAddr,
+        /// The first word of that.
+        method: String,
+        /// `user@domain`.
+        user: String,
+    },
     /// Messages wait too long for this worker, or its requests for the store: from now on it refuses new ones with 503.
     Overloaded {
         /// Requests that wait for the store, a name server or the relay.
@@ -200,6 +235,15 @@ pub enum Event {
         /// What was asked, and the answer.
         what: String,
     },
+}
+
+/// What a request comes from that is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hostility {
+    /// A program that looks for open servers, by its User-Agent.
+    Scanner,
+    /// Somebody who tries SQL in a header.
+    SqlInjection,
 }
 
 /// Why a call was not taken.
@@ -267,6 +311,10 @@ pub enum AuthFailure {
     Malformed,
     /// The nonce count went backwards: somebody repeats an old request.
     Replayed,
+    /// There were too many wrong ones for this user, or from there: from now on none is looked at.
+    BlockedNow,
+    /// The same since before.
+    Blocked,
     /// The time of the credentials is over.
     Ended,
     /// A token proves nothing.
@@ -283,6 +331,8 @@ impl AuthFailure {
             Self::UserMismatch => "credentials of another user",
             Self::Malformed => "unusable credentials",
             Self::Replayed => "replayed credentials",
+            Self::BlockedNow => "blocked from now on",
+            Self::Blocked => "blocked",
             Self::Ended => "credentials that have ended",
             Self::Token(invalid) => invalid.as_str(),
         }

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod flow_token;
 mod fork;
 pub mod gruu;
+pub mod guesses;
 pub mod location;
 pub mod message;
 pub mod outside;

@@ -18,6 +18,7 @@ mod reliable;
 mod responses;
 mod room;
 mod shutdown;
+mod strangers;
 mod takeover;
 mod transfer;
 
@@ -36,6 +37,7 @@ use crate::dialog::{Call, End};
 use crate::event::{EndCause, Event, Expiry};
 use crate::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, SendToken};
 use crate::fork::{self, Fork};
+use crate::guesses::Guesses;
 use crate::location::{Gone, Location};
 use crate::message::{
     Limits, Message, Method, Name, ParseError, ParseErrorKind, Request, Response, StatusCode,
@@ -224,6 +226,15 @@ impl Proxy {
         self
     }
 
+    /// The same for who guesses passwords.
+    #[must_use]
+    pub fn with_guesses(mut self, guesses: Arc<Guesses>) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.guesses = guesses;
+        }
+        self
+    }
+
     /// A message came.
     pub fn handle_inbound(&mut self, now: Instant, inbound: Inbound) {
         self.world.set_now(now);
@@ -255,6 +266,7 @@ impl Proxy {
         let parsed = Message::parse_with(inbound.bytes, &limits);
         self.count_arrival(&parsed);
         match parsed {
+            Ok(Message::Request(request)) if guard::is_hostile(&self.world, &inbound.flow, &request) => {}
             Ok(Message::Request(request)) if self.has_no_room(&request) => {
                 self.refuse(&inbound.flow, request);
             }
@@ -278,17 +290,22 @@ impl Proxy {
     }
 
     fn answer_malformed(&mut self, flow: &Flow, error: &ParseError) {
-        let (Some(request), Some(response)) = (&error.request, error.response(&self.world.tag())) else {
+        let (Some(request), Some(mut response)) = (&error.request, error.response(&self.world.tag())) else {
             return;
         };
+        if guard::is_hostile(&self.world, flow, request)
+            || (self.may_be_forged(flow) && !self.fits_stranger(request, &mut response))
+        {
+            return;
+        }
         self.world.stats.borrow_mut().answered.note(response.status());
         self.table.send_response(flow, request, &response);
-        self.world.tell(Event::Refused {
+        self.world.tell(Event::Malformed {
             source: flow.remote,
             method: request.method().to_string(),
             call_id: request.call_id().to_owned(),
             code: response.status().code(),
-            reason: response.reason().into_owned(),
+            what: error.kind.to_string(),
         });
     }
 
@@ -587,8 +604,14 @@ impl Proxy {
             outcome => outcome,
         };
         match outcome {
-            Outcome::Reply(response) => {
+            Outcome::Reply(mut response) => {
                 glare::release(&self.world, &incoming);
+                if !incoming.trusted && self.may_be_forged(&incoming.flow) {
+                    self.table.say_once(server);
+                    if !self.fits_stranger(&incoming.message, &mut response) {
+                        return self.table.abandon(server);
+                    }
+                }
                 if *incoming.method() == Method::Invite {
                     // A CANCEL that comes too late is one of something.
                     self.servers.insert(server, Server::Ended);

@@ -1,6 +1,7 @@
 //! What the operator chose: a plain struct that the shell's configuration fills in.
 
 mod dtmf;
+mod guard;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -11,6 +12,7 @@ use crate::flow::Protocol;
 use crate::secret::Secret;
 
 pub use self::dtmf::{Dtmf, Keys, is_named};
+pub use self::guard::{AuthBlock, BadNetwork, Network, Pike, Sanity, Secfilter, Words};
 
 /// Everything a worker needs to know before the first message. Names follow Kamailio where it has one.
 #[derive(Debug, Clone)]
@@ -23,7 +25,8 @@ pub struct Settings {
     pub aliases: Vec<String>,
     /// The sockets on which this process answers.
     pub listeners: Vec<Listener>,
-    /// Value of the Server header of replies; `None` sends none (Kamailio's `server_header`).
+    /// Value of the Server header of replies; `None` sends none (Kamailio's `server_header`; default `Causeway`, which tells no
+    /// version).
     pub server_header: Option<String>,
     /// The transaction timers.
     pub timers: Timers,
@@ -57,6 +60,10 @@ pub struct Settings {
     pub udp: Udp,
     /// What one peer may ask of us.
     pub limits: Limits,
+    /// Which requests are not looked at.
+    pub secfilter: Secfilter,
+    /// What a request is checked for.
+    pub sanity: Sanity,
     /// How much one source may send.
     pub pike: Pike,
     /// Whether a certificate is shown to those who are dialled over TLS and ask for one, so that such a connection is offered for
@@ -370,6 +377,8 @@ pub struct Auth {
     /// The algorithms that are offered, the most preferred first, and taken (default MD5 alone: many phones fail at any
     /// other, or at a second challenge).
     pub algorithms: Vec<Algorithm>,
+    /// When whoever guesses is not heard any more.
+    pub block: AuthBlock,
     /// Signs the nonces of all workers and, if it is kept, over restarts (Kamailio's `secret`); `None` has each worker make
     /// its own.
     pub secret: Option<Secret>,
@@ -392,6 +401,9 @@ pub struct Udp {
 pub struct Limits {
     /// Longest message looked at, in bytes; longer ones are dropped before parsing (default 65535).
     pub max_message_size: usize,
+    /// How long an answer to a stranger over UDP may be, in percent of his request: whoever forges the address of somebody else
+    /// makes us send that much (default 200).
+    pub stranger_percent: usize,
     /// Max-Forwards given to a request that has none (default 70, RFC 3261 §16.6 step 3).
     pub max_forwards: u8,
     /// Branches of one request (default 12).
@@ -406,76 +418,6 @@ pub struct Limits {
     pub max_delay: Duration,
     /// Seconds of Retry-After in a 503 of ours (default 10).
     pub retry_after: u32,
-}
-
-/// How much one source address may send, under the names of Kamailio's `pike` module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pike {
-    /// Requests are counted over this time (default 2 s).
-    pub sampling_time_unit: Duration,
-    /// So many of them may come in it from one address; 0 for any number (default 16).
-    pub reqs_density_per_unit: u32,
-    /// How long an address is remembered after its last request (default 4 s).
-    pub remove_latency: Duration,
-    /// How long one that has sent more is not listened to (default 300 s, kamailio.cfg's `ipban`).
-    pub ban: Duration,
-    /// Who is not counted (default nobody but this host).
-    pub exempt: Vec<Network>,
-}
-
-impl Default for Pike {
-    fn default() -> Self {
-        Self {
-            sampling_time_unit: Duration::from_secs(2),
-            reqs_density_per_unit: 16,
-            remove_latency: Duration::from_secs(4),
-            ban: Duration::from_secs(300),
-            exempt: Vec::new(),
-        }
-    }
-}
-
-/// Addresses that begin with the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-/// It is no address, or has more bits than one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no network")]
-pub struct BadNetwork;
-
-impl Network {
-    /// One address.
-    #[must_use]
-    pub const fn of(address: IpAddr) -> Self {
-        Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
-    }
-
-    /// Whether `ip` is one of them.
-    #[must_use]
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let (own, other, width) = match (self.address, ip) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => (own.to_bits().into(), other.to_bits().into(), 32),
-            (IpAddr::V6(own), IpAddr::V6(other)) => (own.to_bits(), other.to_bits(), 128),
-            _ => return false,
-        };
-        let differing: u128 = own ^ other;
-        differing.checked_shr(width - u32::from(self.bits)).unwrap_or(0) == 0
-    }
-}
-
-impl std::str::FromStr for Network {
-    type Err = BadNetwork;
-
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
-        let whole = Self::of(address.parse().map_err(|_| BadNetwork)?);
-        let bits = bits.map_or(Ok(whole.bits), str::parse).map_err(|_| BadNetwork)?;
-        if bits <= whole.bits { Ok(Self { bits, ..whole }) } else { Err(BadNetwork) }
-    }
 }
 
 impl Default for Dialog {
@@ -495,7 +437,7 @@ impl Default for Settings {
             domains: vec!["localhost".into()],
             aliases: Vec::new(),
             listeners: Vec::new(),
-            server_header: Some(concat!("Causeway/", env!("CARGO_PKG_VERSION")).into()),
+            server_header: Some("Causeway".into()),
             timers: Timers::default(),
             tm: Tm::default(),
             blst: Blst::default(),
@@ -513,6 +455,7 @@ impl Default for Settings {
             udp: Udp::default(),
             limits: Limits {
                 max_message_size: 65_535,
+                stranger_percent: 200,
                 max_forwards: 70,
                 max_branches: 12,
                 max_breadth: 60,
@@ -520,6 +463,8 @@ impl Default for Settings {
                 max_delay: Duration::from_millis(200),
                 retry_after: 10,
             },
+            secfilter: Secfilter::default(),
+            sanity: Sanity::default(),
             pike: Pike::default(),
             tls_alias: false,
             secret: Secret::default(),
@@ -533,6 +478,7 @@ impl Default for Auth {
             required: true,
             nonce_expire: Duration::from_secs(300),
             algorithms: vec![Algorithm::MD5],
+            block: AuthBlock::default(),
             secret: None,
         }
     }
@@ -760,27 +706,6 @@ mod tests {
             ("elsewhere.example", None),
         ] {
             assert_eq!(settings.local_domain(host), domain, "{host}");
-        }
-    }
-
-    #[test]
-    fn a_network_is_its_first_bits() {
-        for (network, ip, inside) in [
-            ("192.0.2.1", "192.0.2.1", true),
-            ("192.0.2.1", "192.0.2.2", false),
-            ("192.0.2.0/24", "192.0.2.255", true),
-            ("192.0.2.0/24", "192.0.3.0", false),
-            ("0.0.0.0/0", "203.0.113.1", true),
-            ("0.0.0.0/0", "::1", false),
-            ("2001:db8::/32", "2001:db8:ffff::1", true),
-            ("2001:db8::/32", "2001:db9::1", false),
-            ("::/0", "2001:db8::1", true),
-        ] {
-            let network: Network = network.parse().expect("a network");
-            assert_eq!(network.contains(ip.parse().expect("an address")), inside, "{network:?} {ip}");
-        }
-        for bad in ["", "192.0.2.0/33", "::/129", "192.0.2.0/", "name/8", "192.0.2.0/-1"] {
-            assert_eq!(bad.parse::<Network>(), Err(BadNetwork), "{bad}");
         }
     }
 

@@ -1,20 +1,20 @@
 //! Who sends more than a phone does: Kamailio's `pike` with its `ipban` table. All workers share one.
 //!
 //! Requests are counted by source address, and a source of more than so many in a sampling period is not listened to for a
-//! while. Whoever has answered a call of ours is no stranger, such as the trunk that it went to. An office behind a NAT is one address: a flow over which somebody has proved who he is, is never refused for what its
-//! neighbours do, and where there is one, the others are slowed down and not banned.
+//! while. An office behind a NAT is one address: what comes over a flow on which somebody has proved who he is, is counted under
+//! his name, wherever he sends from, and never refused for what his neighbours do; where there is such a flow, the others are
+//! slowed down and not banned. Whoever has answered a call of ours, such as the trunk that it went to, is no stranger and is not
+//! counted.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::settings::Pike;
+use crate::shards::Shards;
 
-/// Locked for a look-up each.
-const SHARDS: usize = 64;
-/// Addresses remembered in each. When all of them are busy or banned, one more is not counted: what it brings is bounded by what
+/// Addresses, and users, remembered in each part. When all of them are busy or banned, one more is not counted: what it brings is bounded by what
 /// the gateway has time for.
 const MAX: usize = 1024;
 /// Proved flows remembered of one address.
@@ -25,7 +25,7 @@ const PROVED_FOR: Duration = Duration::from_secs(3600);
 const FORGIVEN: u32 = 2;
 
 /// What becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It is looked at.
     Pass,
@@ -33,13 +33,16 @@ pub enum Admission {
     Drop,
     /// It is dropped, and its source banned from now on.
     Ban,
+    /// It is dropped, and so is what else this user sends in the sampling period.
+    Slow(Arc<str>),
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sources {
-    shards: Vec<Mutex<HashMap<IpAddr, Source>>>,
-    hasher: RandomState,
+    sources: Shards<HashMap<IpAddr, Source>>,
+    /// Those who have proved who they are, by their names.
+    users: Shards<HashMap<Arc<str>, Load>>,
 }
 
 /// What an operator sees of a source.
@@ -64,15 +67,25 @@ struct Source {
     /// Requests in it.
     count: u32,
     banned_until: Option<Instant>,
-    /// Ports of flows over which somebody has proved who he is, in order; the last time that one was added or used.
-    proved: Vec<u16>,
+    /// Flows over which somebody has proved who he is, in the order of their ports; the last time that one was added or used.
+    proved: Vec<Proved>,
     proved_at: Instant,
 }
 
-impl Default for Sources {
-    fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
-    }
+#[derive(Debug)]
+struct Proved {
+    port: u16,
+    /// `user@domain`; `None` for whom we have chosen to send to.
+    user: Option<Arc<str>>,
+}
+
+/// What a user sends.
+#[derive(Debug)]
+struct Load {
+    /// Beginning of the sampling period.
+    since: Instant,
+    /// Requests in it.
+    count: u32,
 }
 
 impl Sources {
@@ -88,9 +101,11 @@ impl Sources {
         }
         let mut shard = self.shard(ip);
         let Some(source) = entry(&mut shard, ip, pike, now) else { return Admission::Pass };
-        if source.is_proved(now) && source.proved.binary_search(&remote.port()).is_ok() {
+        if let Some(proved) = source.flow(now, remote.port()) {
+            let user = proved.user.clone();
             source.proved_at = now;
-            return Admission::Pass;
+            drop(shard);
+            return user.map_or(Admission::Pass, |user| self.admit_user(pike, now, user));
         }
         if source.banned_until.is_some_and(|until| until > now) {
             return Admission::Drop;
@@ -109,11 +124,37 @@ impl Sources {
         Admission::Ban
     }
 
-    /// Somebody has proved who he is over the flow from `remote`, or is whom we have chosen to send to.
-    pub fn prove(&self, pike: &Pike, now: Instant, remote: SocketAddr) {
-        if pike.reqs_density_per_unit == 0 {
-            return;
+    /// Counts a request of somebody who has proved who he is.
+    fn admit_user(&self, pike: &Pike, now: Instant, user: Arc<str>) -> Admission {
+        if pike.user_reqs_density_per_unit == 0 {
+            return Admission::Pass;
         }
+        let mut users = self.users.of(&*user);
+        let is_over = |load: &Load| now.saturating_duration_since(load.since) >= pike.sampling_time_unit;
+        if !users.contains_key(&user) {
+            if users.len() >= MAX {
+                users.retain(|_, load| !is_over(load));
+            }
+            if users.len() >= MAX {
+                return Admission::Pass;
+            }
+            users.insert(Arc::clone(&user), Load { since: now, count: 0 });
+        }
+        let Some(load) = users.get_mut(&user) else { return Admission::Pass };
+        if is_over(load) {
+            *load = Load { since: now, count: 0 };
+        }
+        load.count = load.count.saturating_add(1);
+        match load.count.checked_sub(pike.user_reqs_density_per_unit) {
+            None | Some(0) => Admission::Pass,
+            Some(1) => Admission::Slow(user),
+            Some(_) => Admission::Drop,
+        }
+    }
+
+    /// `user`, as `user@domain`, has proved who he is over the flow from `remote`; or that is whom we have chosen to send to, and
+    /// nobody.
+    pub fn prove(&self, pike: &Pike, now: Instant, remote: SocketAddr, user: Option<&str>) {
         let ip = remote.ip().to_canonical();
         let mut shard = self.shard(ip);
         let Some(source) = entry(&mut shard, ip, pike, now) else { return };
@@ -122,15 +163,17 @@ impl Sources {
             source.proved.clear();
         }
         source.proved_at = now;
-        if let Err(at) = source.proved.binary_search(&remote.port()) {
-            source.proved.insert(at, remote.port());
+        match source.proved.binary_search_by_key(&remote.port(), |proved| proved.port) {
+            // That he is also whom we send to tells nothing.
+            Ok(at) if user.is_none() || source.proved[at].user.as_deref() == user => {}
+            Ok(at) => source.proved[at].user = user.map(Into::into),
+            Err(at) => source.proved.insert(at, Proved { port: remote.port(), user: user.map(Into::into) }),
         }
     }
 
     /// All that is remembered, in no order.
     #[must_use]
     pub fn list(&self, now: Instant) -> Vec<Counted> {
-        let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
         let counted = |ip: &IpAddr, source: &Source| Counted {
             ip: *ip,
             count: source.count,
@@ -138,7 +181,8 @@ impl Sources {
             banned: source.banned_until.and_then(|until| until.checked_duration_since(now)),
             proved: source.is_proved(now),
         };
-        shards
+        self.sources
+            .each()
             .flat_map(|shard| shard.iter().map(|(ip, source)| counted(ip, source)).collect::<Vec<_>>())
             .collect()
     }
@@ -164,20 +208,48 @@ impl Sources {
         self.shard(ip).remove(&ip).is_some()
     }
 
+    /// Whether somebody has proved who he is over the flow from `remote`, or we have chosen to send there.
+    #[must_use]
+    pub fn is_proved(&self, now: Instant, remote: SocketAddr) -> bool {
+        let ip = remote.ip().to_canonical();
+        self.shard(ip).get(&ip).is_some_and(|source| source.flow(now, remote.port()).is_some())
+    }
+
+    /// Whether nobody can know whether what comes from `remote` is from there: it is neither exempt nor proved.
+    #[must_use]
+    pub fn is_stranger(&self, pike: &Pike, now: Instant, remote: SocketAddr) -> bool {
+        !is_exempt(pike, remote.ip().to_canonical()) && !self.is_proved(now, remote)
+    }
+
+    /// Whether `user` has proved who he is over the flow from `remote`.
+    #[must_use]
+    pub fn is_of(&self, now: Instant, remote: SocketAddr, user: &str) -> bool {
+        let ip = remote.ip().to_canonical();
+        let shard = self.shard(ip);
+        let proved = shard.get(&ip).and_then(|source| source.flow(now, remote.port()));
+        proved.is_some_and(|proved| proved.user.as_deref() == Some(user))
+    }
+
     fn shard(&self, ip: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
-        #[allow(clippy::cast_possible_truncation)]
-        let index = self.hasher.hash_one(ip) as usize % SHARDS;
-        // A holder that panicked has left a whole map.
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.sources.of(&ip)
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().map_or(0, |shard| shard.len())).sum()
+        self.sources.each().map(|part| part.len()).sum()
     }
 }
 
 impl Source {
+    /// The flow from `port`, if somebody has proved who he is over it.
+    fn flow(&self, now: Instant, port: u16) -> Option<&Proved> {
+        if !self.is_proved(now) {
+            return None;
+        }
+        let at = self.proved.binary_search_by_key(&port, |proved| proved.port).ok()?;
+        self.proved.get(at)
+    }
+
     fn is_proved(&self, now: Instant) -> bool {
         !self.proved.is_empty() && now.saturating_duration_since(self.proved_at) < PROVED_FOR
     }
@@ -248,7 +320,7 @@ mod tests {
         let exempt = vec!["203.0.113.0/24".parse().expect("a network")];
         let (sources, pike, now) = (Sources::default(), Pike { exempt, ..PIKE() }, start());
         let (phone, minute) = (at("198.51.100.7:5060"), Duration::from_secs(60));
-        sources.prove(&pike, now, phone);
+        sources.prove(&pike, now, phone, Some("alice@b"));
         assert!(sources.ban(&pike, now, phone.ip(), minute));
         assert_eq!(sources.admit(&pike, now, phone), Admission::Drop, "whoever has proved himself there");
         let listed = sources.list(now);
@@ -270,17 +342,51 @@ mod tests {
             let phone = SocketAddr::new(phone.ip(), port);
             assert_eq!(sources.admit(&pike, now, phone), Admission::Pass, "{port}");
             assert_eq!(sources.admit(&pike, now, phone), Admission::Pass, "{port}");
-            sources.prove(&pike, now, phone);
+            sources.prove(&pike, now, phone, Some(&format!("{port}@b")));
         }
-        sources.prove(&pike, now, phone);
+        sources.prove(&pike, now, phone, Some("alice@b"));
         let heard: Vec<_> = (0..40).map(|_| sources.admit(&pike, now, neighbour)).collect();
         assert!(heard[15..].contains(&Admission::Drop) && !heard.contains(&Admission::Ban), "{heard:?}");
-        assert!((0..1000).all(|_| sources.admit(&pike, now, phone) == Admission::Pass));
+        assert!((0..512).all(|_| sources.admit(&pike, now, phone) == Admission::Pass));
         let later = now + pike.sampling_time_unit;
         assert_eq!(sources.admit(&pike, later, neighbour), Admission::Pass, "slowed down, not banned");
         let much_later = now + PROVED_FOR * 2;
         assert!((0..16).all(|_| sources.admit(&pike, much_later, phone) == Admission::Pass));
         assert_eq!(sources.admit(&pike, much_later, phone), Admission::Ban, "the proof has run out");
+    }
+
+    /// An office of two hundred, all busy at once, and one of them who sends what nobody needs, from wherever he is.
+    #[test]
+    fn users_are_counted_by_their_names_and_not_by_their_address() {
+        let (sources, pike, now) = (Sources::default(), PIKE(), start());
+        let (office, home) = (at("198.51.100.7:1"), at("203.0.113.9:40000"));
+        let port = |port| SocketAddr::new(office.ip(), port);
+        for phone in 2000..2200 {
+            sources.prove(&pike, now, port(phone), Some(&format!("{phone}@b")));
+        }
+        for phone in 2000..2200 {
+            assert!((0..20).all(|_| sources.admit(&pike, now, port(phone)) == Admission::Pass), "{phone}");
+        }
+        sources.prove(&pike, now, home, Some("2000@b"));
+        let heard: Vec<_> = (0..600).map(|_| sources.admit(&pike, now, home)).collect();
+        let passed = heard.iter().filter(|admission| **admission == Admission::Pass).count();
+        assert_eq!(passed, 512 - 20, "what he has sent from the office counts too");
+        assert_eq!(heard[passed], Admission::Slow("2000@b".into()));
+        assert!(heard[passed + 1..].iter().all(|admission| *admission == Admission::Drop), "it is told once");
+        assert_eq!(sources.admit(&pike, now, port(2000)), Admission::Drop, "nor is he heard from there");
+        assert_eq!(sources.admit(&pike, now, port(2001)), Admission::Pass, "his neighbours are");
+        assert_eq!(
+            sources.admit(&pike, now + pike.sampling_time_unit, home),
+            Admission::Pass,
+            "he is not banned"
+        );
+        let any = Pike { user_reqs_density_per_unit: 0, ..pike };
+        assert!((0..2000).all(|_| sources.admit(&any, now, home) == Admission::Pass));
+        let trunk = at("203.0.113.5:5060");
+        sources.prove(&any, now, trunk, None);
+        assert!((0..2000).all(|_| sources.admit(&PIKE(), now, trunk) == Admission::Pass), "whom we send to");
+        assert!(sources.is_proved(now, trunk) && !sources.is_of(now, trunk, "2000@b"));
+        assert!(sources.is_of(now, home, "2000@b") && !sources.is_of(now, home, "2001@b"));
     }
 
     #[test]
@@ -306,7 +412,7 @@ mod tests {
             let source = SocketAddr::from((number.to_be_bytes(), 5060));
             assert_eq!(sources.admit(&pike, now, source), Admission::Pass);
         }
-        assert!(sources.len() <= SHARDS * MAX, "{}", sources.len());
+        assert!(sources.len() <= Shards::<u64>::COUNT * MAX, "{}", sources.len());
         let later = now + pike.remove_latency;
         let flood = at("198.51.100.66:5060");
         assert!((0..=16).any(|_| sources.admit(&pike, later, flood) == Admission::Ban), "room for it again");

@@ -30,6 +30,10 @@ Stats {
     oversized: u64,
     /// Messages of sources that send too much, dropped before parsing.
     flooded: u64,
+    /// Requests of scanners, dropped.
+    scanners: u64,
+    /// Requests with SQL in their headers, dropped.
+    injections: u64,
     /// Messages that did not parse (Kamailio's `bad_msg_hdr`), answered where possible.
     malformed: u64,
     /// Keep-alives: messages of nothing but line ends.
@@ -38,6 +42,8 @@ Stats {
     strays: u64,
     /// Requests refused by a step.
     refused: u64,
+    /// Answers that were not sent, because they were too long for what a stranger had sent.
+    unamplified: u64,
     /// Requests sent over TCP because they are too long for a datagram.
     tcp_for_size: u64,
     /// Requests too long for a datagram that were sent in one all the same: IP fragments, which many networks lose.
@@ -54,6 +60,8 @@ Stats {
     natpings_answered: u64,
     /// Credentials refused.
     auth_failures: u64,
+    /// Those of them that were not looked at, because there were too many before.
+    auth_blocked: u64,
     /// Calls let through.
     calls: u64,
     /// Offers given to the relay.

@@ -15,6 +15,7 @@ use crate::dialog::Calls;
 use crate::digest::Authenticator;
 use crate::event::Event;
 use crate::flow::{Destination, Protocol};
+use crate::guesses::Guesses;
 use crate::location::{Location, Shared};
 use crate::message::build;
 use crate::outside::{Account, Outside, SharedText, Unavailable};
@@ -46,6 +47,8 @@ pub struct World {
     pub sources: Arc<Sources>,
     /// How many calls there are, of whom and to where.
     pub profiles: Arc<Profiles>,
+    /// Who guesses passwords.
+    pub guesses: Arc<Guesses>,
     /// The doors.
     pub outside: Outside,
     /// The calls of this worker.
@@ -93,6 +96,7 @@ impl World {
             location,
             blocklist: Arc::default(),
             sources: Arc::default(),
+            guesses: Arc::default(),
             profiles: Arc::default(),
             outside,
             calls: RefCell::default(),

@@ -4,6 +4,7 @@ mod dialog;
 mod dns;
 mod dtmf;
 mod edge;
+mod guard;
 mod limits;
 mod pike;
 mod recording;
@@ -86,6 +87,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         tm::KEYS,
         limits::KEYS,
         pike::KEYS,
+        guard::KEYS,
         dns::KEYS,
     ]
     .into_iter()
@@ -197,6 +199,13 @@ const KEYS: &[Key] = &[
         default: "\"*:5061\"",
         about: "SIP over TLS.",
         set: |c, v| v.listen().map(|listen| c.tls = listen),
+    },
+    Key {
+        name: "sip.server_header",
+        allowed: "text; empty for no such header",
+        default: "\"Causeway\"",
+        about: "The Server header of answers. It tells no version unless you say one. Requests made here have no User-Agent.",
+        set: |c, v| v.optional().map(|text| c.server_header = text),
     },
     Key {
         name: "sip.min_se",

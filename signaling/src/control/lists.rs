@@ -1,11 +1,12 @@
-//! `pike.*`, `htable.*` of the table `ipban`, and `dst_blocklist.*`: whom the gateway does not listen to, and where it does not
-//! send.
+//! `pike.*`, `htable.*` of the tables `ipban` and `auth_block_list`, and `dst_blocklist.*`: whom the gateway does not listen to,
+//! whom it does not believe, and where it does not send.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use signaling_core::flow::Protocol;
+use signaling_core::guesses::{Guessed, Guesser};
 use signaling_core::sources::Counted;
 
 use super::Control;
@@ -14,8 +15,10 @@ use super::methods::{Args, Outcome};
 use crate::commands::listing::date;
 use crate::store::unix_now;
 
-/// The only table.
+/// The sources that are not listened to.
 const IPBAN: &str = "ipban";
+/// The users and addresses with refused passwords.
+const AUTH_BLOCK_LIST: &str = "auth_block_list";
 /// The longest ban and the longest block: a year.
 const LONGEST: u64 = 31_536_000;
 
@@ -23,11 +26,48 @@ fn wrong(what: String) -> Fault {
     Fault::new(INVALID_PARAMS, format!("Invalid params: {what}"))
 }
 
-fn check_table(args: &Args) -> Result<(), Fault> {
+/// Whether the first argument is the table `auth_block_list` and not `ipban`.
+fn is_auth_block_list(args: &Args) -> Result<bool, Fault> {
     match args.text(0)?.as_str() {
-        IPBAN => Ok(()),
+        IPBAN => Ok(false),
+        AUTH_BLOCK_LIST => Ok(true),
         _ => Err(Fault::new(404, "No such htable")),
     }
+}
+
+/// Only of `ipban` it is said what is in it.
+fn check_table(args: &Args) -> Result<(), Fault> {
+    match is_auth_block_list(args)? {
+        false => Ok(()),
+        true => Err(wrong(format!("{AUTH_BLOCK_LIST} is not set by hand"))),
+    }
+}
+
+/// Those with refused passwords, by name.
+fn guessed(control: &Control) -> Vec<Guessed> {
+    let mut guessed = control.guesses.list(Instant::now());
+    guessed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    guessed
+}
+
+fn guesser(name: &str) -> Guesser<'_> {
+    name.parse().map_or(Guesser::User(name), Guesser::Address)
+}
+
+/// Seconds since 1970 at what was so long ago.
+fn at(ago: Duration) -> u64 {
+    unix_now().saturating_sub(ago.as_secs())
+}
+
+fn dump_guessed(control: &Control) -> Value {
+    let entry = |(place, guessed): (usize, Guessed)| {
+        let mut slot = vec![("auth_count", u64::from(guessed.count)), ("last_auth", at(guessed.last))];
+        slot.extend(guessed.blocked.map(|left| ("blocked_until", unix_now() + left.as_secs())));
+        let item = |(what, value): (&str, u64)| json!({ "name": format!("{}::{what}", guessed.name), "value": value, "type": "int" });
+        let slot: Vec<Value> = slot.into_iter().map(item).collect();
+        json!({ "entry": place, "size": slot.len(), "slot": slot })
+    };
+    guessed(control).into_iter().enumerate().map(entry).collect()
 }
 
 fn address(args: &Args, place: usize) -> Result<IpAddr, Fault> {
@@ -50,19 +90,26 @@ fn end(left: Duration) -> String {
 }
 
 pub(super) fn tables(control: &Control) -> Outcome {
-    Ok(Answer::Value(json!([{
-        "name": IPBAN,
-        "dbtable": "",
-        "dbmode": 0,
-        "expire": control.settings.pike.ban.as_secs(),
-        "updateexpire": 0,
-        "size": banned(control).len(),
-        "dmqreplicate": 0,
-    }])))
+    let row = |name: &str, expire: Duration, size: usize| {
+        json!({
+            "name": name,
+            "dbtable": "",
+            "dbmode": 0,
+            "expire": expire.as_secs(),
+            "updateexpire": 0,
+            "size": size,
+            "dmqreplicate": 0,
+        })
+    };
+    let (ban, block) = (control.settings.pike.ban, control.settings.auth.block.last_block);
+    let rows = [row(IPBAN, ban, banned(control).len()), row(AUTH_BLOCK_LIST, block, guessed(control).len())];
+    Ok(Answer::Value(rows.into_iter().collect()))
 }
 
 pub(super) fn dump(control: &Control, args: Args) -> Outcome {
-    check_table(&args)?;
+    if is_auth_block_list(&args)? {
+        return Ok(Answer::Value(dump_guessed(control)));
+    }
     let entry = |(place, (ip, _)): (usize, (IpAddr, Duration))| {
         let slot = json!([{ "name": ip.to_string(), "value": 1, "type": "int" }]);
         json!({ "entry": place, "size": 1, "slot": slot })
@@ -71,7 +118,13 @@ pub(super) fn dump(control: &Control, args: Args) -> Outcome {
 }
 
 pub(super) fn get(control: &Control, args: Args) -> Outcome {
-    check_table(&args)?;
+    if is_auth_block_list(&args)? {
+        let name = args.text(1)?;
+        let found = guessed(control).into_iter().find(|guessed| guessed.name == name).ok_or_else(no_key)?;
+        let expire = end(found.blocked.unwrap_or_default());
+        let item = json!({ "name": name, "value": found.count, "flags": 0, "expire": expire });
+        return Ok(Answer::Value(json!({ "item": item })));
+    }
     let ip = address(&args, 1)?.to_canonical();
     let found = banned(control).into_iter().find(|(known, _)| *known == ip);
     let (ip, left) = found.ok_or_else(no_key)?;
@@ -84,7 +137,12 @@ fn no_key() -> Fault {
 }
 
 pub(super) fn delete(control: &Control, args: Args) -> Outcome {
-    check_table(&args)?;
+    if is_auth_block_list(&args)? {
+        return match control.guesses.forgive(guesser(&args.text(1)?)) {
+            true => Ok(Answer::Value(json!("Ok. Key deleted."))),
+            false => Err(no_key()),
+        };
+    }
     let ip = address(&args, 1)?;
     let is_banned = banned(control).iter().any(|(known, _)| *known == ip.to_canonical());
     if is_banned && control.sources.forget(ip) {
@@ -95,7 +153,10 @@ pub(super) fn delete(control: &Control, args: Args) -> Outcome {
 }
 
 pub(super) fn flush(control: &Control, args: Args) -> Outcome {
-    check_table(&args)?;
+    if is_auth_block_list(&args)? {
+        control.guesses.clear();
+        return Ok(Answer::Value(json!({})));
+    }
     for (ip, _) in banned(control) {
         control.sources.forget(ip);
     }

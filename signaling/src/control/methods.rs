@@ -137,22 +137,31 @@ pub const METHODS: &[Method] = &[
     }),
     change(
         "htable.delete",
-        &["table", "address"],
-        "Forgives a source that is banned (table ipban).",
+        &["table", "key"],
+        "Forgives a source that is banned (table ipban), or a user or address with refused passwords (auth_block_list).",
         |c, a| now(lists::delete(c, a)),
     ),
-    look("htable.dump", &["table"], "The sources that are banned (table ipban).", |c, a| {
-        now(lists::dump(c, a))
-    }),
-    change("htable.flush", &["table"], "Forgives all sources that are banned (table ipban).", |c, a| {
+    look(
+        "htable.dump",
+        &["table"],
+        "The sources that are banned (table ipban), or the users and addresses with refused passwords (auth_block_list).",
+        |c, a| now(lists::dump(c, a)),
+    ),
+    change("htable.flush", &["table"], "Forgives all of a table: ipban or auth_block_list.", |c, a| {
         now(lists::flush(c, a))
     }),
-    look("htable.get", &["table", "address"], "A source that is banned (table ipban).", |c, a| {
-        now(lists::get(c, a))
-    }),
-    look("htable.listTables", &[], "The tables: ipban, the sources that are not listened to.", |c, _| {
-        now(lists::tables(c))
-    }),
+    look(
+        "htable.get",
+        &["table", "key"],
+        "A source that is banned (table ipban), or a user or address with refused passwords (auth_block_list).",
+        |c, a| now(lists::get(c, a)),
+    ),
+    look(
+        "htable.listTables",
+        &[],
+        "The tables: ipban, the sources that are not listened to, and auth_block_list, the users and addresses with refused passwords.",
+        |c, _| now(lists::tables(c)),
+    ),
     change(
         "htable.setex",
         &["table", "address", "seconds"],

@@ -60,7 +60,7 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
         ("rcv_replies", stats.rcv_replies.sum(|name| name.ends_with("xx"))),
         ("fwd_requests", stats.fwd_requests),
         ("fwd_replies", stats.fwd_replies),
-        ("drop_requests", stats.flooded + stats.oversized),
+        ("drop_requests", stats.flooded + stats.oversized + stats.scanners + stats.injections),
         ("drop_replies", stats.strays),
         ("err_requests", stats.err_requests),
         ("err_replies", stats.malformed - stats.err_requests),
@@ -80,11 +80,16 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
     list.count("dialog", "failed_dialogs", stats.failed_calls);
     let banned = control.sources.list(std::time::Instant::now());
     list.gauge("pike", "blocked_ips", banned.iter().filter(|source| source.banned.is_some()).count() as u64);
+    let guessed = control.guesses.list(std::time::Instant::now());
+    let blocked = guessed.iter().filter(|guess| guess.blocked.is_some()).count();
+    list.gauge("causeway", "auth_block_list", blocked as u64);
     transport_counters(&mut list, control)?;
     for (name, count) in [
         ("announcements", stats.announcements),
         ("auth_failures", stats.auth_failures),
+        ("auth_blocked", stats.auth_blocked),
         ("fragmented", stats.fragmented),
+        ("injections", stats.injections),
         ("keepalives", stats.keepalives),
         ("limited_calls", stats.limited_calls),
         ("media_deletes", stats.media_deletes),
@@ -95,8 +100,10 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
         ("overload", stats.overload),
         ("received", stats.received),
         ("refused", stats.refused),
+        ("scanners", stats.scanners),
         ("retransmissions", transactions.retransmissions),
         ("tcp_for_size", stats.tcp_for_size),
+        ("unamplified", stats.unamplified),
     ] {
         list.count("causeway", name, count);
     }

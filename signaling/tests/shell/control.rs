@@ -8,6 +8,7 @@ use signaling_core::flow::Protocol;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UdpSocket, UnixStream};
 
+use crate::sip::{Peer, register};
 use crate::support::{Bench, PATIENCE, http};
 
 /// One worker, so that what a phone has said is done when it is answered; nobody is asked for a password.
@@ -595,6 +596,35 @@ async fn calls_are_shown_and_ended() {
     );
 }
 
+/// The users and addresses with refused passwords.
+#[tokio::test]
+async fn guesses_are_listed_and_forgiven() {
+    let bench = Bench::start("").await;
+    let mut client = Client::connect(&bench).await;
+    let mut peer = Peer::connect(&bench, Protocol::Udp).await;
+    let contact = "Contact: <sip:carol@192.0.2.7:5062>\r\n";
+    let refused = register(&mut peer, Protocol::Udp, "wrong", contact).await;
+    assert!(refused.starts_with("SIP/2.0 401 "), "{refused}");
+    let dump = client.ask("htable.dump", json!(["auth_block_list"])).await;
+    let names = |entry: &Value| entry["slot"][0]["name"].clone();
+    assert_eq!(
+        [names(&dump[0]), names(&dump[1])],
+        [json!("127.0.0.1::auth_count"), json!("carol@sip.example::auth_count")]
+    );
+    assert_eq!(
+        (&dump[1]["slot"][0]["value"], &dump[1]["slot"][1]["name"]),
+        (&json!(1), &json!("carol@sip.example::last_auth"))
+    );
+    let got = client.ask("htable.get", json!(["auth_block_list", "carol@sip.example"])).await;
+    assert_eq!(got["item"]["value"], 1);
+    client.ask("htable.delete", json!(["auth_block_list", "carol@sip.example"])).await;
+    assert_eq!(client.refused("htable.delete", json!(["auth_block_list", "carol@sip.example"])).await.0, 404);
+    client.ask("htable.flush", json!(["auth_block_list"])).await;
+    assert_eq!(client.ask("htable.dump", json!(["auth_block_list"])).await, json!([]));
+    assert_eq!(client.refused("htable.seti", json!(["auth_block_list", "carol", 1])).await.0, -32602);
+    assert_eq!(client.ask("cnt.get", json!(["causeway", "auth_failures"])).await, 1);
+}
+
 #[tokio::test]
 async fn sources_are_banned_and_forgiven() {
     let bench = Bench::start("").await;
@@ -621,7 +651,9 @@ async fn sources_are_banned_and_forgiven() {
     assert_eq!(client.ask("htable.dump", json!(["ipban"])).await, json!([]));
     assert_eq!(client.refused("htable.seti", json!(["ipban", "127.0.0.1"])).await.0, 500, "exempt");
     assert_eq!(client.refused("htable.dump", json!(["other"])).await.0, 404);
-    assert_eq!(client.ask("htable.listTables", json!([])).await[0]["expire"], 300);
+    let tables = client.ask("htable.listTables", json!([])).await;
+    let told = |place: usize| (tables[place]["name"].clone(), tables[place]["expire"].clone());
+    assert_eq!([told(0), told(1)], [(json!("ipban"), json!(300)), (json!("auth_block_list"), json!(900))]);
     client.ask("dst_blocklist.add", json!(["192.0.2.9", 5060, "tcp", 60])).await;
     let blocked = client.ask("dst_blocklist.view", json!([])).await;
     assert_eq!((&blocked[0]["protocol"], &blocked[0]["ip"]), (&json!("tcp"), &json!("192.0.2.9")));

@@ -20,17 +20,17 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use crate::support::{Bench, PATIENCE, read_until};
 
 /// A peer on one transport.
-enum Peer {
+pub(crate) enum Peer {
     Udp(UdpSocket),
     Stream(Box<dyn Stream>),
     WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 impl Peer {
-    async fn connect(bench: &Bench, protocol: Protocol) -> Self {
+    pub(crate) async fn connect(bench: &Bench, protocol: Protocol) -> Self {
         let stream: Box<dyn Stream> = match protocol {
             Protocol::Udp => {
                 let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -91,7 +91,7 @@ fn request(protocol: Protocol, method: &str, from: &str, fields: &str) -> String
 }
 
 /// Registers as carol; the status line of the last reply, and that reply.
-async fn register(peer: &mut Peer, protocol: Protocol, password: &str, fields: &str) -> String {
+pub(crate) async fn register(peer: &mut Peer, protocol: Protocol, password: &str, fields: &str) -> String {
     let challenged = peer.ask(&request(protocol, "REGISTER", CAROL, fields)).await;
     assert!(challenged.starts_with("SIP/2.0 401 "), "{challenged}");
     let challenge = challenged.lines().find_map(|line| line.strip_prefix("WWW-Authenticate: ")).unwrap();

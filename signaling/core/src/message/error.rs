@@ -123,18 +123,40 @@ pub struct ParseError {
     pub request: Option<Box<Request>>,
 }
 
+impl ParseErrorKind {
+    /// The reason phrase by which Kamailio's `sanity` module tells it.
+    const fn phrase(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Version => "Version Not Supported (R-URI)",
+            Self::Missing(_) => "Missing Required Header in Request",
+            Self::MethodMismatch => "CSeq method does not match request method",
+            Self::Header(HeaderError { header, what }) => match (header.as_bytes(), what.as_bytes()) {
+                (b"CSeq", b"has no method") => "Missing method in CSeq header",
+                (b"CSeq", _) => "CSeq number is illegal",
+                (b"Content-Length", _) => "Content-Length mis-match",
+                _ => return None,
+            },
+            Self::BodyTooShort { .. } => "Content-Length mis-match",
+            _ => return None,
+        })
+    }
+}
+
 impl ParseError {
     pub(crate) const fn bare(kind: ParseErrorKind) -> Self {
         Self { kind, request: None }
     }
 
-    /// The refusal to send back, when one is possible: status by [`ParseErrorKind::status`], the fault as reason phrase
-    /// so that whoever looks at a trace sees it.
+    /// The refusal to send back, when one is possible: status by [`ParseErrorKind::status`]. The reason phrase is that of
+    /// Kamailio's `sanity` module where it has one, else the fault, so that whoever looks at a trace sees it.
     #[must_use]
     pub fn response(&self, to_tag: &str) -> Option<Response> {
         let request = self.request.as_deref()?;
         let status = self.kind.status();
-        let reason = format!("{} ({})", status.reason(), self.kind);
+        let reason = match self.kind.phrase() {
+            Some(phrase) => phrase.to_owned(),
+            None => format!("{} ({})", status.reason(), self.kind),
+        };
         Some(Reply::new(request, status).reason(&reason).to_tag(to_tag).build())
     }
 }

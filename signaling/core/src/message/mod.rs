@@ -162,6 +162,12 @@ impl Request {
         Ok(())
     }
 
+    /// How long it was when it came; 0 for one made here.
+    #[must_use]
+    pub fn received_len(&self) -> usize {
+        self.fields.source.len()
+    }
+
     /// How long [`Request::to_bytes`] is.
     #[must_use]
     pub fn sent_len(&self) -> usize {
@@ -236,6 +242,12 @@ impl Response {
         self.status = status;
         self.reason = Text::Owned(clean.collect());
         self.fields.edited = true;
+    }
+
+    /// How long [`Response::to_bytes`] is.
+    #[must_use]
+    pub fn sent_len(&self) -> usize {
+        b"SIP/2.0 200 \r\n".len() + self.reason.get(&self.fields.source).len() + self.fields.written_len()
     }
 
     /// The bytes to send.

@@ -201,7 +201,7 @@ impl Proxy {
             registers.then_some(fork.incoming.flow.remote),
         ];
         for remote in remotes.into_iter().flatten() {
-            world.sources.prove(&world.settings.pike, world.now(), remote);
+            world.sources.prove(&world.settings.pike, world.now(), remote, None);
         }
         if registers {
             edge::note_registered(world, &fork.incoming);

@@ -3,12 +3,14 @@
 
 pub mod bearer;
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{Incoming, Verdict, local_aor};
 use crate::digest::{Algorithm, Nonce, Proof, Refusal};
 use crate::event::{AuthFailure, Event};
+use crate::guesses::{Guesser, Trial};
 use crate::message::header::{Authorization, Credentials, Header as _, ProxyAuthorization};
 use crate::message::{Method, Name, StatusCode, Uri};
 use crate::outside::{Account, Unavailable};
@@ -83,6 +85,7 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
     if nonce == Nonce::Foreign {
         return challenge(world, incoming, realm, false);
     }
+    blocked(world, incoming, &proof.username, realm)?;
     let known = match known(world, &proof, realm).await {
         Ok(known) => known,
         Err(error) => {
@@ -97,7 +100,8 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
     };
     match judge(world, incoming, &proof, nonce, &known) {
         Ok(()) if proved == user => {
-            world.sources.prove(&world.settings.pike, world.now(), incoming.flow.remote);
+            world.sources.prove(&world.settings.pike, world.now(), incoming.flow.remote, Some(&claimed));
+            world.guesses.forgive(Guesser::User(&guessed(&proof.username, realm)));
             incoming.user = Some(claimed);
             incoming.proved_until = until;
             strip_credentials(incoming, index);
@@ -114,11 +118,56 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
                 Known::Account(_) | Known::Ephemeral(..) => AuthFailure::WrongPassword,
             };
             if refusal == Refusal::Wrong {
+                note_guess(world, incoming, &proof.username, realm);
                 tell_failure(world, incoming, &proof.username, reason);
             }
             refuse(world, incoming, realm, refusal)
         }
     }
+}
+
+/// Whom credentials name.
+fn guessed(username: &str, realm: &str) -> String {
+    format!("{username}@{realm}")
+}
+
+/// Credentials of somebody whose password was guessed at too often, or from where that was done, are not looked at: 403, whatever
+/// they are worth, and whoever is meant.
+fn blocked(world: &World, incoming: &Incoming, username: &str, realm: &str) -> ControlFlow<Verdict> {
+    let (block, now, remote) = (&world.settings.auth.block, world.now(), incoming.flow.remote);
+    let user = guessed(username, realm);
+    let trial = |who| match world.guesses.trial(block, now, who) {
+        // What stands against a user is nothing to him at a place where he is known.
+        Trial::Blocked | Trial::BlockedNow if is_known_place(world, remote, &user, who) => Trial::Free,
+        trial => trial,
+    };
+    let (reason, text) = match (trial(Guesser::User(&user)), trial(Guesser::Address(remote.ip()))) {
+        (Trial::Free, Trial::Free) => return ControlFlow::Continue(()),
+        (Trial::BlockedNow, _) | (Trial::Free, Trial::BlockedNow) => {
+            (AuthFailure::BlockedNow, "Blocked Forbidden")
+        }
+        (Trial::Blocked, _) | (Trial::Free, Trial::Blocked) => {
+            (AuthFailure::Blocked, "Already Blocked Forbidden")
+        }
+    };
+    world.stats.borrow_mut().auth_blocked += 1;
+    tell_failure(world, incoming, username, reason);
+    ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, text))
+}
+
+/// Whether the user has proved who he is over this flow, or, as far as he alone is concerned, is registered at this address.
+fn is_known_place(world: &World, remote: SocketAddr, user: &str, who: Guesser<'_>) -> bool {
+    let registered = || {
+        let bindings = world.location.bindings(&world.location_key(user), world.unix_now());
+        bindings.iter().any(|binding| binding.stored.received().ip() == remote.ip())
+    };
+    world.sources.is_of(world.now(), remote, user) || (matches!(who, Guesser::User(_)) && registered())
+}
+
+fn note_guess(world: &World, incoming: &Incoming, username: &str, realm: &str) {
+    let (block, now) = (&world.settings.auth.block, world.now());
+    world.guesses.note_failure(block, now, Guesser::User(&guessed(username, realm)));
+    world.guesses.note_failure(block, now, Guesser::Address(incoming.flow.remote.ip()));
 }
 
 /// By what the proof is to be checked: the account of its user name, or, where that says its own end, the secrets.

@@ -1,9 +1,14 @@
-//! Before the parser: what is not even looked at.
+//! Before the parser, and right after it: what is not even looked at.
+
+use std::sync::LazyLock;
 
 use bytes::Bytes;
+use regex::bytes::{Regex, RegexBuilder};
 
-use crate::event::Event;
+use crate::event::{Event, Hostility};
 use crate::flow::Flow;
+use crate::message::{Name, Request};
+use crate::settings::Secfilter;
 use crate::sources::Admission;
 use crate::world::World;
 
@@ -27,6 +32,70 @@ pub fn admit(world: &World, flow: &Flow, bytes: &Bytes) -> bool {
     bytes.starts_with(b"SIP/2.0 ") || is_within_measure(world, flow, bytes)
 }
 
+/// Whether a request is dropped for what stands in it, before it costs more than its parsing: any answer would tell a scanner that
+/// there is a server. Those of `pike.exempt` are let through.
+#[must_use]
+pub fn is_hostile(world: &World, flow: &Flow, request: &Request) -> bool {
+    let ip = flow.remote.ip().to_canonical();
+    let Some((why, value)) = hostility(&world.settings.secfilter, request) else { return false };
+    if world.settings.pike.exempt.iter().any(|network| network.contains(ip)) {
+        return false;
+    }
+    world.stats.borrow_mut().scanners += u64::from(why == Hostility::Scanner);
+    world.stats.borrow_mut().injections += u64::from(why == Hostility::SqlInjection);
+    let value = String::from_utf8_lossy(&value[..value.len().min(128)]).into_owned();
+    world.tell(Event::Dropped {
+        source: flow.remote,
+        method: request.method().to_string(),
+        call_id: request.call_id().to_owned(),
+        why,
+        value,
+    });
+    true
+}
+
+/// What is wrong with a request, and the value that tells it.
+fn hostility<'r>(secfilter: &Secfilter, request: &'r Request) -> Option<(Hostility, &'r [u8])> {
+    let agent = request.raw(Name::UserAgent);
+    if let Some(agent) = agent.filter(|agent| secfilter.user_agents.are_in(agent)) {
+        return Some((Hostility::Scanner, agent));
+    }
+    if !secfilter.sqli {
+        return None;
+    }
+    let headers = [Name::From, Name::To, Name::Contact].into_iter().flat_map(|name| request.raw_all(name));
+    let mut values = headers.chain(agent).chain([request.uri_text().as_bytes()]);
+    values.find(|value| is_injection(value)).map(|value| (Hostility::SqlInjection, value))
+}
+
+/// SQL that follows the end of a quoted value. A quote alone is nothing: people are called O'Brien.
+fn is_injection(value: &[u8]) -> bool {
+    /// Blanks as they stand in headers and in URIs, and comments in place of them.
+    const GAP: &str = r"(?:\s|\+|%20|%09|/\*.*?\*/)";
+    static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let quote = "(?:'|%27)";
+        let pattern = [
+            // ' or 1=1
+            format!(r"{quote}{GAP}*(?:\){GAP}*)*(?:or|and|\|\||&&)(?:{GAP}|['(%])[^>;]*(?:=|%3d|<|\blike\b)"),
+            // ' union select
+            format!(r"{quote}.*(?:\b|%20|%09)union{GAP}+(?:all{GAP}+)?select\b"),
+            // '; drop table
+            format!(
+                r"{quote}.*(?:;|%3b){GAP}*(?:drop|insert|update|delete|alter|truncate|create|exec|execute){GAP}"
+            ),
+            // admin'--
+            format!(r"{quote}{GAP}*(?:\){GAP}*)*(?:--|#|%23|/\*)"),
+            // ' and sleep(5)
+            format!(
+                r"{quote}.*(?:\b|%20|%09)(?:sleep|pg_sleep|benchmark|load_file|xp_cmdshell)(?:{GAP})*(?:\(|%28)"
+            ),
+        ];
+        RegexBuilder::new(&pattern.join("|")).unicode(false).case_insensitive(true).build().ok()
+    });
+    memchr::memchr2(b'\'', b'%', value).is_some()
+        && PATTERN.as_ref().is_some_and(|pattern| pattern.is_match(value))
+}
+
 /// Whether its source sends no more than it may. A STUN request counts too: its answer is larger than itself, and its source may
 /// be forged.
 fn is_within_measure(world: &World, flow: &Flow, bytes: &Bytes) -> bool {
@@ -36,10 +105,49 @@ fn is_within_measure(world: &World, flow: &Flow, bytes: &Bytes) -> bool {
         return true;
     }
     world.stats.borrow_mut().flooded += 1;
-    if admission == Admission::Ban {
-        let word = bytes.split(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default();
-        let method = String::from_utf8_lossy(&word[..word.len().min(32)]).into_owned();
-        world.tell(Event::Flooded { source: flow.remote, method, ban: world.settings.pike.ban });
+    let word = bytes.split(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default();
+    let method = || String::from_utf8_lossy(&word[..word.len().min(32)]).into_owned();
+    match admission {
+        Admission::Pass | Admission::Drop => {}
+        Admission::Ban => {
+            let ban = world.settings.pike.ban;
+            world.tell(Event::Flooded { source: flow.remote, method: method(), ban });
+        }
+        Admission::Slow(user) => {
+            world.tell(Event::UserFlooded { source: flow.remote, method: method(), user: user.to_string() });
+        }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sql_is_told_from_names() {
+        for attack in [
+            "sip:a'%20or%201=1--@sip.example",
+            "\"' OR '1'='1\" <sip:a@b>",
+            "<sip:100' union select password from subscriber@b>;tag=1",
+            "sip:a%27%20UNION%20ALL%20SELECT%20ha1@b",
+            "<sip:bob'; DROP TABLE subscriber;--@b>",
+            "admin'--",
+            "x') and sleep(5)#",
+            "sip:1'/**/or/**/1=1@b",
+        ] {
+            assert!(is_injection(attack.as_bytes()), "{attack}");
+        }
+        for name in [
+            "\"Conan O'Brien\" <sip:o'brien@sip.example>;tag=a",
+            "<sip:%27quoted%27@sip.example>",
+            "\"Rock 'n' Roll and more\" <sip:a@b;transport=tcp>;expires=60",
+            "sip:union.select@b",
+            "sip:a%20b@c",
+            "O'Reilly Phone/1.0 (update; drop=no)",
+            "\"D'or\" <sip:dor@b>;tag=x",
+        ] {
+            assert!(!is_injection(name.as_bytes()), "{name}");
+        }
+    }
 }

@@ -245,13 +245,10 @@ impl Incoming {
         reason: &str,
         headers: &[(Name<'_>, String)],
     ) -> Verdict {
-        world.stats.borrow_mut().refused += 1;
-        if *self.method() == Method::Ack {
-            self.note_stray_ack(world, status, reason);
-            return Verdict::Absorb;
-        }
-        let response = self.answer(world, status, reason, headers);
-        if !matches!(status.code(), 401 | 407) {
+        let verdict = self.refuse_silently(world, status, reason, headers);
+        if let Verdict::Reply(response) = &verdict
+            && !matches!(status.code(), 401 | 407)
+        {
             world.tell(Event::Refused {
                 source: self.flow.remote,
                 method: self.method().to_string(),
@@ -260,7 +257,39 @@ impl Incoming {
                 reason: response.reason().into_owned(),
             });
         }
-        Verdict::Reply(Box::new(response))
+        verdict
+    }
+
+    /// Refuses it for being no proper request.
+    #[must_use]
+    pub fn refuse_malformed(&self, world: &World, status: StatusCode, reason: &str) -> Verdict {
+        let verdict = self.refuse_silently(world, status, reason, &[]);
+        if let Verdict::Reply(response) = &verdict {
+            world.tell(Event::Malformed {
+                source: self.flow.remote,
+                method: self.method().to_string(),
+                call_id: self.message.call_id().to_owned(),
+                code: status.code(),
+                what: response.reason().into_owned(),
+            });
+        }
+        verdict
+    }
+
+    /// A refusal that nobody is told of but its sender.
+    fn refuse_silently(
+        &self,
+        world: &World,
+        status: StatusCode,
+        reason: &str,
+        headers: &[(Name<'_>, String)],
+    ) -> Verdict {
+        world.stats.borrow_mut().refused += 1;
+        if *self.method() == Method::Ack {
+            self.note_stray_ack(world, status, reason);
+            return Verdict::Absorb;
+        }
+        Verdict::Reply(Box::new(self.answer(world, status, reason, headers)))
     }
 }
 

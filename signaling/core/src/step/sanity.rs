@@ -2,40 +2,19 @@
 //! ones that stand twice, a Via or CSeq that is none, a CSeq of another method, a Content-Length that lies, too much of
 //! anything.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::{Incoming, Verdict, edge};
-use crate::message::header::{Expires, Via, decimal};
-use crate::message::{Method, Name, StatusCode};
-use crate::settings::OutboundMode;
+use crate::message::header::{Authorization, Expires, Header as _, Route, Via, decimal};
+use crate::message::{Method, Name, Params, Request, StatusCode};
+use crate::settings::{OutboundMode, Sanity};
 use crate::step::relay::{self, BRANCH_PREFIX};
 use crate::world::World;
 
 /// Checks what a proxy must check, and counts the hop.
 pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
-    let refuse =
-        |incoming: &Incoming, status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
-    match incoming.message.uri() {
-        Ok(uri) if uri.is_sip() => {}
-        Ok(_) => return refuse(incoming, StatusCode::UNSUPPORTED_URI_SCHEME, ""),
-        Err(_) => {
-            world.stats.borrow_mut().bad_uris += 1;
-            return refuse(incoming, StatusCode::BAD_REQUEST, "Bad Request-URI");
-        }
-    }
-    let message = &incoming.message;
-    let from = message.from_header().ok().and_then(|from| from.uri().ok());
-    let to = message.to_header().ok().and_then(|to| to.uri().ok());
-    let (Some(_), Some(to)) = (from, to) else {
-        world.stats.borrow_mut().bad_uris += 1;
-        return refuse(incoming, StatusCode::BAD_REQUEST, "Bad From or To");
-    };
-    if *message.method() == Method::Register && !to.is_sip() {
-        return refuse(incoming, StatusCode::BAD_REQUEST, "An address of record is a SIP URI");
-    }
-    if message.get::<Expires>().is_err() {
-        return refuse(incoming, StatusCode::BAD_REQUEST, "Bad Expires");
-    }
+    well_formed(world, incoming)?;
     hop(world, incoming)?;
     breadth(world, incoming)?;
     match came_back(world, incoming) {
@@ -44,12 +23,101 @@ pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
             incoming.spirals = true;
             incoming.begin_pass();
         }
-        CameBack::Loop => return refuse(incoming, StatusCode::LOOP_DETECTED, ""),
+        CameBack::Loop => return refuse(world, incoming, StatusCode::LOOP_DETECTED, ""),
     }
     if is_merged(world, incoming) {
-        return refuse(incoming, StatusCode::LOOP_DETECTED, "Merged Request");
+        return refuse(world, incoming, StatusCode::LOOP_DETECTED, "Merged Request");
     }
     require(world, incoming)
+}
+
+fn refuse(world: &World, incoming: &Incoming, status: StatusCode, reason: &str) -> ControlFlow<Verdict> {
+    ControlFlow::Break(incoming.refuse(world, status, reason))
+}
+
+/// The checks of Kamailio's `sanity` module that the parser leaves, with its answers.
+fn well_formed(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
+    let (sanity, message) = (&world.settings.sanity, &incoming.message);
+    let malformed =
+        |reason| ControlFlow::Break(incoming.refuse_malformed(world, StatusCode::BAD_REQUEST, reason));
+    match message.uri() {
+        Ok(uri) if !uri.is_sip() && sanity.checks(Sanity::SCHEME) => {
+            let (status, reason) =
+                (StatusCode::UNSUPPORTED_URI_SCHEME, "Unsupported URI Scheme in Request URI");
+            return ControlFlow::Break(incoming.refuse_malformed(world, status, reason));
+        }
+        Ok(_) => {}
+        Err(_) => {
+            world.stats.borrow_mut().bad_uris += 1;
+            return malformed("Bad Request URI");
+        }
+    }
+    if let Some(reason) = bad_party(sanity, message) {
+        world.stats.borrow_mut().bad_uris += 1;
+        return malformed(reason);
+    }
+    match message.get::<Expires>() {
+        Err(_) if !sanity.checks(Sanity::EXPIRES) => {}
+        Err(_) if message.raw(Name::Expires).is_some_and(<[u8]>::is_empty) => {
+            return malformed("Missing number in Expires header");
+        }
+        Err(_) => return malformed("Expires value is illegal"),
+        Ok(_) => {}
+    }
+    if sanity.checks(Sanity::TAGS) && has_two_tags(message) {
+        return malformed("Multiple Tags in From or To");
+    }
+    if sanity.checks(Sanity::DIGEST | Sanity::AUTHORIZATION) && has_bad_credentials(sanity, message) {
+        return malformed("Bad Credentials");
+    }
+    if sanity.checks(Sanity::RFC3261) && !is_of_rfc3261(message) {
+        return malformed("Not of RFC 3261");
+    }
+    ControlFlow::Continue(())
+}
+
+/// What is wrong with the URI of From or To. That of To is the address of record of a REGISTER (RFC 3261 §10.2).
+fn bad_party(sanity: &Sanity, message: &Request) -> Option<&'static str> {
+    let wanted = |bit| sanity.checks(Sanity::URIS) && sanity.uri_checks & bit != 0;
+    let from = message.from_header().ok().and_then(|from| from.uri().ok());
+    if wanted(2) && from.is_none() {
+        return Some("Bad From URI");
+    }
+    let to = message.to_header().ok().and_then(|to| to.uri().ok());
+    let register = *message.method() == Method::Register;
+    match to {
+        None if register || wanted(4) => Some("Bad To URI"),
+        Some(to) if register && !to.is_sip() => Some("An address of record is a SIP URI"),
+        _ => None,
+    }
+}
+
+fn has_two_tags(message: &Request) -> bool {
+    let tags =
+        |params: Params<'_>| params.iter().filter(|param| param.name.eq_ignore_ascii_case("tag")).count();
+    let from = message.from_header().is_ok_and(|from| tags(from.params()) > 1);
+    from || message.to_header().is_ok_and(|to| tags(to.params()) > 1)
+}
+
+fn has_bad_credentials(sanity: &Sanity, message: &Request) -> bool {
+    let given = |text: Option<Cow<'_, str>>| text.is_some_and(|text| !text.is_empty());
+    let is_bad = |value: &[u8]| match Authorization::parse(value) {
+        Ok(Authorization(digest)) => {
+            !(given(digest.username()) && given(digest.nonce()) && given(digest.response()))
+        }
+        Err(_) => {
+            let is_digest = value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Digest"));
+            is_digest || sanity.checks(Sanity::DIGEST)
+        }
+    };
+    let names = [Name::Authorization, Name::ProxyAuthorization];
+    names.into_iter().flat_map(|name| message.values(name)).any(is_bad)
+}
+
+fn is_of_rfc3261(message: &Request) -> bool {
+    let mut routes = message.all::<Route<'_>>().map(|route| route.ok()?.uri().ok());
+    message.top_via().is_ok_and(|via| via.cookie_branch().is_some())
+        && routes.all(|uri| uri.is_some_and(|uri| uri.is_loose_router()))
 }
 
 /// Whether a call of the same INVITE is here, which came by another way: a request for one target has one route through here
@@ -129,10 +197,14 @@ fn came_back(world: &World, incoming: &Incoming) -> CameBack {
     found
 }
 
-/// Proxy-Require: nothing that could be asked of a proxy is known here (RFC 3261 §16.3 step 5). Require is for the user
+/// Proxy-Require: nothing that could be asked of a proxy is known here, but what the operator knows of (RFC 3261 §16.3 step 5). Require is for the user
 /// agent, which the registrar is for a REGISTER (§10.3 step 2).
 fn require(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
-    understand(world, incoming, Name::ProxyRequire, &[])?;
+    let sanity = &world.settings.sanity;
+    if sanity.checks(Sanity::PROXY_REQUIRE) {
+        let known: Vec<&str> = sanity.proxy_require.iter().map(String::as_str).collect();
+        understand(world, incoming, Name::ProxyRequire, &known)?;
+    }
     let elsewhere = incoming.message.uri().is_ok_and(|uri| edge::is_edge(world, &uri));
     if *incoming.method() != Method::Register || elsewhere {
         return ControlFlow::Continue(());

@@ -28,6 +28,8 @@ pub(super) struct ServerInvite {
     /// The last response sent, replayed byte for byte.
     last: Option<Bytes>,
     interval: Duration,
+    /// See [`ServerInvite::say_once`].
+    once: bool,
 }
 
 impl ServerInvite {
@@ -44,6 +46,7 @@ impl ServerInvite {
             trying: Some(trying),
             last: None,
             interval: timers.retr_timer1,
+            once: false,
         };
         match when {
             Trying::AtOnce => _ = machine.send_trying(effects),
@@ -62,6 +65,11 @@ impl ServerInvite {
         effects.send(trying.clone());
         self.last = Some(trying);
         true
+    }
+
+    /// A refusal is not repeated until the request is, as long as nothing was said before.
+    pub(super) const fn say_once(&mut self) {
+        self.once = true;
     }
 
     pub(super) fn on_retransmission(&self, effects: &mut Effects) {
@@ -105,7 +113,7 @@ impl ServerInvite {
         self.trying = None;
         // A challenge is said once (RFC 3261 §26.3.2.4), lest a forged source is sent eleven. The client that has heard
         // nothing yet asks again when it was lost.
-        let once = self.last.is_none() && matches!(status.code(), 401 | 407);
+        let once = self.last.is_none() && (self.once || matches!(status.code(), 401 | 407));
         effects.send(bytes.clone());
         self.last = Some(bytes);
         if status.is_provisional() {

@@ -381,6 +381,16 @@ impl Table {
         sent
     }
 
+    /// What is said first to an INVITE is said once if it is a refusal, and again only when it is asked for: nobody knows yet whether
+    /// its client is where it says (RFC 3261 §8.2.7, §26.3.2.4).
+    pub fn say_once(&mut self, id: ServerId) {
+        if let Some(slot) = self.slot(id.0)
+            && let Machine::ServerInvite(machine) = &mut self.entries[slot].machine
+        {
+            machine.say_once();
+        }
+    }
+
     /// Answers a request with 503 and Retry-After, without a transaction: it costs little, whatever comes in numbers.
     pub fn refuse(&mut self, flow: &Flow, mut request: Request) {
         if *request.method() == Method::Ack

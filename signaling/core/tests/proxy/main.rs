@@ -9,6 +9,7 @@ mod dtmf;
 mod edge;
 mod forking;
 mod goodput;
+mod guard;
 mod limits;
 mod natping;
 mod overload;

@@ -88,6 +88,20 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.number(2_097_152, 4_294_967_295).map(|number| c.limits.worker_queue_bytes = number),
     },
     Key {
+        name: "limits.stranger_percent",
+        allowed: "100 to 1000 percent",
+        default: "200",
+        about: "How long an answer over UDP may be, measured by its request, as long as its receiver has not shown that it is there: his address may be forged. 100 leaves nothing to whoever floods others by way of us, and nothing to phones whose first REGISTER is very short.",
+        set: |c, v| v.number(100, 1000).map(|number| c.limits.stranger_percent = number),
+    },
+    Key {
+        name: "limits.max_forwards",
+        allowed: "1 to 255",
+        default: "70",
+        about: "Max-Forwards of a request that comes without (70 by RFC 3261; kamailio.cfg has 10). One that has run out is 483.",
+        set: |c, v| v.number(1, 255).map(|number| c.limits.max_forwards = number),
+    },
+    Key {
         name: "limits.max_branches",
         allowed: "1 to 31",
         default: "12",

@@ -14,8 +14,15 @@ pub(super) const KEYS: &[Key] = &[
         name: "pike.reqs_density_per_unit",
         allowed: "0 to 1000000; 0 for any number",
         default: "16",
-        about: "Requests of one address in such a period. One that sends more is banned. What a phone sends that has given a good password is not counted, and its neighbours at one address are slowed down and not banned.",
+        about: "Requests of one address in such a period. One that sends more is banned. What a phone sends that has given a good password is counted under its user, and its neighbours at one address are slowed down and not banned.",
         set: |c, v| v.number(0, 1_000_000).map(|number| c.pike.reqs_density_per_unit = number),
+    },
+    Key {
+        name: "pike.user_reqs_density_per_unit",
+        allowed: "0 to 1000000; 0 for any number",
+        default: "512",
+        about: "Requests of one user who has given a good password in such a period, from wherever they come; more are dropped.",
+        set: |c, v| v.number(0, 1_000_000).map(|number| c.pike.user_reqs_density_per_unit = number),
     },
     Key {
         name: "pike.remove_latency",

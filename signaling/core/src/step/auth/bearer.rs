@@ -42,7 +42,7 @@ pub(super) fn judge(
     let (user, realm) = claimed.rsplit_once('@').unwrap_or((claimed, ""));
     match tokens.verify(token, world.unix_now()) {
         Ok(named) if named.user == user && named.domain.as_deref().is_none_or(|domain| domain == realm) => {
-            world.sources.prove(&world.settings.pike, world.now(), incoming.flow.remote);
+            world.sources.prove(&world.settings.pike, world.now(), incoming.flow.remote, Some(claimed));
             incoming.proved_until = Some(named.until);
             incoming.user = Some(claimed.to_owned());
             ControlFlow::Continue(())

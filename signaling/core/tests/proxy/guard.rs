@@ -1,0 +1,325 @@
+//! Whom the proxy does not answer, what it calls malformed, and whoever guesses passwords.
+
+use std::time::Duration;
+
+use signaling_core::digest::Algorithm;
+use signaling_core::event::{AuthFailure, Event, Hostility};
+use signaling_core::flow::Protocol;
+use signaling_core::settings::{Auth, Pike, Sanity, Secfilter, Settings, Words};
+
+use crate::testbed::{Bed, DOMAIN, Phone, Sip, settings};
+
+/// OPTIONS to the proxy, each its own transaction; `changes` are made to the text.
+fn options(number: u32, changes: &[(&str, &str)]) -> String {
+    let text = format!(
+        "OPTIONS sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.66:5060;branch=z9hG4bK-{number}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:eve@evil.example>;tag=1\r\nTo: <sip:{DOMAIN}>\r\nCall-ID: {number}\r\n\
+         CSeq: 1 OPTIONS\r\nUser-Agent: Phone/1.0\r\nContent-Length: 0\r\n\r\n"
+    );
+    changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replace(from, to)
+    })
+}
+
+fn dropped(bed: &Bed) -> Vec<Hostility> {
+    let why = |event: &Event| match event {
+        Event::Dropped { why, .. } => Some(*why),
+        _ => None,
+    };
+    bed.events.iter().filter_map(why).collect()
+}
+
+/// Nothing is done for them: no answer, no transaction, and the store is not asked.
+#[test]
+fn scanners_hear_nothing() {
+    let mut bed = Bed::new(&["alice"]);
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    *bed.store.broken.borrow_mut() = true;
+    for (number, name) in (0..).zip(Secfilter::SCANNERS) {
+        let agent = format!("User-Agent: {}/0.3", name.to_uppercase());
+        bed.send(&eve, &options(number, &[("User-Agent: Phone/1.0", &agent)]));
+    }
+    // One that does not even parse would be answered 400.
+    let scanner = ("User-Agent: Phone/1.0", "User-Agent: friendly-scanner");
+    bed.advance(Duration::from_secs(2));
+    bed.send(&eve, &options(50, &[scanner, ("CSeq: 1 OPTIONS", "CSeq: 1 INVITE")]));
+    bed.expect_silence();
+    assert_eq!(bed.proxy.transaction_stats().total, 0);
+    assert_eq!(dropped(&bed), [Hostility::Scanner; 16]);
+    assert_eq!(bed.proxy.stats().scanners, 16);
+    bed.send(&eve, &options(51, &[]));
+    bed.expect(&eve, "SIP/2.0 200 Keepalive");
+}
+
+#[test]
+fn the_list_of_scanners_is_the_operators() {
+    let secfilter = Secfilter { user_agents: Words::new(["phone"]).expect("words"), ..Secfilter::default() };
+    let exempt = vec!["203.0.113.0/24".parse().expect("a network")];
+    let pike = Pike { exempt, ..Pike::default() };
+    let mut bed = Bed::with(&[], Settings { secfilter, pike, ..settings() }, Vec::new());
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    bed.send(&eve, &options(1, &[]));
+    bed.expect_silence();
+    bed.send(&eve, &options(2, &[("User-Agent: Phone/1.0", "User-Agent: friendly-scanner")]));
+    bed.expect(&eve, "SIP/2.0 200 ");
+    let watchdog = bed.flow(Protocol::Udp, "203.0.113.5:5060");
+    bed.send(&watchdog, &options(3, &[("198.51.100.66", "203.0.113.5")]));
+    bed.expect(&watchdog, "SIP/2.0 200 ");
+}
+
+#[test]
+fn sql_goes_no_further() {
+    let mut bed = Bed::new(&[]);
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    let attacks = [
+        ("From: <sip:eve@", "From: <sip:a'%20or%201=1--@"),
+        ("To: <sip:", "To: \"'; drop table subscriber; --\" <sip:"),
+        ("Call-ID", "Contact: <sip:x%27%20union%20select%20ha1@198.51.100.66>\r\nCall-ID"),
+        ("User-Agent: Phone/1.0", "User-Agent: ' OR '1'='1"),
+        ("OPTIONS sip:sip.example", "OPTIONS sip:admin'--@sip.example"),
+    ];
+    for (number, attack) in (0..).zip(attacks) {
+        bed.send(&eve, &options(number, &[attack]));
+    }
+    bed.expect_silence();
+    assert_eq!(dropped(&bed), [Hostility::SqlInjection; 5]);
+    assert_eq!((bed.proxy.stats().injections, bed.proxy.transaction_stats().total), (5, 0));
+    bed.send(&eve, &options(9, &[("From: <sip:eve@", "From: \"Eve O'Brien\" <sip:o'brien@")]));
+    bed.expect(&eve, "SIP/2.0 200 ");
+    let secfilter = Secfilter { sqli: false, ..Secfilter::default() };
+    let mut bed = Bed::with(&[], Settings { secfilter, ..settings() }, Vec::new());
+    bed.send(&eve, &options(0, &[attacks[0]]));
+    bed.expect(&eve, "SIP/2.0 200 ");
+}
+
+/// The answers of Kamailio's `sanity` module, in its words.
+#[test]
+fn what_is_malformed_is_told_as_kamailio_tells_it() {
+    let mut bed = Bed::new(&[]);
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    let table: [(&[(&str, &str)], &str); 15] = [
+        (&[("example SIP/2.0", "example SIP/3.0")], "505 Version Not Supported (R-URI)"),
+        (&[("OPTIONS sip:sip.example", "OPTIONS xmpp:a@b")], "416 Unsupported URI Scheme in Request URI"),
+        (&[("OPTIONS sip:sip.example", "OPTIONS sip:@")], "400 Bad Request URI"),
+        (&[("CSeq: 1 OPTIONS", "CSeq: 1 INVITE")], "400 CSeq method does not match request method"),
+        (&[("CSeq: 1 OPTIONS", "CSeq: -1 OPTIONS")], "400 CSeq number is illegal"),
+        (&[("CSeq: 1 OPTIONS", "CSeq: 4294967296 OPTIONS")], "400 CSeq number is illegal"),
+        (&[("CSeq: 1 OPTIONS", "CSeq: 1")], "400 Missing method in CSeq header"),
+        (&[("Content-Length: 0", "Content-Length: 10")], "400 Content-Length mis-match"),
+        (&[("Content-Length: 0", "Content-Length: x")], "400 Content-Length mis-match"),
+        (&[("User-Agent: Phone/1.0", "Expires: soon")], "400 Expires value is illegal"),
+        (&[("User-Agent: Phone/1.0", "Expires:")], "400 Missing number in Expires header"),
+        (&[("From: <sip:eve@evil.example>", "From: <sip:@>")], "400 Bad From URI"),
+        (&[("To: <sip:sip.example>", "To: <sip:@>")], "400 Bad To URI"),
+        (&[("tag=1", "tag=1;tag=2")], "400 Multiple Tags in From or To"),
+        (&[("User-Agent: Phone/1.0", "Proxy-Require: magic")], "420 Bad Extension"),
+    ];
+    for (number, (changes, answer)) in (0..).zip(table) {
+        bed.send(&eve, &options(number, changes));
+        let reply = bed.receive(&eve);
+        assert_eq!(reply.start_line(), format!("SIP/2.0 {answer}"), "{changes:?}");
+        bed.advance(Duration::from_secs(1));
+    }
+    let malformed = bed.events.iter().filter(|event| matches!(event, Event::Malformed { .. })).count();
+    assert_eq!(malformed, table.len() - 1, "what is asked too much of us is not malformed");
+}
+
+/// The bits are those of Kamailio.
+#[test]
+fn each_check_has_its_bit() {
+    let credentials = |of: &str| format!("Authorization: {of}");
+    let (empty, basic) =
+        (credentials("Digest username=\"\", nonce=\"n\", response=\"r\""), credentials("Basic YTpi"));
+    let with = |line: &str| options(1, &[("User-Agent: Phone/1.0", line)]);
+    let route = with("Route: <sip:192.0.2.1>");
+    let old = options(1, &[("z9hG4bK-", "old-")]);
+    let from = options(1, &[("From: <sip:eve@evil.example>", "From: <sip:@>")]);
+    let tags = options(1, &[("tag=1", "tag=1;tag=2")]);
+    for (bits, uris, request, code) in [
+        (0, 7, &with("Expires: soon"), 200),
+        (Sanity::EXPIRES, 7, &with("Expires: soon"), 400),
+        (0, 7, &with("Proxy-Require: magic"), 200),
+        (Sanity::PROXY_REQUIRE, 7, &with("Proxy-Require: magic"), 420),
+        (Sanity::PROXY_REQUIRE, 7, &with("Proxy-Require: Known"), 200),
+        (0, 7, &from, 200),
+        (Sanity::URIS, 7, &from, 400),
+        (Sanity::URIS, 5, &from, 200),
+        (0, 7, &tags, 200),
+        (Sanity::TAGS, 7, &tags, 400),
+        (0, 7, &with(&empty), 200),
+        (Sanity::AUTHORIZATION, 7, &with(&empty), 400),
+        (Sanity::DIGEST, 7, &with(&empty), 400),
+        (Sanity::AUTHORIZATION, 7, &with(&basic), 200),
+        (Sanity::DIGEST, 7, &with(&basic), 400),
+        (0, 7, &old, 200),
+        (Sanity::RFC3261, 7, &old, 400),
+        (Sanity::RFC3261, 7, &route, 400),
+        (Sanity::RFC3261, 7, &with("Route: <sip:192.0.2.1;lr>"), 200),
+    ] {
+        let sanity = Sanity { default_checks: bits, uri_checks: uris, proxy_require: vec!["known".into()] };
+        let mut bed = Bed::with(&[], Settings { sanity, ..settings() }, Vec::new());
+        let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+        bed.send(&eve, request);
+        assert_eq!(bed.receive(&eve).code(), code, "{bits} {uris} {request}");
+    }
+}
+
+/// One REGISTER with a wrong password; what it hears after its challenge.
+fn guess(bed: &mut Bed, user: &str, from: &str) -> Sip {
+    let mut phone = Phone::legacy(bed, user, from);
+    phone.password = "guess".into();
+    let request = phone.register_text(600);
+    let request = request.replace("z9hG4bK-", &format!("z9hG4bK-{}-", bed.elapsed().as_millis()));
+    let answer = phone.authorized(bed, &request);
+    bed.advance(Duration::from_secs(1));
+    answer
+}
+
+fn failures(bed: &Bed, wanted: AuthFailure) -> usize {
+    let is = |event: &&Event| matches!(event, Event::AuthFailed { reason, .. } if *reason == wanted);
+    bed.events.iter().filter(is).count()
+}
+
+/// The thirty-first credentials are not looked at, be the password right, and be there such a user.
+#[test]
+fn whoever_guesses_a_password_is_blocked() {
+    for (user, wrong) in [("alice", AuthFailure::WrongPassword), ("nobody", AuthFailure::UnknownUser)] {
+        let mut bed = Bed::new(&["alice"]);
+        for number in 0..30 {
+            let port = 6000 + number;
+            assert_eq!(guess(&mut bed, user, &format!("198.51.100.66:{port}")).code(), 401, "{number}");
+        }
+        *bed.store.broken.borrow_mut() = true;
+        let blocked = guess(&mut bed, user, "198.51.100.66:7000");
+        assert_eq!(blocked.start_line(), "SIP/2.0 403 Blocked Forbidden");
+        let elsewhere = guess(&mut bed, user, "203.0.113.9:7000");
+        assert_eq!(elsewhere.start_line(), "SIP/2.0 403 Already Blocked Forbidden");
+        let mut right = Phone::legacy(&mut bed, user, "203.0.113.9:7001");
+        let request = right.register_text(600);
+        assert_eq!(
+            right.authorized(&mut bed, &request).start_line(),
+            "SIP/2.0 403 Already Blocked Forbidden"
+        );
+        assert_eq!((failures(&bed, wrong), failures(&bed, AuthFailure::BlockedNow)), (30, 1));
+        assert_eq!((failures(&bed, AuthFailure::Blocked), bed.proxy.stats().auth_blocked), (2, 3));
+        *bed.store.broken.borrow_mut() = false;
+        bed.advance(Duration::from_secs(900));
+        let code = if user == "alice" { 200 } else { 401 };
+        let mut later = Phone::legacy(&mut bed, user, "203.0.113.9:7002");
+        let request = later.register_text(600);
+        assert_eq!(later.authorized(&mut bed, &request).code(), code, "it ends");
+    }
+}
+
+/// Else anybody could lock anybody out.
+#[test]
+fn a_user_is_not_locked_out_where_he_is_known() {
+    let mut bed = Bed::new(&["alice"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    assert_eq!(alice.register(&mut bed).code(), 200);
+    for number in 0..32 {
+        guess(&mut bed, "alice", &format!("203.0.113.66:{}", 6000 + number));
+    }
+    assert_eq!(failures(&bed, AuthFailure::Blocked), 1);
+    assert_eq!(alice.register(&mut bed).code(), 200, "over the flow that she has proved");
+    let mut after_a_restart = Phone::legacy(&mut bed, "alice", "198.51.100.7:5099");
+    assert_eq!(after_a_restart.register(&mut bed).code(), 200, "where she is registered");
+}
+
+/// One guess a user, and many users.
+#[test]
+fn an_address_that_guesses_is_blocked() {
+    let mut bed = Bed::new(&["alice"]);
+    for number in 0..150 {
+        let answer = guess(&mut bed, &format!("user{number}"), &format!("198.51.100.66:{}", 6000 + number));
+        assert_eq!(answer.code(), 401, "{number}");
+    }
+    let texts = [6500, 6501].map(|port| {
+        guess(&mut bed, &format!("user{port}"), &format!("198.51.100.66:{port}")).start_line().to_owned()
+    });
+    assert_eq!(texts, ["SIP/2.0 403 Blocked Forbidden", "SIP/2.0 403 Already Blocked Forbidden"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    assert_eq!(alice.register(&mut bed).code(), 200, "elsewhere");
+}
+
+/// Whoever forges a victim's address has it sent one answer a request, and no long one.
+#[test]
+fn a_forged_source_is_sent_one_short_answer() {
+    let mut bed = Bed::new(&["alice"]);
+    let victim = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    // As short as they can be, and what phones send.
+    let short = |method: &str, uri: &str, from: &str, number: u32| {
+        format!(
+            "{method} {uri} SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK{number}\r\nf:<sip:{from}>;tag=1\r\nt:<sip:{from}>\r\n\
+             i:{number}\r\nCSeq:1 {method}\r\n\r\n"
+        )
+    };
+    let mut phone = Phone::legacy(&mut bed, "alice", "198.51.100.66:5060");
+    let register = phone.register_text(600).replace(
+        "Content-Length",
+        "User-Agent: X-Lite release 1103k stamp 53621\r\nAllow: INVITE, ACK, CANCEL, BYE, MESSAGE, OPTIONS, INFO\r\n\
+         Supported: path, outbound\r\nContent-Length",
+    );
+    for (number, (request, answer, most)) in [
+        (short("OPTIONS", "sip:sip.example", "a@b.example", 1), "200", 200),
+        (short("OPTIONS", "sip:sip.example", "a@b.example", 2).replace("CSeq:1", "CSeq:x"), "400", 200),
+        (short("INVITE", "sip:nobody@sip.example", "a@b.example", 3), "404", 200),
+        (short("INVITE", "sip:a@203.0.113.5", "a@b.example", 4), "403", 200),
+        (register.clone(), "401", 100),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bed.send(&victim, &request);
+        let sent = bed.try_receive(&victim).unwrap_or_else(|| panic!("{number}: nothing"));
+        assert_eq!(sent.code().to_string(), answer, "{number}");
+        let percent = sent.text.len() * 100 / request.len();
+        assert!(percent <= most, "{percent} %:\n{}\n{request}", sent.text);
+        assert!(sent.headers("Server").is_empty(), "{number}");
+        bed.advance(Duration::from_secs(60));
+        bed.expect_silence();
+    }
+    // Of six challenges as many as fit, the most preferred.
+    let auth = Auth { algorithms: Algorithm::ALL.to_vec(), ..Auth::default() };
+    let mut strict = Bed::with(&["alice"], Settings { auth, ..settings() }, Vec::new());
+    strict.send(&victim, &register);
+    let sent = strict.expect(&victim, "SIP/2.0 401 ");
+    let offered = sent.headers("WWW-Authenticate");
+    assert!(
+        (1..6).contains(&offered.len()) && offered[0].contains(Algorithm::ALL[0].as_str()),
+        "{}",
+        sent.text
+    );
+    assert!(sent.text.len() <= 2 * register.len(), "{}", sent.text);
+    // A challenge is longer than the shortest request of all.
+    bed.send(&victim, &short("REGISTER", "sip:sip.example", "alice@sip.example", 5));
+    bed.expect_silence();
+    assert_eq!(bed.proxy.stats().unamplified, 1);
+}
+
+/// What is said to somebody who is there is said until he has heard it (RFC 3261 §17.2.1).
+#[test]
+fn a_phone_that_is_known_is_told_again() {
+    let mut bed = Bed::new(&["alice"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    alice.register(&mut bed);
+    let request = alice.request("INVITE", "sip:nobody@sip.example", "call-1", "", "");
+    let refusal = alice.authorized(&mut bed, &request);
+    assert_eq!((refusal.code(), refusal.header("Server")), (404, "Causeway"));
+    bed.advance(Duration::from_secs(2));
+    bed.expect(&alice.flow, "SIP/2.0 404 ");
+}
+
+/// Who runs here, and nothing of what is behind.
+#[test]
+fn the_server_header_is_as_it_is_set() {
+    for server in [None, Some("Acme PBX".to_owned())] {
+        let mut bed = Bed::with(&[], Settings { server_header: server.clone(), ..settings() }, Vec::new());
+        let peer = bed.flow(Protocol::Tcp, "198.51.100.66:5060");
+        bed.send(&peer, &options(1, &[]));
+        assert_eq!(bed.receive(&peer).headers("Server"), Vec::from_iter(server.as_deref()));
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(!Settings::default().server_header.is_some_and(|server| server.contains(version)));
+}
