@@ -1,5 +1,6 @@
 //! The engine between two phones, in virtual time.
 
+mod addresses;
 mod bed;
 mod dtmf;
 mod forks;
