@@ -147,6 +147,8 @@ pub struct Transcoder {
     quiet: Option<Quiet>,
     /// A packet came that could not be decoded.
     broken: bool,
+    /// What was received last is a key.
+    is_behind_key: bool,
     next: Made,
 }
 
@@ -182,6 +184,7 @@ impl Transcoder {
             keys: None,
             quiet: None,
             broken: false,
+            is_behind_key: false,
             next: Made { kind: Kind::Sound, marker: true, sequence_number: 0, timestamp: 0 },
         };
         transcoder.input(input)?;
@@ -222,7 +225,9 @@ impl Transcoder {
         let Some(at) = self.input(format) else { return };
         let clock = format.clock;
         let pausing = self.pause.take().is_some();
-        let missing = packet.lost > 0 || std::mem::take(&mut self.broken);
+        // Behind a key a decoder has nothing to go by: what it heard last is what was said before the key.
+        let stale = std::mem::take(&mut self.is_behind_key);
+        let missing = (packet.lost > 0 || std::mem::take(&mut self.broken)) && !stale;
         let ahead = self.ahead(now, clock, packet.timestamp, give);
         let skip = usize::try_from(-ahead).unwrap_or(0);
         let gap = u32::try_from(ahead).unwrap_or(0);
@@ -240,6 +245,7 @@ impl Transcoder {
     /// its number, and its timestamp if that is on the time line of the sound.
     pub fn pass(&mut self, timestamp: u32) -> Made {
         self.pause = None;
+        self.is_behind_key = true;
         let number = self.next.sequence_number;
         self.next.sequence_number = number.wrapping_add(1);
         let timestamp = self.timestamp(timestamp).unwrap_or(timestamp);
@@ -380,6 +386,7 @@ impl Transcoder {
     fn press(&mut self, now: Instant, clock: u32, packet: &Received<'_>, give: &mut dyn FnMut(Made, &[u8])) {
         let Some(event) = Event::parse(packet.payload).filter(|_| clock > 0) else { return };
         self.pause = None;
+        self.is_behind_key = true;
         let line_clock = self.line.map_or(clock, |line| line.clock);
         let on_line = |units: u32| (u64::from(units) * u64::from(line_clock) / u64::from(clock)) as u32;
         let same = |it: &Pressed| it.timestamp == packet.timestamp && it.code == event.code;

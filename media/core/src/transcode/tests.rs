@@ -465,3 +465,19 @@ fn what_a_sender_leaves_out_is_filled() {
         assert_eq!(bed.transcoder.poll_timeout(), None);
     }
 }
+
+#[test]
+fn nothing_is_made_up_of_what_was_said_before_a_key() {
+    let mut bed = Bed::new(format(PCMU, 20), format(PCMA, 20));
+    (0..10).for_each(|_| bed.say(404.0, true));
+    press(&mut bed, 8000, 5, &[160, 320, 480]);
+    let (before, last) = (bed.out.len(), bed.out.last().expect("a tone").1);
+    bed.say(404.0, false);
+    bed.say(404.0, true);
+    let [(_, made, _)] = &bed.out[before..] else { panic!("one packet: {}", bed.out.len() - before) };
+    assert_eq!((made.marker, made.timestamp.wrapping_sub(last.timestamp)), (true, 320));
+    // A loss in what is said is made up as ever.
+    bed.say(404.0, false);
+    bed.say(404.0, true);
+    assert_eq!(bed.out.len(), before + 3);
+}
