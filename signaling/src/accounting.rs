@@ -202,6 +202,13 @@ impl Accounting {
         }
     }
 
+    /// Records that are on their way, and records that were set aside because their destination has taken none for too long.
+    #[must_use]
+    pub fn counts(&self) -> (usize, u64) {
+        let journals = || self.inner.iter().flat_map(|inner| &inner.journals);
+        (journals().map(Journal::pending).sum(), journals().map(Journal::aside).sum())
+    }
+
     /// Whether anything is recorded.
     #[must_use]
     pub const fn is_on(&self) -> bool {
@@ -228,8 +235,13 @@ impl Inner {
     }
 
     fn end(&self, journal: &Journal, record: Record, parties: &Parties) {
-        journal.end(&Arc::new(record), &parties.from_tag);
-        self.over.notify_one();
+        let mut record = Arc::new(record);
+        if journal.end(&record, &parties.from_tag) {
+            return self.over.notify_one();
+        }
+        // Nobody waits for what the relay may still have to say.
+        self.fill(&mut record);
+        journal.set_aside(&record);
     }
 
     /// Passes records on, those that have gathered together; those of answered calls with what the relay has to say, if it
@@ -367,7 +379,8 @@ fn open_all(first: &Path, workers: usize, wanted: &[Destination]) -> anyhow::Res
         left.extend(of_it);
     }
     left.sort_by_key(|(record, _)| record.end);
-    Ok((journals.into(), left))
+    let count = journals.len();
+    Ok((journals.into_iter().map(|journal| journal.one_of(count)).collect(), left))
 }
 
 /// `calls.journal`, `calls-1.journal`, and so on.

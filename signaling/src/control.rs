@@ -7,12 +7,13 @@
 //! | [`methods`] | the table of methods: name, parameters, help, what it does |
 //! | [`socket`], [`http`] | the two doors |
 //! | [`token`] | who may come in by the second one |
-//! | `core`, `tm`, `ul`, `dlg`, `statistics`, `lists`, `tls`, `rtpengine` | the methods by their first words |
+//! | `core`, `tm`, `ul`, `dlg`, `dispatcher`, `statistics`, `lists`, `tls`, `rtpengine` | the methods by their first words |
 //!
 //! An answer says only what is so. A method of Kamailio's that would have nothing true to say is not there. What the workers
 //! know is asked of each of them between two messages, so that the way of a message has no lock for it.
 
 mod core;
+mod dispatcher;
 mod dlg;
 pub mod http;
 pub mod jsonrpc;
@@ -41,6 +42,7 @@ use signaling_core::sources::Sources;
 use tokio::sync::Semaphore;
 
 pub use self::jsonrpc::Fault;
+use crate::accounting::Accounting;
 use crate::certs::Certificates;
 use crate::config::Config;
 use crate::media_link::MediaLink;
@@ -70,6 +72,7 @@ pub struct Control {
     pub(crate) bound: Vec<Bound>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) database: Database,
+    pub(crate) accounting: Accounting,
     pub(crate) location: Arc<Location>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) guesses: Arc<Guesses>,

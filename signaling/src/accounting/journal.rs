@@ -24,6 +24,9 @@ use crate::store::unix_now;
 /// When the file is longer than this, and than twice what is still needed of it, it is written anew.
 const LONG: u64 = 4 << 20;
 
+/// Records that may be on their way, about a kilobyte each. One more is set aside ([`Journal::end`]).
+const ROOM: usize = 100_000;
+
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,6 +66,7 @@ enum Line<'a> {
 pub struct Journal {
     path: PathBuf,
     wanted: Vec<Destination>,
+    room: usize,
     state: Mutex<State>,
 }
 
@@ -80,6 +84,8 @@ struct State {
     fresh: Vec<Arc<Record>>,
     /// Times that lines could not be written.
     failures: u64,
+    /// Records that were set aside.
+    aside: u64,
 }
 
 /// A record from before, and where it is still to go.
@@ -106,11 +112,17 @@ impl Journal {
         });
         let mut left: Left = state.ended.values().cloned().collect();
         left.sort_by_key(|(record, _)| record.end);
-        let journal =
-            Self { path: path.to_owned(), wanted: wanted.to_vec(), state: Mutex::new(State::default()) };
+        let (file, wanted) = (path.to_owned(), wanted.to_vec());
+        let journal = Self { path: file, wanted, room: ROOM, state: Mutex::new(State::default()) };
         state.rewrite(path).context("cannot be written")?;
         *journal.lock() = state;
         Ok((journal, left))
+    }
+
+    /// The same where there are so many journals: each has its part of the room.
+    #[must_use]
+    pub fn one_of(self, journals: usize) -> Self {
+        Self { room: (ROOM / journals.max(1)).max(1), ..self }
     }
 
     /// A call begins.
@@ -130,13 +142,40 @@ impl Journal {
         state.note(&Line::Answered { call_id, from_tag, to_tag, dst_ip, at });
     }
 
-    /// It is over.
-    pub fn end(&self, record: &Arc<Record>, from_tag: &str) {
+    /// It is over. Whether its record may go on its way: while a destination takes nothing for so long that there is no room for
+    /// more, it is to be set aside ([`Journal::set_aside`]).
+    #[must_use]
+    pub fn end(&self, record: &Arc<Record>, from_tag: &str) -> bool {
         let mut state = self.lock();
         // One that failed before it began here has no other entry.
         let _ = state.take_open(&record.call_id, from_tag);
+        if state.ended.len() >= self.room {
+            state.note(&Line::Ended { record: Cow::Borrowed(record), to: Cow::Borrowed(&[]), at: unix_now() });
+            return false;
+        }
         self.put_ended(&mut state, record);
         state.fresh.push(Arc::clone(record));
+        true
+    }
+
+    /// Writes a record that has no room to a file of JSON lines beside the journal (`.undelivered.jsonl`), for a person to take up.
+    pub fn set_aside(&self, record: &Record) {
+        let mut state = self.lock();
+        state.aside += 1;
+        let path = self.path.with_extension("undelivered.jsonl");
+        let written = append(&path, record);
+        if state.aside.is_power_of_two() || written.is_err() {
+            let (records, path) = (state.aside, path.display());
+            let error = written.err().map(|error| error.to_string());
+            tracing::error!(records, error, "call records set aside in {path}: their destination takes none");
+        }
+        state.shorten(&self.path);
+    }
+
+    /// How many that were.
+    #[must_use]
+    pub fn aside(&self) -> u64 {
+        self.lock().aside
     }
 
     /// The calls that have ended since this was asked last.
@@ -343,6 +382,12 @@ impl State {
         self.length = bytes.len() as u64;
         Ok(())
     }
+}
+
+fn append(path: &Path, record: &Record) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    options().append(true).create(true).open(path)?.write_all(&line)
 }
 
 /// Who calls whom is for the owner only.

@@ -47,9 +47,9 @@ fn calls_that_were_open_are_closed_at_the_next_start() {
         }
         journal.answered("talks", "a", &answerer(), 1010);
         let over = Arc::new(record("over").failed(&answerer(), 486, "Busy Here", 1020));
-        journal.end(&over, "a");
+        assert!(journal.end(&over, "a"));
         let told = Arc::new(record("told").failed(&answerer(), 404, "Not Found", 1020));
-        journal.end(&told, "a");
+        assert!(journal.end(&told, "a"));
         journal.delivered(&[told], Destination::Database);
         journal.begin(record("unheard of"));
     }
@@ -80,13 +80,46 @@ fn the_journal_does_not_grow_without_end() {
     for number in 0..4000 {
         let over = Arc::new(record(&format!("c{number}")).failed(&answerer(), 486, "Busy Here", 1020));
         journal.begin((*over).clone());
-        journal.end(&over, "a");
+        assert!(journal.end(&over, "a"));
         journal.delivered(&[over], Destination::File);
     }
     let length = std::fs::metadata(&path).unwrap().len();
     assert!(length < 5 << 20, "{length}");
     assert_eq!(journal.open_calls().len(), 1);
     assert_eq!(journal.pending(), 0);
+}
+
+/// A destination that takes nothing for days fills no memory, and costs no record.
+#[test]
+fn what_has_no_room_is_set_aside_for_a_person() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("calls.journal");
+    let aside = directory.path().join("calls.undelivered.jsonl");
+    let (journal, _) = Journal::open(&path, &[Destination::Url]).unwrap();
+    // As many journals as there is room for two records each.
+    let journal = journal.one_of(50_000);
+    let over = |call_id: &str| record(call_id).failed(&answerer(), 486, "Busy Here", 1020);
+    let end = |call_id: &str| {
+        journal.begin(record(call_id));
+        let kept = journal.end(&Arc::new(over(call_id)), "a");
+        if !kept {
+            journal.set_aside(&over(call_id));
+        }
+        kept
+    };
+    assert_eq!(["a", "b", "c", "d"].map(end), [true, true, false, false]);
+    assert_eq!((journal.pending(), journal.aside(), journal.open_calls().len()), (2, 2, 0));
+    assert_eq!(journal.take_fresh().len(), 2);
+    let text = std::fs::read_to_string(&aside).unwrap();
+    let kept: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kept, ["c", "d"].map(over));
+    journal.delivered(&[Arc::new(over("a"))], Destination::Url);
+    assert!(end("e"), "there is room again");
+    journal.flush();
+    let (_, left) = Journal::open(&path, &[Destination::Url]).unwrap();
+    let mut left: Vec<_> = left.iter().map(|(record, _)| &*record.call_id).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["b", "e"], "neither lost nor twice");
 }
 
 #[tokio::test]
@@ -156,7 +189,7 @@ async fn records_are_posted_until_they_are_taken() {
     {
         let (journal, _) =
             Journal::open(&path, &[Destination::Database, Destination::File, Destination::Url]).unwrap();
-        journal.end(&Arc::new(record("left").failed(&answerer(), 486, "Busy Here", 1020)), "a");
+        assert!(journal.end(&Arc::new(record("left").failed(&answerer(), 486, "Busy Here", 1020)), "a"));
         journal.flush();
     }
     let accounting = Accounting::start(&settings, &path, 1, database.sql()).await.unwrap();

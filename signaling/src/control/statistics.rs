@@ -181,6 +181,9 @@ fn transport_counters(list: &mut List, control: &Control) -> Result<(), Fault> {
     list.gauge("causeway", "database_waiting", database.waiting as u64);
     list.count("causeway", "database_failures", database.failures);
     list.count("causeway", "database_lost", database.lost);
+    let (waiting, aside) = control.accounting.counts();
+    list.gauge("causeway", "records_waiting", waiting as u64);
+    list.count("causeway", "records_set_aside", aside);
     list.gauge("causeway", "uptime", unix_now().saturating_sub(control.started.1));
     Ok(())
 }
