@@ -12,6 +12,7 @@ use rust_embed::RustEmbed;
 use serde::Serialize;
 
 use crate::certs::Certificates;
+use crate::store::Database;
 
 /// The built page. The folder is absent in a build without Node; then [`NOT_BUILT`] says how to make it.
 #[derive(RustEmbed)]
@@ -33,15 +34,18 @@ struct PageInfo {
     websocket_path: &'static str,
     ca_certificate: Option<&'static str>,
     ice_servers: [&'static str; 0],
+    /// The claim of a token that names its user; `None` where no tokens are taken.
+    token_claim: Option<String>,
 }
 
 struct Site {
     domain: String,
+    database: Database,
     certificates: Arc<Certificates>,
 }
 
 /// All paths of the site of `domain`.
-pub fn router(domain: &str, certificates: Arc<Certificates>) -> Router {
+pub fn router(domain: &str, certificates: Arc<Certificates>, database: Database) -> Router {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
         .route(
@@ -52,7 +56,7 @@ pub fn router(domain: &str, certificates: Arc<Certificates>) -> Router {
         .route("/api/page", get(page_info))
         .route("/ca.crt", get(ca_crt))
         .route("/ca.pem", get(ca_pem))
-        .with_state(Arc::new(Site { domain: domain.to_owned(), certificates }))
+        .with_state(Arc::new(Site { domain: domain.to_owned(), database, certificates }))
 }
 
 async fn page_info(State(site): State<Arc<Site>>) -> Response {
@@ -63,6 +67,7 @@ async fn page_info(State(site): State<Arc<Site>>) -> Response {
         websocket_path: "/ws",
         ca_certificate: site.certificates.ca().map(|_| "/ca.crt"),
         ice_servers: [],
+        token_claim: site.database.routing().policy.tokens.as_ref().map(|tokens| tokens.user_claim.clone()),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(info)).into_response()
 }

@@ -5,6 +5,7 @@ use e2e::chromium::Chromium;
 use e2e::gateway::Gateway;
 use e2e::page::Page;
 use e2e::scene::{BROWSER_TONE, Scene};
+use e2e::tokens;
 
 /// A wrong password is called by its name, refused, and logged with the address it came from.
 #[tokio::test]
@@ -23,6 +24,33 @@ async fn a_wrong_password_is_told() -> Result<()> {
     alice.password = right;
     page.sign_in(&alice).await?;
     page.registration("registered").await
+}
+
+/// A web application signs its user in: no account, no password, and the address keeps no token. A later one takes its place;
+/// one that has ended is told.
+#[tokio::test]
+async fn a_web_application_signs_its_user_in() -> Result<()> {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    let gateway = Gateway::start_with(&format!("[jwt]\nsecret = \"{SECRET}\"\n")).await?;
+    let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
+    let token = |until: u64| tokens::jwt(SECRET, &format!(r#"{{"sub": "carol", "exp": {until}}}"#));
+    let url = |token: &str| format!("{}#token={token}", gateway.page_url());
+    let page = Page::in_tab(browser.tab().await?).await?;
+    page.tab.navigate(&url(&token(tokens::now() + 600))).await?;
+    page.registration("registered").await?;
+    let rows = gateway.command(&["registrations", "show", "carol"], "")?;
+    assert!(rows.lines().count() == 2 && rows.contains("carol"), "{rows}");
+    page.until("an address without the token", "location.hash === ''").await?;
+    // A reload signs in again, and so does a later token.
+    page.tab.command("Page.reload", serde_json::json!({})).await?;
+    page.registration("registered").await?;
+    let later = format!("location.hash = 'token={}', true", token(tokens::now() + 1200));
+    page.until("the page to take a later token", &later).await?;
+    page.until("an address without the token", "location.hash === ''").await?;
+    page.registration("registered").await?;
+    let old = Page::in_tab(browser.tab().await?).await?;
+    old.tab.navigate(&url(&token(tokens::now() - 60))).await?;
+    old.problem("token-refused").await
 }
 
 /// Without the CA imported the browser refuses the page: trust comes from the certificate and from nothing else.

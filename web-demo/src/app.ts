@@ -6,6 +6,7 @@ import { forgetSignIn, keptSignIn, leaveInstanceId, takeInstanceId } from './mem
 import { saveHistory } from './memory/history';
 import { defaultPageInfo, fetchPageInfo } from './page-info';
 import { Phone } from './sip/phone';
+import { readTokenSignIn } from './sip/token';
 import { activeCall, isOngoing, isWaiting, type AppState } from './state/model';
 import { createStore, type Store } from './state/store';
 import { watchKeys } from './keys';
@@ -47,7 +48,9 @@ export function createApp(): App {
       followState(app);
       followBrowser(app, instanceId);
       store.set({ page: await fetchPageInfo(store.get().page) });
+      addEventListener('hashchange', () => takeToken(app));
       const kept = keptSignIn();
+      if (takeToken(app)) return;
       if (kept && store.get().registration.state === 'signed-out') phone.signIn(kept.account, kept.secret, true);
       else forgetSignIn();
     },
@@ -76,6 +79,16 @@ export function createApp(): App {
     },
   };
   return app;
+}
+
+/** Signs in with the token of the address, which it is taken out of: neither history nor bookmarks keep it. */
+function takeToken({ store, phone }: App): boolean {
+  const { page } = store.get();
+  const found = page.tokenClaim === null ? null : readTokenSignIn(location.hash, page.tokenClaim, page.domain);
+  if (!found) return false;
+  history.replaceState(null, '', location.pathname + location.search);
+  phone.useToken(found);
+  return true;
 }
 
 /** Sounds, the title of the tab, and notifications follow the calls. */

@@ -2,7 +2,7 @@ import type { PageInfo } from './state/model';
 
 /** What the page assumes until the gateway told it better, and when it does not. */
 export function defaultPageInfo(hostname: string): PageInfo {
-  return { name: 'Causeway', version: '', domain: hostname, websocketPath: '/ws', caCertificate: '/ca.crt', iceServers: [] };
+  return { name: 'Causeway', version: '', domain: hostname, websocketPath: '/ws', caCertificate: '/ca.crt', iceServers: [], tokenClaim: null };
 }
 
 /** Reads the gateway's answer to `GET /api/page`, field by field: a missing or odd one keeps its default. */
@@ -17,6 +17,7 @@ export function readPageInfo(answer: unknown, defaults: PageInfo): PageInfo {
     websocketPath: path.startsWith('/') ? path : `/${path}`,
     caCertificate: given.caCertificate === null ? null : text('caCertificate', defaults.caCertificate ?? '') || null,
     iceServers: Array.isArray(given.iceServers) ? (given.iceServers as RTCIceServer[]) : defaults.iceServers,
+    tokenClaim: text('tokenClaim', '') || null,
   };
 }
 

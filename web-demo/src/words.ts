@@ -106,11 +106,12 @@ export function captureFailed(error: unknown, video: boolean): Problem {
 }
 
 /** Why the registrar refused; null when it is worth trying again without the person. */
-export function registrationRefused(status: number, reason: string, user: string): Problem | null {
+export function registrationRefused(status: number, reason: string, user: string, byToken = false): Problem | null {
   switch (status) {
     case 401:
     case 403:
     case 407:
+      if (byToken) return problem('token-refused', 'The sign-in has ended', `The gateway did not accept what signed “${user}” in. Open this page from your application again.`);
       return problem('wrong-password', 'User or password is wrong', `The gateway did not accept “${user}” with this password.`);
     case 404:
     case 604:

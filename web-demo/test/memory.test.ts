@@ -46,8 +46,8 @@ test('settings of another age or shape fall back field by field', () => {
 test('what the gateway tells about itself is taken field by field', () => {
   const defaults = defaultPageInfo('host.test');
   for (const answer of [null, 'x', 3, [], {}]) assert.deepEqual(readPageInfo(answer, defaults), defaults);
-  const told = readPageInfo({ name: 'G', version: '1', domain: 'd.test', websocketPath: 'sip', caCertificate: null, iceServers: [{ urls: 'stun:s' }] }, defaults);
-  assert.deepEqual(told, { name: 'G', version: '1', domain: 'd.test', websocketPath: '/sip', caCertificate: null, iceServers: [{ urls: 'stun:s' }] });
+  const told = readPageInfo({ name: 'G', version: '1', domain: 'd.test', websocketPath: 'sip', caCertificate: null, iceServers: [{ urls: 'stun:s' }], tokenClaim: 'sub' }, defaults);
+  assert.deepEqual(told, { name: 'G', version: '1', domain: 'd.test', websocketPath: '/sip', caCertificate: null, iceServers: [{ urls: 'stun:s' }], tokenClaim: 'sub' });
 });
 
 test('the active call is the one that is not on hold', () => {

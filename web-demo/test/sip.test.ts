@@ -1,3 +1,4 @@
+import { readTokenSignIn } from '../src/sip/token';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gatheringWait, GATHERING_GRACE, GATHERING_LIMIT } from '../src/sip/gathering';
@@ -90,4 +91,16 @@ test('how a call ended', () => {
 test('after a crossing of offers the two ends wait for different times', () => {
   assert.deepEqual([0, 0.5, 1].map((chance) => glareDelay('outgoing', chance)), [2100, 3050, 4000]);
   assert.deepEqual([0, 0.5, 1].map((chance) => glareDelay('incoming', chance)), [0, 1000, 2000]);
+});
+
+test('a token names its user, whatever is wrong with the rest', () => {
+  const encode = (text: string) => Buffer.from(text).toString('base64url');
+  const token = (claims: unknown) => `${encode('{"alg":"HS256"}')}.${encode(JSON.stringify(claims))}.c2ln`;
+  const read = (hash: string, claim = 'sub') => readTokenSignIn(hash, claim, 'd.test')?.account ?? null;
+  assert.deepEqual(read(`#token=${token({ sub: 'alice' })}`), { user: 'alice', domain: 'd.test' });
+  assert.deepEqual(read(`#x=1&token=${token({ sub: 'sip:jörg@e.test' })}`), { user: 'jörg', domain: 'e.test' });
+  assert.deepEqual(read(`#token=${token({ sub: 'a', phone: 'bob' })}`, 'phone'), { user: 'bob', domain: 'd.test' });
+  for (const hash of ['', '#', '#token=', '#token=x', '#token=a.b.c', `#token=${token({ sub: 7 })}`, `#token=${token('x')}`, `#token=${token({ sub: '@d' })}`]) {
+    assert.equal(read(hash), null, hash);
+  }
 });

@@ -48,6 +48,7 @@ test('a refused microphone, a missing one, a busy one and an insecure page are t
 
 test('only a refusal that will not pass ends the sign-in', () => {
   for (const status of [401, 403, 407]) assert.equal(registrationRefused(status, '', 'bob')?.code, 'wrong-password');
+  assert.equal(registrationRefused(401, '', 'bob', true)?.code, 'token-refused');
   assert.equal(registrationRefused(404, '', 'bob')?.code, 'unknown-user');
   for (const status of [0, 408, 480, 500, 503]) assert.equal(registrationRefused(status, '', 'bob'), null);
 });

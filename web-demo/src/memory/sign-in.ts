@@ -1,18 +1,21 @@
 /**
  * What is remembered of the sign-in: the name in localStorage (for the next visit), and, when the person wants it,
- * the digest HA1 (RFC 7616 section 3.4.2) in sessionStorage, so that a reload of this tab signs in again. The
+ * the digest HA1 (RFC 7616 section 3.4.2) or the token in sessionStorage, so that a reload of this tab signs in again. The
  * password itself is never stored.
  */
 import type { Account } from '../state/model';
 import { uuid } from '../uuid';
 import { erase, read, write } from './storage';
 
-/** What signs in: a typed password, or the HA1 of an earlier sign-in in this tab. */
-export type Secret = { password: string } | { realm: string; ha1: string };
+/** What signs in again without a person: the HA1 of an earlier sign-in in this tab, or a token that was good then. */
+export type KeptSecret = { realm: string; ha1: string } | { token: string };
+
+/** What signs in: a typed password, or what was kept. */
+export type Secret = { password: string } | KeptSecret;
 
 export interface KeptSignIn {
   account: Account;
-  secret: { realm: string; ha1: string };
+  secret: KeptSecret;
 }
 
 const ACCOUNT = 'causeway.account';
@@ -37,9 +40,10 @@ export function forgetSignIn(): void {
 }
 
 export function keptSignIn(): KeptSignIn | null {
-  const value = read('session', SIGN_IN) as Partial<KeptSignIn> | null;
+  const value = read('session', SIGN_IN) as { account?: unknown; secret?: Record<string, unknown> } | null;
   if (!value || !isAccount(value.account)) return null;
-  const { realm, ha1 } = value.secret ?? {};
+  const { realm, ha1, token } = value.secret ?? {};
+  if (typeof token === 'string') return { account: value.account, secret: { token } };
   return typeof realm === 'string' && typeof ha1 === 'string' ? { account: value.account, secret: { realm, ha1 } } : null;
 }
 

@@ -1,7 +1,7 @@
 import { UA } from 'jssip';
 import type { IncomingRTCSessionEvent, OutgoingRTCSessionEvent, RTCSession, UAConfiguration } from './jssip';
 import type { Account, Registration } from '../state/model';
-import type { Secret } from '../memory/sign-in';
+import type { KeptSecret, Secret } from '../memory/sign-in';
 import { isGatewayReachable } from '../page-info';
 import { connectionLost, registrationDelayed, registrationRefused, type Problem } from '../words';
 import { retryDelay } from './retry';
@@ -75,8 +75,17 @@ export class Line {
     return this.ua.isConnected();
   }
 
-  /** The digest HA1 that JsSIP computed at the last challenge; null before one. */
-  get digest(): { realm: string; ha1: string } | null {
+  /** Goes on with a later token of the same user. */
+  renew(token: string): void {
+    this.#options.secret = { token };
+    this.ua.set('authorization_jwt', bearer(token));
+    if (!this.#closed && this.ua.isConnected()) this.ua.register();
+  }
+
+  /** What signs in again: the token, or the digest HA1 that JsSIP computed at the last challenge; null before one. */
+  get kept(): KeptSecret | null {
+    const { secret } = this.#options;
+    if ('token' in secret) return secret;
     const realm = this.ua.get('realm');
     const ha1 = this.ua.get('ha1');
     return realm && ha1 ? { realm, ha1 } : null;
@@ -154,7 +163,7 @@ export class Line {
 
   #refused(status: number, reason: string): void {
     if (this.#closed || !this.ua.isConnected()) return;
-    const final = registrationRefused(status, reason, this.#options.account.user);
+    const final = registrationRefused(status, reason, this.#options.account.user, 'token' in this.#options.secret);
     if (final) {
       this.#report({ state: 'failed', problem: final });
       return;
@@ -177,7 +186,6 @@ export class Line {
 }
 
 function configuration({ account, secret, instanceId }: LineOptions, socket: GatewaySocket): UAConfiguration {
-  const credentials = 'password' in secret ? { password: secret.password } : { realm: secret.realm, ha1: secret.ha1 };
   return {
     sockets: [socket],
     uri: `sip:${encodeURIComponent(account.user)}@${account.domain}`,
@@ -187,8 +195,18 @@ function configuration({ account, secret, instanceId }: LineOptions, socket: Gat
     register_expires: 600,
     session_timers: true,
     user_agent: `Causeway ${__VERSION__}`,
-    ...credentials,
+    ...credentials(secret),
   };
+}
+
+function credentials(secret: Secret): Partial<UAConfiguration> {
+  if ('password' in secret) return { password: secret.password };
+  return 'token' in secret ? { authorization_jwt: bearer(secret.token) } : { realm: secret.realm, ha1: secret.ha1 };
+}
+
+/** The value of Authorization (RFC 8898, RFC 6750 section 2.1): JsSIP sends what it is given. */
+function bearer(token: string): string {
+  return `Bearer ${token}`;
 }
 
 /** The parts of JsSIP's transport that its type declarations leave out. */

@@ -9,6 +9,7 @@ import { Call } from './call';
 import type { RTCSession } from './jssip';
 import { Line } from './line';
 import { parseTarget, peerOf, targetUri } from './target';
+import type { TokenSignIn } from './token';
 
 /** More calls than this at once, ringing ones included, are refused with 486. */
 const CALL_LIMIT = 2;
@@ -51,6 +52,13 @@ export class Phone {
       console.warn('the sign-in was refused by the SIP stack', error);
       this.#signedOut(problem('bad-account', 'That is no user name', `“${account.user}@${account.domain}” is not a SIP address.`));
     }
+  }
+
+  /** A web application signs its user in, or goes on with a later token of his; nobody is signed out for it. */
+  useToken({ account, secret }: TokenSignIn): void {
+    const current = this.store.get().account;
+    if (!current || !this.#line) return this.signIn(account, secret, true);
+    if (current.user === account.user && current.domain === account.domain) this.#line.renew(secret.token);
   }
 
   /** Ends all calls, unregisters, and forgets the password of this tab. */
@@ -164,8 +172,8 @@ export class Phone {
   #registration(registration: Registration): void {
     const { account } = this.store.get();
     if (registration.state === 'failed') return this.#signedOut(registration.problem);
-    if (registration.state === 'registered' && this.#keep && account && this.#line?.digest) {
-      keepSignIn({ account, secret: this.#line.digest });
+    if (registration.state === 'registered' && this.#keep && account && this.#line?.kept) {
+      keepSignIn({ account, secret: this.#line.kept });
     }
     this.store.set({ registration });
   }

@@ -16,6 +16,8 @@ export interface PageInfo {
   /** Where the certificate of the local authority is downloaded; absent with a publicly trusted certificate. */
   caCertificate: string | null;
   iceServers: RTCIceServer[];
+  /** The claim of a token that names its user; null where the gateway takes no tokens. */
+  tokenClaim: string | null;
 }
 
 export interface Account {
