@@ -78,6 +78,8 @@ pub(crate) enum Command {
         command: Token,
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        output: Output,
     },
     /// The database.
     Db {

@@ -4,6 +4,7 @@
 //! could be asked.
 
 mod command_line;
+mod manual;
 mod table_commands;
 
 use std::io::Write as _;
@@ -79,11 +80,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             clap_complete::generate(shell, &mut Cli::command(), "causeway", &mut text);
             say(&String::from_utf8(text)?)
         }
-        Command::Man => {
-            let mut text = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut text)?;
-            say(&String::from_utf8(text)?)
-        }
+        Command::Man => say(&manual::page(&Cli::command())?),
         Command::Registrations { command, file, output } => {
             registrations(command, &file.read()?, output.json)
         }
@@ -92,18 +89,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let result = ask::call(&file.read()?, &method, &params)?;
             say(&if output.json { format!("{result:#}\n") } else { ask::shown(&result) })
         }
-        Command::Token { command, file } => {
-            let config = file.read()?;
-            gateway::make_data_directory(&config.data_directory)?;
-            let tokens = Tokens::of(&config.data_directory);
-            match command {
-                Token::Add { name } => say(&format!("{}\n", tokens.add(&name)?)),
-                Token::List => {
-                    say(&tokens.names()?.iter().map(|name| format!("{name}\n")).collect::<String>())
-                }
-                Token::Remove { name } => tokens.remove(&name),
-            }
-        }
+        Command::Token { command, file, output } => token(command, &file.read()?, output.json),
         Command::Db { command, file } => {
             let config = file.read()?;
             let storage = config.storage();
@@ -128,6 +114,20 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let data = config.data_directory.display();
             say(&format!("the configuration is good (data directory {data})\n"))
         }
+    }
+}
+
+fn token(command: Token, config: &Config, json: bool) -> anyhow::Result<()> {
+    gateway::make_data_directory(&config.data_directory)?;
+    let tokens = Tokens::of(&config.data_directory);
+    match command {
+        Token::Add { name } => say(&format!("{}\n", tokens.add(&name)?)),
+        Token::List if json => {
+            let rows = tokens.names()?.into_iter().map(|name| serde_json::json!({ "name": name }));
+            say(&format!("{:#}\n", rows.collect::<serde_json::Value>()))
+        }
+        Token::List => say(&tokens.names()?.iter().map(|name| format!("{name}\n")).collect::<String>()),
+        Token::Remove { name } => tokens.remove(&name),
     }
 }
 
