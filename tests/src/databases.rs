@@ -41,6 +41,19 @@ pub enum Engine {
     MariaDb,
 }
 
+/// Tests that are the same for several engines: `FUNCTION: NAME = ENGINE, …`.
+#[macro_export]
+macro_rules! on_databases {
+    ($function:ident: $($name:ident = $engine:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                $function($crate::databases::Engine::$engine).await
+            }
+        )+
+    };
+}
+
 /// A server, running or not, or a folder of files.
 #[derive(Debug)]
 pub struct Server {
@@ -105,6 +118,12 @@ impl Server {
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// The port of a server.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Makes an empty database and returns its `db_url`.

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::baresip::Account;
+use crate::disks::Disk;
 use crate::ports::Ports;
 use crate::process::Process;
 use crate::wait::PATIENCE;
@@ -35,8 +36,8 @@ pub struct Gateway {
     folder: TempDir,
     domain: String,
     arguments: &'static [&'static str],
-    /// What runs it in a mount namespace of its own.
-    disk: Option<PathBuf>,
+    /// The disk that its process alone sees.
+    disk: Option<Disk>,
     /// The address by which peers reach it.
     pub address: IpAddr,
     /// Port of SIP over UDP and TCP.
@@ -88,18 +89,24 @@ impl Gateway {
     /// Starts a gateway that records all calls, on a disk of 160 KiB: a file system in memory that nobody else sees.
     pub async fn start_with_a_small_disk() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let disk = folder.path().join("disk");
-        fs::create_dir(&disk)?;
-        let more =
-            format!("[recording]\nusers = [\"*\"]\nnotice = \"off\"\ndirectory = \"{}\"\n", disk.display());
+        let disk = Disk::small(&folder.path().join("disk"), 160)?;
+        let place = disk.folder().display();
+        let more = format!("[recording]\nusers = [\"*\"]\nnotice = \"off\"\ndirectory = \"{place}\"\n");
         Self::launch_in(folder, &format!("[sip]\ndomain = \"{DOMAIN}\"\n"), &more, &[], Some(disk)).await
+    }
+
+    /// Starts it with its database on a disk of its own.
+    pub async fn start_on(disk: &Disk, database: &Path, more: &str) -> Result<Self> {
+        let more = format!("[database]\ndb_url = \"sqlite://{}\"\n{more}", database.display());
+        let section = format!("[sip]\ndomain = \"{DOMAIN}\"\n");
+        Self::launch_in(tempfile::tempdir()?, &section, &more, &[], Some(disk.clone())).await
     }
 
     /// A file of the disk of [`Gateway::start_with_a_small_disk`] with this suffix, as the gateway sees it.
     pub fn on_disk(&self, suffix: &str) -> Result<Vec<u8>> {
         let disk = self.disk.as_ref().context("it has no disk of its own")?;
-        let seen = format!("/proc/{}/root{}", self.process.id(), disk.display());
-        let paths = fs::read_dir(seen)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let paths =
+            fs::read_dir(disk.seen_by(self.process.id()))?.filter_map(|entry| Some(entry.ok()?.path()));
         let mut wanted = paths.filter(|path| path.to_string_lossy().ends_with(suffix));
         Ok(fs::read(wanted.next().with_context(|| format!("no {suffix}"))?)?)
     }
@@ -113,7 +120,7 @@ impl Gateway {
         sip_section: &str,
         more: &str,
         arguments: &'static [&'static str],
-        disk: Option<PathBuf>,
+        disk: Option<Disk>,
     ) -> Result<Self> {
         let mut ports = Ports::take().await?;
         let mut port = || ports.listener();
@@ -127,7 +134,7 @@ impl Gateway {
             data = folder.path().join("data").display(),
         );
         fs::write(folder.path().join("causeway.toml"), text)?;
-        let process = run(&folder, arguments, disk.as_deref())?;
+        let process = run(&folder, arguments, disk.as_ref())?;
         let address = host_address();
         let domain = DOMAIN.to_owned();
         let mut gateway = Self {
@@ -216,7 +223,7 @@ impl Gateway {
 
     /// Starts it again with the same data and ports.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.process = run(&self.folder, self.arguments, self.disk.as_deref())?;
+        self.process = run(&self.folder, self.arguments, self.disk.as_ref())?;
         self.ready().await
     }
 
@@ -301,22 +308,13 @@ impl Gateway {
     }
 }
 
-/// Has `$0` mounted as a small file system in memory for the rest of the command alone.
-const ON_A_SMALL_DISK: &str = "[ \"$(id -u)\" = 0 ] || root=--map-root-user; exec unshare $root --mount \
-    sh -c 'mount -t tmpfs -o size=160k tmpfs \"$0\" && exec \"$@\"' \"$0\" \"$@\"";
-
-fn run(folder: &TempDir, more: &[&str], disk: Option<&Path>) -> Result<Process> {
+fn run(folder: &TempDir, more: &[&str], disk: Option<&Disk>) -> Result<Process> {
     let config = folder.path().join("causeway.toml");
     let config = config.to_str().context("the path of the configuration is no text")?;
-    let arguments = [&["run", "--config", config], more].concat();
-    let (binary, environment) = (binary()?, [("RUST_BACKTRACE", "1")]);
-    match disk.map(|disk| disk.to_str().zip(binary.to_str()).context("a path is no text")).transpose()? {
-        None => Process::start(&binary, &arguments, &environment, folder.path()),
-        Some((disk, binary)) => {
-            let arguments = [&["-c", ON_A_SMALL_DISK, disk, binary], &arguments[..]].concat();
-            Process::start(Path::new("sh"), &arguments, &environment, folder.path())
-        }
-    }
+    let (before, binary) = (disk.map(Disk::before).unwrap_or_default(), binary()?.display().to_string());
+    let words = before.iter().map(String::as_str).chain([binary.as_str(), "run", "--config", config]);
+    let words: Vec<&str> = words.chain(more.iter().copied()).collect();
+    Process::start(Path::new(words[0]), &words[1..], &[("RUST_BACKTRACE", "1")], folder.path())
 }
 
 /// The gateway's binary, built with the profile of this test; a build that is up to date takes a moment.

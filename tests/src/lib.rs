@@ -13,6 +13,7 @@
 //! | [`wire`] | scripted peers on TCP, TLS and WebSocket, byte by byte and frame by frame |
 //! | [`tokens`] | what a web application signs its users in with |
 //! | [`databases`] | a real PostgreSQL, MariaDB or SQLite |
+//! | [`disks`] | small and read-only disks |
 //! | [`dns`] | a name server with the records of a test |
 //! | [`scene`] | the three of them, registered and ready to call |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
@@ -27,6 +28,7 @@ pub mod chromium;
 pub mod databases;
 pub mod devtools;
 pub mod digest;
+pub mod disks;
 pub mod dns;
 pub mod fuzz;
 pub mod gateway;

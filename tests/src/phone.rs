@@ -67,6 +67,20 @@ impl Phone {
         self.transact(request).await
     }
 
+    /// Writes to `other`, who is to receive it and says 200.
+    pub async fn writes_to(&mut self, other: &mut Self) -> Result<()> {
+        let message = self.request("MESSAGE", &other.aor(), &other.aor());
+        let receive = async {
+            let received = other.receive("the message", |m| m.method() == Some("MESSAGE")).await?;
+            other.answer(&received, 200, "OK", "b1", "").await
+        };
+        let (answer, received) = tokio::join!(self.transact(message), receive);
+        received?;
+        let answer = answer?;
+        anyhow::ensure!(answer.status() == Some(200), "{answer}");
+        Ok(())
+    }
+
     /// A REGISTER that asks for the bindings and changes none. All of a phone have one Call-ID (RFC 3261 §10.2).
     pub fn query(&mut self) -> Message {
         let domain = format!("sip:{}", self.account.domain);

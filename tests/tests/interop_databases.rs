@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::baresip::Account;
 use e2e::databases::{Engine, Server};
 use e2e::gateway::{DOMAIN, Gateway, binary};
+use e2e::on_databases;
 use e2e::phone::Phone;
 use e2e::wait::{self, PATIENCE};
 use serde_json::Value;
@@ -66,19 +67,11 @@ async fn tables_are_kamailios(engine: Engine) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn tables_in_sqlite_are_kamailios() -> Result<()> {
-    tables_are_kamailios(Engine::Sqlite).await
-}
-
-#[tokio::test]
-async fn tables_in_postgres_are_kamailios() -> Result<()> {
-    tables_are_kamailios(Engine::Postgres).await
-}
-
-#[tokio::test]
-async fn tables_in_mariadb_are_kamailios() -> Result<()> {
-    tables_are_kamailios(Engine::MariaDb).await
+on_databases! {
+    tables_are_kamailios:
+    tables_in_sqlite_are_kamailios = Sqlite,
+    tables_in_postgres_are_kamailios = Postgres,
+    tables_in_mariadb_are_kamailios = MariaDb,
 }
 
 /// A database that Kamailio has made and filled is used as it is: accounts with a hash or a password in clear, rows of `location`
@@ -104,13 +97,7 @@ async fn a_database_of_kamailios_is_used(engine: Engine) -> Result<()> {
     assert!(row.starts_with(&format!("bob\t{DOMAIN}\t0\t0")), "{engine:?}: {row}");
     gateway.start_again().await?;
     let mut caller = Phone::registered(known("alice", "first-light-12"), gateway.proxy()).await?;
-    let message = caller.request("MESSAGE", &callee.aor(), &callee.aor());
-    let (answer, received) = tokio::join!(caller.transact(message), async {
-        let received = callee.receive("the message", |m| m.method() == Some("MESSAGE")).await?;
-        callee.answer(&received, 200, "OK", "b1", "").await
-    });
-    received?;
-    assert_eq!(answer?.status(), Some(200), "{engine:?}");
+    caller.writes_to(&mut callee).await?;
     let list: Value = serde_json::from_str(&gateway.command(&["registrations", "list", "--json"], "")?)?;
     let names: Vec<_> =
         list.as_array().context("no list")?.iter().map(|row| row["username"].as_str()).collect();
@@ -121,19 +108,11 @@ async fn a_database_of_kamailios_is_used(engine: Engine) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_sqlite_database_of_kamailios_is_used() -> Result<()> {
-    a_database_of_kamailios_is_used(Engine::Sqlite).await
-}
-
-#[tokio::test]
-async fn a_postgres_database_of_kamailios_is_used() -> Result<()> {
-    a_database_of_kamailios_is_used(Engine::Postgres).await
-}
-
-#[tokio::test]
-async fn a_mariadb_database_of_kamailios_is_used() -> Result<()> {
-    a_database_of_kamailios_is_used(Engine::MariaDb).await
+on_databases! {
+    a_database_of_kamailios_is_used:
+    a_sqlite_database_of_kamailios_is_used = Sqlite,
+    a_postgres_database_of_kamailios_is_used = Postgres,
+    a_mariadb_database_of_kamailios_is_used = MariaDb,
 }
 
 /// While the database is gone, phones register, others are called, and what was to be written is written when it is back.
@@ -150,13 +129,7 @@ async fn an_outage_stops_nothing(engine: Engine) -> Result<()> {
     server.stop().await?;
     let mut caller = Phone::registered(alice, gateway.proxy()).await?;
     gateway.logs(&["database does not answer: registrations are kept in memory and written later"]).await?;
-    let message = caller.request("MESSAGE", &callee.aor(), &callee.aor());
-    let (answer, received) = tokio::join!(caller.transact(message), async {
-        let received = callee.receive("the message", |m| m.method() == Some("MESSAGE")).await?;
-        callee.answer(&received, 200, "OK", "b1", "").await
-    });
-    received?;
-    assert_eq!(answer?.status(), Some(200), "{engine:?}");
+    caller.writes_to(&mut callee).await?;
     let told = gateway.log().iter().filter(|line| line.contains("registrations are kept in memory")).count();
     assert_eq!(told, 1, "{engine:?}: once");
     server.run().await?;
@@ -170,20 +143,16 @@ async fn an_outage_stops_nothing(engine: Engine) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_outage_of_postgres_stops_nothing() -> Result<()> {
-    an_outage_stops_nothing(Engine::Postgres).await
-}
-
-#[tokio::test]
-async fn an_outage_of_mariadb_stops_nothing() -> Result<()> {
-    an_outage_stops_nothing(Engine::MariaDb).await
+on_databases! {
+    an_outage_stops_nothing:
+    an_outage_of_postgres_stops_nothing = Postgres,
+    an_outage_of_mariadb_stops_nothing = MariaDb,
 }
 
 /// What was acknowledged before the process was killed in the middle of its work is there when it starts again.
-#[tokio::test]
-async fn nothing_acknowledged_is_lost_by_a_kill() -> Result<()> {
-    let mut gateway = Gateway::start().await?;
+async fn nothing_acknowledged_is_lost_by_a_kill(engine: Engine) -> Result<()> {
+    let server = Server::start(engine).await?;
+    let mut gateway = Gateway::start_with(&using(&server.database("causeway")?)).await?;
     let accounts: Vec<_> =
         (0..12).map(|n| gateway.account(&format!("user{n}"), "first-light-12")).collect::<Result<_>>()?;
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
@@ -208,9 +177,16 @@ async fn nothing_acknowledged_is_lost_by_a_kill() -> Result<()> {
     let kept: Vec<_> =
         list.as_array().context("no list")?.iter().map(|row| row["username"].as_str()).collect();
     for user in acknowledged {
-        assert!(kept.contains(&Some(user.as_str())), "{user} of {kept:?}");
+        assert!(kept.contains(&Some(user.as_str())), "{engine:?}: {user} of {kept:?}");
     }
     Ok(())
+}
+
+on_databases! {
+    nothing_acknowledged_is_lost_by_a_kill:
+    nothing_acknowledged_is_lost_in_sqlite = Sqlite,
+    nothing_acknowledged_is_lost_in_postgres = Postgres,
+    nothing_acknowledged_is_lost_in_mariadb = MariaDb,
 }
 
 /// Accounts and tables of one database are taken over by another, and a backup of any is a file that can be used.
