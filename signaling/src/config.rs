@@ -16,12 +16,13 @@ use std::time::Duration;
 pub use listen::Listen;
 use regex::Regex;
 pub use sample::sample;
+use signaling_core::dispatcher;
 use signaling_core::profiles;
 use signaling_core::settings::{
     Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Pike, Referral, Registrar, Sanity, Secfilter, Timers, Tm, Udp,
     Usrloc,
 };
-use signaling_core::tables::{self, Policy};
+use signaling_core::tables::{self, Policy, Through};
 use signaling_core::token::ephemeral::Ephemeral;
 use signaling_core::token::{self, NamedKey};
 use toml::de::{DeTable, DeValue};
@@ -30,6 +31,7 @@ use self::keys::Key;
 use self::value::Value;
 use crate::accounting;
 use crate::control::Doors;
+use crate::store::dialogs::DialogMode;
 use crate::store::sql::Place;
 use crate::store::{DbMode, Storage};
 
@@ -67,7 +69,12 @@ pub struct Config {
     pub acc: accounting::Settings,
     pub block_3xx: bool,
     pub pstn: Pstn,
+    pub dispatcher: dispatcher::Settings,
+    pub dispatched: Vec<(i64, Regex)>,
+    pub dispatch_algorithm: dispatcher::Algorithm,
     pub dialog: Dialog,
+    pub dialog_mode: DialogMode,
+    pub db_update_period: Duration,
     pub call_limits: profiles::Limits,
     pub nathelper: Nathelper,
     pub auth: Auth,
@@ -112,6 +119,7 @@ pub struct Tls {
 pub struct Pstn {
     pub host: Option<String>,
     pub port: u16,
+    pub set: i64,
     pub pattern: Option<Regex>,
     pub groups: Vec<(String, Regex)>,
 }
@@ -419,16 +427,20 @@ impl Config {
     /// What is said of routing and tokens: the part that can be changed while the gateway runs.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let parts = self.pstn.host.clone().zip(self.pstn.pattern.clone());
-        let pstn = parts.map(|(host, pattern)| tables::Pstn {
-            host,
-            port: Some(self.pstn.port).filter(|port| *port != 0),
-            pattern,
-            groups: self.pstn.groups.clone(),
-        });
-        let ephemeral = self.tokens.ephemeral.clone();
-        let limits = self.call_limits.clone();
-        Policy { pstn, block_3xx: self.block_3xx, limits, tokens: self.tokens(), ephemeral }
+        let port = Some(self.pstn.port).filter(|port| *port != 0);
+        let gateway = self.pstn.host.clone().map(|host| Through::Gateway { host, port });
+        let through = if self.pstn.set == 0 { gateway } else { Some(Through::Set(self.pstn.set)) };
+        let parts = through.zip(self.pstn.pattern.clone());
+        let groups = || self.pstn.groups.clone();
+        Policy {
+            pstn: parts.map(|(through, pattern)| tables::Pstn { through, pattern, groups: groups() }),
+            dispatched: self.dispatched.clone(),
+            algorithm: self.dispatch_algorithm,
+            block_3xx: self.block_3xx,
+            limits: self.call_limits.clone(),
+            tokens: self.tokens(),
+            ephemeral: self.tokens.ephemeral.clone(),
+        }
     }
 
     /// `None` without a key.

@@ -32,6 +32,7 @@ use crate::control::{self, Control};
 use crate::media_link::{Codes, MediaLink};
 use crate::resolver::{Dns, Reach};
 use crate::sounds::Sounds;
+use crate::store::dialogs::Dialogs;
 use crate::store::{Database, unix_now};
 use crate::transport::{
     Bound, Listener, Origins, Ping, StreamListener, Transport, TransportStats, UdpListener, WebSettings,
@@ -56,6 +57,7 @@ pub struct Gateway {
     certificates: Arc<Certificates>,
     database: Database,
     accounting: Accounting,
+    dialogs: Dialogs,
     control: Arc<Control>,
     transport: Arc<Transport>,
     workers: Arc<Workers>,
@@ -76,14 +78,7 @@ impl Gateway {
             listed => listed.to_vec(),
         };
         let domain = domain(&config, &host_addresses);
-        if !config.auth.required {
-            tracing::warn!("auth.required is false: everybody who reaches this gateway is whom he says");
-        }
-        let database = Database::connect(&config.storage()).await?;
-        warn_of_other_domains(&database, &domain).await?;
-        database.load_accounts().await?;
-        let change = database.change();
-        database.reload(config.policy()).await?;
+        let (database, change) = open_database(&config, &domain).await?;
         let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
         let certificates = Certificates::open(&config, &names, &addresses)?;
 
@@ -106,14 +101,7 @@ impl Gateway {
         let client = certificates.client_config()?;
         let transport =
             Transport::new(config.limits.clone(), ping, udp, Arc::clone(&workers), client, Handle::current());
-        let secret = secret(&config.data_directory.join("auth.secret"))?;
-        let mut settings = settings(&config, &domain, &bound, &host_addresses);
-        settings.secret = secret.derive("registrar");
-        settings.sounds.music_on_hold = sounds.music_on_hold;
-        settings.sounds.recording_notice = sounds.recording_notice;
-        settings.sounds.announcements = sounds.announcements;
-        settings.auth.secret = Some(secret);
-        let settings = Arc::new(settings);
+        let settings = Arc::new(whole_settings(&config, &domain, &bound, &host_addresses, sounds)?);
         let location = Arc::new(Location::new());
         location.load(registrations(&database, &domain, &bound).await?, unix_now());
 
@@ -121,8 +109,11 @@ impl Gateway {
         let socket = config.rpc.socket.as_deref().map(control::socket::Socket::open).transpose()?;
         let journal = config.data_directory.join("calls.journal");
         let accounting = Accounting::start(&config.acc, &journal, count, database.sql()).await?;
+        let (mode, period) = (config.dialog_mode, config.db_update_period);
+        let dialogs = Dialogs::start(mode, period, database.sql(), &workers).await?;
         let maker = WorkerMaker {
             accounting: accounting.clone(),
+            dialogs: dialogs.clone(),
             settings,
             location,
             blocklist: Arc::default(),
@@ -142,7 +133,8 @@ impl Gateway {
             .collect::<anyhow::Result<_>>()?;
 
         let mut tasks = JoinSet::new();
-        let pages = page::router(&domain, Arc::clone(&certificates)).merge(control::http::router(&control));
+        let pages = page::router(&domain, Arc::clone(&certificates), database.clone());
+        let pages = pages.merge(control::http::router(&control));
         start_streams(&mut tasks, streams, &config, pages, &certificates, &transport)?;
         if let Some(socket) = socket {
             tasks.spawn(socket.run(Arc::clone(&control)));
@@ -156,6 +148,7 @@ impl Gateway {
             certificates,
             database,
             accounting,
+            dialogs,
             control,
             transport,
             workers,
@@ -243,7 +236,7 @@ impl Gateway {
             }
         }
         self.media.shut_down();
-        self.accounting.finish(RECORDS).await;
+        tokio::join!(self.accounting.finish(RECORDS), self.dialogs.finish(RECORDS));
         let flushed = tokio::time::timeout(Duration::from_millis(400), self.database.close()).await;
         anyhow::ensure!(flushed.is_ok(), "the database is still busy");
         anyhow::ensure!(late == 0, "{late} signalling threads did not end their calls in time");
@@ -251,9 +244,23 @@ impl Gateway {
     }
 }
 
+/// The database with everything that is read from it before anybody is served, and the number of its last change.
+async fn open_database(config: &Config, domain: &str) -> anyhow::Result<(Database, u64)> {
+    if !config.auth.required {
+        tracing::warn!("auth.required is false: everybody who reaches this gateway is whom he says");
+    }
+    let database = Database::connect(&config.storage()).await?;
+    warn_of_other_domains(&database, domain).await?;
+    database.load_accounts().await?;
+    let change = database.change();
+    database.reload(config.policy()).await?;
+    Ok((database, change))
+}
+
 /// What every worker is made from.
 struct WorkerMaker {
     accounting: Accounting,
+    dialogs: Dialogs,
     settings: Arc<Settings>,
     location: Arc<Location>,
     blocklist: Arc<Blocklist>,
@@ -281,6 +288,7 @@ impl WorkerMaker {
             bound: bound.to_vec(),
             certificates: Arc::clone(certificates),
             database: self.database.clone(),
+            accounting: self.accounting.clone(),
             location: Arc::clone(&self.location),
             sources: Arc::clone(&self.sources),
             guesses: Arc::clone(&self.guesses),
@@ -301,7 +309,7 @@ impl WorkerMaker {
         let seals = self.seals.clone();
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
-        worker::start(inbox, transport, self.accounting.clone(), move |now| {
+        worker::start(inbox, transport, self.accounting.clone(), self.dialogs.clone(), move |now| {
             let outside = Outside {
                 store: Box::new(database.clone()),
                 media: media.control(&accounting),
@@ -480,6 +488,24 @@ fn threads(configured: usize) -> usize {
     }
 }
 
+/// The settings with what is kept in files.
+fn whole_settings(
+    config: &Config,
+    domain: &str,
+    bound: &[Bound],
+    host_addresses: &[IpAddr],
+    sounds: Sounds,
+) -> anyhow::Result<Settings> {
+    let secret = secret(&config.data_directory.join("auth.secret"))?;
+    let mut settings = settings(config, domain, bound, host_addresses);
+    settings.secret = secret.derive("registrar");
+    settings.sounds.music_on_hold = sounds.music_on_hold;
+    settings.sounds.recording_notice = sounds.recording_notice;
+    settings.sounds.announcements = sounds.announcements;
+    settings.auth.secret = Some(secret);
+    Ok(settings)
+}
+
 fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[IpAddr]) -> Settings {
     let mut aliases: Vec<String> = config.aliases.clone();
     aliases.extend(host_addresses.iter().chain(&config.advertised).map(ToString::to_string));
@@ -506,6 +532,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         tm: config.tm.clone(),
         registrar: config.registrar.clone(),
         usrloc: config.usrloc,
+        dispatcher: config.dispatcher.clone(),
         dialog: config.dialog,
         nathelper: config.nathelper.clone(),
         blst: config.blst,

@@ -7,11 +7,15 @@
 //! | [`schema`], [`tables`] | the tables; rows of any of them |
 //! | `accounts` | accounts in memory, and how a change is noticed |
 //! | `location`, `writer` | bindings as rows, and the queue of those to be written |
+//! | [`dialogs`] | the calls that there are, in the table `dialog` |
+//! | `known_users` | who has signed in without an account |
 //! | `routing` | the tables that requests are routed by |
 //! | `health` | what is done while the database does not answer |
 
 mod accounts;
+pub mod dialogs;
 mod health;
+mod known_users;
 mod location;
 mod routing;
 pub mod schema;
@@ -26,11 +30,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use futures_util::future::LocalBoxFuture;
+use signaling_core::dispatcher::Known;
 use signaling_core::outside::{Account, Store, StoredBinding, Unavailable};
 use signaling_core::tables::{Policy, Tables};
 
 use self::accounts::{Accounts, Changes};
 use self::health::Health;
+use self::known_users::KnownUsers;
 use self::schema::Bring;
 use self::sql::{Place, Sql, Statement, Value};
 use self::writer::Writer;
@@ -48,6 +54,9 @@ pub struct Database {
     /// Of the reading of registrations in mode 3.
     reads: Arc<Health>,
     tables: Arc<ArcSwap<Tables>>,
+    users: Arc<KnownUsers>,
+    /// What is learnt of gateways stays when their rows are read again.
+    gateways: Arc<Known>,
     changes: Arc<Changes>,
 }
 
@@ -127,12 +136,24 @@ impl Database {
         let named = || format!("database {}", storage.place.name());
         schema::bring(&sql, bring).await.with_context(named)?;
         let accounts = Accounts::new(&sql, storage.changes.clone()).await.with_context(named)?;
+        let users = storage.changes.with_extension("users");
+        let users = KnownUsers::open(users.clone()).with_context(|| users.display().to_string())?;
         let writer = Writer::start(sql.clone(), storage.mode);
         let (accounts, writer) = (Arc::new(accounts), Arc::new(writer));
         let changes = Arc::new(Changes(storage.changes.clone()));
         let reads = Health::new(sql.kind(), LOOKUP, "registrations count as they were read last");
         let (mode, reads) = (storage.mode, Arc::new(reads));
-        Ok(Self { sql, mode, accounts, writer, reads, tables: Arc::default(), changes })
+        Ok(Self {
+            sql,
+            mode,
+            accounts,
+            writer,
+            reads,
+            tables: Arc::default(),
+            gateways: Arc::default(),
+            users: Arc::new(users),
+            changes,
+        })
     }
 
     /// Waits until all that was written is in the main file.
@@ -152,7 +173,7 @@ impl Database {
     /// # Errors
     /// The database does not answer. What counted before goes on counting.
     pub async fn reload(&self, policy: Policy) -> anyhow::Result<()> {
-        let tables = routing::load(&self.sql, policy).await?;
+        let tables = routing::load(&self.sql, policy, &self.gateways).await?;
         self.tables.store(Arc::new(tables));
         Ok(())
     }
@@ -335,6 +356,14 @@ impl Store for Database {
         bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
         Box::pin(self.writer.save(aor, bindings))
+    }
+
+    fn note_user(&self, aor: &str) {
+        self.users.note(aor);
+    }
+
+    fn is_known_user(&self, aor: &str) -> bool {
+        self.users.has(aor)
     }
 
     fn shares_bindings(&self) -> bool {

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use causeway::commands::ask;
-use causeway::commands::rows::{ADDRESS, ALIAS, Calls, DOMAIN, GROUP, Kind, SPEED_DIAL, calls};
+use causeway::commands::rows::{
+    ADDRESS, ALIAS, Calls, DISPATCHER, DOMAIN, Destination, GROUP, Kind, SPEED_DIAL, calls, dispatcher_key,
+    dispatcher_row,
+};
 use causeway::config::Config;
 use causeway::store::sql::Value;
 use clap::{Args, Subcommand};
@@ -50,6 +53,13 @@ pub(crate) enum TableCommand {
         #[command(flatten)]
         at: At,
     },
+    /// Gateways in sets: for telephone numbers (pstn.setid) and for users behind them (dispatcher.routes).
+    Dispatcher {
+        #[command(subcommand)]
+        command: Dispatcher,
+        #[command(flatten)]
+        at: At,
+    },
     /// The records of calls.
     Calls {
         #[command(subcommand)]
@@ -77,6 +87,7 @@ impl TableCommand {
             | Self::SpeedDial { at, .. }
             | Self::Address { at, .. }
             | Self::Group { at, .. }
+            | Self::Dispatcher { at, .. }
             | Self::Calls { at, .. } => at,
         }
     }
@@ -146,6 +157,32 @@ pub(crate) enum Group {
     Add { user: String, group: String },
     /// Take him out of it.
     Remove { user: String, group: String },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Dispatcher {
+    /// Show all, as the table has them; causeway rpc dispatcher.list says which are in use.
+    List,
+    /// Add a gateway to a set.
+    Add {
+        setid: u32,
+        /// Its SIP URI.
+        destination: String,
+        /// The state it begins in: 0 for in use, 4 for out of use, 8 to be asked first.
+        #[arg(default_value_t = 0)]
+        flags: u32,
+        /// The higher, the sooner in its set.
+        #[arg(default_value_t = 0, allow_negative_numbers = true)]
+        priority: i32,
+        /// Such as "weight=60;maxload=30;duid=a".
+        #[arg(default_value = "")]
+        attrs: String,
+        /// A note.
+        #[arg(default_value = "")]
+        description: String,
+    },
+    /// Remove one.
+    Remove { setid: u32, destination: String },
 }
 
 #[derive(Subcommand)]
@@ -251,6 +288,18 @@ fn task(command: TableCommand, own: &str) -> anyhow::Result<Task> {
             Group::List => Task::List(&GROUP),
             Group::Add { user, group } => Task::Add(&GROUP, member(&user, group, own)?),
             Group::Remove { user, group } => Task::Remove(&GROUP, member(&user, group, own)?),
+        },
+        TableCommand::Dispatcher { command, .. } => match command {
+            Dispatcher::List => Task::List(&DISPATCHER),
+            Dispatcher::Add { setid, destination, flags, priority, attrs, description } => {
+                let (set, priority) = (setid.into(), priority.into());
+                let new =
+                    Destination { set, uri: destination, flags: flags.into(), priority, attrs, description };
+                Task::Add(&DISPATCHER, dispatcher_row(&new)?)
+            }
+            Dispatcher::Remove { setid, destination } => {
+                Task::Remove(&DISPATCHER, dispatcher_key(setid.into(), &destination))
+            }
         },
         TableCommand::Calls { command, .. } => match command {
             CallsCommand::List { live: true, .. } => Task::LiveCalls,

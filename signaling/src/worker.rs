@@ -25,6 +25,7 @@ use tokio::time::Sleep;
 use self::owners::{Kept, Owners};
 use crate::accounting::Accounting;
 use crate::events;
+use crate::store::dialogs::Dialogs;
 use crate::transport::{Outbox, Transport, UdpReader};
 
 /// Messages handled before what they caused is sent.
@@ -426,6 +427,7 @@ pub fn start(
     mut inbox: Inbox,
     transport: Arc<Transport>,
     accounting: Accounting,
+    dialogs: Dialogs,
     proxy: impl Fn(Instant) -> anyhow::Result<Proxy> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
@@ -433,7 +435,9 @@ pub fn start(
     own.set(runtime.handle().clone()).ok().context("a worker is started once")?;
     let name = format!("signaling-{}", inbox.id.0);
     let work = move || loop {
-        let life = AssertUnwindSafe(|| runtime.block_on(live(&mut inbox, &transport, &accounting, &proxy)));
+        let life = AssertUnwindSafe(|| {
+            runtime.block_on(live(&mut inbox, &transport, (&accounting, &dialogs), &proxy))
+        });
         match catch_unwind(life) {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
@@ -450,15 +454,25 @@ pub fn start(
 async fn live(
     inbox: &mut Inbox,
     transport: &Arc<Transport>,
-    accounting: &Accounting,
+    (accounting, dialogs): (&Accounting, &Dialogs),
     proxy: &impl Fn(Instant) -> anyhow::Result<Proxy>,
 ) -> anyhow::Result<()> {
     let proxy = proxy(Instant::now())?;
     let datagrams = transport.datagrams(inbox.id).context("UDP sockets")?;
     let (outbox, workers) = (Outbox::new(inbox.id), transport.workers());
     let (shutting_down, stopped) = (false, false);
-    let mut worker =
-        Worker { proxy, datagrams, inbox, workers, transport, outbox, accounting, shutting_down, stopped };
+    let mut worker = Worker {
+        proxy,
+        datagrams,
+        inbox,
+        workers,
+        transport,
+        outbox,
+        accounting,
+        dialogs,
+        shutting_down,
+        stopped,
+    };
     let mut alarm = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     poll_fn(|cx| worker.poll(cx, alarm.as_mut())).await;
     Ok(())
@@ -472,6 +486,7 @@ struct Worker<'a> {
     /// Datagrams until the end of the turn.
     outbox: Outbox,
     accounting: &'a Accounting,
+    dialogs: &'a Dialogs,
     workers: Arc<Workers>,
     shutting_down: bool,
     stopped: bool,
@@ -562,6 +577,7 @@ impl Worker<'_> {
         let mut noted = false;
         while let Some(event) = self.proxy.poll_event() {
             noted |= self.accounting.note(self.inbox.id.0, &event);
+            self.dialogs.note(self.inbox.id.0, &event);
             events::log(&event);
         }
         if noted {

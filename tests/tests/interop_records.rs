@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use e2e::databases::{Engine, Server};
 use e2e::gateway::{DOMAIN, Gateway};
+use e2e::on_databases;
 use e2e::phone::{Audio, Dialog, Phone, ack_of_refusal, target};
 use e2e::sip::{Message, Sdp};
 use e2e::wait::{self, PATIENCE};
@@ -20,9 +21,14 @@ struct Scene {
 
 impl Scene {
     async fn new(engine: Engine, more: &str) -> Result<Self> {
+        Self::with_media(engine, "", more).await
+    }
+
+    /// The same with more lines of the section about media.
+    async fn with_media(engine: Engine, media: &str, more: &str) -> Result<Self> {
         let server = Server::start(engine).await?;
         let url = server.database("causeway")?;
-        let gateway = Gateway::start_with(&format!("[database]\ndb_url = \"{url}\"\n{more}")).await?;
+        let gateway = Gateway::start_with(&format!("{media}[database]\ndb_url = \"{url}\"\n{more}")).await?;
         let (alice, bob) =
             (gateway.account("alice", "first-light-12")?, gateway.account("bob", "second-light-34")?);
         let alice = Phone::registered(alice, gateway.proxy()).await?;
@@ -82,9 +88,14 @@ const CDR: &str = "SELECT callid, src_user, dst_ouser, dst_user, sip_code, cause
 /// A call that the callee ends: INVITE and BYE in acc, and one record with what was talked.
 async fn a_call_is_recorded(engine: Engine) -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;
-    let more = format!("[acc]\ncdr_file = \"{}\"\n", file.path().display());
+    let more = format!("[acc]\ncdr_file = \"{}\"\n[dialog]\ndb_mode = 1\n", file.path().display());
     let mut scene = Scene::new(engine, &more).await?;
     let (_, mut callee) = scene.talks().await?;
+    let dialog =
+        scene.row("SELECT from_uri, to_uri, state, from_tag, callid, start_time FROM dialog").await?;
+    let [alice, bob] = ["alice", "bob"].map(|user| format!("sip:{user}@{DOMAIN}"));
+    assert_eq!(dialog[..2], [alice, bob], "{engine:?}");
+    assert!(matches!(&*dialog[2], "3" | "4") && dialog[5].parse::<u64>()? > 1_700_000_000, "{dialog:?}");
     let bye = callee.request(&mut scene.bob, "BYE");
     scene.bob.send(&bye).await?;
     let received = scene.alice.receive("the BYE", |m| m.method() == Some("BYE")).await?;
@@ -105,6 +116,10 @@ async fn a_call_is_recorded(engine: Engine) -> Result<()> {
         .await?;
     assert_eq!(acc[..6], ["INVITE", from, to, "200", "alice", "bob"], "{engine:?}");
     assert_eq!(acc[6..10], ["BYE", to, from, "200"], "{engine:?}: of whoever has said it");
+    assert_eq!(dialog[3..5], [from, call_id], "{engine:?}");
+    scene
+        .row("SELECT 'none' FROM version WHERE table_name = 'dialog' AND NOT EXISTS (SELECT 1 FROM dialog)")
+        .await?;
     let line = wait::until_now("the line", PATIENCE, || {
         std::fs::read_to_string(file.path()).ok().filter(|text| text.ends_with('\n'))
     });
@@ -116,19 +131,27 @@ async fn a_call_is_recorded(engine: Engine) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_call_is_recorded_in_sqlite() -> Result<()> {
-    a_call_is_recorded(Engine::Sqlite).await
+on_databases! {
+    a_call_is_recorded:
+    a_call_is_recorded_in_sqlite = Sqlite,
+    a_call_is_recorded_in_postgres = Postgres,
+    a_call_is_recorded_in_mariadb = MariaDb,
 }
 
+/// Both ends are silent: the relay gives the call up, both hear a BYE, and the record says why.
 #[tokio::test]
-async fn a_call_is_recorded_in_postgres() -> Result<()> {
-    a_call_is_recorded(Engine::Postgres).await
-}
-
-#[tokio::test]
-async fn a_call_is_recorded_in_mariadb() -> Result<()> {
-    a_call_is_recorded(Engine::MariaDb).await
+async fn a_call_without_media_says_so_in_its_record() -> Result<()> {
+    let mut scene = Scene::with_media(Engine::Sqlite, "timeout = 5\n", "").await?;
+    scene.talks().await?;
+    for phone in [&mut scene.alice, &mut scene.bob] {
+        let bye = phone.receive("the BYE", |m| m.method() == Some("BYE")).await?;
+        anyhow::ensure!(bye.header("Reason").contains("no media"), "{}", bye.header("Reason"));
+        phone.answer(&bye, 200, "OK", "", "").await?;
+    }
+    let cdr = scene.row("SELECT sip_code, cause FROM acc_cdrs").await?;
+    assert_eq!(cdr, ["200", "no media"]);
+    assert_eq!(scene.row("SELECT sip_reason FROM acc WHERE method = 'BYE'").await?, ["no media"]);
+    Ok(())
 }
 
 /// Busy: a missed call.

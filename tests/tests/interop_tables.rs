@@ -78,6 +78,43 @@ async fn commands_change_the_tables_of_a_running_gateway() -> Result<()> {
     Ok(())
 }
 
+/// Gateways of Kamailio's table: a command adds them to what runs, and takes them back.
+#[tokio::test]
+async fn gateways_of_the_table_dispatcher_are_used() -> Result<()> {
+    let server = Server::start(Engine::MariaDb).await?;
+    let url = server.kamailios_database("kamailio")?;
+    let more =
+        format!("[database]\ndb_url = \"{url}\"\n[pstn]\nsetid = 1\n[dispatcher]\nroutes = [\"2:^room-\"]\n");
+    let mut gateway = Gateway::start_with(&more).await?;
+    let alice = gateway.account("alice", "first-light-12")?;
+    let mut alice = Phone::registered(alice, gateway.proxy()).await?;
+    // He is the gateway of both sets.
+    let mut bob = Phone::new(gateway.account("bob", "second-light-34")?, gateway.proxy()).await?;
+    let uri = format!("sip:{}", bob.local());
+    for (set, dialled) in [("1", "+4930123456"), ("2", "room-7")] {
+        let dialled = format!("sip:{dialled}@{DOMAIN}");
+        becomes(&mut alice, &dialled, &mut bob, 404).await?;
+        gateway.command(&["dispatcher", "add", set, &uri, "0", "7", "weight=50;duid=b"], "")?;
+        becomes(&mut alice, &dialled, &mut bob, 200).await?;
+        assert!(gateway.command(&["dispatcher", "add", set, &uri], "").is_err(), "it is there");
+        server.ask("kamailio", &format!("UPDATE dispatcher SET flags = 4 WHERE setid = {set}"))?;
+        gateway.command(&["rpc", "dispatcher.reload"], "")?;
+        becomes(&mut alice, &dialled, &mut bob, 404).await?;
+        gateway.command(&["rpc", "dispatcher.set_state", "a", set, &uri], "")?;
+        becomes(&mut alice, &dialled, &mut bob, 200).await?;
+        let list: Value = serde_json::from_str(&gateway.command(&["dispatcher", "list", "--json"], "")?)?;
+        assert_eq!((&list[0]["destination"], &list[0]["priority"]), (&uri.as_str().into(), &7.into()));
+        gateway.command(&["dispatcher", "remove", set, &uri], "")?;
+        becomes(&mut alice, &dialled, &mut bob, 404).await?;
+        assert!(gateway.command(&["dispatcher", "remove", set, &uri], "").is_err(), "it is gone");
+    }
+    for wrong in [&["dispatcher", "add", "1", "nonsense"][..], &["dispatcher", "add", "x", &uri]] {
+        assert!(gateway.command(wrong, "").is_err(), "{wrong:?}");
+    }
+    gateway.stop().await?;
+    Ok(())
+}
+
 /// The telephone network by configuration, changed without a restart; what is wrong changes nothing.
 #[tokio::test]
 async fn a_reload_takes_the_configuration_up() -> Result<()> {
@@ -110,20 +147,39 @@ async fn a_reload_takes_the_configuration_up() -> Result<()> {
     Ok(())
 }
 
-/// Completions and the manual page have every command.
+/// Every command with what it takes, at any depth, is in the manual page; completions know them too.
 #[tokio::test]
 async fn completions_and_manual_are_generated() -> Result<()> {
     let run = |arguments: &[&str]| -> Result<String> {
         let output = std::process::Command::new(e2e::gateway::binary()?).args(arguments).output()?;
         Ok(String::from_utf8(output.stdout)?)
     };
-    for (arguments, words) in [
-        (&["completions", "bash"][..], ["speed-dial", "import-kamailio"]),
-        (&["completions", "zsh"], ["speed-dial", "import-kamailio"]),
-        (&["man"], ["speed\\-dial", "registrations"]),
-    ] {
-        let text = run(arguments)?;
-        assert!(words.iter().all(|word| text.contains(word)), "{arguments:?}: {text}");
+    /// The commands that `causeway WORDS --help` lists.
+    fn commands(help: &str) -> Vec<String> {
+        let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let words =
+            list.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+        words.filter(|word| *word != "help").map(str::to_owned).collect()
+    }
+    let shells = ["bash", "zsh", "fish"].map(|shell| run(&["completions", shell]));
+    let shells = shells.into_iter().collect::<Result<Vec<_>>>()?;
+    let manual = run(&["man"])?.replace("\\-", "-");
+    let mut seen = 0;
+    for command in commands(&run(&["--help"])?) {
+        assert!(shells.iter().all(|text| text.contains(&command)), "{command}");
+        let below = commands(&run(&[&command, "--help"])?);
+        if below.is_empty() {
+            assert!(manual.contains(&format!("causeway {command}\\fR")), "{command}");
+        }
+        for sub in below {
+            seen += 1;
+            assert!(manual.contains(&format!("causeway {command} {sub}\\fR")), "{command} {sub}");
+            assert!(shells.iter().all(|text| text.contains(&sub)), "{command} {sub}");
+        }
+    }
+    assert!(seen > 30, "{seen}");
+    for option in ["--json", "--config", "--limit", "--replace", "--live"] {
+        assert!(manual.contains(option), "{option}");
     }
     Ok(())
 }

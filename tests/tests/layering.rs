@@ -67,6 +67,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "stats",
     "digest",
     "token",
+    "dispatcher",
     "settings",
     "profiles",
     "tables",

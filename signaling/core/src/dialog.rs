@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::dispatcher::Load;
 use crate::event::{Answerer, CallRecord, EndCause, Parties};
 use crate::flow::{ConnectionId, Destination, Flow, Protocol};
 use crate::outside::{Keys, LegKind, MediaLeg};
@@ -78,6 +79,8 @@ pub struct Call {
     pub timed: bool,
     /// What it is counted under, until it is over.
     pub seats: Option<Arc<Membership>>,
+    /// The call that it is at a gateway of the table `dispatcher`.
+    pub load: Option<Arc<Load>>,
     /// When its ends were asked last whether they are there.
     pub asked: Option<Instant>,
 }

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::dispatcher::Load;
 use crate::flow::Flow;
 use crate::message::{Method, Name, Response, StatusCode};
 use crate::settings::{FailureReplyMode, Timers, Tm};
@@ -80,6 +81,8 @@ pub(crate) struct Leg {
     pub(crate) superseded: bool,
     /// Whether the relay has forgotten it.
     pub(crate) freed: bool,
+    /// The call that it is at its gateway, until it is refused or answered.
+    pub(crate) load: Option<Load>,
     /// Whether it was given up because the caller does not acknowledge its reliable responses (RFC 3262 §3).
     pub(crate) no_prack: bool,
 }
@@ -251,6 +254,8 @@ impl Fork {
         let refusal = leg.last.as_ref().filter(|_| may_go_on && !leg.superseded)?;
         let no_way = match refusal.response.status() {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::FLOW_FAILED => true,
+            // As Kamailio's configuration for its dispatcher has it: another gateway may do better.
+            StatusCode::SERVER_INTERNAL_ERROR if leg.target.gateway.is_some() => true,
             _ => refusal.local && !leg.heard,
         };
         if !no_way || leg.target.alternatives.is_empty() {

@@ -7,6 +7,7 @@ pub mod alias;
 pub mod blocklist;
 pub mod dialog;
 pub mod digest;
+pub mod dispatcher;
 pub mod event;
 pub mod flow;
 pub mod flow_token;

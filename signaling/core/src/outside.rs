@@ -56,6 +56,17 @@ pub trait Store {
         bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>>;
 
+    /// A user of whom there need be no account has registered: he is known from now on.
+    fn note_user(&self, aor: &str) {
+        let _ = aor;
+    }
+
+    /// Whether [`Store::note_user`] was told of this one, be it by a process before this one.
+    fn is_known_user(&self, aor: &str) -> bool {
+        let _ = aor;
+        false
+    }
+
     /// Whether others change the bindings too, so that [`Store::bindings`] is asked before each use of them (mode 3 of Kamailio's
     /// `db_mode`).
     fn shares_bindings(&self) -> bool {

@@ -17,7 +17,7 @@ pub enum Profile {
     User,
     /// A group of the table `grp`: calls that its members make.
     Group,
-    /// The gateway of the telephone network, by its name.
+    /// The gateway of the telephone network, by its name, or one of the table `dispatcher`, by its URI.
     Gateway,
 }
 

@@ -8,6 +8,7 @@ mod acks;
 mod announce;
 mod calls;
 pub mod control;
+mod dispatch;
 mod forking;
 mod keepalive;
 mod keys;
@@ -34,6 +35,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::blocklist::Blocklist;
 use crate::dialog::{Call, End};
+use crate::dispatcher::Question;
 use crate::event::{EndCause, Event, Expiry};
 use crate::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, SendToken};
 use crate::fork::{self, Fork};
@@ -89,6 +91,8 @@ pub struct Proxy {
     announcements: announce::Announcements,
     /// Calls that move to another relay.
     moves: reanchor::Moves,
+    /// Questions to gateways.
+    questions: dispatch::Questions,
     /// Provisional responses that wait for their PRACK.
     reliable: reliable::Reliable,
     /// Ends of calls being set up that may come back over another connection.
@@ -127,6 +131,7 @@ enum Done {
     Failed { server: ServerId, verdict: Verdict },
     Located { server: ServerId, places: Vec<Destination> },
     Moved(reanchor::Made),
+    Question { question: Question, hop: Option<Destination> },
     Announced(announce::Announced),
     Saved { aor: String, result: Result<(), crate::outside::Unavailable> },
 }
@@ -164,6 +169,7 @@ impl Proxy {
         let world = World::new(settings, location, outside, seed, now, unix_now);
         Self {
             next_keepalive: Self::first_keepalive(&world),
+            questions: dispatch::Questions::new(&world),
             world: Rc::new(world),
             table: Table::new(config),
             routes: FuturesUnordered::new(),
@@ -357,6 +363,7 @@ impl Proxy {
         }
         self.natping();
         self.keep_alive();
+        self.ask_gateways();
         self.repeat_reliable();
         self.ask_again();
         self.go_on_announcing();
@@ -402,6 +409,7 @@ impl Proxy {
             Some(self.next_sweep),
             self.next_ping,
             self.next_keepalive,
+            self.questions.next,
             stop,
         ];
         due.into_iter().flatten().min()
@@ -464,6 +472,7 @@ impl Proxy {
             Done::Prepared(prepared) => self.prepared(*prepared),
             Done::Failed { server, verdict } => self.failed(server, verdict),
             Done::Moved(made) => self.made(made),
+            Done::Question { question, hop } => self.ask_gateway(question, hop),
             Done::Announced(announced) => self.announced(announced),
             Done::Located { server, places } => {
                 self.table.readdress_server(self.world.now(), server, &places);
@@ -501,6 +510,7 @@ impl Proxy {
                 self.refreshes.remove(&id);
                 self.keepalives.remove(&id);
                 self.keys.forget(id);
+                self.question_failed(id);
                 self.noticed(Some(id), None);
                 self.moves.forget(id);
                 self.awaited.forget_callee(id);

@@ -11,8 +11,8 @@ use crate::event::Untaken;
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
 use crate::step::{
-    Incoming, Verdict, auth, dial, edge, in_dialog, limits, location, media, nat, outbound, registrar,
-    sanity, session_timer, voicemail,
+    Incoming, Verdict, auth, dial, dispatch, edge, in_dialog, limits, location, media, nat, outbound,
+    registrar, sanity, session_timer, voicemail,
 };
 use crate::world::World;
 
@@ -63,6 +63,8 @@ async fn to_user(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict>
     dial::alias(world, incoming).await?;
     // A telephone number: to the gateway there, or 403 "Not Allowed".
     dial::pstn(world, incoming).await?;
+    // A user behind gateways: to the one whose turn it is, or 404 "No destination".
+    dispatch::to_set(world, incoming).await?;
     // To every contact of the user that can be reached; 404, 405.
     location::lookup(world, incoming).await?;
     // No such user: 404.

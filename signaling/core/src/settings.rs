@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::digest::Algorithm;
+use crate::dispatcher;
 use crate::flow::Protocol;
 use crate::secret::Secret;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub tm: Tm,
     /// Which destinations are avoided for a while.
     pub blst: Blst,
+    /// How the gateways of the table `dispatcher` are asked and judged.
+    pub dispatcher: dispatcher::Settings,
     /// Domains whose registrar stands behind this process (default none).
     pub edge: Vec<Edge>,
     /// Where calls go that nobody takes; `None` for nowhere.
@@ -440,6 +443,7 @@ impl Default for Settings {
             server_header: Some("Causeway".into()),
             timers: Timers::default(),
             tm: Tm::default(),
+            dispatcher: dispatcher::Settings::default(),
             blst: Blst::default(),
             edge: Vec::new(),
             voicemail: None,

@@ -3,9 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use regex::Regex;
 
+use crate::dispatcher::{Algorithm, Dispatcher};
 use crate::flow::Flow;
 use crate::profiles::Limits;
 use crate::settings::normal_host;
@@ -31,6 +33,8 @@ pub struct Tables {
     pub trusted: Vec<Trusted>,
     /// The groups of an address of record (table `grp`).
     pub groups: HashMap<String, HashSet<String>>,
+    /// Gateways in sets (table `dispatcher`).
+    pub dispatcher: Arc<Dispatcher>,
     /// What the configuration says of routing.
     pub policy: Policy,
 }
@@ -40,6 +44,10 @@ pub struct Tables {
 pub struct Policy {
     /// Where telephone numbers go; `None`: they are users like others.
     pub pstn: Option<Pstn>,
+    /// Users whose requests go to a set of the table `dispatcher`: the first pattern that fits counts.
+    pub dispatched: Vec<(i64, Regex)>,
+    /// How one of a set is chosen.
+    pub algorithm: Algorithm,
     /// Whether a redirection of a callee is kept from the caller, who hears 404 (`WITH_BLOCK3XX` of the articles).
     pub block_3xx: bool,
     /// Whose tokens prove who somebody is; `None`: nobody's.
@@ -50,17 +58,29 @@ pub struct Policy {
     pub limits: Limits,
 }
 
-/// The gateway to the telephone network (`pstn.gw_ip` and `pstn.gw_port` of kamailio.cfg).
+/// The way to the telephone network.
 #[derive(Debug, Clone)]
 pub struct Pstn {
-    /// Its address or name.
-    pub host: String,
-    /// Its port; `None` for what its name says.
-    pub port: Option<u16>,
+    /// Through whom.
+    pub through: Through,
     /// The users of a Request-URI that are telephone numbers.
     pub pattern: Regex,
     /// Who may call which of them: the first that fits counts, and a number that fits none is for every user of ours.
     pub groups: Vec<(String, Regex)>,
+}
+
+/// Through whom telephone numbers are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Through {
+    /// One gateway (`pstn.gw_ip` and `pstn.gw_port` of kamailio.cfg).
+    Gateway {
+        /// Its address or name.
+        host: String,
+        /// Its port; `None` for what its name says.
+        port: Option<u16>,
+    },
+    /// Those of a set of the table `dispatcher`.
+    Set(i64),
 }
 
 /// A row of `address`.

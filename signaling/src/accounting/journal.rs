@@ -150,7 +150,11 @@ impl Journal {
         // One that failed before it began here has no other entry.
         let _ = state.take_open(&record.call_id, from_tag);
         if state.ended.len() >= self.room {
-            state.note(&Line::Ended { record: Cow::Borrowed(record), to: Cow::Borrowed(&[]), at: unix_now() });
+            state.note(&Line::Ended {
+                record: Cow::Borrowed(record),
+                to: Cow::Borrowed(&[]),
+                at: unix_now(),
+            });
             return false;
         }
         self.put_ended(&mut state, record);

@@ -1,4 +1,4 @@
-//! The commands that look after one table each: `domain`, `alias`, `speed-dial`, `address`, `group`, `calls`. A gateway that
+//! The commands that look after one table each: `domain`, `alias`, `speed-dial`, `address`, `group`, `dispatcher`, `calls`. A gateway that
 //! runs takes the change up within a second.
 
 use anyhow::{Context as _, bail, ensure};
@@ -42,6 +42,53 @@ pub const ADDRESS: Kind = Kind {
 /// `causeway group`.
 pub const GROUP: Kind =
     Kind { table: "grp", columns: &["username", "domain", "grp"], key: &["username", "domain", "grp"] };
+
+/// `causeway dispatcher`.
+pub const DISPATCHER: Kind = Kind {
+    table: "dispatcher",
+    columns: &["setid", "destination", "flags", "priority", "attrs", "description"],
+    key: &["setid", "destination"],
+};
+
+/// A gateway to be added.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the columns of the table")]
+pub struct Destination {
+    pub set: i64,
+    pub uri: String,
+    pub flags: i64,
+    pub priority: i64,
+    pub attrs: String,
+    pub description: String,
+}
+
+/// What tells a row of `dispatcher` from the others.
+#[must_use]
+pub fn dispatcher_key(set: i64, uri: &str) -> Vec<(&'static str, Value)> {
+    vec![("setid", set.into()), ("destination", uri.into())]
+}
+
+/// A row of `dispatcher`.
+///
+/// # Errors
+/// The destination is no SIP URI, or a text is too long for its column.
+pub fn dispatcher_row(new: &Destination) -> anyhow::Result<Vec<(&'static str, Value)>> {
+    let uri = signaling_core::message::Uri::parse(&new.uri);
+    ensure!(uri.is_ok_and(|uri| uri.is_sip()), "{:?} is no SIP URI", new.uri);
+    for (name, text, most) in
+        [("URI", &new.uri, 192), ("attributes", &new.attrs, 128), ("description", &new.description, 64)]
+    {
+        ensure!(text.chars().count() <= most, "the {name} may have {most} characters");
+    }
+    let mut row = dispatcher_key(new.set, &new.uri);
+    row.extend([
+        ("flags", new.flags.into()),
+        ("priority", new.priority.into()),
+        ("attrs", new.attrs.as_str().into()),
+        ("description", new.description.as_str().into()),
+    ]);
+    Ok(row)
+}
 
 impl Kind {
     fn table(&self) -> anyhow::Result<&'static Table> {

@@ -1,6 +1,7 @@
 //! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
 
 mod dialog;
+mod dispatcher;
 mod dns;
 mod dtmf;
 mod edge;
@@ -81,6 +82,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         routing::KEYS,
         tokens::KEYS,
         rpc::KEYS,
+        dispatcher::KEYS,
         dialog::KEYS,
         registrar::KEYS,
         edge::KEYS,

@@ -4,7 +4,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::{Value, json};
 
 use super::jsonrpc::{Answer, Call, Fault, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, Params};
-use super::{Control, core, dlg, lists, rtpengine, statistics, tls, tm, ul};
+use super::{Control, core, dispatcher, dlg, lists, rtpengine, statistics, tls, tm, ul};
 
 /// What a method says.
 pub type Outcome = Result<Answer, Fault>;
@@ -86,6 +86,36 @@ pub const METHODS: &[Method] = &[
     look("core.tcp_list", &[], "The open connections of SIP.", |c, _| now(core::tcp_list(c))),
     look("core.uptime", &[], "Since when the gateway runs (UTC).", |c, _| now(core::uptime(c))),
     look("core.version", &[], "The name and version of the program.", |_, _| now(core::version())),
+    change(
+        "dispatcher.add",
+        &["group", "address", "flags?", "priority?", "attrs?"],
+        "Adds a gateway to a set of the table dispatcher, for good.",
+        |c, a| Box::pin(dispatcher::add(c, a)),
+    ),
+    look("dispatcher.list", &[], "The gateways of the table dispatcher, by sets.", |c, _| {
+        now(dispatcher::list(c))
+    }),
+    change(
+        "dispatcher.ping_active",
+        &["state?"],
+        "Has gateways be asked by OPTIONS (1) or not (0); without a parameter it says how it is.",
+        |c, a| now(dispatcher::ping_active(c, a)),
+    ),
+    change("dispatcher.reload", &[], "Reads the table dispatcher again.", |c, _| {
+        Box::pin(dispatcher::reload(c))
+    }),
+    change(
+        "dispatcher.remove",
+        &["group", "address"],
+        "Removes a gateway from the table dispatcher.",
+        |c, a| Box::pin(dispatcher::remove(c, a)),
+    ),
+    change(
+        "dispatcher.set_state",
+        &["state", "group", "address"],
+        "Sets the state of a gateway, or of all of a set (all): a in use, i inactive, d disabled, t trying, with p behind it to be asked.",
+        |c, a| now(dispatcher::set_state(c, a)),
+    ),
     look("dlg.briefing", &[], "The calls, briefly.", |c, _| Box::pin(dlg::briefing(c))),
     look("dlg.dlg_list", &["callid", "fromtag?"], "The call with this Call-ID.", |c, a| {
         Box::pin(dlg::dlg_list(c, a))

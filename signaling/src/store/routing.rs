@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
+use std::sync::Arc;
 
 use regex::Regex;
+use signaling_core::dispatcher::{self, Dispatcher, Known};
 use signaling_core::settings::normal_host;
 use signaling_core::tables::{Address, Policy, Tables, Trusted};
 
@@ -13,7 +15,7 @@ use super::sql::{Row, Sql, Statement};
 ///
 /// # Errors
 /// The database does not answer.
-pub(super) async fn load(sql: &Sql, policy: Policy) -> anyhow::Result<Tables> {
+pub(super) async fn load(sql: &Sql, policy: Policy, known: &Arc<Known>) -> anyhow::Result<Tables> {
     let fetch = async |query: &'static str| sql.fetch(Statement::new(query, [])).await;
     let mut tables = Tables { policy, ..Tables::default() };
     for row in fetch("SELECT domain FROM domain").await? {
@@ -41,7 +43,25 @@ pub(super) async fn load(sql: &Sql, policy: Policy) -> anyhow::Result<Tables> {
         groups.entry(user).or_default().insert(row.text(2)?);
     }
     tables.groups = groups;
+    let mut destinations = Vec::new();
+    for row in fetch("SELECT setid, destination, flags, priority, attrs FROM dispatcher ORDER BY id").await? {
+        destinations.push(destination(&row)?);
+    }
+    let refuse = |row: &dispatcher::Row| {
+        tracing::warn!(table = "dispatcher", row = row.destination, "row not understood: no SIP URI");
+    };
+    tables.dispatcher = Arc::new(Dispatcher::new(destinations, Arc::clone(known), refuse));
     Ok(tables)
+}
+
+fn destination(row: &Row) -> Result<dispatcher::Row, sqlx::Error> {
+    Ok(dispatcher::Row {
+        set: row.int(0)?,
+        destination: row.text(1)?,
+        flags: u32::try_from(row.int(2)?).unwrap_or(0),
+        priority: row.int(3)?,
+        attrs: row.text(4)?,
+    })
 }
 
 /// A row without a domain is for all of them.
@@ -104,10 +124,12 @@ mod tests {
             "INSERT INTO trusted (src_ip, proto, from_pattern)
              VALUES ('192.0.2.9', 'any', NULL), ('192.0.2.8', 'udp', '('), ('192.0.2.7', 'none', NULL)",
             "INSERT INTO grp (username, domain, grp) VALUES ('alice', 'example.com', 'int')",
+            "INSERT INTO dispatcher (setid, destination, flags, priority, attrs)
+             VALUES (1, 'sip:192.0.2.5:5060', 4, 0, ''), (1, 'sip:192.0.2.6', 0, 7, 'weight=50;duid=b'), (2, 'nowhere', 0, 0, '')",
         ] {
             database.sql().execute(Statement::new(statement, [])).await.unwrap();
         }
-        let tables = load(database.sql(), Policy::default()).await.unwrap();
+        let tables = load(database.sql(), Policy::default(), &Arc::default()).await.unwrap();
         assert!(tables.is_domain("BRANCH.example.") && !tables.is_domain("example.com"));
         assert_eq!(tables.alias("info", "branch.example"), Some("alice@example.com"));
         assert_eq!(tables.alias("SALES", "branch.example"), Some("bob@example.com"));
@@ -116,6 +138,10 @@ mod tests {
         let masks: Vec<_> = tables.addresses.iter().map(|address| (address.mask, address.port)).collect();
         assert_eq!(masks, [(24, 0), (25, 5060)]);
         assert_eq!(tables.trusted.len(), 1);
+        let gateways = &tables.dispatcher.sets[&1].gateways;
+        let shown: Vec<_> = gateways.iter().map(|gateway| (&*gateway.uri, gateway.state.letters())).collect();
+        assert_eq!(shown, [("sip:192.0.2.6", "AX".to_owned()), ("sip:192.0.2.5:5060", "DX".to_owned())]);
+        assert_eq!((gateways[0].attrs.weight, tables.dispatcher.sets.len()), (50, 1));
         assert!(tables.is_in("alice@example.com", "int") && !tables.is_in("alice@example.com", "ld"));
     }
 }

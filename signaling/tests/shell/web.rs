@@ -17,7 +17,7 @@ async fn pages_and_their_headers() {
     assert!(!page.contains("strict-transport-security"), "not under the local CA: {page}");
     assert!(http(bench.tls(Protocol::Wss).await, &get("/healthz")).await.ends_with("\r\n\r\nok\n"));
     let info = http(bench.tls(Protocol::Wss).await, &get("/api/page")).await;
-    let expected = r#"{"name":"Causeway","version":"0.1.0","domain":"sip.example","websocketPath":"/ws","caCertificate":"/ca.crt","iceServers":[]}"#;
+    let expected = r#"{"name":"Causeway","version":"0.1.0","domain":"sip.example","websocketPath":"/ws","caCertificate":"/ca.crt","iceServers":[],"tokenClaim":null}"#;
     assert!(info.ends_with(expected), "{info}");
     let pem = http(bench.tls(Protocol::Wss).await, &get("/ca.pem")).await;
     assert!(pem.ends_with(&bench.gateway.certificates().ca().unwrap().pem), "{pem}");

@@ -18,6 +18,7 @@ fn targets(qs: &[u16]) -> Vec<Target> {
         keeps_early: true,
         by_token: false,
         q,
+        gateway: None,
         alternatives: Vec::new(),
     };
     qs.iter().map(target).collect()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Proxy, Server};
 use crate::alias;
 use crate::dialog::{AckWatch, Call, EarlyOffer, End, Session};
+use crate::dispatcher::Load;
 use crate::event::{EndCause, Event, Parties};
 use crate::flow::{Destination, Flow};
 use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
@@ -56,6 +57,7 @@ impl Proxy {
             session: None,
             timed: false,
             seats,
+            load: None,
             asked: None,
         };
         self.world.stats.borrow_mut().calls += 1;
@@ -132,7 +134,14 @@ impl Proxy {
     }
 
     /// The first 2xx: the call is answered, or a dialog renewed.
-    pub(super) fn note_answer(&self, server: ServerId, leg: usize, flow: &Flow, response: &Response) {
+    pub(super) fn note_answer(
+        &self,
+        server: ServerId,
+        leg: usize,
+        flow: &Flow,
+        response: &Response,
+        load: Option<Load>,
+    ) {
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
         if !matches!(fork.incoming.method(), Method::Invite | Method::Update) {
             return;
@@ -168,6 +177,7 @@ impl Proxy {
                 call.caller.said = None;
                 call.answered = Some(now);
                 call.answered_at = self.world.unix_now();
+                call.load = load.map(Arc::new);
                 let after = now.saturating_duration_since(call.started);
                 let (parties, at) = (Arc::clone(&call.parties), call.answered_at);
                 let call_id = call_id.to_owned();

@@ -164,6 +164,13 @@ impl Proxy {
         calls.iter().filter(|call| wanted(call)).map(|call| Dialog::of(call, now)).collect()
     }
 
+    /// The call with this [`Call::call_id`] in which somebody has `tag`.
+    #[must_use]
+    pub fn dialog(&self, now: Instant, call_id: &str, tag: &str) -> Option<Dialog> {
+        self.world.set_now(now);
+        self.world.calls.borrow().find(call_id, tag).map(|call| Dialog::of(call, now))
+    }
+
     /// Ends those calls that are `wanted`: an answered one with a BYE to both ends, one that rings with 487 to its caller and
     /// CANCEL to its callees. How many.
     pub fn end_calls(&mut self, now: Instant, wanted: impl Fn(&Call) -> bool) -> usize {

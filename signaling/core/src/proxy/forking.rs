@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::FutureExt as _;
 
 use super::{Done, Proxy, Server};
+use crate::dispatcher::Load;
 use crate::event::Event;
 use crate::flow::Destination;
 use crate::fork::{self, Fork, Leg, Refusal};
@@ -71,7 +72,9 @@ impl Proxy {
                 let response = fork.incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &[]);
                 Refusal { response, local: true }
             });
+            let load = target.gateway.as_ref().filter(|_| fork.is_call()).map(Load::new);
             fork.legs.push(Leg {
+                load,
                 client,
                 name,
                 target,
@@ -272,6 +275,9 @@ impl Proxy {
 
     /// Avoids a destination for a while, where that is set. A registered flow is not put on the list: it ends by itself.
     pub(super) fn avoid(&self, leg: &Leg, method: &Method, failure: Failure) {
+        if let Some(gateway) = &leg.target.gateway {
+            gateway.state.failed(&self.world.settings.dispatcher);
+        }
         let blst = &self.world.settings.blst;
         let Destination::Address { protocol, remote } = leg.target.destination else { return };
         let span = match failure {

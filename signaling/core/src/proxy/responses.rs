@@ -39,6 +39,7 @@ impl Proxy {
         }
         if self.refreshed(id, &response)
             || self.keepalive_answered(id, &response)
+            || self.question_answered(id, &response)
             || self.noticed(id, Some(&response))
             || self.key_answered(id, &response)
             || self.moved(id, &response)
@@ -180,9 +181,10 @@ impl Proxy {
         fork.done = true;
         if fork.answered.is_none() {
             fork.answer(leg, response.to_tag().unwrap_or_default());
+            let load = fork.legs[leg].load.take();
             glare::release(&self.world, &fork.incoming);
             self.note_trusted(server, flow);
-            self.note_answer(server, leg, flow, response);
+            self.note_answer(server, leg, flow, response, load);
             self.cancel_others(server, leg, response.status());
             self.free_losers(server, leg);
         } else if !self.note_late(server, leg, flow, response) {
@@ -236,6 +238,7 @@ impl Proxy {
         let retry_after = retry_after(&response);
         self.reliable.end_leg(server, leg);
         fork.legs[leg].last = Some(Refusal { response, local });
+        fork.legs[leg].load = None;
         fork.everywhere |= status.class() == 6 && !self.world.settings.tm.disable_6xx_block;
         let (everywhere, method) = (fork.everywhere, fork.incoming.method().clone());
         if status == StatusCode::SERVICE_UNAVAILABLE && !local {
@@ -277,6 +280,7 @@ impl Proxy {
         if self.byes.remove(&id)
             || self.refresh_failed(id, true)
             || self.keepalive_failed(id, true)
+            || self.question_failed(id)
             || self.noticed(Some(id), None)
             || self.keys.forget(id)
             || self.move_failed(id, true)
@@ -320,6 +324,7 @@ impl Proxy {
         if self.byes.remove(&id)
             || self.refresh_failed(id, false)
             || self.keepalive_failed(id, false)
+            || self.question_failed(id)
             || self.noticed(Some(id), None)
             || self.keys.forget(id)
             || self.move_failed(id, false)

@@ -2,9 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use super::{Incoming, Target, Verdict, auth, local_aor, outbound};
+use super::{Incoming, Target, Verdict, auth, dispatch, local_aor, outbound};
+use crate::dispatcher::Gateway;
 use crate::event::Event;
 use crate::message::{Method, StatusCode, Uri};
+use crate::tables::Through;
 use crate::world::World;
 
 /// Aliases of aliases that are followed.
@@ -58,16 +60,35 @@ pub async fn pstn(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     {
         return refuse("Forbidden");
     }
-    let host = if pstn.host.contains(':') { format!("[{}]", pstn.host) } else { pstn.host.clone() };
-    let port = pstn.port.map(|port| format!(":{port}")).unwrap_or_default();
-    let Ok(uri) = Uri::parse(&format!("sip:{number}@{host}{port}")) else { return ControlFlow::Continue(()) };
-    let hops = outbound::next_hops(world, &uri).await;
-    ControlFlow::Break(match Target::by_way_of(world, uri, hops) {
+    ControlFlow::Break(match &pstn.through {
+        Through::Gateway { host, port } => to_gateway(world, incoming, number, host, *port).await,
+        Through::Set(set) => {
+            let uri = |gateway: &Gateway| gateway.target.as_request_uri().with_user(Some(number)).ok();
+            dispatch::send(world, incoming, *set, uri).await
+        }
+    })
+}
+
+async fn to_gateway(
+    world: &World,
+    incoming: &Incoming,
+    number: &str,
+    name: &str,
+    port: Option<u16>,
+) -> Verdict {
+    let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let uri = Uri::parse(&format!("sip:{number}@{host}{port}"));
+    let target = match uri {
+        Ok(uri) => Target::by_way_of(world, uri.clone(), outbound::next_hops(world, &uri).await),
+        Err(_) => None,
+    };
+    match target {
         Some(target) => Verdict::Relay(vec![target]),
         None => {
-            let what = format!("no way to the gateway of the telephone network, {}", pstn.host);
+            let what = format!("no way to the gateway of the telephone network, {name}");
             world.tell(Event::OutsideFailed { call_id: incoming.message.call_id().to_owned(), what });
             incoming.refuse(world, StatusCode::SERVICE_UNAVAILABLE, "")
         }
-    })
+    }
 }

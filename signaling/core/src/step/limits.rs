@@ -10,6 +10,7 @@ use super::{Incoming, Target, Verdict, voicemail};
 use crate::event::Untaken;
 use crate::message::{Method, Name, StatusCode};
 use crate::profiles::{Profile, Seat};
+use crate::tables::{Pstn, Through};
 use crate::world::World;
 
 /// Counts a call that goes to `targets`, or says why it may not be. What is no new call passes, and so does one that comes
@@ -58,13 +59,21 @@ fn seats(world: &World, incoming: &Incoming, targets: &[Target]) -> Vec<Seat> {
     callees.sort_unstable();
     callees.dedup();
     seats.extend(callees.into_iter().map(|callee| (Profile::User, callee.into())));
-    let gateway = tables.policy.pstn.as_ref().map(|pstn| pstn.host.as_str());
-    let leads_there =
-        |target: &Target| target.aor.is_none() && Some(target.uri.host().trim_matches(['[', ']'])) == gateway;
-    if let Some(gateway) = gateway.filter(|_| targets.iter().any(leads_there)) {
-        seats.push((Profile::Gateway, gateway.into()));
-    }
+    let mut gateways: Vec<&str> =
+        targets.iter().filter_map(|target| gateway_of(tables.policy.pstn.as_ref(), target)).collect();
+    gateways.dedup();
+    seats.extend(gateways.into_iter().map(|gateway| (Profile::Gateway, gateway.into())));
     seats
+}
+
+/// The gateway that a target is: one of the table `dispatcher` by its URI, that of the telephone network by its name.
+fn gateway_of<'a>(pstn: Option<&'a Pstn>, target: &'a Target) -> Option<&'a str> {
+    if let Some(gateway) = &target.gateway {
+        return Some(&gateway.uri);
+    }
+    let Some(Through::Gateway { host, .. }) = pstn.map(|pstn| &pstn.through) else { return None };
+    let leads_there = target.aor.is_none() && target.uri.host().trim_matches(['[', ']']) == host;
+    leads_there.then_some(host)
 }
 
 fn busy(world: &World, incoming: &Incoming) -> Verdict {

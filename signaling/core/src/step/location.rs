@@ -76,6 +76,8 @@ pub async fn require_account(world: &World, incoming: &Incoming) -> ControlFlow<
     let (user, domain) = aor.rsplit_once('@').unwrap_or_default();
     match world.account(user, domain).await {
         Ok(Some(_)) => ControlFlow::Continue(()),
+        // One who signs in with a token has no account, and yet is somebody.
+        Ok(None) if world.outside.store.is_known_user(&world.location_key(&aor)) => ControlFlow::Continue(()),
         Ok(None) => refuse(StatusCode::NOT_FOUND, "Not Found"),
         Err(error) => {
             let what = format!("account of {aor}: {error}");

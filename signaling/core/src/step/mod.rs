@@ -4,6 +4,7 @@
 pub mod announce;
 pub mod auth;
 pub mod dial;
+pub mod dispatch;
 pub mod dtmf;
 pub mod early_update;
 pub mod edge;
@@ -29,6 +30,7 @@ pub mod voicemail;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::dispatcher::Gateway;
 use crate::event::Event;
 use crate::flow::{Destination, Flow};
 use crate::message::build::Reply;
@@ -101,6 +103,8 @@ pub struct Target {
     pub keeps_early: bool,
     /// How much it is wanted, in thousandths (RFC 3261 §20.10).
     pub q: u16,
+    /// The gateway of the table `dispatcher` that it is; it is judged by what becomes of this.
+    pub gateway: Option<Arc<Gateway>>,
     /// Other ways to the same place, best first, each to be tried when those before it have failed: the further addresses
     /// of a name (RFC 3263 §4.3), the further flows of an instance (RFC 5626 §7). These have none of their own.
     pub alternatives: Vec<Target>,
@@ -123,6 +127,7 @@ impl Target {
             by_token: false,
             keeps_early: true,
             q: 1000,
+            gateway: None,
             alternatives: Vec::new(),
         }
     }
@@ -134,6 +139,14 @@ impl Target {
             destinations.into_iter().map(|destination| Self::new(world, uri.clone(), destination));
         let first = targets.next()?;
         Some(Self { alternatives: targets.collect(), ..first })
+    }
+}
+
+impl Target {
+    /// It, and each of its alternatives, as ways of their own.
+    fn into_ways(mut self) -> impl Iterator<Item = Self> {
+        let others = std::mem::take(&mut self.alternatives);
+        std::iter::once(self).chain(others)
     }
 }
 

@@ -120,6 +120,9 @@ async fn register(world: &World, incoming: &Incoming, aor: &str) -> Verdict {
         world.location.restore(aor, updated.before, updated.version);
         return incoming.refuse(world, StatusCode::SERVER_INTERNAL_ERROR, "");
     }
+    if incoming.proved_until.is_some() {
+        world.outside.store.note_user(aor);
+    }
     // Somebody else may have looked, and seen what was there before.
     world.refresh(aor).await;
     tell(world, incoming, aor, &updated, now);

@@ -9,7 +9,7 @@ use signaling_core::event::{EndCause, Event};
 use signaling_core::profiles::{Limits, Profile};
 use signaling_core::proxy::control::State;
 use signaling_core::settings::{self, Settings, Voicemail};
-use signaling_core::tables::{Policy, Pstn, Tables};
+use signaling_core::tables::{Policy, Pstn, Tables, Through};
 
 use crate::testbed::{Bed, Dialog, Phone, Sip, ack_of, legacy_sdp, settings};
 
@@ -18,8 +18,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn with_limits(limits: Limits) -> Bed {
     let bed = Bed::new(&["alice", "bob", "carol"]);
     let pstn = Pstn {
-        host: "203.0.113.50".into(),
-        port: Some(5080),
+        through: Through::Gateway { host: "203.0.113.50".into(), port: Some(5080) },
         pattern: Regex::new("^00[1-9]").expect("a pattern"),
         groups: Vec::new(),
     };

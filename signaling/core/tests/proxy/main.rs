@@ -5,6 +5,7 @@ mod auth;
 mod call;
 mod control;
 mod dialog;
+mod dispatcher;
 mod dtmf;
 mod edge;
 mod forking;

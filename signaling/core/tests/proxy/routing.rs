@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 use signaling_core::flow::Protocol;
-use signaling_core::tables::{Address, Policy, Pstn, Tables};
+use signaling_core::tables::{Address, Policy, Pstn, Tables, Through};
 
 use crate::testbed::{Bed, Phone, legacy_sdp};
 
@@ -25,8 +25,7 @@ fn two(bed: &mut Bed) -> (Phone, Phone) {
 
 fn pstn() -> Pstn {
     Pstn {
-        host: "203.0.113.50".into(),
-        port: Some(5080),
+        through: Through::Gateway { host: "203.0.113.50".into(), port: Some(5080) },
         pattern: Regex::new("^(\\+|00)[1-9][0-9]{3,20}$").unwrap(),
         groups: vec![("int".into(), Regex::new("^00").unwrap())],
     }

@@ -701,6 +701,8 @@ pub struct MemoryStore {
     pub shared: Cell<bool>,
     /// What requests are routed by.
     pub tables: RefCell<Arc<Tables>>,
+    /// Who has registered without an account.
+    pub known: RefCell<Vec<String>>,
 }
 
 /// A door that the test holds too.
@@ -735,6 +737,14 @@ impl Store for Shared<MemoryStore> {
         }
         self.0.bindings.borrow_mut().insert(aor.to_owned(), bindings.to_vec());
         ready(Ok(())).boxed_local()
+    }
+
+    fn note_user(&self, aor: &str) {
+        self.0.known.borrow_mut().push(aor.to_owned());
+    }
+
+    fn is_known_user(&self, aor: &str) -> bool {
+        self.0.known.borrow().iter().any(|known| known == aor)
     }
 
     fn shares_bindings(&self) -> bool {

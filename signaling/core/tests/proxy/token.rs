@@ -189,3 +189,29 @@ fn credentials_that_are_good_for_a_while() {
     use AuthFailure::{Ended, UserMismatch, WrongPassword};
     assert_eq!(refusals(&bed), [WrongPassword, WrongPassword, UserMismatch, Ended]);
 }
+
+/// Whoever has signed in with a token is somebody while he is away, account or not: 480, and voicemail. Others are nobody: 404.
+#[test]
+fn a_user_of_tokens_who_is_away_is_not_unknown() {
+    let mut bed = bed(&["bob"]);
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.8:5060");
+    let call = |bed: &mut Bed, bob: &mut Phone, call_id: &str| {
+        let request = bob.request("MESSAGE", &format!("sip:alice@{DOMAIN}"), call_id, "", "hi");
+        bob.authorized(bed, &request).code()
+    };
+    assert_eq!(call(&mut bed, &mut bob, "m1"), 404, "nobody has ever been that");
+    let good = bearer("Authorization", &token("alice", 200));
+    assert_eq!(register(&mut bed, &mut alice, &good).code(), 200);
+    bed.advance(Duration::from_secs(210));
+    bed.discard();
+    assert_eq!(call(&mut bed, &mut bob, "m2"), 480);
+    let request = bob.request("MESSAGE", &format!("sip:carol@{DOMAIN}"), "m3", "", "hi");
+    assert_eq!(bob.authorized(&mut bed, &request).code(), 404);
+    assert_eq!(bob.register(&mut bed).code(), 200);
+    assert_eq!(
+        *bed.store.known.borrow(),
+        [format!("alice@{DOMAIN}")],
+        "whoever has an account is known by that"
+    );
+}

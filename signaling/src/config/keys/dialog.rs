@@ -2,6 +2,7 @@
 //! `causeway reload`.
 
 use super::Key;
+use crate::store::dialogs::DialogMode;
 
 /// More calls than this are no limit.
 const MANY: i64 = 1_000_000;
@@ -34,6 +35,27 @@ pub(super) const KEYS: &[Key] = &[
         default: "1",
         about: "An end that has left so many questions in a row unanswered, or does not know the call any more, ends it: both hear a BYE.",
         set: |c, v| v.number(1, 100).map(|number| c.dialog.ka_failed_limit = number),
+    },
+    Key {
+        name: "dialog.db_mode",
+        allowed: "0, 1 or 2",
+        default: "0",
+        about: "Whether the table dialog has a row of each answered call, for others to look at: 0 never, 1 at once, 2 every db_update_period. Calls are not read from it; it is emptied at start. There is no 3: calls end with the gateway.",
+        set: |c, v| {
+            c.dialog_mode = match v.number::<u8>(0, 2)? {
+                0 => DialogMode::Off,
+                1 => DialogMode::Realtime,
+                _ => DialogMode::Delayed,
+            };
+            Ok(())
+        },
+    },
+    Key {
+        name: "dialog.db_update_period",
+        allowed: "1 to 3600 seconds",
+        default: "60",
+        about: "How often these rows are brought up to date.",
+        set: |c, v| v.seconds(1, 3600).map(|time| c.db_update_period = time),
     },
     Key {
         name: "dialog.max_calls",

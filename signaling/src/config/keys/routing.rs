@@ -27,6 +27,13 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.number(0, 65_535).map(|number| c.pstn.port = number),
     },
     Key {
+        name: "pstn.setid",
+        allowed: "0 to 2147483647; 0 for none",
+        default: "0",
+        about: "The set of the table dispatcher whose gateways take the place of gw_ip: a number goes to the one whose turn it is (dispatcher.algorithm), and to the next when that one fails.",
+        set: |c, v| v.number(0, i64::from(i32::MAX)).map(|number| c.pstn.set = number),
+    },
+    Key {
         name: "pstn.pattern",
         allowed: "a regular expression",
         default: "\"^(\\\\+|00)[1-9][0-9]{3,20}$\"",
