@@ -40,7 +40,7 @@ const ROOM: usize = 65_536;
 const REPORT: Duration = Duration::from_secs(5);
 const REPORTS: usize = 10_000;
 /// How long records are gathered before they go on their way, for one is as dear as a hundred together.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(500);
 /// How often the journal notes that calls are still going on: the end of one that is cut short is known this well.
 const ALIVE: Duration = Duration::from_secs(10);
 /// Between two tries at a destination that fails, and the longest it becomes.

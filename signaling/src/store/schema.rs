@@ -571,7 +571,9 @@ impl Column {
     #[must_use]
     pub fn fitting(&self, value: Value) -> Value {
         match (value, self.holds) {
-            (Value::Text(Some(text)), Holds::Text(length)) => {
+            (Value::Text(Some(text)), Holds::Text(length))
+                if text.len() > length.into() || text.contains('\0') =>
+            {
                 text.chars().filter(|c| *c != '\0').take(length.into()).collect::<String>().into()
             }
             (value, _) => value,

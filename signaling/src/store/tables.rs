@@ -132,15 +132,14 @@ pub fn insert_all(sql: &Sql, table: &Table, columns: &[&Column], rows: Vec<Vec<V
     statements
 }
 
-/// Rows written, or named, by one statement. Few sizes, so that the database knows the statements.
-const SIZES: [usize; 3] = [32, 8, 1];
+/// Rows written, or named, by one statement, at most; and the sizes are powers of two, so that the database knows the statements.
+const LARGEST: usize = 128;
 
-/// Hands `all` over in portions of the sizes of [`SIZES`].
+/// Hands `all` over in portions, as few as can be: each costs a turn to the database and back.
 pub(super) fn in_sizes<T>(all: Vec<T>, mut take: impl FnMut(Vec<T>)) {
     let mut left = all.into_iter();
-    while left.len() > 0 {
-        let size = SIZES.into_iter().find(|size| *size <= left.len()).unwrap_or(1);
-        take(left.by_ref().take(size).collect());
+    while let Some(log) = left.len().checked_ilog2() {
+        take(left.by_ref().take(LARGEST.min(1 << log)).collect());
     }
 }
 
