@@ -134,13 +134,14 @@ const MEDIA_SEEN_BY_SIGNALING: &[&str] = &[
 /// in parts (`signaling_core::shards`) or is an atomic.
 const LOCKS: &[(&str, &str)] = &[
     ("signaling/core/src/shards.rs", "the parts"),
-    ("signaling/core/src/sources.rs", "parts of its own"),
     ("signaling/src/accounting.rs", "its tasks, taken at the start and at the end"),
     ("signaling/src/accounting/journal.rs", "a journal is one worker's"),
     ("signaling/src/accounting/post.rs", "a connection of one task"),
     ("signaling/src/accounting/queue.rs", "between two tasks, behind the journals"),
     ("signaling/src/control.rs", "an operator's counters"),
     ("signaling/src/gateway.rs", "these counters, at the start"),
+    ("signaling/src/media_link/blobs.rs", "once for each sound that a relay elsewhere plays"),
+    ("signaling/src/media_link/ng_client.rs", "the order of such sounds, awaited by a task of its own"),
     ("signaling/src/store/writer.rs", "its task, taken at the end"),
     ("signaling/src/transport/admission.rs", "once for each connection"),
 ];

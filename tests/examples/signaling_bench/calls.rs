@@ -154,7 +154,7 @@ fn go_on(caller: &mut Caller, answer: &str) -> Result<Step> {
         let target = to.split('>').next().unwrap_or_default().trim_start_matches('<');
         let ack = request("ACK", target, &via, call_id, "caller", to, 1, "", "");
         // RFC 3261 §17.1.1.3: it has the branch of the INVITE.
-        caller.send(number, &ack.replacen("1ACK;", "1INVITE;", 1))?;
+        caller.send(number, &ack.replacen(".1.ACK;", ".1.INVITE;", 1))?;
         return Ok(Step::Refused);
     }
     ensure!(code == "200", "call answered by {}", answer.lines().next().unwrap_or_default());

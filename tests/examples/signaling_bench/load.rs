@@ -151,7 +151,7 @@ pub(crate) fn request(
     // Of no earlier run: a server may still remember those.
     let run = std::process::id();
     format!(
-        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via};branch=z9hG4bK{run}{call_id}{cseq}{method};rport\r\nMax-Forwards: 70\r\n\
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via};branch=z9hG4bK{run}.{call_id}.{cseq}.{method};rport\r\nMax-Forwards: 70\r\n\
          From: <sip:{from}@bench.test>;tag=f{call_id}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n\
          {more}Content-Length: {length}\r\n\r\n{body}"
     )
