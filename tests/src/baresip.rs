@@ -46,10 +46,22 @@ impl Baresip {
     /// Starts a phone that speaks `tone` Hz and signs in at `proxy` over `transport` (`udp`, `tcp` or `tls`); returns once
     /// it runs, registered or not.
     pub async fn start(account: &Account, proxy: SocketAddr, transport: &str, tone: f64) -> Result<Self> {
+        Self::start_with(account, proxy, transport, tone, "").await
+    }
+
+    /// The same with one codec alone, as `PCMA/8000/1`; empty for all that it has.
+    async fn start_with(
+        account: &Account,
+        proxy: SocketAddr,
+        transport: &str,
+        tone: f64,
+        codec: &str,
+    ) -> Result<Self> {
         let Account { user, password, domain } = account;
+        let codecs = if codec.is_empty() { String::new() } else { format!(";audio_codecs={codec}") };
         let line = format!(
             "<sip:{user}@{domain};transport={transport}>;auth_pass={password};regint=60;\
-             outbound=\"sip:{proxy};transport={transport}\"\n"
+             outbound=\"sip:{proxy};transport={transport}\"{codecs}\n"
         );
         // Port 0: the kernel chooses.
         let any = if proxy.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -105,7 +117,18 @@ impl Baresip {
         transport: &str,
         tone: f64,
     ) -> Result<Self> {
-        let mut phone = Self::start(account, proxy, transport, tone).await?;
+        Self::registered_with(account, proxy, transport, tone, "").await
+    }
+
+    /// The same with one codec alone, as `PCMA/8000/1`.
+    pub async fn registered_with(
+        account: &Account,
+        proxy: SocketAddr,
+        transport: &str,
+        tone: f64,
+        codec: &str,
+    ) -> Result<Self> {
+        let mut phone = Self::start_with(account, proxy, transport, tone, codec).await?;
         // Printed, not asked of the control port: it may be registered before that port is.
         phone
             .process
@@ -170,18 +193,18 @@ impl Baresip {
 
     /// What it hears from now on for `span`, once that much has come in; silence when nothing comes.
     pub async fn listen(&self, span: Duration) -> Result<Heard> {
-        let wanted = (RATE as f64 * span.as_secs_f64()) as usize * 2;
         let start = self.recorded()?;
+        let rate = || self.recording()?.map(|file| tone::rate_of(&file)).transpose();
         let recorded = wait::until("sound at baresip", span * 8, || async {
-            let recorded = self.recorded()?;
-            Ok((recorded >= start + wanted).then_some(recorded))
+            // A wideband codec is recorded at its own rate.
+            let Some(rate) = rate()? else { return Ok(None) };
+            let wanted = (f64::from(rate) * span.as_secs_f64()) as usize * 2;
+            Ok((self.recorded()? >= start + wanted).then_some((rate, wanted)))
         });
-        if recorded.await.is_err() {
-            return Ok(tone::hear(&[], RATE));
-        }
+        let Ok((rate, wanted)) = recorded.await else { return Ok(tone::hear(&[], RATE)) };
         let file = self.recording()?.context("no recording")?;
         let (samples, _) = tone::read_wav(&file, start)?;
-        Ok(tone::hear(&samples[..(wanted / 2).min(samples.len())], RATE))
+        Ok(tone::hear(&samples[..(wanted / 2).min(samples.len())], rate))
     }
 
     /// Waits until it hears the tone of `frequency` Hz.
@@ -267,6 +290,7 @@ fn config(home: &str, listen: &str, control: u16, (first, last): (u16, u16)) -> 
          snd_path {home}\n\
          module_path {MODULES}\n\
          module g711.so\n\
+         module g722.so\n\
          module aufile.so\n\
          module aubridge.so\n\
          module sndfile.so\n\

@@ -41,9 +41,14 @@ impl Scene {
 
     /// The same at a gateway that runs.
     pub async fn set_at(gateway: Gateway) -> Result<Self> {
+        Self::set_with(gateway, "").await
+    }
+
+    /// The same with a phone that has one codec alone, as `PCMA/8000/1`.
+    pub async fn set_with(gateway: Gateway, codec: &str) -> Result<Self> {
         let alice = gateway.account("alice", "page-of-alice-1")?;
         let bob = gateway.account("bob", "phone-of-bob-2")?;
-        let phone = Baresip::registered(&bob, gateway.proxy(), "udp", PHONE_TONE).await?;
+        let phone = Baresip::registered_with(&bob, gateway.proxy(), "udp", PHONE_TONE, codec).await?;
         let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
         let page = Page::registered(&browser, &gateway, &alice).await?;
         Ok(Self { page, phone, browser, alice, bob, gateway })

@@ -67,6 +67,13 @@ pub fn read_wav(path: &Path, from: usize) -> Result<(Vec<i16>, usize)> {
     Ok((samples, bytes.len()))
 }
 
+/// Samples per second of a WAV file; those of telephony while it has no header yet.
+pub fn rate_of(path: &Path) -> Result<u32> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let rate = bytes.get(24..28).and_then(|rate| rate.try_into().ok()).map(u32::from_le_bytes);
+    Ok(rate.filter(|rate| *rate > 0).unwrap_or(8000))
+}
+
 const WAV_HEADER: usize = 44;
 
 /// Finds the strongest frequency between 100 and 3800 Hz in `samples` taken at `rate` Hz.
