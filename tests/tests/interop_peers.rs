@@ -1,14 +1,19 @@
 //! Each half alone in the world that exists: our proxy with a real rtpengine for its media, and our relay behind a real
 //! Kamailio. Every call is proved by content, as in `interop_call`.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, ensure};
-use e2e::baresip::{Account, Baresip};
+use e2e::baresip::{Account, Baresip, expect_digits};
 use e2e::chromium::Chromium;
 use e2e::gateway::{DOMAIN, Gateway};
 use e2e::page::Page;
 use e2e::peers::{Flags, KamailioFront, NgRelay, NgTap};
+use e2e::phone::{Audio, Dialog, Phone};
 use e2e::scene::{BROWSER_TONE, PHONE_TONE, Scene};
+use e2e::sip::Sdp;
 use e2e::subject::{Kamailio, Setup};
+use e2e::wait::PATIENCE;
 
 /// What the second phone plays. No harmonic of it is near another tone.
 const OTHER_PHONE_TONE: f64 = 620.0;
@@ -21,6 +26,17 @@ async fn rtpengine_joins_page_and_phone() -> Result<()> {
     let mut scene = Scene::set_at(Gateway::start_with_relay(tap.address).await?).await?;
     call_both_ways(&mut scene).await?;
     tap.no_complaint()?;
+    rtpengine.is_idle().await
+}
+
+/// Our proxy with rtpengine: the other kinds of calls.
+#[tokio::test]
+async fn rtpengine_carries_the_other_calls_too() -> Result<()> {
+    let rtpengine = NgRelay::rtpengine().await?;
+    let tap = NgTap::start(rtpengine.ng).await?;
+    let mut scene = Scene::set_at(Gateway::start_with_relay(tap.address).await?).await?;
+    let called = other_calls(&mut scene).await;
+    called.map_err(|error| error.context(tap.said().join("\n")))?;
     rtpengine.is_idle().await
 }
 
@@ -76,13 +92,19 @@ const SPELT_OUT: Flags = Flags {
 /// Our relay behind Kamailio: page and phone call each other, and either hangs up.
 #[tokio::test]
 async fn kamailio_joins_page_and_phone_by_our_relay() -> Result<()> {
-    behind_kamailio(USUAL).await
+    behind_kamailio(USUAL, false).await
+}
+
+/// Our relay behind Kamailio: the other kinds of calls.
+#[tokio::test]
+async fn kamailio_has_the_other_calls_by_our_relay_too() -> Result<()> {
+    behind_kamailio(USUAL, true).await
 }
 
 /// The same with other flags for the same wishes.
 #[tokio::test]
 async fn kamailio_may_spell_its_flags_out() -> Result<()> {
-    behind_kamailio(SPELT_OUT).await
+    behind_kamailio(SPELT_OUT, false).await
 }
 
 /// Our relay behind Kamailio: two phones.
@@ -102,7 +124,7 @@ async fn kamailio_joins_two_phones_by_our_relay() -> Result<()> {
 }
 
 /// The gateway lends its page and its certificate here; it takes no part in the calls.
-async fn behind_kamailio(flags: Flags) -> Result<()> {
+async fn behind_kamailio(flags: Flags, others: bool) -> Result<()> {
     let gateway = Gateway::start().await?;
     let relay = NgRelay::causeway().await?;
     let tap = NgTap::start(relay.ng).await?;
@@ -114,11 +136,21 @@ async fn behind_kamailio(flags: Flags) -> Result<()> {
     page.sign_in(&alice).await?;
     page.registration("registered").await?;
     let mut scene = Scene { page, phone, browser, alice, bob, gateway };
-    let called = call_both_ways(&mut scene).await;
+    let called = match others {
+        true => match other_calls(&mut scene).await {
+            Ok(()) => early_media(&mut scene, account("carol"), kamailio.proxy()).await,
+            failed => failed,
+        },
+        false => call_both_ways(&mut scene).await,
+    };
     called.map_err(|error| {
         error.context(format!("{}\n{}", kamailio.log().join("\n"), tap.said().join("\n")))
     })?;
     ensure!(!scene.gateway.log().iter().any(|line| line.contains("INVITE")), "the gateway had a part in it");
+    if others {
+        // A call that was given up is deleted by every side that hears of it.
+        return relay.is_idle().await;
+    }
     content_with(&kamailio, &relay, &tap).await
 }
 
@@ -153,6 +185,63 @@ async fn call_both_ways(scene: &mut Scene) -> Result<()> {
     scene.both_hear().await?;
     scene.page_holds_and_resumes().await?;
     scene.phone.hang_up().await?;
+    scene.page.call_over(None).await
+}
+
+/// The calls of `interop_call` beside those: keys, hold by the phone, a caller who gives up, and one who is refused.
+async fn other_calls(scene: &mut Scene) -> Result<()> {
+    let mark = scene.phone.mark();
+    scene.phone_calls_page().await?;
+    scene.both_hear().await?;
+    for key in ["dtmf-pad-1", "dtmf-pad-5", "dtmf-pad-hash"] {
+        scene.page.click(key).await?;
+    }
+    expect_digits(&scene.phone, "15#").await?;
+    scene.phone.command("hold", "").await?;
+    scene.page.hold_is("remote").await?;
+    scene.phone.command("resume", "").await?;
+    scene.page.hold_is("none").await?;
+    scene.both_go_on().await?;
+    scene.page.click("hangup").await?;
+    scene.phone.event_after(mark, "CALL_CLOSED").await?;
+    scene.page.call_over(None).await?;
+
+    let mark = scene.phone.mark();
+    scene.page.dial("bob", false).await?;
+    scene.phone.event_after(mark, "CALL_INCOMING").await?;
+    scene.page.call(&["ringing"]).await?;
+    scene.page.click("hangup").await?;
+    scene.phone.event_after(mark, "CALL_CLOSED").await?;
+    scene.page.call_over(None).await?;
+
+    let mark = scene.phone.mark();
+    scene.page.dial("bob", false).await?;
+    scene.phone.event_after(mark, "CALL_INCOMING").await?;
+    scene.phone.hang_up().await?;
+    scene.page.call_over(Some("busy")).await
+}
+
+/// The page hears what a phone says before it answers.
+async fn early_media(scene: &mut Scene, carol: Account, proxy: SocketAddr) -> Result<()> {
+    let mut carol = Phone::registered(carol, proxy).await?;
+    let mut audio = Audio::open(carol.local().ip()).await?;
+    scene.page.dial("carol", false).await?;
+    let invite = carol.receive("the call", |m| m.method() == Some("INVITE")).await?;
+    let offer = Sdp::parse(&invite.body)?;
+    let sdp = audio.sdp(1, "sendrecv")?;
+    carol.answer(&invite, 183, "Session Progress", "c1", &sdp).await?;
+    tokio::select! {
+        heard = scene.page.hears(PHONE_TONE) => heard?,
+        spoken = audio.speak(&offer, PHONE_TONE, PATIENCE) => {
+            spoken?;
+            anyhow::bail!("no early media at the page\n{}", scene.page.report().await);
+        }
+    }
+    carol.answer(&invite, 200, "OK", "c1", &sdp).await?;
+    carol.receive("the ACK", |m| m.method() == Some("ACK")).await?;
+    scene.page.call(&["connected"]).await?;
+    let bye = Dialog::of_callee(&invite, "c1").request(&mut carol, "BYE");
+    ensure!(carol.transact(bye).await?.status() == Some(200));
     scene.page.call_over(None).await
 }
 
