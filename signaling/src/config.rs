@@ -18,6 +18,7 @@ use regex::Regex;
 pub use sample::sample;
 use signaling_core::dispatcher;
 use signaling_core::profiles;
+use signaling_core::secret::Secret;
 use signaling_core::settings::{
     Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Pike, Referral, Registrar, Sanity, Secfilter, Timers, Tm, Udp,
     Usrloc,
@@ -25,6 +26,7 @@ use signaling_core::settings::{
 use signaling_core::tables::{self, Policy, Through};
 use signaling_core::token::ephemeral::Ephemeral;
 use signaling_core::token::{self, NamedKey};
+use signaling_core::topology::Topoh;
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -85,6 +87,7 @@ pub struct Config {
     pub pike: Pike,
     pub secfilter: Secfilter,
     pub sanity: Sanity,
+    pub topoh: Hiding,
     pub tokens: Tokens,
     pub voicemail_host: Option<String>,
     pub voicemail_port: u16,
@@ -111,6 +114,16 @@ pub struct Config {
 pub struct Tls {
     pub ca_list: Option<PathBuf>,
     pub require_certificate: bool,
+}
+
+/// Section `[topoh]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Hiding {
+    pub enabled: bool,
+    pub mask_key: Option<Secret>,
+    /// Without the key.
+    pub names: Topoh,
 }
 
 /// Section `[pstn]`.
@@ -414,6 +427,10 @@ impl Config {
         if self.registrar.min_expires > self.registrar.max_expires {
             return Err("registrar.min_expires must not be above registrar.max_expires".into());
         }
+        let names = &self.topoh.names;
+        if names.vparam_name == "branch" && !names.vparam_prefix.starts_with("z9hG4bK") {
+            return Err("topoh.vparam_prefix must begin with z9hG4bK where it is that of a branch".into());
+        }
         if self.blst.blst_503_min_timeout > self.blst.blst_503_max_timeout {
             return Err("tm.blst_503_min_timeout must not be above tm.blst_503_max_timeout".into());
         }
@@ -555,6 +572,7 @@ mod tests {
             ("[sip]\nudp = \"off\"\nudp = \"off\"\n", Some((3, 1)), "duplicate key"),
             ("[certificate]\nchain = \"a.pem\"\n", None, "go together"),
             ("[media]\nfirst_port = 40000\n", None, "media.last_port must be at least 15 above"),
+            ("[topoh]\nvparam_prefix = \"x\"\n", None, "must begin with z9hG4bK"),
             ("[registrar]\nmin_expires = 3600\nmax_expires = 60\n", None, "must not be above"),
             ("[media]\nrelay = \"tcp:1.2.3.4:5\"\n", Some((2, 9)), "\"tcp:1.2.3.4:5\" is no relay"),
         ];

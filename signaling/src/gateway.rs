@@ -21,6 +21,7 @@ use signaling_core::proxy::Proxy;
 use signaling_core::secret::Secret;
 use signaling_core::settings::{self, Settings, Voicemail};
 use signaling_core::sources::Sources;
+use signaling_core::topology::Topoh;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -481,6 +482,13 @@ fn secret(path: &Path) -> anyhow::Result<Secret> {
     kept.with_context(|| format!("secret of nonces and GRUUs, {}", path.display()))
 }
 
+/// Masks of this installation are good for it alone, unless a key is set.
+fn topoh(config: &Config, secret: &Secret) -> Option<Topoh> {
+    let topoh = &config.topoh;
+    let key = topoh.mask_key.clone().unwrap_or_else(|| secret.derive("topoh"));
+    topoh.enabled.then(|| Topoh { key, ..topoh.names.clone() })
+}
+
 fn threads(configured: usize) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64),
@@ -499,6 +507,7 @@ fn whole_settings(
     let secret = secret(&config.data_directory.join("auth.secret"))?;
     let mut settings = settings(config, domain, bound, host_addresses);
     settings.secret = secret.derive("registrar");
+    settings.topoh = topoh(config, &secret);
     settings.sounds.music_on_hold = sounds.music_on_hold;
     settings.sounds.recording_notice = sounds.recording_notice;
     settings.sounds.announcements = sounds.announcements;
@@ -705,6 +714,26 @@ mod tests {
         assert_eq!(changed.blst.methods_lookup, u32::MAX);
         assert_eq!(changed.timers.fr_inv_timer_next, Duration::from_secs(9));
         assert_eq!(changed.voicemail, Some(Voicemail { host: "192.0.2.9".into(), port: 5070 }));
+    }
+
+    /// Nodes with one key understand each other; without one, an installation understands itself after a restart.
+    #[test]
+    fn masks_are_made_with_the_key_that_is_set() {
+        let of = |text: &str, secret: u8| topoh(&Config::parse(text, "test").unwrap(), &Secret([secret; 32]));
+        assert_eq!(of("", 1), None);
+        let on = "[topoh]\nenabled = true\n";
+        assert!(of(on, 1) == of(on, 1) && of(on, 1) != of(on, 2));
+        let keyed = format!("{on}mask_key = \"s3cret\"\nmask_ip = \"10.0.0.1\"\n");
+        let (one, other) = (of(&keyed, 1).unwrap(), of(&keyed, 2).unwrap());
+        assert!(one == other && one.key != Secret::default());
+        assert_eq!(
+            (&*one.mask_ip, &*one.uparam_name, &*one.vparam_prefix),
+            ("10.0.0.1", "line", "z9hG4bKsr-")
+        );
+        assert!(
+            !format!("{:?}", Config::parse(&keyed, "test").unwrap()).contains("s3cret"),
+            "no log shows it"
+        );
     }
 
     #[test]

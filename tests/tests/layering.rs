@@ -68,6 +68,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "digest",
     "token",
     "dispatcher",
+    "topology",
     "settings",
     "profiles",
     "tables",

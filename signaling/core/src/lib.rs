@@ -30,5 +30,6 @@ pub mod step;
 pub mod stun;
 pub mod tables;
 pub mod token;
+pub mod topology;
 pub mod transaction;
 pub mod world;

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
@@ -55,6 +56,7 @@ use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
 use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, sanity};
 use crate::stun;
+use crate::topology::Topoh;
 use crate::transaction::{self, Cancelled, ClientId, SentBy, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
@@ -268,9 +270,11 @@ impl Proxy {
             self.world.stats.borrow_mut().keepalives += 1;
             return self.table.send(Destination::Flow(*flow), answer);
         }
-        let limits = Limits { message: self.world.settings.limits.max_message_size, ..Limits::default() };
-        let parsed = Message::parse_with(inbound.bytes, &limits);
+        let mut parsed = Message::parse_with(inbound.bytes, &self.parse_limits());
         self.count_arrival(&parsed);
+        if let (Some(topoh), Ok(message)) = (&self.world.settings.topoh, &mut parsed) {
+            topoh.unmask(message);
+        }
         match parsed {
             Ok(Message::Request(request)) if guard::is_hostile(&self.world, &inbound.flow, &request) => {}
             Ok(Message::Request(request)) if self.has_no_room(&request) => {
@@ -383,7 +387,26 @@ impl Proxy {
 
     /// The next message to send.
     pub fn poll_transmit(&mut self) -> Option<Outbound> {
-        self.transfers.poll_transmit().or_else(|| self.table.poll_transmit())
+        let outbound = self.transfers.poll_transmit().or_else(|| self.table.poll_transmit())?;
+        Some(match &self.world.settings.topoh {
+            Some(topoh) => Outbound { bytes: self.masked(topoh, outbound.bytes), ..outbound },
+            None => outbound,
+        })
+    }
+
+    /// A message of ours as it leaves. What is no SIP, such as the answer to a keep-alive, stays.
+    fn masked(&self, topoh: &Topoh, bytes: Bytes) -> Bytes {
+        match Message::parse_with(bytes.clone(), &self.parse_limits()) {
+            Ok(mut message) => {
+                topoh.mask(&mut message);
+                message.to_bytes()
+            }
+            Err(_) => bytes,
+        }
+    }
+
+    fn parse_limits(&self) -> Limits {
+        Limits { message: self.world.settings.limits.max_message_size, ..Limits::default() }
     }
 
     /// The next thing to tell.

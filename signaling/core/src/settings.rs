@@ -11,6 +11,7 @@ use crate::digest::Algorithm;
 use crate::dispatcher;
 use crate::flow::Protocol;
 use crate::secret::Secret;
+use crate::topology::Topoh;
 
 pub use self::dtmf::{Dtmf, Keys, is_named};
 pub use self::guard::{AuthBlock, BadNetwork, Network, Pike, Sanity, Secfilter, Words};
@@ -69,6 +70,8 @@ pub struct Settings {
     pub sanity: Sanity,
     /// How much one source may send.
     pub pike: Pike,
+    /// What tells one peer where others are is hidden from it; `None` (default): it is not.
+    pub topoh: Option<Topoh>,
     /// Whether a certificate is shown to those who are dialled over TLS and ask for one, so that such a connection is offered for
     /// requests of theirs (RFC 5923; default no).
     pub tls_alias: bool,
@@ -470,6 +473,7 @@ impl Default for Settings {
             secfilter: Secfilter::default(),
             sanity: Sanity::default(),
             pike: Pike::default(),
+            topoh: None,
             tls_alias: false,
             secret: Secret::default(),
         }

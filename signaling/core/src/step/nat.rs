@@ -76,7 +76,7 @@ fn aliased(
         return Ok(None);
     }
     let aliased = alias::add(uri.as_str(), Alias::of(flow));
-    Ok(Some(rewritten(value, address.uri_text(), &aliased)))
+    Ok(Some(address.with_uri(value, &aliased)))
 }
 
 /// Whether a response comes from a user agent right behind us: no proxy has recorded itself after us. `pass` is that of the
@@ -154,17 +154,6 @@ pub fn protocol_of(token: &str) -> Option<Protocol> {
     [Protocol::Udp, Protocol::Tcp, Protocol::Tls, Protocol::Ws, Protocol::Wss]
         .into_iter()
         .find(|protocol| protocol.via_token().eq_ignore_ascii_case(token))
-}
-
-/// `value` with its URI, a part of it, exchanged. The brackets come with it, for parameters of the URI would otherwise
-/// be the header's.
-fn rewritten(value: &[u8], old: &str, new: &str) -> Vec<u8> {
-    let at = (old.as_ptr() as usize).saturating_sub(value.as_ptr() as usize).min(value.len());
-    let (before, rest) = value.split_at(at);
-    let after = rest.get(old.len()..).unwrap_or_default();
-    let bracketed = before.last() == Some(&b'<');
-    let (open, close): (&[u8], &[u8]) = if bracketed { (b"", b"") } else { (b"<", b">") };
-    [before, open, new.as_bytes(), close, after].concat()
 }
 
 #[cfg(test)]

@@ -180,11 +180,12 @@ enum CameBack {
 /// What the Vias of ours say that a request carries (RFC 3261 §16.3 step 4). Those of requests within dialogs prove no more
 /// than a loop.
 fn came_back(world: &World, incoming: &Incoming) -> CameBack {
-    let vias = incoming.message.all::<Via<'_>>().flatten();
-    let ours = vias.filter_map(|via| via.branch()?.strip_prefix(BRANCH_PREFIX));
     let mut proof = None;
     let mut found = CameBack::No;
-    for branch in ours {
+    for via in incoming.message.values(Name::Via) {
+        let via = world.settings.topoh.as_ref().map_or(Cow::Borrowed(via), |topoh| topoh.plain_via(via));
+        let branch = Via::parse(&via).ok().and_then(|via| via.branch()?.strip_prefix(BRANCH_PREFIX));
+        let Some(branch) = branch else { continue };
         if branch.starts_with(&incoming.seal) {
             return CameBack::Loop;
         }

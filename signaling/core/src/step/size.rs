@@ -15,7 +15,7 @@ use crate::world::World;
 /// Makes the request fit, or its way.
 pub(super) fn fit(world: &World, incoming: &Incoming, branch: &mut Branch) {
     let settings = &world.settings.udp;
-    let fits = |message: &Request| settings.mtu == 0 || message.sent_len() <= settings.mtu;
+    let fits = |message: &Request| settings.mtu == 0 || sent_len(world, message) <= settings.mtu;
     if relay::protocol_of(&branch.target.destination) != Protocol::Udp || fits(&branch.message) {
         return;
     }
@@ -45,6 +45,14 @@ pub(super) fn fit(world: &World, incoming: &Incoming, branch: &mut Branch) {
         stats.fragmented += 1;
         tracing::debug!(call_id = branch.message.call_id(), size = branch.message.sent_len(), "IP fragments");
     }
+}
+
+/// How long it will be when it leaves: masks are longer than what they hide.
+fn sent_len(world: &World, message: &Request) -> usize {
+    let Some(topoh) = &world.settings.topoh else { return message.sent_len() };
+    let mut masked = message.clone();
+    topoh.mask_request(&mut masked);
+    masked.sent_len()
 }
 
 /// The TCP side of the next hop, where it may have one: not when the URI demands UDP, nor when TCP was refused there

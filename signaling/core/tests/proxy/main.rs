@@ -29,5 +29,6 @@ mod terminate;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;
 mod token;
+mod topology;
 mod transfer;
 mod webrtc;

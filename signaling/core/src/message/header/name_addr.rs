@@ -73,6 +73,18 @@ impl<'a> NameAddr<'a> {
         Uri::parse(self.uri)
     }
 
+    /// The value that this was parsed from with another URI, as text. The brackets come with it, for parameters of the URI would
+    /// otherwise be the header's.
+    #[must_use]
+    pub fn with_uri(&self, value: &[u8], uri: &str) -> Vec<u8> {
+        let at = (self.uri.as_ptr() as usize).saturating_sub(value.as_ptr() as usize).min(value.len());
+        let (before, rest) = value.split_at(at);
+        let after = rest.get(self.uri.len()..).unwrap_or_default();
+        let bracketed = before.last() == Some(&b'<');
+        let (open, close): (&[u8], &[u8]) = if bracketed { (b"", b"") } else { (b"<", b">") };
+        [before, open, uri.as_bytes(), close, after].concat()
+    }
+
     /// The header parameters (not those of the URI).
     #[must_use]
     pub const fn params(&self) -> Params<'a> {
