@@ -18,6 +18,8 @@ sqlite3:sqlite3
 rtpengine:rtpengine-daemon
 rtpengine-ctl:rtpengine-utils
 certutil:libnss3-tools
+fail2ban-regex:fail2ban
+nft:nftables
 cc:build-essential
 cmake:cmake
 "

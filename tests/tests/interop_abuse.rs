@@ -206,6 +206,72 @@ async fn half_open_tls() -> Result<()> {
     all.are_served().await
 }
 
+/// What Debian's fail2ban finds in the log of a gateway at which somebody guesses, scans and sends nonsense: his address, each time.
+#[tokio::test]
+async fn fail2ban_reads_the_log() -> Result<()> {
+    let mut gateway = Gateway::start().await?;
+    let mut account = gateway.account("carol", "right")?;
+    account.password = "wrong".into();
+    for user in ["carol", "nobody"] {
+        account.user = user.into();
+        let mut guesser = Phone::new(account.clone(), gateway.proxy()).await?;
+        assert_eq!(guesser.register(60).await?.status(), Some(401), "{user}");
+    }
+    let socket = UdpSocket::bind((gateway.proxy().ip(), 0)).await?;
+    let options = |call_id: &str, changed: &str, agent: &str| {
+        format!(
+            "OPTIONS sip:{changed}{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK{call_id};rport\r\n\
+             From: <sip:e@evil.example>;tag=1\r\nTo: <sip:{DOMAIN}>\r\nCall-ID: {call_id}\r\nCSeq: 1 OPTIONS\r\n\
+             User-Agent: {agent}\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    let forged = "x WARN causeway::events: pike blocking address=198.51.100.1 port=1";
+    for message in [
+        options("1", "", "friendly-scanner"),
+        options("2", "a'%20or%201=1--@", "phone"),
+        options("3", "", "phone").replace("CSeq: 1 OPTIONS", "CSeq: x OPTIONS"),
+        options("4", "", &format!("sipvicious {forged}")),
+    ] {
+        socket.send_to(message.as_bytes(), gateway.proxy()).await?;
+    }
+    // No order: each has a thread of its own.
+    for parts in [
+        &["reason=\"wrong password\""][..],
+        &["reason=\"no such user\""],
+        &["scanner dropped", "friendly-scanner"],
+        &["SQL injection dropped"],
+        &["malformed SIP request"],
+        &["scanner dropped", "sipvicious"],
+    ] {
+        gateway.logs(parts).await?;
+    }
+    let folder = tempfile::tempdir()?;
+    let (log, filter) = (folder.path().join("log"), "../deploy/fail2ban/filter.d/causeway.conf");
+    fs::write(&log, gateway.log().join("\n") + "\n")?;
+    let filter = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(filter);
+    let found =
+        std::process::Command::new("fail2ban-regex").args(["--out", "ip"]).args([&log, &filter]).output()?;
+    let (told, trouble) = (String::from_utf8(found.stdout)?, String::from_utf8_lossy(&found.stderr));
+    let source = gateway.proxy().ip().to_string();
+    assert_eq!(told.lines().collect::<Vec<_>>(), [source.as_str(); 6], "{trouble}\n{:?}", gateway.log());
+    Ok(())
+}
+
+/// The firewall of `deploy` is one that the kernel's tool understands.
+#[test]
+fn the_firewall_is_well_formed() -> Result<()> {
+    let rules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nftables/causeway.nft");
+    let text = fs::read_to_string(&rules)?;
+    for port in ["8443", "5061", "5060", "30000-40000"] {
+        assert!(text.contains(port), "{port} is listened on by default");
+    }
+    // Only a superuser may ask the kernel; the syntax is checked for anybody who may.
+    let checked = std::process::Command::new("/usr/sbin/nft").arg("-c").arg("-f").arg(&rules).output()?;
+    let trouble = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() || trouble.contains("Operation not permitted"), "{trouble}");
+    Ok(())
+}
+
 /// Everything that is no command, on the ng port.
 #[tokio::test]
 async fn broken_ng() -> Result<()> {
