@@ -134,6 +134,8 @@ const MEDIA_SEEN_BY_SIGNALING: &[&str] = &[
 /// Where the signalling half has locks, and why none of them is one that all workers take for a message: what those share stands
 /// in parts (`signaling_core::shards`) or is an atomic.
 const LOCKS: &[(&str, &str)] = &[
+    ("signaling/core/src/dispatcher.rs", "when rows are read again, and once a round of questions"),
+    ("signaling/core/src/dispatcher/state.rs", "a gateway's answer to a question"),
     ("signaling/core/src/shards.rs", "the parts"),
     ("signaling/src/accounting.rs", "its tasks, taken at the start and at the end"),
     ("signaling/src/accounting/journal.rs", "a journal is one worker's"),
@@ -143,6 +145,7 @@ const LOCKS: &[(&str, &str)] = &[
     ("signaling/src/gateway.rs", "these counters, at the start"),
     ("signaling/src/media_link/blobs.rs", "once for each sound that a relay elsewhere plays"),
     ("signaling/src/media_link/ng_client.rs", "the order of such sounds, awaited by a task of its own"),
+    ("signaling/src/store/dialogs.rs", "its task, taken at the end"),
     ("signaling/src/store/writer.rs", "its task, taken at the end"),
     ("signaling/src/transport/admission.rs", "once for each connection"),
 ];

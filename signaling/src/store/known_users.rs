@@ -7,16 +7,17 @@ use std::collections::HashSet;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
 
-/// More than this many are not remembered: they are then unknown while they are away.
+use signaling_core::shards::Shards;
+
+/// More than about this many are not remembered: they are then unknown while they are away.
 const ROOM: usize = 500_000;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct KnownUsers {
     path: PathBuf,
-    names: RwLock<HashSet<Box<str>>>,
+    names: Shards<HashSet<Box<str>>>,
 }
 
 impl KnownUsers {
@@ -30,24 +31,30 @@ impl KnownUsers {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
-        let names = text.lines().take(ROOM).map(Into::into).collect();
-        Ok(Self { path, names: RwLock::new(names) })
+        let names = Shards::<HashSet<Box<str>>>::default();
+        for name in text.lines().take(ROOM) {
+            names.of(name).insert(name.into());
+        }
+        Ok(Self { path, names })
     }
 
     /// Whether `aor` was noted.
     pub(super) fn has(&self, aor: &str) -> bool {
-        self.names.read().unwrap_or_else(PoisonError::into_inner).contains(aor)
+        self.names.of(aor).contains(aor)
     }
 
     /// Notes it.
     pub(super) fn note(&self, aor: &str) {
-        if self.has(aor) || aor.contains(['\n', '\r']) {
+        if aor.contains(['\n', '\r']) {
             return;
         }
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        if names.len() >= ROOM || !names.insert(aor.into()) {
+        let mut names = self.names.of(aor);
+        if names.contains(aor) || names.len() >= ROOM / Shards::<()>::COUNT {
             return;
         }
+        names.insert(aor.into());
+        drop(names);
+        // Lines of several threads do not mix: the file is appended to, a line at a time.
         let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path);
         if let Err(error) = file.and_then(|mut file| file.write_all(format!("{aor}\n").as_bytes())) {
             // Known until the end of this process.

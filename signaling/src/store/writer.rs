@@ -129,8 +129,10 @@ impl Writer {
 
     /// Whether all that was taken is written.
     pub(super) fn is_settled(&self) -> bool {
-        // In this order: what goes from there to here is seen in one of them.
-        self.shared.count() == 0 && self.shared.writing.load(Ordering::Acquire) == 0
+        // On both sides of the other: what is taken meanwhile is seen there, and what could not be written is here again.
+        self.shared.count() == 0
+            && self.shared.writing.load(Ordering::Acquire) == 0
+            && self.shared.count() == 0
     }
 
     /// Whether the bindings of `aor` wait.
