@@ -59,6 +59,7 @@ const OUTSIDE_WORLD: &[&str] = &[
 /// The modules of `signaling-core`, lowest first: a module uses those above it in this list, never those below.
 const SIGNALING_LAYERS: &[&str] = &[
     "flow",
+    "bounded",
     "shards",
     "secret",
     "flow_token",

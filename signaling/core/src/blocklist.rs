@@ -34,7 +34,8 @@ impl Blocklist {
             let end = part.entry(key).or_insert(now);
             *end = (*end).max(now + span);
         }
-        self.recount(before, part.len());
+        // It wraps, as the count does: some may have gone.
+        self.count.fetch_add(part.len().wrapping_sub(before), Ordering::AcqRel);
     }
 
     /// Whether a destination is blocked.
@@ -68,18 +69,8 @@ impl Blocklist {
     /// Blocks nothing any more.
     pub fn clear(&self) {
         for mut part in self.until.each() {
-            let before = part.len();
+            self.count.fetch_sub(part.len(), Ordering::AcqRel);
             part.clear();
-            self.recount(before, 0);
-        }
-    }
-
-    /// A part, whose lock is held, has another number now.
-    fn recount(&self, before: usize, now: usize) {
-        if now > before {
-            self.count.fetch_add(now - before, Ordering::AcqRel);
-        } else {
-            self.count.fetch_sub(before - now, Ordering::AcqRel);
         }
     }
 }

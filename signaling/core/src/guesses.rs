@@ -7,11 +7,11 @@
 //! like others, so that they look like others. Only credentials over a nonce of ours count: nobody is blocked by what a forged
 //! source sends.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::bounded::Bounded;
 use crate::settings::AuthBlock;
 use crate::shards::Shards;
 
@@ -59,7 +59,7 @@ pub struct Guessed {
 #[derive(Debug, Default)]
 pub struct Guesses {
     /// By a keyed hash of the name: names may be long and many.
-    parts: Shards<HashMap<u64, Guess>>,
+    parts: Shards<Bounded<u64, Guess>>,
     /// How many there are, so that nobody waits for a lock while there is none.
     count: AtomicUsize,
 }
@@ -97,24 +97,16 @@ impl Guesses {
         }
         let key = self.key(who);
         let mut part = self.parts.at(key);
-        if !part.contains_key(&key) {
-            if part.len() >= MAX {
-                let before = part.len();
-                part.retain(|_, guess| !guess.is_idle(block, now));
-                self.count.fetch_sub(before - part.len(), Ordering::AcqRel);
+        let before = part.len();
+        let fresh = || Guess { name: who.name(), count: 0, last: now, blocked_until: None, times: 0 };
+        if let Some(guess) = part.entry(key, MAX, now, |guess| guess.is_idle(block, now), fresh) {
+            if now.saturating_duration_since(guess.last) >= block.last_auth {
+                guess.count = 0;
             }
-            if part.len() >= MAX {
-                return;
-            }
-            let fresh = Guess { name: who.name(), count: 0, last: now, blocked_until: None, times: 0 };
-            part.insert(key, fresh);
-            self.count.fetch_add(1, Ordering::AcqRel);
+            (guess.count, guess.last) = (guess.count.saturating_add(1), now);
         }
-        let Some(guess) = part.get_mut(&key) else { return };
-        if now.saturating_duration_since(guess.last) >= block.last_auth {
-            guess.count = 0;
-        }
-        (guess.count, guess.last) = (guess.count.saturating_add(1), now);
+        // It wraps, as the count does: some may have gone.
+        self.count.fetch_add(part.len().wrapping_sub(before), Ordering::AcqRel);
     }
 
     /// Forgets what is held against somebody: `user` after right credentials, or whom an operator forgives. Whether there was
@@ -149,7 +141,10 @@ impl Guesses {
                 .and_then(|until| until.checked_duration_since(now))
                 .filter(|left| !left.is_zero()),
         };
-        self.parts.each().flat_map(|part| part.values().map(of).collect::<Vec<_>>()).collect()
+        self.parts
+            .each()
+            .flat_map(|part| part.iter().map(|(_, guess)| of(guess)).collect::<Vec<_>>())
+            .collect()
     }
 
     fn key(&self, who: Guesser<'_>) -> u64 {

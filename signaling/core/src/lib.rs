@@ -5,6 +5,7 @@
 
 pub mod alias;
 pub mod blocklist;
+pub mod bounded;
 pub mod dialog;
 pub mod digest;
 pub mod dispatcher;

@@ -6,16 +6,16 @@
 //! slowed down and not banned. Whoever has answered a call of ours, such as the trunk that it went to, is no stranger and is not
 //! counted.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::bounded::Bounded;
 use crate::settings::Pike;
 use crate::shards::Shards;
 
-/// Addresses, and users, remembered in each part. When all of them are busy or banned, one more is not counted: what it brings is bounded by what
-/// the gateway has time for.
+/// Addresses, and users, remembered in each part. When all of them are busy or banned, one more is not counted: what it brings is
+/// bounded by what the gateway has time for.
 const MAX: usize = 1024;
 /// Proved flows remembered of one address.
 const MAX_PROVED: usize = 4096;
@@ -40,9 +40,9 @@ pub enum Admission {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Sources {
-    sources: Shards<HashMap<IpAddr, Source>>,
+    sources: Shards<Bounded<IpAddr, Source>>,
     /// Those who have proved who they are, by their names.
-    users: Shards<HashMap<Arc<str>, Load>>,
+    users: Shards<Bounded<Arc<str>, Load>>,
 }
 
 /// What an operator sees of a source.
@@ -131,16 +131,10 @@ impl Sources {
         }
         let mut users = self.users.of(&*user);
         let is_over = |load: &Load| now.saturating_duration_since(load.since) >= pike.sampling_time_unit;
-        if !users.contains_key(&user) {
-            if users.len() >= MAX {
-                users.retain(|_, load| !is_over(load));
-            }
-            if users.len() >= MAX {
-                return Admission::Pass;
-            }
-            users.insert(Arc::clone(&user), Load { since: now, count: 0 });
-        }
-        let Some(load) = users.get_mut(&user) else { return Admission::Pass };
+        let fresh = || Load { since: now, count: 0 };
+        let Some(load) = users.entry(Arc::clone(&user), MAX, now, is_over, fresh) else {
+            return Admission::Pass;
+        };
         if is_over(load) {
             *load = Load { since: now, count: 0 };
         }
@@ -230,7 +224,7 @@ impl Sources {
         proved.is_some_and(|proved| proved.user.as_deref() == Some(user))
     }
 
-    fn shard(&self, ip: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
+    fn shard(&self, ip: IpAddr) -> MutexGuard<'_, Bounded<IpAddr, Source>> {
         self.sources.of(&ip)
     }
 
@@ -268,22 +262,13 @@ fn is_exempt(pike: &Pike, ip: IpAddr) -> bool {
 
 /// The entry of an address, made where there is room.
 fn entry<'s>(
-    shard: &'s mut HashMap<IpAddr, Source>,
+    shard: &'s mut Bounded<IpAddr, Source>,
     ip: IpAddr,
     pike: &Pike,
     now: Instant,
 ) -> Option<&'s mut Source> {
-    if !shard.contains_key(&ip) {
-        if shard.len() >= MAX {
-            shard.retain(|_, source| !source.is_idle(pike, now));
-        }
-        if shard.len() >= MAX {
-            return None;
-        }
-        let fresh = Source { since: now, count: 0, banned_until: None, proved: Vec::new(), proved_at: now };
-        shard.insert(ip, fresh);
-    }
-    shard.get_mut(&ip)
+    let fresh = || Source { since: now, count: 0, banned_until: None, proved: Vec::new(), proved_at: now };
+    shard.entry(ip, MAX, now, |source| source.is_idle(pike, now), fresh)
 }
 
 #[cfg(test)]
