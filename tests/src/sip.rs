@@ -51,18 +51,15 @@ impl Message {
         self.start.split(' ').nth(1)
     }
 
-    /// The values of all fields of this name, in order.
+    /// The values of all fields of this name, or of its compact form, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers
-            .iter()
-            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().filter(move |(n, _)| is_named(n, name)).map(|(_, value)| value.as_str())
     }
 
     /// The value of the first field of this name; empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+        self.headers.iter().find(|(n, _)| is_named(n, name)).map_or("", |(_, value)| value)
     }
 
     /// A parameter of the first field of this name.
@@ -100,13 +97,33 @@ impl fmt::Display for Message {
     /// The message as it goes over the wire, Content-Length computed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\r\n", self.start)?;
-        for (name, value) in
-            self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Length"))
-        {
+        for (name, value) in self.headers.iter().filter(|(name, _)| !is_named(name, "Content-Length")) {
             write!(f, "{name}: {value}\r\n")?;
         }
         write!(f, "Content-Length: {}\r\n\r\n{}", self.body.len(), self.body)
     }
+}
+
+/// Whether a field is of this name, which the gateway writes in its compact form where a message would not fit into a datagram
+/// (RFC 3261 §7.3.3).
+fn is_named(field: &str, name: &str) -> bool {
+    let compact = |name: &str| {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "call-id" => "i",
+            "contact" => "m",
+            "content-encoding" => "e",
+            "content-length" => "l",
+            "content-type" => "c",
+            "from" => "f",
+            "subject" => "s",
+            "supported" => "k",
+            "to" => "t",
+            "via" => "v",
+            _ => return None,
+        })
+    };
+    field.eq_ignore_ascii_case(name)
+        || compact(name).is_some_and(|compact| field.eq_ignore_ascii_case(compact))
 }
 
 /// The URI in `"name" <uri>;parameters` or in a bare `uri;parameters`.

@@ -131,10 +131,9 @@ impl Wire {
 fn message_length(bytes: &[u8]) -> Result<Option<usize>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = Message::parse(&bytes[..end + 4])?;
-    let length = match (head.header("Content-Length"), head.header("l")) {
-        ("", "") => 0,
-        ("", short) => short.parse()?,
-        (long, _) => long.parse()?,
+    let length = match head.header("Content-Length") {
+        "" => 0,
+        length => length.parse()?,
     };
     Ok((bytes.len() >= end + 4 + length).then_some(end + 4 + length))
 }

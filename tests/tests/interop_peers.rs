@@ -35,7 +35,12 @@ async fn rtpengine_carries_the_other_calls_too() -> Result<()> {
     let rtpengine = NgRelay::rtpengine().await?;
     let tap = NgTap::start(rtpengine.ng).await?;
     let mut scene = Scene::set_at(Gateway::start_with_relay(tap.address).await?).await?;
-    let called = other_calls(&mut scene).await;
+    let carol = scene.gateway.account("carol", "phone-of-carol-3")?;
+    let proxy = scene.gateway.proxy();
+    let called = match other_calls(&mut scene).await {
+        Ok(()) => early_media(&mut scene, carol, proxy).await,
+        failed => failed,
+    };
     called.map_err(|error| error.context(tap.said().join("\n")))?;
     rtpengine.is_idle().await
 }

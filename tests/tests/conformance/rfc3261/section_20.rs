@@ -12,11 +12,7 @@ async fn say(phone: &mut Phone, text: &str) -> Result<Message> {
     let number = phone.unique();
     let text = text.replace('$', &phone.local().to_string()).replace('#', &number).replace('\n', "\r\n");
     phone.send_bytes(text.as_bytes()).await?;
-    phone
-        .receive("an answer", |m| {
-            m.status() >= Some(200) && m.header("Call-ID") == number || m.header("i") == number
-        })
-        .await
+    phone.receive("an answer", |m| m.status() >= Some(200) && m.header("Call-ID") == number).await
 }
 
 /// A REGISTER with these fields in place of its own, credentials added; the answer.
