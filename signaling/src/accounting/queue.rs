@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A queue of many writers and one reader.
+/// A queue of one writer and one reader.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     items: Mutex<VecDeque<T>>,

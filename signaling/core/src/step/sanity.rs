@@ -198,8 +198,8 @@ fn came_back(world: &World, incoming: &Incoming) -> CameBack {
     found
 }
 
-/// Proxy-Require: nothing that could be asked of a proxy is known here, but what the operator knows of (RFC 3261 §16.3 step 5). Require is for the user
-/// agent, which the registrar is for a REGISTER (§10.3 step 2).
+/// Proxy-Require: nothing that could be asked of a proxy is known here, but what the operator knows of (RFC 3261 §16.3 step 5).
+/// Require is for the user agent, which the registrar is for a REGISTER (§10.3 step 2).
 fn require(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     let sanity = &world.settings.sanity;
     if sanity.checks(Sanity::PROXY_REQUIRE) {
