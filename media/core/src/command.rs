@@ -24,7 +24,7 @@ pub use reply::{
     CallReport, Cause, Counters, Failure, MediaReport, Quality, RemoteQuality, Reply, SessionReport,
     StreamReport, SubscribedMedia, SubscribedTag, Subscription, TagReport, Value,
 };
-pub use wishes::{AttributeEdits, CodecEdits, IceLite, Manners, Osrtp, Sdes, SdpEdits, Tos};
+pub use wishes::{AttributeEdits, Bundling, CodecEdits, IceLite, Manners, Osrtp, Sdes, SdpEdits, Tos};
 
 /// What is asked of the relay.
 #[derive(Debug, Clone, PartialEq)]
@@ -201,6 +201,8 @@ pub struct Exchange {
     pub delay: Option<Duration>,
     /// ng `rtcp-mux`, towards a legacy receiver; browsers always multiplex (RFC 8834 §4.5).
     pub rtcp_mux: Vec<RtcpMux>,
+    /// ng `bundle`.
+    pub bundle: Bundling,
     /// ng `flags`.
     pub flags: Flags,
     /// ng `replace`.

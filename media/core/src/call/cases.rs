@@ -29,9 +29,10 @@ const CASES: [(&str, &str); 12] = [
 ];
 
 /// Calls whose controller speaks ng: `@ offer a ng > ng` and its wishes.
-const MIRRORED: [(&str, &str); 4] = [
+const MIRRORED: [(&str, &str); 5] = [
     ("mirror_plain", include_str!("cases/mirror_plain.txt")),
     ("mirror_keys", include_str!("cases/mirror_keys.txt")),
+    ("mirror_suites", include_str!("cases/mirror_suites.txt")),
     ("mirror_ice", include_str!("cases/mirror_ice.txt")),
     ("mirror_codecs", include_str!("cases/mirror_codecs.txt")),
 ];
@@ -114,6 +115,81 @@ fn try_out(session: &Session, exchange: &Exchange, what: &str) {
         }
         Err(_) => assert_eq!(session.pairs.len(), before),
     }
+}
+
+/// The offers and answers of a case, with `wishes` of the controller for each.
+fn exchanges(text: &str, wishes: [&str; 2]) -> Vec<Result<Outcome, Failure>> {
+    let (mut session, mut ports) = (Session::default(), Ports::default());
+    let steps = text.split("@ ").filter(|step| step.starts_with("offer") || step.starts_with("answer"));
+    let outcomes = steps.take(2).zip(wishes).map(|(step, wishes)| {
+        let (head, body) = step.split_once('\n').unwrap();
+        let words: Vec<&str> = std::iter::once("@").chain(head.split(' ')).chain(wishes.split(' ')).collect();
+        match words[1] {
+            "offer" => session.offer(&exchange(&words, body), &mut ports),
+            _ => session.answer(&exchange(&words, body), &mut ports),
+        }
+    });
+    outcomes.collect()
+}
+
+/// RFC 9143, as far as the controller has a say.
+#[test]
+fn lines_share_a_transport_as_the_controller_wishes() {
+    let call = |wishes: [&str; 2]| {
+        let outcomes = exchanges(include_str!("cases/browser_to_browser.txt"), wishes);
+        let [Ok(offer), Ok(answer)] = &outcomes[..] else { panic!("{wishes:?}: {outcomes:?}") };
+        assert_eq!((offer.warnings.len(), answer.warnings.len()), (0, 0), "{wishes:?}");
+        [&offer.sdp, &answer.sdp].map(|sdp| Description::parse(sdp.clone()).unwrap())
+    };
+    let places = |sdp: &Description| {
+        sdp.media.iter().map(|media| (media.port != 0, media.bundle_only)).collect::<Vec<_>>()
+    };
+    for (wish, port, only) in [
+        ("", true, false),
+        ("bundle=offer", true, false),
+        ("bundle=require", true, true),
+        ("bundle=strict", false, true),
+    ] {
+        let [offer, answer] = call([wish, wish]);
+        assert_eq!(places(&offer), [(true, false), (port, only)], "{wish}");
+        assert!(offer.bundled(0, 1) && answer.bundled(0, 1), "{wish}");
+        assert_eq!(places(&answer), [(true, false); 2], "{wish}: an answer has nothing to require");
+    }
+    // What has no transport of its own is refused, also by whoever answers, and when the answer alone is to have no group.
+    for (wishes, offered) in
+        [(["bundle=reject"; 2], 1), (["bundle=reject", ""], 1), (["", "bundle=reject"], 2)]
+    {
+        let [offer, answer] = call(wishes);
+        for (sdp, lines) in [(&offer, offered), (&answer, 1)] {
+            let active = sdp.media.iter().filter(|media| !media.is_refused()).count();
+            assert_eq!((active, sdp.bundles.is_empty()), (lines, lines == 1), "{wishes:?}");
+        }
+        assert_eq!(answer.media.len(), 2, "an answer has a line for each of the offer");
+    }
+}
+
+/// A phone has no ICE that we could stand beside.
+#[test]
+fn an_offer_without_ice_gets_ours_as_the_controller_wishes() {
+    let candidates = |wish: &str| {
+        let outcomes = exchanges(include_str!("cases/legacy_to_browser.txt"), [wish, ""]);
+        let Some(Ok(offer)) = outcomes.first() else { panic!("{wish}: {outcomes:?}") };
+        assert!(offer.warnings.is_empty(), "{wish}: {:?}", offer.warnings);
+        let text = String::from_utf8(offer.sdp.to_vec()).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
+        lines.map(|line| line.split_once(' ').unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    let force = candidates("ice=force");
+    assert_eq!(candidates("ice=optional"), force);
+    let [host] = &force[..] else { panic!("{force:?}") };
+    let (place, kind) = host.split_once(" typ ").unwrap();
+    let words: Vec<&str> = place.split(' ').collect();
+    let [component, transport, priority, address, port] = words[..] else { panic!("{host}") };
+    assert_eq!(kind, "host");
+    let priority = priority.parse::<u32>().unwrap() & 0x00ff_ffff;
+    let relayed =
+        format!("{component} {transport} {priority} {address} {port} typ relay raddr {address} rport {port}");
+    assert_eq!(candidates("ice=force-relay"), [relayed]);
 }
 
 /// What every SDP towards a kind of end must and must not have, whatever the case.
@@ -272,6 +348,12 @@ fn wish(exchange: &mut Exchange, word: &str) {
     match word.split_once('=').unwrap_or((word, "")) {
         ("ice", "force") => exchange.ice = Some(Ice::Force),
         ("ice", "remove") => exchange.ice = Some(Ice::Remove),
+        ("ice", "optional") => exchange.ice = Some(Ice::Optional),
+        ("ice", "force-relay") => exchange.ice = Some(Ice::ForceRelay),
+        ("bundle", "offer") => exchange.bundle.offer = true,
+        ("bundle", "require") => exchange.bundle.require = true,
+        ("bundle", "strict") => exchange.bundle.strict = true,
+        ("bundle", "reject") => exchange.bundle.reject = true,
         ("mux", "demux") => exchange.rtcp_mux.push(RtcpMux::Demux),
         ("mux", "offer") => exchange.rtcp_mux.push(RtcpMux::Offer),
         ("mux", "require") => exchange.rtcp_mux.push(RtcpMux::Require),
@@ -282,6 +364,9 @@ fn wish(exchange: &mut Exchange, word: &str) {
         ("accept", names) => exchange.codec.accept = list(names),
         ("transcode", names) => exchange.codec.transcode = list(names),
         ("only", names) => exchange.sdes.only = list(names),
+        ("nonew", _) => exchange.sdes.no_new = true,
+        ("order", names) => exchange.sdes.order = list(names),
+        ("offerer_pref", names) => exchange.sdes.offerer_pref = list(names),
         ("replace", "origin") => exchange.replace.origin = true,
         ("replace", "zero-address") => exchange.replace.zero_address = true,
         ("osrtp", "accept") => exchange.osrtp.accept = true,

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::plan::{LocalLeg, LocalMedia, LocalSecure};
-use crate::command::{Flags, LegKind, Replace};
-use crate::sdp::{Codec, Description, Direction, ExtMap, Line, Media, Setup};
+use crate::command::{Bundling, Flags, LegKind, Replace};
+use crate::sdp::{Candidate, CandidateKind, Codec, Description, Direction, ExtMap, Line, Media, Setup};
 
 /// Attributes that speak of a transport, a numbering or a track of the far end: never passed, written anew where the
 /// end needs them.
@@ -74,10 +74,37 @@ pub(super) struct Compose<'a> {
     pub(super) flags: Flags,
     /// ng `replace`.
     pub(super) replace: Replace,
-    /// Whether `a=group:BUNDLE` may be written.
-    pub(super) bundle: bool,
+    /// Whether and how lines share a transport.
+    pub(super) bundle: Bundle,
+    /// Whether our candidates are those of a relay for the far end.
+    pub(super) as_relay: bool,
     /// The m= sections.
     pub(super) sections: &'a [Section],
+}
+
+/// How lines share a transport (RFC 9143) in an SDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bundle {
+    /// They do not.
+    Off,
+    /// `a=group:BUNDLE`.
+    Group,
+    /// Those behind the first are `a=bundle-only`.
+    Only,
+    /// The same, with port 0 (§6).
+    Strict,
+}
+
+impl Bundle {
+    /// What an offer to a browser says.
+    pub(super) fn of_offer(wish: Bundling) -> Self {
+        match wish {
+            Bundling { reject: true, .. } => Self::Off,
+            Bundling { strict: true, .. } => Self::Strict,
+            Bundling { require: true, .. } => Self::Only,
+            _ => Self::Group,
+        }
+    }
 }
 
 /// One m= section to be written.
@@ -127,9 +154,13 @@ impl Compose<'_> {
     pub(super) fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(2048);
         self.session(&mut out);
+        let mut is_first = true;
         for section in self.sections {
             match &section.active {
-                Some(active) => self.active(&mut out, section, active),
+                Some(active) => {
+                    self.active(&mut out, section, active, is_first);
+                    is_first = false;
+                }
                 None => self.refused(&mut out, section),
             }
         }
@@ -160,7 +191,7 @@ impl Compose<'_> {
     fn session_of_browser(&self, out: &mut Vec<u8>) {
         let active = self.sections.iter().filter(|section| section.active.is_some());
         let mids: Vec<&str> = active.filter_map(|section| section.mid.as_deref()).collect();
-        if self.bundle && !mids.is_empty() {
+        if self.bundle != Bundle::Off && !mids.is_empty() {
             text(out, &format!("a=group:BUNDLE {}", mids.join(" ")));
         }
         text(out, "a=msid-semantic: WMS *");
@@ -181,8 +212,13 @@ impl Compose<'_> {
         }
     }
 
-    fn active(&self, out: &mut Vec<u8>, section: &Section, active: &Active) {
-        let mut m_line = format!("m={} {} {}", section.word, active.local.port, section.protocol);
+    fn active(&self, out: &mut Vec<u8>, section: &Section, active: &Active, is_first: bool) {
+        let bundle_only = !is_first && self.kind == LegKind::Browser;
+        let port = match self.bundle {
+            Bundle::Strict if bundle_only => 0,
+            _ => active.local.port,
+        };
+        let mut m_line = format!("m={} {port} {}", section.word, section.protocol);
         active.codecs.iter().for_each(|codec| push(&mut m_line, format_args!(" {}", codec.payload_type)));
         text(out, &m_line);
         let lines = || self.source.sdp.media(active.source).skip(1);
@@ -190,7 +226,12 @@ impl Compose<'_> {
         text(out, &format!("c=IN {}", address_words(self.local.address)));
         lines().filter(|line| line.kind == b'b').for_each(|line| keep(out, line));
         match (self.kind, &self.local.secure) {
-            (LegKind::Browser, Some(secure)) => self.transport_of_browser(out, section, active, secure),
+            (LegKind::Browser, Some(secure)) => {
+                if bundle_only && matches!(self.bundle, Bundle::Only | Bundle::Strict) {
+                    text(out, "a=bundle-only");
+                }
+                self.transport_of_browser(out, section, active, secure);
+            }
             _ => self.rtcp(out, active.local),
         }
         text(out, &format!("a={}", active.direction.as_str()));
@@ -218,7 +259,7 @@ impl Compose<'_> {
     ) {
         let LocalSecure { ufrag, pwd, fingerprint, candidates, .. } = secure;
         section.mid.iter().for_each(|mid| text(out, &format!("a=mid:{mid}")));
-        candidates.iter().for_each(|candidate| text(out, &format!("a=candidate:{candidate}")));
+        candidates.iter().for_each(|it| self.candidate(out, it));
         text(out, "a=end-of-candidates");
         text(out, &format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}"));
         if self.flags.trickle_ice {
@@ -230,6 +271,20 @@ impl Compose<'_> {
         }
         let (cname, ssrc) = (&self.local.cname, active.local.ssrc);
         text(out, &format!("a=msid:{cname} {cname}-{}\r\na=ssrc:{ssrc} cname:{cname}", section.word));
+    }
+}
+
+impl Compose<'_> {
+    /// Ours, or what a relay has for the far end (ng `ICE: force-relay`): RFC 8839 §5.1 has that say what it stands for, and
+    /// its type preference is 0 (RFC 8445 §5.1.2.2).
+    fn candidate(&self, out: &mut Vec<u8>, candidate: &Candidate) {
+        let Candidate { priority, kind, address, port, .. } = *candidate;
+        if !self.as_relay {
+            return text(out, &format!("a=candidate:{candidate}"));
+        }
+        let kind = if kind == CandidateKind::Host { CandidateKind::Relayed } else { kind };
+        let candidate = Candidate { priority: priority & 0x00ff_ffff, kind, ..candidate.clone() };
+        text(out, &format!("a=candidate:{candidate} raddr {address} rport {port}"));
     }
 }
 

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::codecs::{self, More};
-use super::compose::{Active, Compose, Section};
+use super::compose::{Active, Bundle, Compose, Section};
 use super::end::{End, EndLine, StableAnswer};
 use super::keys;
 use super::lines::{answer_direction, base_line, direction, is_usable, passed, usable_lines};
@@ -81,7 +81,7 @@ impl Session {
         transports: &mut dyn Transports,
     ) -> Result<Outcome, Failure> {
         let mut warnings = exchange.warnings.clone();
-        let description = read(exchange)?;
+        let mut description = read(exchange)?;
         let from = self.offerer(exchange, &description)?;
         let kind = self.end(from).map_or(LegKind::Legacy, |end| end.kind);
         let wanted = match super::mirror::passes(exchange, &description) {
@@ -95,10 +95,9 @@ impl Session {
             return self.mirror_offer(exchange, description, pair, side, transports);
         }
         warn_of_mux(exchange, to_kind, &mut warnings);
-        if let Some(ice @ (Ice::Optional | Ice::ForceRelay)) = exchange.ice {
-            warnings.push(format!("no effect here: ICE {ice:?}"));
+        if exchange.bundle.reject {
+            description.bundles.clear();
         }
-
         self.note_offer(from, exchange, &description)?;
         let told = self.map_lines(pair, side, &description, [kind, to_kind], exchange)?;
         let local = self.local(from, None, false, transports)?;
@@ -107,7 +106,8 @@ impl Session {
 
         let local = self.local(to, Some(exchange), false, transports)?;
         let sections = self.sections_of_offer(pair, side, &description, &told, transports)?;
-        let sdp = self.compose(to, exchange, &local, &description, Setup::ActPass, true, &sections)?;
+        let bundle = Bundle::of_offer(exchange.bundle);
+        let sdp = self.compose(to, exchange, &local, &description, Setup::ActPass, bundle, &sections)?;
         self.end_mut(to)?.numbers.learn(&told.concat());
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
         entry.pending = Some(Pending { side, description, told });
@@ -120,11 +120,15 @@ impl Session {
         transports: &mut dyn Transports,
     ) -> Result<Outcome, Failure> {
         let mut warnings = exchange.warnings.clone();
-        let description = read(exchange)?;
+        let mut description = read(exchange)?;
         let (pair, from) = self.answered_pair(exchange)?;
-        let pending = self.pairs.get(pair).and_then(|pair| pair.pending.clone()).ok_or_else(no_offer)?;
+        let mut pending = self.pairs.get(pair).and_then(|pair| pair.pending.clone()).ok_or_else(no_offer)?;
         if self.pairs.get(pair).is_some_and(|pair| pair.mirrored) {
             return self.mirror_answer(exchange, description, pair, pending, transports);
+        }
+        if exchange.bundle.reject {
+            description.bundles.clear();
+            pending.description.bundles.clear();
         }
         let to = *self.pairs.get(pair).and_then(|it| it.ends.get(pending.side)).ok_or_else(lost)?;
         self.end_mut(from)?.note(&exchange.sender, exchange);
@@ -204,6 +208,10 @@ impl Session {
                 }
                 None => continue,
             };
+            // Without a group a browser's further lines would want a transport of their own.
+            if exchange.bundle.reject && to_kind == LegKind::Browser && told.iter().any(|it| !it.is_empty()) {
+                continue;
+            }
             if exchange.transcoding && kind == MediaKind::Audio {
                 keys::offered(&mut codecs, from_hand, keys::hand(end));
             }
@@ -323,7 +331,7 @@ impl Session {
             Some((_, DtlsRole::Client)) => Setup::Active,
             _ => Setup::Passive,
         };
-        let bundle = !pending.description.bundles.is_empty();
+        let bundle = if pending.description.bundles.is_empty() { Bundle::Off } else { Bundle::Group };
         let sdp = self.compose(to, exchange, &local, description, setup, bundle, &sections)?;
         let entry = self.pairs.get(pair).ok_or_else(lost)?;
         let mut told = vec![Vec::new(); pending.description.media.len()];
@@ -344,12 +352,13 @@ impl Session {
         local: &LocalLeg,
         source: &Description,
         setup: Setup,
-        bundle: bool,
+        bundle: Bundle,
         sections: &[Section],
     ) -> Result<Bytes, Failure> {
         let end = self.end_mut(to)?;
         let (kind, flags, replace) = (end.kind, exchange.flags, exchange.replace);
-        let compose = Compose { kind, local, source, setup, flags, replace, bundle, sections };
+        let as_relay = exchange.ice == Some(Ice::ForceRelay);
+        let compose = Compose { kind, local, source, setup, flags, replace, bundle, as_relay, sections };
         let body = compose.body();
         // The version stands for the body: phones ignore a changed body under an unchanged version.
         if end.version == 0 || end.body != body || replace.force_increment_sdp_version {
@@ -376,6 +385,9 @@ impl Session {
         let from = entry.ends[side];
         let kind = self.end(from).ok_or_else(lost)?.kind;
         let base = base_line(description, kind);
+        let offer = &pending.description;
+        let offerer = entry.ends.get(pending.side).and_then(|id| self.end(*id)).ok_or_else(lost)?.kind;
+        let offer_base = base_line(offer, offerer);
         let mut accepted = Vec::with_capacity(entry.lines.len());
         let mut offered = 0;
         for (line, told) in entry.lines.iter().zip(pending.told.iter().chain(std::iter::repeat(&Vec::new())))
@@ -383,7 +395,11 @@ impl Session {
             let media =
                 description.media.get(line.at[side]).filter(|media| !told.is_empty() && !media.is_refused());
             offered += usize::from(media.is_some());
-            let usable = media.filter(|_| is_usable(description, line.at[side], base, kind));
+            let usable = media.filter(|_| {
+                is_usable(description, line.at[side], base, kind)
+                    && (offerer == LegKind::Legacy
+                        || is_usable(offer, line.at[pending.side], offer_base, offerer))
+            });
             let codecs = usable.map(|media| codecs::agreed(&media.codecs, told)).unwrap_or_default();
             accepted.push(if codecs.iter().any(Codec::is_media) { codecs } else { Vec::new() });
         }

@@ -41,6 +41,25 @@ pub struct Sdes {
     pub not: Vec<String>,
     /// The only suites to be offered; empty for all.
     pub only: Vec<String>,
+    /// These suites come first in the offer, in this order; their tags stay.
+    pub order: Vec<String>,
+    /// The sender of an offer is answered with the first of these that it has.
+    pub offerer_pref: Vec<String>,
+}
+
+/// ng `bundle`: whether lines share a transport (RFC 9143) with a browser. They do unless something here says otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bundling {
+    /// The sender's group is taken, and answered with one.
+    pub accept: bool,
+    /// The receiver is offered one.
+    pub offer: bool,
+    /// Lines of the offer but the first are `a=bundle-only`, with the port of the first.
+    pub require: bool,
+    /// The same, and their port is 0 (RFC 9143 §6).
+    pub strict: bool,
+    /// There is no group: what cannot have a transport of its own is refused.
+    pub reject: bool,
 }
 
 /// ng `sdp-attr`: attributes of the SDP to the receiver, without `a=`, put in, taken out or replaced.

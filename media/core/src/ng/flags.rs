@@ -45,6 +45,9 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("no-passthrough", "they do so no longer", |it| it.passthrough = Some(false)),
     flag("fragment", "further candidates of trickle ICE, and no description", |it| it.flags.fragment = true),
     flag("reject-ICE", "the sender is answered without ICE", |it| it.flags.reject_ice = true),
+    flag("ICE-reject", "the same", |it| it.flags.reject_ice = true),
+    flag("unidirectional", "what one end alone sends takes the fast way too: always so", |_| {}),
+    flag("no-redis-update", "nothing is kept in Redis: always so", |_| {}),
     flag("port-latching", "our ports stay when the sender's change: the default with ICE", |it| {
         it.flags.port_latching = Some(true);
     }),
@@ -127,6 +130,17 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("rtcp-mux-demux", "two ports towards the receiver", |it| it.rtcp_mux.push(RtcpMux::Demux)),
     flag("rtcp-mux-accept", "accept rtcp-mux towards the sender", |it| it.rtcp_mux.push(RtcpMux::Accept)),
     flag("rtcp-mux-reject", "refuse rtcp-mux towards the sender", |it| it.rtcp_mux.push(RtcpMux::Reject)),
+    flag("bundle-accept", "the sender's BUNDLE is answered with one: always so with browsers", |it| {
+        it.bundle.accept = true;
+    }),
+    flag("bundle-offer", "the receiver is offered BUNDLE: always so with browsers", |it| {
+        it.bundle.offer = true
+    }),
+    flag("bundle-require", "its further lines are a=bundle-only", |it| it.bundle.require = true),
+    flag("bundle-strict", "the same, with port 0", |it| {
+        (it.bundle.require, it.bundle.strict) = (true, true);
+    }),
+    flag("bundle-reject", "no BUNDLE: a browser's further lines are refused", |it| it.bundle.reject = true),
     flag("ICE-remove", "no ICE towards the receiver", |it| it.ice = Some(Ice::Remove)),
     flag("ICE-force", "ICE of ours towards the receiver", |it| it.ice = Some(Ice::Force)),
     flag("RTP/AVP", "the m= protocol towards the receiver", |it| {
@@ -153,6 +167,12 @@ const fn prefix(prefix: &'static str, meaning: &'static str, effect: fn(&mut Exc
     Prefix { prefix, meaning, effect }
 }
 
+impl Prefix {
+    fn longest(&self) -> usize {
+        if self.prefix.ends_with(':') { MAX_LIST } else { MAX_VALUE }
+    }
+}
+
 /// The lists of ng's dictionaries, as flags with prefixes. Longer prefixes come before those they begin with.
 const PREFIXES: &[Prefix] = &[
     prefix("codec-strip-", "not offered to the receiver", |it, value| it.codec.strip.push(value)),
@@ -165,6 +185,12 @@ const PREFIXES: &[Prefix] = &[
     prefix("codec-transcode-", "offered by conversion", |it, value| it.codec.transcode.push(value)),
     prefix("transcode-", "the same", |it, value| it.codec.transcode.push(value)),
     prefix("from-tags-", "whom a subscription hears", |it, value| it.from_tags.push(value)),
+    prefix("SDES-order:", "suites that come first, between semicolons", |it, value| {
+        it.sdes.order = suites(&value);
+    }),
+    prefix("SDES-offerer_pref:", "the suites to answer the offerer with, best first", |it, value| {
+        it.sdes.offerer_pref = suites(&value);
+    }),
     prefix("SDES-no-", "this suite is not offered", |it, value| it.sdes.not.push(value)),
     prefix("SDES-only-", "no other suite is offered", |it, value| it.sdes.only.push(value)),
     prefix("DTLS-fingerprint-", "the hash function of a=fingerprint", |it, value| {
@@ -172,8 +198,33 @@ const PREFIXES: &[Prefix] = &[
     }),
 ];
 
+fn suites(list: &str) -> Vec<String> {
+    list.split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 /// Values of one prefix kept of a message.
 const MAX_VALUES: usize = 64;
+
+/// The longest of them: the name of a format or suite, or a list of suites.
+const MAX_VALUE: usize = 64;
+const MAX_LIST: usize = 512;
+
+/// Keys that rtpengine knows in more than one case.
+const CASELESS_KEYS: [&str; 13] = [
+    "BUNDLE",
+    "DTLS",
+    "DTLS-fingerprint",
+    "DTLS-reverse",
+    "ICE",
+    "ICE-lite",
+    "OSRTP",
+    "SDES",
+    "TOS",
+    "generate-RTCP",
+    "rtcp-mux",
+    "sdp-attr",
+    "xmlrpc-callback",
+];
 
 /// Keys whose value is read elsewhere or says nothing to this relay.
 const OTHER_KEYS: [&str; 9] = [
@@ -191,21 +242,22 @@ const OTHER_KEYS: [&str; 9] = [
 /// Applies one entry of an offer or answer; a warning where it has no effect.
 pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
     let text = || value.text().unwrap_or_default().into_owned();
-    match normal(key).as_str() {
+    match key_name(key).as_str() {
         "flags" => value.words().iter().for_each(|word| apply_flag(exchange, word)),
         "rtpp-flags" | "rtpp_flags" => apply_string(exchange, &text()),
         "replace" => apply_prefixed(exchange, "replace", value),
-        "rtcp-mux" | "RTCP-mux" => apply_prefixed(exchange, "rtcp-mux", value),
+        "rtcp-mux" => apply_prefixed(exchange, "rtcp-mux", value),
         // A list, by rtpengine's manual: its users may have written other things that never had an effect.
         "SDES" if !matches!(value, Node::List(_)) => warn(exchange, "SDES is no list", &text()),
         "SDES" => apply_prefixed(exchange, "SDES", value),
         "OSRTP" => apply_prefixed(exchange, "OSRTP", value),
+        "BUNDLE" => apply_prefixed(exchange, "bundle", value),
         "codec" => {
             for (list, words) in value.entries() {
                 apply_prefixed(exchange, &format!("codec-{}", normal(&String::from_utf8_lossy(list))), words);
             }
         }
-        "sdp-attr" | "SDP-attr" => value.entries().iter().for_each(|(section, edits)| {
+        "sdp-attr" => value.entries().iter().for_each(|(section, edits)| {
             apply_attributes(exchange, &String::from_utf8_lossy(section), edits);
         }),
         "media-echo" => match echo(&text()) {
@@ -229,6 +281,11 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
             "backward" | "backwards" | "reverse" => exchange.ice_lite = Some(IceLite::Backward),
             "both" => exchange.ice_lite = Some(IceLite::Both),
             other => warn(exchange, "ICE-lite", other),
+        },
+        "generate-RTCP" => match text().as_str() {
+            "on" => exchange.flags.generate_rtcp = true,
+            "off" => exchange.flags.generate_rtcp = false,
+            other => warn(exchange, "generate-RTCP", other),
         },
         "record-call" => match text().as_str() {
             "on" | "yes" | "1" => exchange.record = Some(true),
@@ -268,7 +325,7 @@ pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
 
 fn apply_address(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
     let text = || value.text().unwrap_or_default().into_owned();
-    match normal(key).as_str() {
+    match key_name(key).as_str() {
         "address-family" => match text().as_str() {
             "IP4" => exchange.address_family = Some(AddressFamily::Ip4),
             "IP6" => exchange.address_family = Some(AddressFamily::Ip6),
@@ -306,11 +363,16 @@ pub(super) fn apply_flag(exchange: &mut Exchange, word: &str) {
     let valued = PREFIXES.iter().find_map(|it| Some((it, name.strip_prefix(it.prefix)?)));
     match valued {
         // The name of a format or suite is the word's own spelling.
-        Some((it, value)) if value.len() <= 64 && exchange.values < MAX_VALUES => {
+        Some((it, value)) if value.len() <= it.longest() && exchange.values < MAX_VALUES => {
             exchange.values += 1;
             (it.effect)(exchange, value.to_owned());
         }
-        _ => warn(exchange, "flag", word),
+        Some(_) => warn(exchange, "flag", word),
+        // rtpengine writes its abbreviations small as well.
+        None => match FLAGS.iter().find(|flag| flag.name.eq_ignore_ascii_case(&name)) {
+            Some(flag) => (flag.effect)(exchange),
+            None => warn(exchange, "flag", word),
+        },
     }
 }
 
@@ -444,6 +506,13 @@ pub(super) fn normal(name: &str) -> String {
     name.trim().replace(' ', "-")
 }
 
+/// The name of a key, those of abbreviations in the case of [`CASELESS_KEYS`].
+fn key_name(key: &str) -> String {
+    let name = normal(key);
+    let known = CASELESS_KEYS.iter().find(|known| known.eq_ignore_ascii_case(&name));
+    known.map_or(name, |known| (*known).to_owned())
+}
+
 fn warn(exchange: &mut Exchange, what: &str, value: &str) {
     // A message can hold thousands of words; the controller has seen the point after a few.
     if exchange.warnings.len() < 16 {
@@ -456,6 +525,7 @@ fn warn(exchange: &mut Exchange, what: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Bundling;
 
     #[test]
     fn every_flag_is_spelt_once_and_taken_without_a_warning() {
@@ -494,6 +564,26 @@ mod tests {
             assert_eq!((exchange.drop_traffic, exchange.passthrough), (dropped, passed), "{text}");
             assert_eq!(exchange.warnings.len(), warnings, "{text}");
         }
+    }
+
+    #[test]
+    fn lists_of_suites_and_what_is_written_small() {
+        let mut exchange = Exchange::default();
+        apply_string(
+            &mut exchange,
+            "sdes=[order:AES_256_CM_HMAC_SHA1_80;AES_CM_128_HMAC_SHA1_32; nonew] SDES-offerer_pref:NULL_HMAC_SHA1_80 \
+             trickle-ice ice=optional BUNDLE=[accept strict] generate-rtcp=on nat-wait bundle-reject",
+        );
+        assert_eq!(exchange.warnings, [""; 0]);
+        assert_eq!(exchange.sdes.order, ["AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]);
+        assert_eq!(exchange.sdes.offerer_pref, ["NULL_HMAC_SHA1_80"]);
+        assert!(exchange.sdes.no_new && exchange.flags.trickle_ice && exchange.flags.generate_rtcp);
+        let Bundling { accept, offer, require, strict, reject } = exchange.bundle;
+        assert_eq!([accept, offer, require, strict, reject], [true, false, true, true, true]);
+        assert_eq!((exchange.ice, exchange.manners.wait), (Some(Ice::Optional), true));
+        let long = format!("SDES-order:{}", "X;".repeat(MAX_LIST));
+        apply_flag(&mut exchange, &long);
+        assert_eq!((exchange.warnings.len(), exchange.sdes.order.len()), (1, 2));
     }
 
     /// Whatever a message repeats or contradicts, it is read once.

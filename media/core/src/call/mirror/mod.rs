@@ -110,6 +110,9 @@ impl Session {
         transports: &mut dyn Transports,
     ) -> Result<Outcome, Failure> {
         let mut warnings = exchange.warnings.clone();
+        if exchange.bundle.offer || exchange.bundle.require {
+            warnings.push("BUNDLE: lines of ends that are no browsers have ports of their own".to_owned());
+        }
         let entry = self.pairs.get_mut(pair).ok_or_else(lost)?;
         entry.mirrored = true;
         entry.formats.resize_with(description.media.len().max(entry.formats.len()), LineFormats::default);

@@ -18,6 +18,8 @@ pub(super) struct Keys {
     pub(super) off: bool,
     /// Suites of ng `SDES: no-…` of the end's offer.
     not: Vec<String>,
+    /// Suites of ng `SDES: offerer_pref` of the end's offer, the best first.
+    preferred: Vec<String>,
 }
 
 /// The lines of `heard` that can be spoken: nothing is switched off.
@@ -48,6 +50,7 @@ impl Keys {
     /// What the controller wished with the offer of this end holds for the answer to it too.
     pub(super) fn note(&mut self, wish: &Sdes) {
         self.not.clone_from(&wish.not);
+        self.preferred.clone_from(&wish.offerer_pref);
     }
 
     /// The lines to offer to this end: those of `sender`, whose keys pass, then the suites it has not.
@@ -77,6 +80,10 @@ impl Keys {
             let key = known.unwrap_or_else(|| transports.fresh_key(profile).to_sdes());
             offer.push(line(tag, suite, key));
         }
+        let place = |crypto: &Crypto| {
+            wish.order.iter().position(|name| name.eq_ignore_ascii_case(&crypto.suite)).unwrap_or(usize::MAX)
+        };
+        offer.sort_by_key(place);
         offer.iter_mut().for_each(|crypto| finish(crypto, wish));
         self.told.clone_from(&offer);
         offer
@@ -110,7 +117,13 @@ impl Keys {
             self.agreed = kept;
             return self.agreed.as_ref().map(|(ours, _)| ours.clone());
         }
-        let passing = other.and_then(|other| {
+        let preferred = self
+            .preferred
+            .iter()
+            .find_map(|name| usable(&self.heard).find(|it| it.suite.eq_ignore_ascii_case(name)).cloned());
+        let fits =
+            |other: &&Crypto| preferred.as_ref().is_none_or(|it| it.suite.eq_ignore_ascii_case(&other.suite));
+        let passing = other.filter(fits).and_then(|other| {
             let theirs = usable(&self.heard).find(|it| it.suite.eq_ignore_ascii_case(&other.suite))?;
             let mki = other.mki.clone();
             Some((Crypto { mki, ..line(theirs.tag, &theirs.suite, other.key.clone()) }, theirs.clone()))
@@ -118,8 +131,10 @@ impl Keys {
         let (mut ours, theirs) = match passing {
             Some(passing) => passing,
             None => {
-                let theirs = usable(&self.heard).find(|it| !named(&self.not, &it.suite))?.clone();
-                let known = kept.filter(|(ours, _)| ours.suite == theirs.suite && other.is_none());
+                let first = || usable(&self.heard).find(|it| !named(&self.not, &it.suite)).cloned();
+                let theirs = preferred.clone().or_else(first)?;
+                let own = other.is_none() || preferred.is_some();
+                let known = kept.filter(|(ours, _)| ours.suite == theirs.suite && own);
                 let key = match known {
                     Some((ours, _)) => ours.key,
                     None => transports.fresh_key(Profile::from_sdes_name(&theirs.suite)?).to_sdes(),
