@@ -150,6 +150,15 @@ impl Session {
         self.end(leg).is_some_and(|end| end.has_tag(tag))
     }
 
+    /// What an end wrote last of its line `index`.
+    pub fn said_of(&self, leg: LegId, index: usize) -> Option<&Media> {
+        let said = self.pairs.iter().filter_map(|pair| {
+            let side = pair.ends.iter().position(|id| *id == leg)?;
+            pair.said(side)?.media.get(index)
+        });
+        said.last()
+    }
+
     /// What an end calls a payload type of its line `index`.
     pub fn codec(&self, leg: LegId, index: usize, payload_type: u8) -> Option<&Codec> {
         let said = self.pairs.iter().filter_map(|pair| {

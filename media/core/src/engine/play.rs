@@ -55,6 +55,11 @@ impl<S: Sockets> Engine<S> {
         line.speech.heard = false;
         line.speech.player = Some(Box::new(player)).filter(|player| player.poll_timeout().is_some());
         self.paths.speech_due(now, key);
+        // A report of the sender places the beginning of what is said (RFC 3550 §6.4.1); an end that hears nothing else of us
+        // would wait for it as long as it is.
+        if let Some(leg) = self.paths.legs.get_mut(key) {
+            leg.next_report = now;
+        }
         self.schedule(now, key);
         true
     }

@@ -11,6 +11,7 @@ use crate::command::{
 };
 use crate::sdp::Codec;
 use crate::sockets::Sockets;
+use crate::srtp::SrtpContext;
 
 impl<S: Sockets> Engine<S> {
     pub(super) fn query(&mut self, now: Instant, query: &Query) -> Reply {
@@ -68,15 +69,8 @@ impl<S: Sockets> Engine<S> {
         leg.lines()
             .map(|(index, line)| MediaReport {
                 index: index + 1,
-                media_type: match line.kind {
-                    MediaKind::Audio => "audio".to_owned(),
-                    MediaKind::Video => "video".to_owned(),
-                    MediaKind::Other => "image".to_owned(),
-                },
-                protocol: match leg.kind {
-                    LegKind::Browser => "UDP/TLS/RTP/SAVPF".to_owned(),
-                    LegKind::Legacy => "RTP/AVP".to_owned(),
-                },
+                media_type: words_of(call, leg, index, line)[0].to_owned(),
+                protocol: words_of(call, leg, index, line)[1].to_owned(),
                 codec: codec_of(call, leg, index, line).map(with_parameters),
                 flags: line_flags(leg, line),
                 streams: self.streams(now, leg, line),
@@ -101,12 +95,14 @@ impl<S: Sockets> Engine<S> {
                 quality: quality(line),
             }];
         }
+        let own = line.own.as_ref().and_then(|own| own.srtp.as_ref());
+        let suite = own.map(SrtpContext::profile);
         let stream = |port: &Port, kind: &str, stats: Counters| StreamReport {
             local_address: Some(leg.address),
             local_port: port.port,
             endpoint: port.latch.target(),
             advertised_endpoint: port.latch.announced(),
-            crypto_suite: None,
+            crypto_suite: suite.map(|profile| profile.sdes_name().to_owned()),
             last_packet: if kind == "RTP" { last_packet } else { 0 },
             flags: [
                 Some(kind),
@@ -142,6 +138,23 @@ fn quality(line: &Line) -> Option<Quality> {
         round_trip: view.and_then(|view| view.round_trip),
         remote,
     })
+}
+
+/// The media and the protocol of a line by the words of its end; before it has said any, what we take it for.
+fn words_of<'a>(call: &'a Call, leg: &Leg, index: usize, line: &Line) -> [&'a str; 2] {
+    if let Some(media) = call.session.said_of(leg.id, index) {
+        return [&media.media_word, &media.protocol];
+    }
+    let word = match line.kind {
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+        MediaKind::Other => "image",
+    };
+    let protocol = match leg.kind {
+        LegKind::Browser => "UDP/TLS/RTP/SAVPF",
+        LegKind::Legacy => "RTP/AVP",
+    };
+    [word, protocol]
 }
 
 /// What an end sends on a line, by its own words.

@@ -213,20 +213,20 @@ fn sdes_on_one_side_with_every_suite() {
 }
 
 /// A DTLS end on one port.
-struct Secure {
+pub(super) struct Secure {
     certificate: Certificate,
     dtls: Dtls,
-    srtp: Option<SrtpContext>,
+    pub(super) srtp: Option<SrtpContext>,
 }
 
 impl Secure {
-    fn new(now: Instant, role: DtlsRole) -> Secure {
+    pub(super) fn new(now: Instant, role: DtlsRole) -> Secure {
         let certificate = certificate();
         let dtls = Dtls::new(&DtlsConfig::new(false).expect("a configuration"), &certificate, role, now);
         Secure { certificate, dtls, srtp: None }
     }
 
-    fn lines(&self, setup: &str) -> String {
+    pub(super) fn lines(&self, setup: &str) -> String {
         format!("a=setup:{setup}\na=fingerprint:sha-256 {}\n", self.certificate.fingerprint())
     }
 
@@ -252,7 +252,7 @@ impl Secure {
 }
 
 /// A is a DTLS gateway without ICE, B a plain phone: connects them.
-fn dtls_call(ng: &mut Ng, a: &mut Secure) {
+pub(super) fn dtls_call(ng: &mut Ng, a: &mut Secure) {
     let offer = sdp(A, "UDP/TLS/RTP/SAVP", &a.lines("actpass"));
     let [_, answer] = ng.call([&offer, &sdp(B, "RTP/AVP", "")], |it| {
         it.transport_protocol = Some(TransportProtocol::RtpAvp);
@@ -482,92 +482,6 @@ fn t38_passes_untouched() {
     assert_eq!(ng.say(A, &fax), [(ng.ports[B], B.parse().unwrap(), fax.to_vec())]);
     assert_eq!(ng.say(B, &fax), [(ng.ports[A], A.parse().unwrap(), fax.to_vec())]);
     assert_eq!(ng.send(ng.ports[A], "198.51.100.9:9".parse().unwrap(), &fax), []);
-}
-
-/// What a re-offer of A may be: its lines, and whether B's answer holds.
-fn re_offers(a: &Secure) -> Vec<(String, &'static str)> {
-    let secure = |lines: &str| sdp(A, "UDP/TLS/RTP/SAVP", &format!("{}{lines}", a.lines("actpass")));
-    vec![
-        (secure(""), ""),
-        (secure("a=sendonly\n"), "a=recvonly\n"),
-        (secure("a=inactive\n"), "a=inactive\n"),
-        (secure("").replace("c=IN IP4 192.0.2.1", "c=IN IP4 0.0.0.0"), ""),
-        (secure("").replace("audio 4000", "audio 4002"), ""),
-        (secure("").replace("SAVP 0", "SAVP 8 0"), ""),
-        (secure("").replace("actpass", "active"), ""),
-        (secure("m=video 0 RTP/AVP 31\n"), "m=video 0 RTP/AVP 31\n"),
-        (secure("").replace("o=- 1 1", "o=- 1 2"), ""),
-    ]
-}
-
-#[test]
-fn ten_thousand_re_offers_change_neither_role_nor_association_nor_ports() {
-    let mut ng = Ng::new(settings());
-    let mut a = Secure::new(ng.now, DtlsRole::Server);
-    dtls_call(&mut ng, &mut a);
-    let (sockets, ports) = (ng.sockets.open_count(), ng.ports.clone());
-    let kinds = re_offers(&a);
-    for round in 0..10_000 {
-        let (offer, answer) = &kinds[round % kinds.len()];
-        // Half of them with ports that stay, half with the default.
-        let latching = (round < 5_000).then_some(true);
-        ng.exchange(true, B, offer, |it| it.flags.port_latching = latching);
-        // Now and then nobody answers.
-        if round % 7 != 0 {
-            let answer = ng.exchange(false, A, &sdp(B, "RTP/AVP", answer), |_| {});
-            assert_eq!(answer.media[0].setup, Some(crate::sdp::Setup::Active), "{round}");
-        }
-        match latching {
-            Some(_) => assert_eq!((ng.sockets.open_count(), &ng.ports), (sockets, &ports), "{round}"),
-            // Those before are listened to for a while.
-            None => {
-                assert!(ng.ports[A] == ports[A] && ng.sockets.open_count() <= sockets + 2, "{round}");
-                // Ports that were given up rest before they are used again.
-                ng.pass(Duration::from_secs(3));
-            }
-        }
-    }
-    ng.exchange(true, B, &kinds[0].0, |_| {});
-    ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
-    assert_eq!(ng.sent(), [], "no new handshake");
-    let srtp = a.srtp.as_mut().unwrap();
-    assert_eq!(ng.say(A, &protect(srtp, &rtp(0, 1)))[0].2, rtp(0, 1));
-    assert_eq!(unprotect(srtp, &ng.say(B, &rtp(0, 9))[0].2), rtp(0, 9));
-}
-
-#[test]
-fn re_offers_that_change_protection_or_restart_ice_leak_nothing() {
-    let mut ng = Ng::new(settings());
-    let mut a = Secure::new(ng.now, DtlsRole::Server);
-    dtls_call(&mut ng, &mut a);
-    let key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\n";
-    let ice = |round: usize| {
-        format!(
-            "a=ice-ufrag:ufrag{round}\na=ice-pwd:pwd0123456789012345{round:05}\n\
-            a=candidate:1 1 UDP 2130706431 192.0.2.1 4000 typ host\n"
-        )
-    };
-    let offer = |round: usize, a: &Secure| match round % 4 {
-        0 => sdp(A, "RTP/SAVP", key),
-        1 => sdp(A, "UDP/TLS/RTP/SAVP", &a.lines("actpass")),
-        2 => sdp(A, "UDP/TLS/RTP/SAVP", &format!("{}{}", a.lines("actpass"), ice(round))),
-        _ => sdp(A, "RTP/AVP", ""),
-    };
-    let mut most = 0;
-    for round in 0..2_000 {
-        ng.exchange(true, B, &offer(round, &a), |_| {});
-        let answer = ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
-        let media = &answer.media[0];
-        let kinds = [!media.crypto.is_empty(), !media.fingerprints.is_empty(), media.ice.is_some()];
-        let expected = [[true, false, false], [false, true, false], [false, true, true], [false; 3]];
-        assert_eq!(kinds, expected[round % 4], "{round}");
-        ng.pass(Duration::from_millis(1));
-        most = most.max(ng.sockets.open_count());
-    }
-    assert_eq!(ng.sockets.open_count(), most, "what ICE needs is opened once");
-    assert_eq!(ng.say(A, &rtp(0, 1))[0].2, rtp(0, 1), "plain at last");
-    ng.engine.handle_command(ng.now, &Command::Delete(Delete { call_id: "ng".into(), ..Delete::default() }));
-    assert_eq!(ng.sockets.open_count(), Ng::new(settings()).sockets.open_count());
 }
 
 #[test]

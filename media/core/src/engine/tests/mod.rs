@@ -13,6 +13,7 @@ mod recording;
 mod rtcp;
 mod screen;
 mod speech;
+mod storm;
 mod transcode;
 mod wishes;
 

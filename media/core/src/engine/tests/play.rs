@@ -83,6 +83,18 @@ fn an_end_hears_what_is_played_in_one_stream_with_the_rest() {
     }
 }
 
+/// RFC 3550 §6.4.1: whoever hears an announcement alone learns at its beginning how its time goes.
+#[test]
+fn a_report_comes_with_the_beginning() {
+    let mut bed = call((Legacy, Legacy));
+    let ends = only(&bed, 0);
+    bed.phones[0].heard_rtcp.clear();
+    play(&mut bed, ends, Some(1));
+    bed.talk(1);
+    let sender_reports = bed.phones[0].heard_rtcp.iter().filter(|packet| packet[1] == 200);
+    assert_eq!(sender_reports.count(), 1);
+}
+
 #[test]
 fn it_is_repeated_until_it_is_stopped() {
     let mut bed = call((Legacy, Legacy));

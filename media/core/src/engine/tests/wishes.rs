@@ -424,3 +424,31 @@ fn all_that_a_call_says_may_be_dropped() {
         assert_eq!(ng.say(end, &rtp(0, 2)).len(), 1);
     }
 }
+
+/// ng `query` tells of the lines in the words of the ends.
+#[test]
+fn a_query_names_media_protocol_and_suite() {
+    let key = "a=crypto:1 AES_CM_128_HMAC_SHA1_32 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\n";
+    for (protocol, word, lines, suite) in [
+        ("RTP/AVP", "audio", "", None),
+        ("RTP/SAVP", "audio", key, Some("AES_CM_128_HMAC_SHA1_32")),
+        ("RTP/AVPF", "video", "", None),
+        ("udptl", "image", "", None),
+    ] {
+        let mut ng = Ng::new(settings());
+        let said = |end: &str| sdp(end, protocol, lines).replace("m=audio", &format!("m={word}"));
+        ng.exchange(true, B, &said(A), |it| it.sdes.no_new = true);
+        ng.exchange(false, A, &said(B), |_| {});
+        let query = crate::command::Query { call_id: "ng".to_owned(), ..Default::default() };
+        let Reply::Call { report: Some(report), .. } =
+            ng.engine.handle_command(ng.now, &Command::Query(query))
+        else {
+            panic!("no report")
+        };
+        for tag in &report.tags {
+            let media = &tag.medias[0];
+            assert_eq!([media.media_type.as_str(), &media.protocol], [word, protocol], "{}", tag.tag);
+            assert_eq!(media.streams[0].crypto_suite.as_deref(), suite, "{}", tag.tag);
+        }
+    }
+}
