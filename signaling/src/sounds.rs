@@ -85,9 +85,15 @@ fn pluck(frequency: f64, time: f64) -> f64 {
     overtones * (time / 0.01).min(1.0) * (-time * 5.0).exp()
 }
 
-/// 1400 Hz for half a second, as recorders on telephone lines have said it for decades.
+/// "This call is being recorded", as Flite (voice slt) says it, and before that 1400 Hz for those who do not understand it:
+/// the sign of recorders on telephone lines for decades.
 fn notice() -> WavClip {
-    tones(&[(1400.0, 0.5)])
+    /// At [`RATE`].
+    const SPOKEN: &[u8] = include_bytes!("sounds/recording-notice.wav");
+    let tone = tones(&[(1400.0, 0.4)]);
+    let spoken = WavClip::parse(SPOKEN);
+    let words = spoken.iter().flat_map(|clip| clip.samples());
+    WavClip::new(RATE, tone.samples().iter().chain(words).copied().collect::<Vec<_>>())
 }
 
 /// The special information tone of ITU-T E.180, twice: the number leads nowhere.
@@ -140,6 +146,20 @@ mod tests {
         let text = format!("{text}[media]\nmusic_on_hold = \"off\"\n[recording]\nnotice = \"/x/y.wav\"\n");
         let sounds = Sounds::open(&Config::parse(&text, "test").unwrap()).unwrap();
         assert_eq!((sounds.music_on_hold, sounds.recording_notice.as_deref()), (None, Some("/x/y.wav")));
+    }
+
+    #[test]
+    fn the_notice_is_a_tone_and_then_words() {
+        let notice = notice();
+        assert_eq!((notice.rate(), notice.millis().div_ceil(100)), (RATE, 29));
+        let (tone, words) = notice.samples().split_at(RATE as usize * 2 / 5);
+        // A tone crosses zero at even distances, and speech does not; both are loud enough.
+        let crossings =
+            |samples: &[i16]| samples.windows(2).filter(|pair| (pair[0] < 0) != (pair[1] < 0)).count();
+        assert!((1110..=1130).contains(&crossings(tone)), "{}", crossings(tone));
+        let pieces: Vec<usize> = words.chunks(RATE as usize / 10).map(crossings).collect();
+        assert!(pieces.iter().max() > pieces.iter().min().map(|least| least + 50).as_ref(), "{pieces:?}");
+        assert!(words.iter().map(|sample| sample.unsigned_abs()).max() > Some(8_000));
     }
 
     #[test]

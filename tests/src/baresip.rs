@@ -18,7 +18,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 use crate::chromium::find;
 use crate::ports::Ports;
 use crate::process::Process;
-use crate::tone::{self, Heard};
+use crate::tone::{self, Heard, Sound};
+use crate::voice;
 use crate::wait::{self, PATIENCE};
 
 /// The account a phone signs in with.
@@ -54,7 +55,7 @@ impl Baresip {
         account: &Account,
         proxy: SocketAddr,
         transport: &str,
-        tone: f64,
+        tone: impl Into<Sound>,
         codec: &str,
     ) -> Result<Self> {
         let Account { user, password, domain } = account;
@@ -65,7 +66,7 @@ impl Baresip {
         );
         // Port 0: the kernel chooses.
         let any = if proxy.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        Self::launch(&line, any, tone, Ports::take().await?).await
+        Self::launch(&line, any, tone.into(), Ports::take().await?).await
     }
 
     /// Starts a phone without an account anywhere, and tells by which URI it is called on the loopback.
@@ -75,11 +76,11 @@ impl Baresip {
         let listen = uri.split_once('@').map_or("", |(_, host)| host);
         // Its TLS listener is on the next one without being asked.
         ports.listener()?;
-        let phone = Self::launch(&format!("<sip:{uri}>;regint=0\n"), listen, tone, ports).await?;
+        let phone = Self::launch(&format!("<sip:{uri}>;regint=0\n"), listen, tone.into(), ports).await?;
         Ok((phone, format!("sip:{uri}")))
     }
 
-    async fn launch(account: &str, listen: &str, tone: f64, mut ports: Ports) -> Result<Self> {
+    async fn launch(account: &str, listen: &str, tone: Sound, mut ports: Ports) -> Result<Self> {
         let home = tempfile::tempdir()?;
         let control = ports.listener()?;
         let path = home.path().to_str().context("the path of the home is no text")?;
@@ -125,7 +126,7 @@ impl Baresip {
         account: &Account,
         proxy: SocketAddr,
         transport: &str,
-        tone: f64,
+        tone: impl Into<Sound>,
         codec: &str,
     ) -> Result<Self> {
         let mut phone = Self::start_with(account, proxy, transport, tone, codec).await?;
@@ -193,6 +194,12 @@ impl Baresip {
 
     /// What it hears from now on for `span`, once that much has come in; silence when nothing comes.
     pub async fn listen(&self, span: Duration) -> Result<Heard> {
+        let (samples, rate) = self.capture(span).await?;
+        Ok(tone::hear(&samples, rate))
+    }
+
+    /// The same as samples, and their rate.
+    async fn capture(&self, span: Duration) -> Result<(Vec<i16>, u32)> {
         let start = self.recorded()?;
         let rate = || self.recording()?.map(|file| tone::rate_of(&file)).transpose();
         let recorded = wait::until("sound at baresip", span * 8, || async {
@@ -201,10 +208,18 @@ impl Baresip {
             let wanted = (f64::from(rate) * span.as_secs_f64()) as usize * 2;
             Ok((self.recorded()? >= start + wanted).then_some((rate, wanted)))
         });
-        let Ok((rate, wanted)) = recorded.await else { return Ok(tone::hear(&[], RATE)) };
+        let Ok((rate, wanted)) = recorded.await else { return Ok((Vec::new(), RATE)) };
         let file = self.recording()?.context("no recording")?;
-        let (samples, _) = tone::read_wav(&file, start)?;
-        Ok(tone::hear(&samples[..(wanted / 2).min(samples.len())], rate))
+        let (mut samples, _) = tone::read_wav(&file, start)?;
+        samples.truncate(wanted / 2);
+        Ok((samples, rate))
+    }
+
+    /// Waits until it hears the voice, and so much of it.
+    pub async fn hears_voice(&self, least: f64) -> Result<()> {
+        voice::heard("the voice at baresip", least, async || self.capture(voice::PIECE).await)
+            .await
+            .with_context(|| self.process.tail())
     }
 
     /// Waits until it hears the tone of `frequency` Hz.

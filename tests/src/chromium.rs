@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::devtools::{DevTools, Tab};
 use crate::process::Process;
-use crate::tone;
+use crate::tone::{self, Sound};
 use crate::wait::PATIENCE;
 
 /// A running browser. Everything of it goes away with it.
@@ -21,9 +21,9 @@ pub struct Chromium {
 }
 
 impl Chromium {
-    /// Starts a browser whose microphone plays `microphone` Hz and which trusts `ca` (a PEM file) as a person would have it
+    /// Starts a browser whose microphone plays `microphone` (a tone in Hz) and which trusts `ca` (a PEM file) as a person would have it
     /// trusted: by importing it into the certificate store of the profile, so that a wrong certificate still stops it.
-    pub async fn start(microphone: f64, ca: Option<&Path>) -> Result<Self> {
+    pub async fn start(microphone: impl Into<Sound>, ca: Option<&Path>) -> Result<Self> {
         let home = tempfile::tempdir()?;
         let tone = home.path().join("tone.wav");
         // The fake microphone plays the file in a loop; whole seconds of a whole number of Hz join without a click.

@@ -44,5 +44,6 @@ pub mod subject;
 pub mod tokens;
 pub mod tone;
 pub mod torture;
+pub mod voice;
 pub mod wait;
 pub mod wire;

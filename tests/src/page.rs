@@ -12,6 +12,7 @@ use crate::chromium::Chromium;
 use crate::devtools::Tab;
 use crate::gateway::Gateway;
 use crate::tone::{self, Heard};
+use crate::voice;
 use crate::wait::{self, PATIENCE};
 
 /// The page in a tab.
@@ -177,18 +178,27 @@ impl Page {
 
     /// Listens to what the remote end says, for `span`.
     pub async fn listen(&self, span: Duration) -> Result<Heard> {
+        let (samples, rate) = self.capture(span).await?;
+        Ok(tone::hear(&samples, rate))
+    }
+
+    /// The same as samples, and their rate.
+    async fn capture(&self, span: Duration) -> Result<(Vec<i16>, u32)> {
         let script =
             format!("return await instruments.listen({}, {});", json!("remote-audio"), span.as_millis());
         let answer = self.run(&script).await?;
         let rate = answer["rate"].as_u64().unwrap_or(48_000) as u32;
-        let samples: Vec<i16> = answer["samples"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|sample| sample.as_i64().map(|s| s as i16))
-            .collect();
-        Ok(tone::hear(&samples, rate))
+        let samples = answer["samples"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok((samples.iter().filter_map(|sample| sample.as_i64().map(|s| s as i16)).collect(), rate))
+    }
+
+    /// Waits until the voice comes out of the page's loudspeaker, and so much of it.
+    pub async fn hears_voice(&self, least: f64) -> Result<()> {
+        let heard = voice::heard("the voice at the page", least, async || self.capture(voice::PIECE).await);
+        match heard.await {
+            Ok(()) => Ok(()),
+            Err(error) => bail!("{error}\n{}", self.report().await),
+        }
     }
 
     /// Waits until the tone of `frequency` Hz comes out of the page's loudspeaker.

@@ -1,6 +1,6 @@
 //! The scene of most interop tests: a gateway, a browser with the page, and a legacy phone, each with an account and a tone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,8 +8,10 @@ use crate::baresip::{Account, Baresip};
 use crate::chromium::Chromium;
 use crate::gateway::Gateway;
 use crate::page::Page;
-use crate::phone::{Audio, Phone, hear_ulaw};
+use crate::phone::{Audio, Dialog, Phone, hear_ulaw};
 use crate::sip::Sdp;
+use crate::tone::Sound;
+use crate::wait::PATIENCE;
 
 /// What the browser's microphone plays, in Hz. No harmonic of it is near the phone's.
 pub const BROWSER_TONE: f64 = 440.0;
@@ -46,10 +48,15 @@ impl Scene {
 
     /// The same with a phone that has one codec alone, as `PCMA/8000/1`.
     pub async fn set_with(gateway: Gateway, codec: &str) -> Result<Self> {
+        Self::set_saying(gateway, codec, [BROWSER_TONE, PHONE_TONE].map(Sound::Tone)).await
+    }
+
+    /// The same, with the page and the phone saying these.
+    pub async fn set_saying(gateway: Gateway, codec: &str, [browser, phone]: [Sound; 2]) -> Result<Self> {
         let alice = gateway.account("alice", "page-of-alice-1")?;
         let bob = gateway.account("bob", "phone-of-bob-2")?;
-        let phone = Baresip::registered_with(&bob, gateway.proxy(), "udp", PHONE_TONE, codec).await?;
-        let browser = Chromium::start(BROWSER_TONE, Some(&gateway.ca())).await?;
+        let phone = Baresip::registered_with(&bob, gateway.proxy(), "udp", phone, codec).await?;
+        let browser = Chromium::start(browser, Some(&gateway.ca())).await?;
         let page = Page::registered(&browser, &gateway, &alice).await?;
         Ok(Self { page, phone, browser, alice, bob, gateway })
     }
@@ -96,6 +103,107 @@ impl Scene {
         tokio::try_join!(self.phone.goes_on_receiving(), self.page.hears(PHONE_TONE)).map(drop)
     }
 }
+
+/// Two scripted phones in a call with each other: `carol`, who called and says [`PHONE_TONE`], and `dave`, who says
+/// [`BROWSER_TONE`].
+#[derive(Debug)]
+pub struct Talk {
+    /// Who called.
+    pub caller: Phone,
+    /// Who was called.
+    pub callee: Phone,
+    /// The call as the caller has it.
+    pub dialog: Dialog,
+    /// The audio of both, the caller first, and what each was told of the other's.
+    ends: [(Audio, Sdp); 2],
+}
+
+impl Talk {
+    /// The tag of `dave`.
+    const TAG: &'static str = "d1";
+
+    /// Registers both at `gateway`, and one calls the other.
+    pub async fn begin(gateway: &Gateway) -> Result<Self> {
+        let carol = gateway.account("carol", "phone-of-carol-3")?;
+        let dave = gateway.account("dave", "phone-of-dave-4")?;
+        let called = format!("sip:dave@{}", dave.domain);
+        let mut caller = Phone::registered(carol, gateway.proxy()).await?;
+        let mut callee = Phone::registered(dave, gateway.proxy()).await?;
+        let (left, right) = (Audio::open(gateway.address).await?, Audio::open(gateway.address).await?);
+        let invite = caller.invite(&called, &left.sdp(1, "sendrecv")?);
+        let sdp = right.sdp(1, "sendrecv")?;
+        let (ok, offer) = tokio::try_join!(caller.transact(invite.clone()), async {
+            let invite = callee.receive("the call", |m| m.method() == Some("INVITE")).await?;
+            callee.answer(&invite, 200, "OK", Self::TAG, &sdp).await?;
+            Sdp::parse(&invite.body)
+        })?;
+        let ends = [(left, Sdp::parse(&ok.body)?), (right, offer)];
+        let mut dialog = Dialog::of_caller(&invite, &ok);
+        let ack = dialog.request(&mut caller, "ACK");
+        caller.send(&ack).await?;
+        Ok(Self { caller, callee, dialog, ends })
+    }
+
+    /// Both say their tones for `span`; the packets that came to each meanwhile, the caller first.
+    pub async fn speak(&mut self, span: Duration) -> Result<[Vec<Vec<u8>>; 2]> {
+        let [(left, to_left), (right, to_right)] = &mut self.ends;
+        let (first, second) = tokio::try_join!(
+            left.speak(to_left, PHONE_TONE, span),
+            right.speak(to_right, BROWSER_TONE, span)
+        )?;
+        Ok([first, second])
+    }
+
+    /// The caller presses keys of these event numbers (RFC 4733), one after the other.
+    pub async fn press(&mut self, keys: &[u8]) -> Result<()> {
+        let [(left, to_left), _] = &mut self.ends;
+        for key in keys {
+            left.press(to_left, EVENTS, *key).await?;
+        }
+        Ok(())
+    }
+
+    /// Both speak until each hears the other.
+    pub async fn both_hear(&mut self) -> Result<()> {
+        self.hear([BROWSER_TONE, PHONE_TONE]).await
+    }
+
+    /// Both speak until each has heard its tone of `tones`, the caller the first.
+    pub async fn hear(&mut self, tones: [f64; 2]) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut heard, mut last) = ([false; 2], None);
+        while heard != [true; 2] {
+            ensure!(Instant::now() < deadline, "{tones:?} Hz, heard {last:?}");
+            let packets = self.speak(Duration::from_millis(500)).await?;
+            let now = packets.map(|packets| hear_ulaw(&packets[packets.len() / 2..]));
+            for ((heard, now), tone) in heard.iter_mut().zip(now).zip(tones) {
+                *heard |= now.is(tone);
+            }
+            last = Some(now);
+        }
+        Ok(())
+    }
+
+    /// The callee answers the next request of this method.
+    pub async fn answered(callee: &mut Phone, method: &str, status: u16, reason: &str) -> Result<()> {
+        let request = callee.receive(method, |m| m.method() == Some(method)).await?;
+        callee.answer(&request, status, reason, Self::TAG, "").await
+    }
+
+    /// The caller hangs up.
+    pub async fn end(mut self) -> Result<()> {
+        let bye = self.dialog.request(&mut self.caller, "BYE");
+        let (over, answered) =
+            tokio::join!(self.caller.transact(bye), Self::answered(&mut self.callee, "BYE", 200, "OK"));
+        answered?;
+        let over = over?;
+        ensure!(over.status() == Some(200), "{over}");
+        Ok(())
+    }
+}
+
+/// The payload type of telephone-event in a scripted phone's SDP.
+pub const EVENTS: u8 = 101;
 
 /// A page and a scripted phone, both registered.
 #[derive(Debug)]

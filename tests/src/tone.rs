@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::voice::voice;
+
 /// What [`hear`] made of a piece of audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heard {
@@ -34,8 +36,23 @@ impl Heard {
 /// Root mean square below which audio counts as silence: about -46 dB, above the noise floor of G.711.
 const AUDIBLE: f64 = 0.005;
 
-/// Writes `seconds` of a tone at `frequency` Hz as 16-bit mono WAV, half of full scale.
-pub fn write_wav(path: &Path, frequency: f64, rate: u32, seconds: u32) -> Result<()> {
+/// What a microphone or a file says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sound {
+    /// A tone of so many Hz at half of full scale.
+    Tone(f64),
+    /// [`voice`].
+    Voice,
+}
+
+impl From<f64> for Sound {
+    fn from(frequency: f64) -> Self {
+        Self::Tone(frequency)
+    }
+}
+
+/// Writes `seconds` of a sound as 16-bit mono WAV.
+pub fn write_wav(path: &Path, sound: impl Into<Sound>, rate: u32, seconds: u32) -> Result<()> {
     let samples = rate * seconds;
     let mut bytes = Vec::with_capacity(44 + samples as usize * 2);
     let data = samples * 2;
@@ -46,8 +63,10 @@ pub fn write_wav(path: &Path, frequency: f64, rate: u32, seconds: u32) -> Result
     bytes.extend_from_slice(&(rate * 2).to_le_bytes());
     bytes.extend_from_slice(b"\x02\0\x10\0data");
     bytes.extend_from_slice(&data.to_le_bytes());
-    for sample in tone(frequency, rate, samples as usize) {
-        bytes.extend_from_slice(&sample.to_le_bytes());
+    let mut say = |sample: i16| bytes.extend_from_slice(&sample.to_le_bytes());
+    match sound.into() {
+        Sound::Tone(frequency) => tone(frequency, rate, samples as usize).for_each(&mut say),
+        Sound::Voice => voice(rate, samples as usize).for_each(&mut say),
     }
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -110,7 +129,7 @@ fn strongest(strength: &impl Fn(f64) -> f64, low: f64, high: f64, step: f64) -> 
 }
 
 /// Squared magnitude of one term of the Fourier sum, at `turns` per sample.
-fn goertzel(samples: &[f64], turns: f64) -> f64 {
+pub(crate) fn goertzel(samples: &[f64], turns: f64) -> f64 {
     let coefficient = 2.0 * (TAU * turns).cos();
     let (mut last, mut before) = (0.0, 0.0);
     for sample in samples {

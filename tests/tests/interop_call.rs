@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use e2e::baresip::{Baresip, expect_digits};
 use e2e::gateway::{DOMAIN, Gateway};
 use e2e::phone::{Audio, Dialog, Phone};
-use e2e::scene::{BROWSER_TONE, PHONE_TONE, Scene};
+use e2e::scene::{BROWSER_TONE, PHONE_TONE, Scene, Talk};
 use e2e::sip::Sdp;
 use e2e::tone::{Heard, hear, write_wav};
 use e2e::wait::{self, PATIENCE};
@@ -136,46 +136,51 @@ async fn recorded(directory: &Path) -> Result<()> {
 async fn a_full_disk_ends_the_recording_and_not_the_call() -> Result<()> {
     const SECOND: Duration = Duration::from_secs(1);
     let mut gateway = Gateway::start_with_a_small_disk().await?;
-    let carol = gateway.account("carol", "phone-of-carol-3")?;
-    let dave = gateway.account("dave", "phone-of-dave-4")?;
-    let mut carol = Phone::registered(carol, gateway.proxy()).await?;
-    let mut dave = Phone::registered(dave, gateway.proxy()).await?;
-    let (mut left, mut right) = (Audio::open(gateway.address).await?, Audio::open(gateway.address).await?);
-    let invite = carol.invite(&format!("sip:dave@{DOMAIN}"), &left.sdp(1, "sendrecv")?);
-    let sdp = right.sdp(1, "sendrecv")?;
-    let (ok, offer) = tokio::try_join!(carol.transact(invite.clone()), async {
-        let invite = dave.receive("the call", |m| m.method() == Some("INVITE")).await?;
-        dave.answer(&invite, 200, "OK", "d1", &sdp).await?;
-        Sdp::parse(&invite.body)
-    })?;
-    let answer = Sdp::parse(&ok.body)?;
-    let mut dialog = Dialog::of_caller(&invite, &ok);
-    let ack = dialog.request(&mut carol, "ACK");
-    carol.send(&ack).await?;
+    let mut talk = Talk::begin(&gateway).await?;
     let deadline = std::time::Instant::now() + PATIENCE;
     let full = |line: &String| line.contains("the recording is incomplete") && line.contains("No space left");
     while !gateway.log().iter().any(full) {
         anyhow::ensure!(std::time::Instant::now() < deadline, "{}", gateway.log().join("\n"));
-        tokio::try_join!(left.speak(&answer, PHONE_TONE, SECOND), right.speak(&offer, BROWSER_TONE, SECOND))?;
+        talk.speak(SECOND).await?;
     }
-    let (to_left, to_right) =
-        tokio::try_join!(left.speak(&answer, PHONE_TONE, SECOND), right.speak(&offer, BROWSER_TONE, SECOND))?;
-    for (packets, tone) in [(to_left, BROWSER_TONE), (to_right, PHONE_TONE)] {
-        let heard = e2e::phone::hear_ulaw(&packets[packets.len() / 2..]);
-        anyhow::ensure!(heard.is(tone), "{heard:?} in {} packets", packets.len());
-    }
+    talk.both_hear().await?;
     let metadata: serde_json::Value = serde_json::from_slice(&gateway.on_disk(".json")?)?;
     let error = metadata["error"].as_str().context("no error")?;
     anyhow::ensure!(error.contains("No space left"), "{metadata}");
     anyhow::ensure!(gateway.on_disk(".wav")?.len() > 60_000, "what there was room for");
-    let bye = dialog.request(&mut carol, "BYE");
-    let (over, answered) = tokio::join!(carol.transact(bye), async {
-        let bye = dave.receive("the end", |m| m.method() == Some("BYE")).await?;
-        dave.answer(&bye, 200, "OK", "d1", "").await
-    });
-    answered?;
-    anyhow::ensure!(over?.status() == Some(200));
+    talk.end().await?;
     gateway.stop().await.map(drop)
+}
+
+/// Keys that an end presses begin a recording, of which both ends are told, and end it, while the call goes on.
+#[tokio::test]
+async fn keys_begin_and_end_a_recording() -> Result<()> {
+    const NOTICE: f64 = 850.0;
+    /// The keys `*` and `1`.
+    const CODE: [u8; 2] = [10, 1];
+    let folder = tempfile::tempdir()?;
+    let (notice, recordings) = (folder.path().join("notice.wav"), folder.path().join("recordings"));
+    write_wav(&notice, NOTICE, 8000, 2)?;
+    let more = format!(
+        "[recording]\nfeature_code = \"*1\"\nnotice = \"{}\"\ndirectory = \"{}\"\n",
+        notice.display(),
+        recordings.display()
+    );
+    let gateway = Gateway::start_with(&more).await?;
+    let mut talk = Talk::begin(&gateway).await?;
+    talk.both_hear().await?;
+    let files = || std::fs::read_dir(&recordings).map_or(0, Iterator::count);
+    anyhow::ensure!(files() == 0, "nobody has asked for it");
+    talk.press(&CODE).await?;
+    talk.hear([NOTICE; 2]).await?;
+    talk.both_hear().await?;
+    talk.speak(Duration::from_secs(1)).await?;
+    talk.press(&CODE).await?;
+    recorded(&recordings).await?;
+    let ended = files();
+    talk.both_hear().await?;
+    anyhow::ensure!(files() == ended, "the call goes on, and its recording does not");
+    talk.end().await
 }
 
 /// RFC 4733 both ways: the page's keys are digits at the phone, and the phone's are heard as their two frequencies in the

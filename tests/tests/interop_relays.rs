@@ -12,7 +12,7 @@ use e2e::gateway::{DOMAIN, Gateway, relay_binary};
 use e2e::peers::NgRelay;
 use e2e::ports::Ports;
 use e2e::process::Process;
-use e2e::scene::{PHONE_TONE, Scene};
+use e2e::scene::{EVENTS, PHONE_TONE, Scene, Talk};
 use e2e::tone::write_wav;
 use e2e::wait::{self, PATIENCE};
 
@@ -98,6 +98,51 @@ async fn a_caller_of_nobody_hears_an_announcement() -> Result<()> {
         bob.event_after(mark, "CALL_CLOSED").await?;
     }
     rtpengine.is_idle().await
+}
+
+/// A key of INFO for a phone that has its keys in the media, and for one that refuses INFO, through a relay elsewhere.
+async fn a_key_passes_by(relay: &NgRelay, more: &str, refused: bool) -> Result<()> {
+    const FIVE: u8 = 5;
+    let gateway = Gateway::start_with(&format!("relay = \"udp:{}\"\n{more}", relay.ng)).await?;
+    let mut talk = Talk::begin(&gateway).await?;
+    talk.both_hear().await?;
+    let mut info = talk.dialog.request(&mut talk.caller, "INFO");
+    info.headers.push(("Content-Type".into(), "application/dtmf-relay".into()));
+    info.body = format!("Signal={FIVE}\r\nDuration=160\r\n");
+    let answered = async {
+        match refused {
+            true => Talk::answered(&mut talk.callee, "INFO", 415, "Unsupported Media Type").await,
+            false => Ok(()),
+        }
+    };
+    let (ok, answered) = tokio::join!(talk.caller.transact(info), answered);
+    answered?;
+    ensure!(ok?.status() == Some(200), "the sender hears that all is well");
+    let is_five = |packet: &Vec<u8>| packet.len() == 16 && packet[1] & 0x7f == EVENTS && packet[12] == FIVE;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let [_, to_callee] = talk.speak(Duration::from_millis(500)).await?;
+        if to_callee.iter().any(|packet| is_five(packet) && packet[13] & 0x80 != 0) {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "the key did not come");
+    }
+    talk.end().await
+}
+
+#[tokio::test]
+async fn keys_of_info_are_pressed_at_our_relay_elsewhere() -> Result<()> {
+    let relay = NgRelay::causeway().await?;
+    a_key_passes_by(&relay, "", true).await?;
+    a_key_passes_by(&relay, "dtmf = [\"dave=rtp\"]\n", false).await?;
+    relay.is_idle().await
+}
+
+#[tokio::test]
+async fn keys_of_info_are_pressed_at_rtpengine() -> Result<()> {
+    let relay = NgRelay::rtpengine().await?;
+    a_key_passes_by(&relay, "dtmf = [\"dave=rtp\"]\n", false).await?;
+    relay.is_idle().await
 }
 
 /// What Debian's `rtpengine-ctl` prints for a command.

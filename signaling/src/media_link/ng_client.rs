@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use rand::RngExt as _;
-use signaling_core::outside::{LegKind, MediaError, MediaExchange};
+use signaling_core::outside::{Keys, LegKind, MediaError, MediaExchange};
 use signaling_core::shards::Shards;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, oneshot};
@@ -275,15 +275,32 @@ impl NgClient {
 
 /// Behind the codecs of its sender an offer gets those that the relay makes of them, as the relay of this process does by
 /// itself: ends that share none hear each other all the same.
-const LEGACY_OFFER: &[&str] = &["codec-transcode-PCMU", "codec-transcode-PCMA"];
-const BROWSER_ANSWER: &[&str] = &["generate-mid", "no-rtcp-attribute"];
+const LEGACY_OFFER: &[&str] = &[INJECT, "codec-transcode-PCMU", "codec-transcode-PCMA"];
+const LEGACY_ANSWER: &[&str] = &[INJECT];
+const BROWSER_ANSWER: &[&str] = &[INJECT, "generate-mid", "no-rtcp-attribute"];
 const BROWSER_OFFER: &[&str] = &[
+    INJECT,
     "generate-mid",
     "no-rtcp-attribute",
     "codec-transcode-opus",
     "codec-transcode-PCMU",
     "codec-transcode-PCMA",
 ];
+
+/// rtpengine presses keys in calls alone of which it was told this beforehand, and is slower there.
+const INJECT: &str = "inject-DTMF";
+
+/// The flags of an exchange, whose lists begin with [`INJECT`].
+fn flags(exchange: &MediaExchange, offer: bool) -> &'static [&'static str] {
+    let all = match (exchange.to.kind, offer) {
+        (LegKind::Browser, true) => BROWSER_OFFER,
+        (LegKind::Browser, false) => BROWSER_ANSWER,
+        (LegKind::Legacy, true) => LEGACY_OFFER,
+        (LegKind::Legacy, false) => LEGACY_ANSWER,
+    };
+    let presses = [exchange.from.keys, exchange.to.keys] != [Keys::Agreed; 2];
+    if presses { all } else { &all[1..] }
+}
 
 /// The words of an offer or answer. What the leg is decides them all.
 fn words<'a>(command: &'a str, exchange: &'a MediaExchange) -> Vec<(&'a str, Value<'a>)> {
@@ -300,26 +317,23 @@ fn words<'a>(command: &'a str, exchange: &'a MediaExchange) -> Vec<(&'a str, Val
     if let Some(branch) = &exchange.branch {
         entries.push(("via-branch", branch.as_str().into()));
     }
-    let offer = command == "offer";
+    let flags = flags(exchange, command == "offer");
+    if !flags.is_empty() {
+        entries.push(("flags", Value::List(flags)));
+    }
     match exchange.to.kind {
         LegKind::Browser => entries.extend([
             ("transport-protocol", "UDP/TLS/RTP/SAVPF".into()),
             ("ICE", "force".into()),
             ("SDES", Value::List(&["off"])),
             ("rtcp-mux", Value::List(&["offer", "require"])),
-            ("flags", Value::List(if offer { BROWSER_OFFER } else { BROWSER_ANSWER })),
         ]),
-        LegKind::Legacy => {
-            entries.extend([
-                ("transport-protocol", "RTP/AVP".into()),
-                ("ICE", "remove".into()),
-                ("DTLS", "off".into()),
-                ("rtcp-mux", Value::List(&["demux"])),
-            ]);
-            if offer {
-                entries.push(("flags", Value::List(LEGACY_OFFER)));
-            }
-        }
+        LegKind::Legacy => entries.extend([
+            ("transport-protocol", "RTP/AVP".into()),
+            ("ICE", "remove".into()),
+            ("DTLS", "off".into()),
+            ("rtcp-mux", Value::List(&["demux"])),
+        ]),
     }
     entries
 }
@@ -501,6 +515,21 @@ mod tests {
         };
         assert_eq!([flags("offer", LegKind::Legacy), flags("offer", LegKind::Browser)], [2, 3]);
         assert_eq!([flags("answer", LegKind::Legacy), flags("answer", LegKind::Browser)], [0, 0]);
+    }
+
+    #[test]
+    fn keys_may_be_pressed_where_somebody_wants_them_in_the_media() {
+        let injects = |from: Keys, to: Keys, command| {
+            let mut exchange = exchange(LegKind::Legacy);
+            (exchange.from.keys, exchange.to.keys) = (from, to);
+            String::from_utf8(encode(&mut words(command, &exchange))).unwrap().contains(INJECT)
+        };
+        for command in ["offer", "answer"] {
+            assert!(!injects(Keys::Agreed, Keys::Agreed, command));
+            assert!(
+                injects(Keys::Info, Keys::Agreed, command) && injects(Keys::Agreed, Keys::Events, command)
+            );
+        }
     }
 
     /// Nobody is there, and somebody else would take the call.

@@ -40,7 +40,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "recording.notice",
         allowed: "\"default\", \"off\" or the path of a WAV file at the relay",
         default: "\"default\"",
-        about: "What both ends hear when a recording begins. The default is a tone in `sounds` of the data directory; a spoken notice is a file.",
+        about: "What both ends hear when a recording begins. The default is a tone and an English sentence, a file in `sounds` of the data directory.",
         set: |c, v| sound(v).map(|sound| c.recording_notice = sound),
     },
     Key {
