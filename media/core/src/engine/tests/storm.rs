@@ -39,7 +39,7 @@ fn ten_thousand_re_offers_change_neither_role_nor_association_nor_ports() {
         // Now and then nobody answers.
         if round % 7 != 0 {
             let answer = ng.exchange(false, A, &sdp(B, "RTP/AVP", answer), |_| {});
-            assert_eq!(answer.media[0].setup, Some(crate::sdp::Setup::Active), "{round}");
+            assert_eq!(answer.media[0].setup, Some(Setup::Active), "{round}");
         }
         match latching {
             Some(_) => assert_eq!((ng.sockets.open_count(), &ng.ports), (sockets, &ports), "{round}"),
