@@ -259,15 +259,14 @@ impl Incoming {
         headers: &[(Name<'_>, String)],
     ) -> Verdict {
         let verdict = self.refuse_silently(world, status, reason, headers);
-        if let Verdict::Reply(response) = &verdict
-            && !matches!(status.code(), 401 | 407)
-        {
-            world.tell(Event::Refused {
-                source: self.flow.remote,
-                method: self.method().to_string(),
-                call_id: self.message.call_id().to_owned(),
-                code: status.code(),
-                reason: response.reason().into_owned(),
+        // Whoever is asked for a password is not refused yet.
+        if !matches!(status.code(), 401 | 407) {
+            self.tell_of(world, &verdict, |source, method, call_id, code, reason| Event::Refused {
+                source,
+                method,
+                call_id,
+                code,
+                reason,
             });
         }
         verdict
@@ -277,16 +276,28 @@ impl Incoming {
     #[must_use]
     pub fn refuse_malformed(&self, world: &World, status: StatusCode, reason: &str) -> Verdict {
         let verdict = self.refuse_silently(world, status, reason, &[]);
-        if let Verdict::Reply(response) = &verdict {
-            world.tell(Event::Malformed {
-                source: self.flow.remote,
-                method: self.method().to_string(),
-                call_id: self.message.call_id().to_owned(),
-                code: status.code(),
-                what: response.reason().into_owned(),
-            });
-        }
+        self.tell_of(world, &verdict, |source, method, call_id, code, what| Event::Malformed {
+            source,
+            method,
+            call_id,
+            code,
+            what,
+        });
         verdict
+    }
+
+    /// Tells of a refusal, if anybody hears it.
+    fn tell_of(
+        &self,
+        world: &World,
+        verdict: &Verdict,
+        event: fn(SocketAddr, String, String, u16, String) -> Event,
+    ) {
+        if let Verdict::Reply(response) = verdict {
+            let (method, call_id) = (self.method().to_string(), self.message.call_id().to_owned());
+            let (code, reason) = (response.status().code(), response.reason().into_owned());
+            world.tell(event(self.flow.remote, method, call_id, code, reason));
+        }
     }
 
     /// A refusal that nobody is told of but its sender.
