@@ -255,7 +255,7 @@ impl Inner {
             if closed && some.is_empty() && waiting.is_empty() {
                 break;
             }
-            let mut ready = Vec::new();
+            let mut ready = if closed { Vec::new() } else { self.taken_up() };
             for record in some {
                 let to_wait = self.is_to_wait(&record, waiting.len());
                 if to_wait { waiting.push((Instant::now() + REPORT, record)) } else { ready.push(record) }
@@ -285,6 +285,22 @@ impl Inner {
             let _ = tokio::time::timeout(GATHER, closed.wait_for(|closed| *closed)).await;
         }
         self.journals.iter().flat_map(Journal::take_fresh).collect()
+    }
+
+    /// Records that were set aside and have room again. There may be more of them.
+    fn taken_up(&self) -> Vec<Arc<Record>> {
+        let mut records = Vec::new();
+        for journal in &self.journals {
+            match journal.take_up() {
+                Ok(some) => records.extend(some),
+                Err(error) => tracing::error!(%error, "call records set aside cannot be taken up"),
+            }
+        }
+        if !records.is_empty() {
+            tracing::info!(records = records.len(), "call records that were set aside go on");
+            self.over.notify_one();
+        }
+        records
     }
 
     fn is_to_wait(&self, record: &Record, waiting: usize) -> bool {

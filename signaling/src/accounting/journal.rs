@@ -27,6 +27,9 @@ const LONG: u64 = 4 << 20;
 /// Records that may be on their way, about a kilobyte each. One more is set aside ([`Journal::end`]).
 const ROOM: usize = 100_000;
 
+/// Bytes of records set aside that are taken up at once ([`Journal::take_up`]): some hundred of them.
+const TAKEN_UP: u64 = 256 << 10;
+
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,6 +89,8 @@ struct State {
     failures: u64,
     /// Records that were set aside.
     aside: u64,
+    /// Whether some of them may be in their file.
+    waits_aside: bool,
 }
 
 /// A record from before, and where it is still to go.
@@ -115,6 +120,7 @@ impl Journal {
         let (file, wanted) = (path.to_owned(), wanted.to_vec());
         let journal = Self { path: file, wanted, room: ROOM, state: Mutex::new(State::default()) };
         state.rewrite(path).context("cannot be written")?;
+        state.waits_aside = journal.aside_file().exists();
         *journal.lock() = state;
         Ok((journal, left))
     }
@@ -162,11 +168,13 @@ impl Journal {
         true
     }
 
-    /// Writes a record that has no room to a file of JSON lines beside the journal (`.undelivered.jsonl`), for a person to take up.
+    /// Writes a record that has no room to a file of JSON lines beside the journal (`.undelivered.jsonl`), from which it is taken up
+    /// when there is room again ([`Journal::take_up`]).
     pub fn set_aside(&self, record: &Record) {
         let mut state = self.lock();
         state.aside += 1;
-        let path = self.path.with_extension("undelivered.jsonl");
+        state.waits_aside = true;
+        let path = self.aside_file();
         let written = append(&path, record);
         if state.aside.is_power_of_two() || written.is_err() {
             let (records, path) = (state.aside, path.display());
@@ -180,6 +188,52 @@ impl Journal {
     #[must_use]
     pub fn aside(&self) -> u64 {
         self.lock().aside
+    }
+
+    /// Takes up some of the records that were set aside, those that were last, when half of the room is free. They are in the
+    /// journal before they are out of their file, so that none is lost; one may come twice when this process is killed between
+    /// the two.
+    ///
+    /// # Errors
+    /// Their file cannot be read or shortened, or the journal not written: they stay where they are.
+    pub fn take_up(&self) -> std::io::Result<Vec<Arc<Record>>> {
+        let mut state = self.lock();
+        if !state.waits_aside || state.ended.len() >= self.room / 2 {
+            return Ok(Vec::new());
+        }
+        let path = self.aside_file();
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                state.waits_aside = false;
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let (lines, from) = last_lines(&file, (self.room - state.ended.len()) / 2)?;
+        let read = |line: &Vec<u8>| match serde_json::from_slice::<Record>(line) {
+            Ok(record) => Some(Arc::new(record)),
+            Err(error) => {
+                tracing::error!(%error, "line of {} not understood, and left out", path.display());
+                None
+            }
+        };
+        let records: Vec<_> = lines.iter().filter_map(read).collect();
+        for record in &records {
+            self.put_ended(&mut state, record);
+        }
+        state.try_write(&self.path)?;
+        state.unwritten.clear();
+        file.set_len(from)?;
+        if from == 0 {
+            state.waits_aside = false;
+            std::fs::remove_file(&path)?;
+        }
+        Ok(records)
+    }
+
+    fn aside_file(&self) -> PathBuf {
+        self.path.with_extension("undelivered.jsonl")
     }
 
     /// The calls that have ended since this was asked last.
@@ -386,6 +440,24 @@ impl State {
         self.length = bytes.len() as u64;
         Ok(())
     }
+}
+
+/// The last lines of a file, at most `most` and about [`TAKEN_UP`] bytes, and where they begin.
+fn last_lines(file: &File, most: usize) -> std::io::Result<(Vec<Vec<u8>>, u64)> {
+    use std::os::unix::fs::FileExt as _;
+    let length = file.metadata()?.len();
+    let mut from = length.saturating_sub(TAKEN_UP);
+    let mut bytes = vec![0; usize::try_from(length - from).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, from)?;
+    let mut pieces: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    // What the first of many bytes belong to has begun before them.
+    let passed = pieces.len().saturating_sub(most.max(1)).max(usize::from(from > 0));
+    if passed >= pieces.len() && length > 0 {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "a line longer than any record"));
+    }
+    from += pieces.drain(..passed).map(|piece| piece.len() as u64).sum::<u64>();
+    let lines = pieces.into_iter().map(|piece| piece.trim_ascii().to_vec()).filter(|line| !line.is_empty());
+    Ok((lines.collect(), from))
 }
 
 fn append(path: &Path, record: &Record) -> std::io::Result<()> {

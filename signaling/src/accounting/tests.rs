@@ -91,7 +91,7 @@ fn the_journal_does_not_grow_without_end() {
 
 /// A destination that takes nothing for days fills no memory, and costs no record.
 #[test]
-fn what_has_no_room_is_set_aside_for_a_person() {
+fn what_has_no_room_is_set_aside_and_taken_up_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("calls.journal");
     let aside = directory.path().join("calls.undelivered.jsonl");
@@ -113,13 +113,55 @@ fn what_has_no_room_is_set_aside_for_a_person() {
     let text = std::fs::read_to_string(&aside).unwrap();
     let kept: Vec<Record> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(kept, ["c", "d"].map(over));
+    assert_eq!(journal.take_up().unwrap(), [], "there is no room yet");
     journal.delivered(&[Arc::new(over("a"))], Destination::Url);
     assert!(end("e"), "there is room again");
+    journal.delivered(&[Arc::new(over("b")), Arc::new(over("e"))], Destination::Url);
+    assert_eq!(journal.take_up().unwrap(), [Arc::new(over("d"))], "half of the room, the last first");
+    assert_eq!(std::fs::read_to_string(&aside).unwrap().lines().count(), 1);
+    journal.delivered(&[Arc::new(over("d"))], Destination::Url);
+    assert!(end("f"));
     journal.flush();
+    // It is killed before it is over with them.
+    let (journal, left) = Journal::open(&path, &[Destination::Url]).unwrap();
+    let left: Vec<_> = left.iter().map(|(record, _)| &*record.call_id).collect();
+    assert_eq!(left, ["f"], "neither lost nor twice");
+    assert_eq!(journal.take_up().unwrap(), [Arc::new(over("c"))], "also by the next start");
+    assert!(!aside.exists() && journal.take_up().unwrap().is_empty());
     let (_, left) = Journal::open(&path, &[Destination::Url]).unwrap();
     let mut left: Vec<_> = left.iter().map(|(record, _)| &*record.call_id).collect();
     left.sort_unstable();
-    assert_eq!(left, ["b", "e"], "neither lost nor twice");
+    assert_eq!(left, ["c", "f"]);
+}
+
+/// More than is taken up at once, with a line among it that was cut off when the disk was full.
+#[tokio::test]
+async fn what_was_set_aside_reaches_its_destination_after_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&directory.path().join("x.sqlite"), DbMode::default()).await.unwrap();
+    let aside = directory.path().join("calls.undelivered.jsonl");
+    let over = |number: usize| record(&format!("c{number}")).failed(&answerer(), 486, "Busy Here", 1020);
+    let line = |number| serde_json::to_string(&over(number)).unwrap() + "\n";
+    let text: String = (0..900).map(line).collect();
+    assert!(text.len() > 300_000, "{}", text.len());
+    std::fs::write(&aside, format!("{{\"call_id\":\n{text}")).unwrap();
+    let file = directory.path().join("cdr.jsonl");
+    let settings = Settings { cdr_file: Some(file.clone()), ..Settings::default() };
+    let journal = directory.path().join("calls.journal");
+    let accounting = Accounting::start(&settings, &journal, 1, database.sql()).await.unwrap();
+    let there = async {
+        while std::fs::read_to_string(&file).map_or(0, |text| text.lines().count()) < 900 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), there).await.expect("all of them");
+    accounting.finish(Duration::from_secs(20)).await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut calls: Vec<String> =
+        text.lines().map(|line| serde_json::from_str::<Record>(line).unwrap().call_id).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    assert_eq!((calls.len(), text.lines().count(), aside.exists()), (900, 900, false));
 }
 
 #[tokio::test]
