@@ -6,6 +6,7 @@
 
 mod choose;
 mod state;
+mod variables;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 
 pub use self::choose::{Algorithm, Key};
 pub use self::state::{Latency, Load, Question, State};
-use crate::message::Uri;
+pub use self::variables::{Variable, Variables};
+use crate::message::{Response, Uri};
 
 /// Takes no requests, for it has not answered (Kamailio's `DS_INACTIVE_DST`).
 pub const INACTIVE: u32 = 1;
@@ -27,7 +29,7 @@ pub const PROBING: u32 = 8;
 const STATES: u32 = INACTIVE | TRYING | DISABLED | PROBING;
 
 /// How gateways are asked and judged, under Kamailio's names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// `ds_ping_interval`: how often they are asked by OPTIONS; zero for never (default).
     pub ping_interval: Duration,
@@ -41,6 +43,9 @@ pub struct Settings {
     pub inactive_threshold: u32,
     /// `ds_ping_reply_codes`: codes beside 2xx that count as answers.
     pub reply_codes: Vec<u16>,
+    /// `ds_latency_estimator_alpha`, of one and not of a thousand: the weight of what was before in the estimate of how long
+    /// answers take (default 0.9).
+    pub latency_estimator_alpha: f64,
 }
 
 impl Default for Settings {
@@ -52,6 +57,7 @@ impl Default for Settings {
             probing_threshold: 1,
             inactive_threshold: 1,
             reply_codes: Vec::new(),
+            latency_estimator_alpha: 0.9,
         }
     }
 }
@@ -88,6 +94,19 @@ pub struct Gateway {
     pub state: Arc<State>,
 }
 
+impl Gateway {
+    /// A response of it, which may say how much less it wants to have (RFC 7339 §4.2).
+    pub fn hears(&self, now: Instant, response: &Response) {
+        let Ok(via) = response.top_via() else { return };
+        let params = via.params();
+        let number = |name: &str| params.get(name).and_then(|text| text.parse::<u32>().ok());
+        // Without a number it says only that it knows what this is about.
+        if let Some(percent) = number("oc") {
+            self.state.reduce(now, percent, number("oc-validity").map(|ms| Duration::from_millis(ms.into())));
+        }
+    }
+}
+
 /// The column `attrs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attrs {
@@ -107,6 +126,10 @@ pub struct Attrs {
     pub sockname: Option<String>,
     /// `obproxy`, likewise.
     pub obproxy: Option<String>,
+    /// `cc`: whether it is judged by its congestion.
+    pub cc: bool,
+    /// `latency`: how many milliseconds its answers take, until that is known.
+    pub latency: u32,
     /// `ping_from`: the From URI by which it alone is asked.
     pub ping_from: Option<String>,
 }
@@ -158,10 +181,11 @@ impl Dispatcher {
                 };
                 let key = (row.set, row.destination.clone());
                 let kept = before.get(&key).filter(|(flags, _)| *flags == row.flags);
-                let state = kept.map(|(_, state)| Arc::clone(state));
-                let state = state.unwrap_or_else(|| Arc::new(State::new(row.flags & STATES)));
-                states.insert(key, (row.flags, Arc::clone(&state)));
                 let attrs = Attrs::parse(&row.attrs);
+                let state = kept.map(|(_, state)| Arc::clone(state));
+                let state =
+                    state.unwrap_or_else(|| Arc::new(State::new(row.flags & STATES, attrs.latency.into())));
+                states.insert(key, (row.flags, Arc::clone(&state)));
                 let Row { set, destination: uri, flags, priority, .. } = row;
                 let gateway = Gateway { uri, target, priority, flags, attrs, state };
                 sets.entry(set).or_default().gateways.push(Arc::new(gateway));
@@ -266,6 +290,8 @@ impl Attrs {
                 "socket" => attrs.socket = text(),
                 "sockname" => attrs.sockname = text(),
                 "obproxy" => attrs.obproxy = text(),
+                "cc" => attrs.cc = value == "1",
+                "latency" => attrs.latency = number(),
                 "ping_from" => attrs.ping_from = text(),
                 _ => {}
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use crate::dispatcher::{Algorithm, Dispatcher};
+use crate::dispatcher::{Algorithm, Dispatcher, Variables};
 use crate::flow::Flow;
 use crate::profiles::Limits;
 use crate::settings::normal_host;
@@ -48,6 +48,8 @@ pub struct Policy {
     pub dispatched: Vec<(i64, Regex)>,
     /// How one of a set is chosen.
     pub algorithm: Algorithm,
+    /// What algorithm 7 looks at (`hash_pvar`).
+    pub hash_pvar: Variables,
     /// Whether a redirection of a callee is kept from the caller, who hears 404 (`WITH_BLOCK3XX` of the articles).
     pub block_3xx: bool,
     /// Whose tokens prove who somebody is; `None`: nobody's.

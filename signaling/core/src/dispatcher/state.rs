@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{DISABLED, Gateway, INACTIVE, NewState, PROBING, Settings, TRYING, lock};
 
-/// The weight of what was before in the estimate of the latency (Kamailio's `ds_latency_estimator_alpha` 900 of 1000).
-const ALPHA: f64 = 0.9;
+/// How long it holds that a gateway has asked for less, where it does not say (RFC 7339 §4.3).
+const VALIDITY: Duration = Duration::from_millis(500);
 
 /// See the module.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct State {
     asked: AtomicBool,
     calls: AtomicU32,
     latency: Mutex<Latency>,
+    /// How much less it has asked for, in per cent, and until when.
+    reduction: Mutex<Option<(u32, Instant)>>,
 }
 
 /// How long questions took, in milliseconds.
@@ -43,7 +45,8 @@ pub struct Latency {
 }
 
 impl State {
-    pub(super) const fn new(flags: u32) -> Self {
+    /// With an estimate of the latency in milliseconds.
+    pub(super) const fn new(flags: u32, estimate: f64) -> Self {
         Self {
             flags: AtomicU32::new(flags),
             row: AtomicU32::new(0),
@@ -53,11 +56,12 @@ impl State {
                 count: 0,
                 average: 0.0,
                 deviation: 0.0,
-                estimate: 0.0,
+                estimate,
                 longest: 0.0,
                 timeouts: 0,
                 squares: 0.0,
             }),
+            reduction: Mutex::new(None),
         }
     }
 
@@ -104,8 +108,21 @@ impl State {
 
     /// It has answered a question after so long.
     pub fn answered(&self, settings: &Settings, after: Duration) {
-        lock(&self.latency).note(after.as_secs_f64() * 1000.0);
+        lock(&self.latency).note(after.as_secs_f64() * 1000.0, settings.latency_estimator_alpha);
         self.lives(settings);
+    }
+
+    /// It has asked for so many per cent less (RFC 7339 §4.2).
+    pub fn reduce(&self, now: Instant, percent: u32, validity: Option<Duration>) {
+        let validity = validity.unwrap_or(VALIDITY);
+        let asked = (percent > 0 && !validity.is_zero()).then_some((percent.min(100), now + validity));
+        *lock(&self.reduction) = asked;
+    }
+
+    /// How many per cent less it is to have now.
+    #[must_use]
+    pub fn reduction(&self, now: Instant) -> u32 {
+        lock(&self.reduction).filter(|(_, until)| *until > now).map_or(0, |(percent, _)| percent)
     }
 
     /// A question had no answer, or one that says that it cannot serve.
@@ -156,13 +173,15 @@ impl State {
 }
 
 impl Latency {
-    fn note(&mut self, millis: f64) {
+    /// `alpha` is the weight of what was before in the estimate.
+    fn note(&mut self, millis: f64, alpha: f64) {
         self.count = self.count.saturating_add(1);
         let before = self.average;
         self.average += (millis - before) / f64::from(self.count);
         self.squares += (millis - before) * (millis - self.average);
         self.deviation = (self.squares / f64::from(self.count)).sqrt();
-        self.estimate = if self.count == 1 { millis } else { ALPHA * self.estimate + (1.0 - ALPHA) * millis };
+        let first = self.count == 1 && self.estimate == 0.0;
+        self.estimate = if first { millis } else { alpha * self.estimate + (1.0 - alpha) * millis };
         self.longest = self.longest.max(millis);
     }
 }

@@ -56,6 +56,9 @@ impl Proxy {
         };
         if let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) {
             fork.legs[leg].heard = true;
+            if let Some(gateway) = &fork.legs[leg].target.gateway {
+                gateway.hears(self.world.now(), &response);
+            }
         }
         self.heard_on(server, leg, &flow);
         // 100 is between neighbours (RFC 3261 §16.7 step 5).

@@ -1,6 +1,7 @@
 //! Request forwarding (RFC 3261 §16.6): from a target to the message that goes there.
 
 use super::{Incoming, Target, edge, media, reliable, renumber, size};
+use crate::dispatcher::Algorithm;
 use crate::flow::{Destination, Flow, Protocol};
 use crate::flow_token;
 use crate::message::{Method, Name, Request, StatusCode};
@@ -153,7 +154,10 @@ fn address(world: &World, incoming: &Incoming, target: &Target, message: &mut Re
         edge::add_path(world, incoming, target, message);
     }
     let protocol = protocol_of(&target.destination);
-    let via = format!("SIP/2.0/{protocol} {};branch={name}", world.sent_by(protocol, target.local));
+    // A gateway may ask for less than all (RFC 7339 §5.1).
+    let less = target.gateway.is_some() && world.tables().policy.algorithm == Algorithm::Overload;
+    let oc = if less { ";oc;oc-algo=\"loss\"" } else { "" };
+    let via = format!("SIP/2.0/{protocol} {};branch={name}{oc}", world.sent_by(protocol, target.local));
     let dialled = matches!(target.destination, Destination::Address { .. });
     let via = match protocol {
         Protocol::Udp => format!("{via};rport"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
-use signaling_core::dispatcher::{Algorithm, Dispatcher, Known, Row, Settings as Pings};
+use signaling_core::dispatcher::{Algorithm, Dispatcher, Known, Row, Settings as Pings, Variables};
 use signaling_core::flow::{Flow, Protocol};
 use signaling_core::profiles::{Limits, Profile};
 use signaling_core::settings::Settings;
@@ -198,4 +198,51 @@ fn gateways_are_asked_whether_they_are_there() {
     bed.discard();
     bed.advance(30 * SECOND);
     bed.expect_silence();
+}
+
+/// A gateway that asks for less (RFC 7339) has less, and is told in the Via that it may.
+#[test]
+fn a_gateway_that_asks_for_less_is_passed_over() {
+    let mut bed = bed(vec![row(1, 1, 0, ""), row(1, 2, 0, "")], Algorithm::Overload, Pings::default());
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    let gateways = pair(&mut bed);
+    for number in 0..6 {
+        let invite = alice.invite(&mut bed, NUMBER, &format!("call-{number}"), &legacy_sdp("alice"));
+        let place = if number == 0 { 0 } else { 1 };
+        let heard = bed.expect(&gateways[place], "INVITE ");
+        assert!(heard.values("Via")[0].contains(";oc;oc-algo=\"loss\""), "{}", heard.text);
+        let busy = reply(&gateways[place], &heard, 486, "Busy Here", "");
+        let asks = if number == 0 { busy.replacen(";oc;", ";oc=100;oc-validity=60000;", 1) } else { busy };
+        bed.send(&gateways[place], &asks);
+        let refused = bed.expect(&alice.flow, "SIP/2.0 486 ");
+        bed.send(&alice.flow, &ack_of(&invite.text, &refused));
+        bed.expect(&gateways[place], "ACK ");
+        bed.discard();
+    }
+}
+
+/// Algorithm 7: whoever is the same for `hash_pvar` has the same gateway, whomever he calls.
+#[test]
+fn whoever_is_the_same_has_the_same_gateway() {
+    let mut bed = bed(vec![row(1, 1, 0, ""), row(1, 2, 0, "")], Algorithm::Variables, Pings::default());
+    let mut now = (**bed.store.tables.borrow()).clone();
+    now.policy.limits = Limits::default();
+    now.policy.hash_pvar = Variables::parse("$fU@$si").expect("variables");
+    *bed.store.tables.borrow_mut() = Arc::new(now);
+    let gateways = pair(&mut bed);
+    let mut places = std::collections::BTreeSet::new();
+    for source in 0..8 {
+        let mut alice = Phone::legacy(&mut bed, "alice", &format!("198.51.100.{}:5060", 20 + source));
+        let mut of_source = std::collections::BTreeSet::new();
+        for number in 0..3 {
+            let uri = format!("sip:+493012345{number}@sip.example");
+            alice.invite(&mut bed, &uri, &format!("call-{source}-{number}"), &legacy_sdp("alice"));
+            let place = usize::from(bed.try_receive(&gateways[0]).is_none());
+            of_source.insert(place);
+            bed.discard();
+        }
+        assert_eq!(of_source.len(), 1, "from {source}");
+        places.extend(of_source);
+    }
+    assert_eq!(places.len(), 2, "and each has its part");
 }
