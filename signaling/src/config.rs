@@ -4,6 +4,7 @@
 
 pub mod keys;
 mod listen;
+mod said;
 mod sample;
 mod value;
 
@@ -30,6 +31,7 @@ use signaling_core::topology::Topoh;
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
+use self::said::Said;
 use self::value::Value;
 use crate::accounting;
 use crate::control::Doors;
@@ -107,6 +109,8 @@ pub struct Config {
     pub log: Log,
     /// What a person should know about the file, though it is good.
     pub warnings: Vec<String>,
+    /// The same key by key, as it was said.
+    said: Said,
 }
 
 /// Section `[tls]`.
@@ -389,7 +393,7 @@ impl Config {
                     return Err(error(Some(name.span().start), unknown(section.get_ref(), &full)));
                 };
                 Value::of(value.get_ref())
-                    .and_then(|value| (key.set)(&mut config, &value))
+                    .and_then(|value| config.say(key, value))
                     .map_err(|what| error(Some(value.span().start), refused(key, &what)))?;
             }
         }

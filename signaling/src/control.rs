@@ -7,14 +7,19 @@
 //! | [`methods`] | the table of methods: name, parameters, help, what it does |
 //! | [`socket`], [`http`] | the two doors |
 //! | [`token`] | who may come in by the second one |
-//! | `core`, `tm`, `ul`, `dlg`, `dispatcher`, `statistics`, `lists`, `tls`, `rtpengine` | the methods by their first words |
+//! | [`cfg`] | the configuration, and what of it can be changed |
+//! | `core`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `tls`, `rtpengine` | the methods by their first words |
 //!
 //! An answer says only what is so. A method of Kamailio's that would have nothing true to say is not there. What the workers
 //! know is asked of each of them between two messages, so that the way of a message has no lock for it.
 
+pub mod cfg;
 mod core;
+mod corex;
+mod ctl;
 mod dispatcher;
 mod dlg;
+mod dns;
 pub mod http;
 pub mod jsonrpc;
 mod lists;
@@ -46,6 +51,7 @@ use crate::accounting::Accounting;
 use crate::certs::Certificates;
 use crate::config::Config;
 use crate::media_link::MediaLink;
+use crate::resolver::Dns;
 use crate::store::Database;
 use crate::transport::{Bound, Transport};
 use crate::worker::Workers;
@@ -81,6 +87,9 @@ pub struct Control {
     pub(crate) transport: Arc<Transport>,
     pub(crate) workers: Arc<Workers>,
     pub(crate) media: MediaLink,
+    pub(crate) dns: Dns,
+    pub(crate) live: cfg::Live,
+    pub(crate) visitors: ctl::Visitors,
     /// Where `stats.reset_statistics` has set counters to zero.
     pub(crate) zero: Mutex<HashMap<String, u64>>,
     pub(crate) turns: Semaphore,

@@ -88,16 +88,10 @@ impl Gateway {
         let streams = bind_streams(&config)?;
         let bound = bound_addresses(&udp, &streams, &host_addresses);
 
-        let media = MediaLink::start(&config)?;
+        let sounds = Sounds::open(&config).context("sounds")?;
         let (workers, inboxes) =
             Workers::new(count, config.limits.worker_queue, config.limits.worker_queue_bytes);
-        let sounds = Sounds::open(&config).context("sounds")?;
-        let codes = Codes {
-            record: config.record_code.clone(),
-            notice: sounds.recording_notice.clone(),
-            told: config.dtmf.tells(),
-        };
-        media.watch(Arc::clone(&workers), codes);
+        let media = start_media(&config, &sounds, &workers)?;
         let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
         let client = certificates.client_config()?;
         let transport =
@@ -164,7 +158,7 @@ impl Gateway {
     /// # Errors
     /// The database does not answer. What counted before goes on counting.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
-        self.database.reload(config.policy()).await
+        self.control.live.take_up(config, &self.database).await
     }
 
     /// The SIP domain in use.
@@ -258,6 +252,18 @@ async fn open_database(config: &Config, domain: &str) -> anyhow::Result<(Databas
     Ok((database, change))
 }
 
+/// The relay, whose events the workers hear.
+fn start_media(config: &Config, sounds: &Sounds, workers: &Arc<Workers>) -> anyhow::Result<MediaLink> {
+    let media = MediaLink::start(config)?;
+    let codes = Codes {
+        record: config.record_code.clone(),
+        notice: sounds.recording_notice.clone(),
+        told: config.dtmf.tells(),
+    };
+    media.watch(Arc::clone(workers), codes);
+    Ok(media)
+}
+
 /// What every worker is made from.
 struct WorkerMaker {
     accounting: Accounting,
@@ -298,6 +304,9 @@ impl WorkerMaker {
             transport: Arc::clone(transport),
             workers: transport.workers(),
             media: self.media.clone(),
+            dns: self.dns.clone(),
+            live: control::cfg::Live::new(config),
+            visitors: Default::default(),
             zero: Mutex::default(),
             turns: Semaphore::new(control::AT_ONCE),
         }

@@ -1,11 +1,18 @@
 //! Log lines: text for people, JSON for machines, both on standard error, so that standard output stays the screen.
 
+use std::sync::OnceLock;
+
 use anyhow::Context as _;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Log;
+
+/// What may be said, for the whole process as the log is.
+static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 
 /// Starts logging for the whole process.
 ///
@@ -13,6 +20,7 @@ use crate::config::Log;
 /// The filter is not one, or logging runs already.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter: Targets = log.filter.parse().context("log.level")?;
+    let (filter, handle) = Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter).with(dependencies());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if log.json {
@@ -21,7 +29,41 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
         registry.with(lines.with_ansi(colours)).try_init()
     }
-    .context("logging")
+    .context("logging")?;
+    // The log starts once.
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+/// How much is said, by Kamailio's numbers: 3 debug, 2 info, 0 warnings, -1 errors.
+///
+/// # Errors
+/// This program does not write the log.
+pub fn debug() -> anyhow::Result<i32> {
+    let filter = FILTER.get().context("the log is not this program's")?;
+    let level = filter
+        .with_current(|targets| targets.iter().map(|(_, level)| level).chain(targets.default_level()).max());
+    Ok(match level?.unwrap_or(LevelFilter::OFF) {
+        level if level >= LevelFilter::DEBUG => 3,
+        LevelFilter::INFO => 2,
+        LevelFilter::WARN => 0,
+        _ => -1,
+    })
+}
+
+/// Has so much be said from now on, whatever `log.level` says.
+///
+/// # Errors
+/// As [`debug`].
+pub fn set_debug(level: i32) -> anyhow::Result<()> {
+    let filter = FILTER.get().context("the log is not this program's")?;
+    let level = match level {
+        3.. => LevelFilter::DEBUG,
+        1..=2 => LevelFilter::INFO,
+        0 => LevelFilter::WARN,
+        ..0 => LevelFilter::ERROR,
+    };
+    Ok(filter.reload(Targets::new().with_default(level))?)
 }
 
 /// What dependencies may say, whatever `log.level` asks for. Below info they write what no log may hold: a WebSocket

@@ -20,6 +20,7 @@
 //! | [`torture`] | the messages of RFC 4475 and RFC 5118 |
 //! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
 //! | [`peers`] | a real rtpengine for our proxy, a real Kamailio for our relay |
+//! | [`kamcmd`] | a real Kamailio that is asked by JSON-RPC |
 //! | [`subject`] | whom the conformance tests judge: ours or Kamailio |
 #![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
 
@@ -32,6 +33,7 @@ pub mod disks;
 pub mod dns;
 pub mod fuzz;
 pub mod gateway;
+pub mod kamcmd;
 pub mod page;
 pub mod peers;
 pub mod phone;

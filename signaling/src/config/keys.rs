@@ -64,6 +64,21 @@ impl Key {
         self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
     }
 
+    /// Whether it can be changed while the gateway runs: these are what `causeway reload` takes up, too.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        LIVE.iter().any(|live| match live.strip_suffix('.') {
+            Some(section) => self.section() == section,
+            None => self.name == *live,
+        })
+    }
+
+    /// Whether it may hold what nobody is to see.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        SECRET.contains(&self.name)
+    }
+
     pub(super) fn set_default(&self, config: &mut Config) -> Result<(), String> {
         let value = DeValue::parse(self.default).map_err(|error| error.message().to_owned())?;
         (self.set)(config, &Value::of(value.get_ref())?)
@@ -72,6 +87,25 @@ impl Key {
 
 const LISTENER: &str = "\"off\", \"*:PORT\" or \"ADDRESS:PORT\"; a port alone means \"*:PORT\"";
 const HOSTS: &str = "a list of host names and addresses";
+
+/// The keys, and sections with a dot behind them, of [`Config::policy`].
+const LIVE: &[&str] = &[
+    "routing.",
+    "pstn.",
+    "jwt.",
+    "auth_ephemeral.",
+    "dispatcher.routes",
+    "dispatcher.algorithm",
+    "dispatcher.hash_pvar",
+    "dialog.max_calls",
+    "dialog.max_calls_per_user",
+    "dialog.max_calls_per_group",
+    "dialog.max_calls_to_gateway",
+];
+
+/// Passwords and keys, and URLs that may have one in them.
+const SECRET: &[&str] =
+    &["database.db_url", "acc.cdr_url", "jwt.secret", "auth_ephemeral.secret", "topoh.mask_key"];
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
@@ -589,6 +623,18 @@ fn set_level(config: &mut Config, value: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_can_be_changed_and_secret_ones_are_there() {
+        for name in LIVE.iter().chain(SECRET) {
+            let known = all().any(|key| key.name == *name || name.strip_suffix('.') == Some(key.section()));
+            assert!(known, "{name}");
+        }
+        let secret = ["secret", "mask_key", "password", "_url"];
+        for key in all().filter(|key| secret.iter().any(|word| key.leaf().ends_with(word))) {
+            assert!(key.is_secret(), "{}", key.name);
+        }
+    }
 
     /// Whoever knows Kamailio finds each parameter of its `tm`, `registrar` and `usrloc` modules that the articles name under its
     /// own name: as a key, or with the reason why there is none.

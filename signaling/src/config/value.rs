@@ -46,6 +46,16 @@ impl Value {
         }
     }
 
+    /// The same as JSON.
+    pub(super) fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) | Self::Other(text) => text.as_str().into(),
+            Self::Number(number) => (*number).into(),
+            Self::List(items) => items.as_slice().into(),
+            Self::Flag(flag) => (*flag).into(),
+        }
+    }
+
     fn show(&self) -> String {
         match self {
             Self::Text(text) => format!("{text:?}"),

@@ -7,12 +7,54 @@ use serde_json::{Value, json};
 use signaling_core::flow::Protocol;
 
 use super::Control;
-use super::jsonrpc::{Answer, Fault};
+use super::jsonrpc::{Answer, Fault, INVALID_PARAMS};
 use super::methods::{Args, Outcome};
 use crate::commands::listing::date;
-use crate::store::unix_now;
+use crate::store::{DbMode, unix_now};
 
 const NAME: &str = concat!("causeway ", env!("CARGO_PKG_VERSION"));
+
+/// Kamailio's modules whose work is done here.
+const MODULES: &[&str] = &[
+    "acc",
+    "alias_db",
+    "auth",
+    "auth_db",
+    "auth_ephemeral",
+    "cfg_rpc",
+    "corex",
+    "counters",
+    "ctl",
+    "dialog",
+    "dispatcher",
+    "domain",
+    "group",
+    "htable",
+    "jsonrpcs",
+    "jwt",
+    "kex",
+    "maxfwd",
+    "nathelper",
+    "outbound",
+    "path",
+    "permissions",
+    "pike",
+    "registrar",
+    "rr",
+    "rtpengine",
+    "sanity",
+    "secfilter",
+    "siputils",
+    "sl",
+    "speeddial",
+    "stun",
+    "tls",
+    "tm",
+    "tmx",
+    "topoh",
+    "usrloc",
+    "websocket",
+];
 
 /// Those of Kamailio's that hold here.
 const FLAGS: &str =
@@ -35,6 +77,59 @@ pub(super) fn info() -> Outcome {
 
 pub(super) fn flags() -> Outcome {
     Ok(Answer::Value(json!(FLAGS)))
+}
+
+pub(super) fn modules() -> Outcome {
+    Ok(Answer::Value(json!(MODULES)))
+}
+
+/// The switches of kamailio.cfg that the configuration amounts to.
+pub(super) fn ppdefines(control: &Control) -> Outcome {
+    let (settings, tables) = (&control.settings, control.database.routing());
+    let secure = control.bound.iter().any(|bound| proto(bound.protocol) == "tls");
+    let web = |bound: &crate::transport::Bound| matches!(bound.protocol, Protocol::Ws | Protocol::Wss);
+    let switches = [
+        ("WITH_AUTH", settings.auth.required),
+        ("WITH_IPAUTH", true),
+        ("WITH_USRLOCDB", control.database.mode() != DbMode::Memory),
+        ("WITH_NAT", true),
+        ("WITH_PSTN", tables.policy.pstn.is_some()),
+        ("WITH_ALIASDB", true),
+        ("WITH_SPEEDDIAL", true),
+        ("WITH_MULTIDOMAIN", !tables.domains.is_empty()),
+        ("WITH_TLS", secure),
+        ("WITH_WEBSOCKETS", control.bound.iter().any(web)),
+        ("WITH_ANTIFLOOD", settings.pike.reqs_density_per_unit > 0),
+        ("WITH_BLOCK3XX", tables.policy.block_3xx),
+        ("WITH_VOICEMAIL", settings.voicemail.is_some()),
+        ("WITH_ACCDB", control.config.acc.db),
+    ];
+    let names = switches.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| json!(name));
+    Ok(Answer::Value(names.collect()))
+}
+
+/// Numbers as they are given.
+pub(super) fn printi(args: &Args) -> Outcome {
+    let numbers: Result<Vec<i64>, Fault> = (0..args.count()).map(|place| args.number::<i64>(place)).collect();
+    Ok(Answer::Value(json!(numbers?)))
+}
+
+/// Text as it is given.
+pub(super) fn prints(args: &Args) -> Outcome {
+    Ok(Answer::Value(json!(args.texts()?)))
+}
+
+/// Ends this process (15, 2) as its own signals do, or has it read its tables and its file again (1).
+pub(super) fn kill(args: &Args) -> Outcome {
+    use rustix::process::{Signal, getpid, kill_process};
+    let signal = match args.optional_number::<i32>(0)? {
+        None | Some(15) => Signal::TERM,
+        Some(2) => Signal::INT,
+        Some(1) => Signal::HUP,
+        Some(_) => return Err(Fault::new(INVALID_PARAMS, "Invalid params: signal is none of 1, 2 and 15")),
+    };
+    kill_process(getpid(), signal).map_err(|error| Fault::new(500, error.to_string()))?;
+    Ok(Answer::Value(json!({})))
 }
 
 pub(super) fn uptime(control: &Control) -> Outcome {
@@ -157,6 +252,7 @@ pub(super) fn sockets_list(control: &Control) -> Outcome {
         json!({ "socket": {
             "proto": proto(bound.protocol),
             "address": bound.address.ip().to_string(),
+            "ipaddress": bound.address.ip().to_string(),
             "port": bound.address.port().to_string(),
             "mcast": "no",
             "mhomed": "no",
@@ -166,15 +262,19 @@ pub(super) fn sockets_list(control: &Control) -> Outcome {
     Ok(Answer::Value(Value::Array(control.bound.iter().map(socket).collect())))
 }
 
-pub(super) fn aliases_list(control: &Control) -> Outcome {
-    let tables = control.database.routing();
-    let settings = &control.settings;
-    let mut names: Vec<&String> = settings.domains.iter().chain(&settings.aliases).collect();
-    let mut more: Vec<&String> = tables.domains.iter().collect();
+/// The names that mean this gateway.
+pub(super) fn names(control: &Control) -> Vec<String> {
+    let (settings, tables) = (&control.settings, control.database.routing());
+    let mut names: Vec<String> = settings.domains.iter().chain(&settings.aliases).cloned().collect();
+    let mut more: Vec<String> = tables.domains.iter().cloned().collect();
     more.sort();
     names.extend(more);
-    let alias = |name: &&String| json!({ "alias": { "proto": "*", "address": name, "port": "*" } });
-    let aliases: Vec<Value> = names.iter().map(alias).collect();
+    names
+}
+
+pub(super) fn aliases_list(control: &Control) -> Outcome {
+    let alias = |name: String| json!({ "alias": { "proto": "*", "address": name, "port": "*" } });
+    let aliases: Vec<Value> = names(control).into_iter().map(alias).collect();
     Ok(Answer::Value(json!({ "myself_callbacks": "no", "aliases": aliases })))
 }
 
@@ -189,6 +289,21 @@ pub(super) fn tcp_info(control: &Control) -> Outcome {
         "opened_connections": open.len(),
         "opened_tls_connections": secure,
         "write_queued_bytes": open.iter().map(|open| open.queued_bytes).sum::<usize>(),
+    })))
+}
+
+/// Of Kamailio's options those that are settings here.
+pub(super) fn tcp_options(control: &Control) -> Outcome {
+    let limits = &control.config.limits;
+    Ok(Answer::Value(json!({
+        "connect_timeout": limits.tcp_connect_timeout.as_secs(),
+        "connection_lifetime": limits.idle_timeout.as_secs(),
+        "max_connections(soft)": limits.connections,
+        "max_tls_connections(soft)": limits.connections,
+        "no_connect": 0,
+        "async": 1,
+        "conn_wq_max": limits.send_queue,
+        "crlf_ping": 1,
     })))
 }
 

@@ -120,16 +120,21 @@ pub(super) fn dump(control: &Control, args: Args) -> Outcome {
 pub(super) fn get(control: &Control, args: Args) -> Outcome {
     if is_auth_block_list(&args)? {
         let name = args.text(1)?;
-        let found = guessed(control).into_iter().find(|guessed| guessed.name == name).ok_or_else(no_key)?;
+        let found = guessed(control).into_iter().find(|guessed| guessed.name == name).ok_or_else(no_name)?;
         let expire = end(found.blocked.unwrap_or_default());
         let item = json!({ "name": name, "value": found.count, "flags": 0, "expire": expire });
         return Ok(Answer::Value(json!({ "item": item })));
     }
     let ip = address(&args, 1)?.to_canonical();
     let found = banned(control).into_iter().find(|(known, _)| *known == ip);
-    let (ip, left) = found.ok_or_else(no_key)?;
+    let (ip, left) = found.ok_or_else(no_name)?;
     let item = json!({ "name": ip.to_string(), "value": 1, "flags": 0, "expire": end(left) });
     Ok(Answer::Value(json!({ "item": item })))
+}
+
+/// What `htable.get` says, which is not what `htable.delete` says.
+fn no_name() -> Fault {
+    Fault::new(500, "Key name doesn't exist in htable.")
 }
 
 fn no_key() -> Fault {
@@ -155,17 +160,17 @@ pub(super) fn delete(control: &Control, args: Args) -> Outcome {
 pub(super) fn flush(control: &Control, args: Args) -> Outcome {
     if is_auth_block_list(&args)? {
         control.guesses.clear();
-        return Ok(Answer::Value(json!({})));
+    } else {
+        for (ip, _) in banned(control) {
+            control.sources.forget(ip);
+        }
     }
-    for (ip, _) in banned(control) {
-        control.sources.forget(ip);
-    }
-    Ok(Answer::Value(json!({})))
+    Ok(Answer::Value(json!("Ok. Htable flushed.")))
 }
 
 pub(super) fn set(control: &Control, args: Args) -> Outcome {
     let span = control.settings.pike.ban;
-    ban(control, &args, span)
+    ban(control, &args, span).map(|()| Answer::Value(json!("Ok. Key set to new value.")))
 }
 
 pub(super) fn set_for(control: &Control, args: Args) -> Outcome {
@@ -173,14 +178,14 @@ pub(super) fn set_for(control: &Control, args: Args) -> Outcome {
     if !(1..=LONGEST).contains(&seconds) {
         return Err(wrong("seconds is a number up to a year".into()));
     }
-    ban(control, &args, Duration::from_secs(seconds))
+    ban(control, &args, Duration::from_secs(seconds)).map(|()| Answer::Value(json!("Ok")))
 }
 
-fn ban(control: &Control, args: &Args, span: Duration) -> Outcome {
+fn ban(control: &Control, args: &Args, span: Duration) -> Result<(), Fault> {
     check_table(args)?;
     let ip = address(args, 1)?;
     match control.sources.ban(&control.settings.pike, Instant::now(), ip, span) {
-        true => Ok(Answer::Value(json!("Ok. Key set to new value."))),
+        true => Ok(()),
         false => Err(Fault::new(
             500,
             format!("{ip} cannot be banned: it is exempt, or pike is off, or too many are"),

@@ -1,10 +1,13 @@
-//! The table of methods. Help, listing, the check of parameters and the dispatch follow from it; adding a method is adding a row.
+//! Methods: help, listing, the check of parameters and the dispatch follow from the table of them.
 
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
+mod table;
+
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
+pub use self::table::{ABSENT, METHODS};
+use super::Control;
 use super::jsonrpc::{Answer, Call, Fault, INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, Params};
-use super::{Control, core, dispatcher, dlg, lists, rtpengine, statistics, tls, tm, ul};
 
 /// What a method says.
 pub type Outcome = Result<Answer, Fault>;
@@ -19,7 +22,7 @@ pub struct Method {
     pub help: &'static str,
     /// Whether it changes anything: then the log says who has called it.
     pub changes: bool,
-    run: for<'a> fn(&'a Control, Args) -> BoxFuture<'a, Outcome>,
+    run: fn(&Control, Args) -> BoxFuture<'_, Outcome>,
 }
 
 impl std::fmt::Debug for Method {
@@ -28,291 +31,29 @@ impl std::fmt::Debug for Method {
     }
 }
 
-/// One that only looks.
-const fn look(
-    name: &'static str,
-    params: &'static [&'static str],
-    help: &'static str,
-    run: for<'a> fn(&'a Control, Args) -> BoxFuture<'a, Outcome>,
-) -> Method {
-    Method { name, params, help, changes: false, run }
-}
-
-/// One that changes something.
-const fn change(
-    name: &'static str,
-    params: &'static [&'static str],
-    help: &'static str,
-    run: for<'a> fn(&'a Control, Args) -> BoxFuture<'a, Outcome>,
-) -> Method {
-    Method { name, params, help, changes: true, run }
-}
-
-/// An answer that is there at once.
-fn now<'a>(outcome: Outcome) -> BoxFuture<'a, Outcome> {
-    ready(outcome).boxed()
-}
-
-/// All methods, sorted by name.
-pub const METHODS: &[Method] = &[
-    look("cnt.get", &["group", "name"], "The value of a counter.", |c, a| Box::pin(statistics::get(c, a))),
-    look("cnt.grp_get_all", &["group"], "The counters of a group with their values.", |c, a| {
-        Box::pin(statistics::group(c, a))
-    }),
-    look("cnt.grps_list", &[], "The groups of counters.", |c, _| Box::pin(statistics::groups(c))),
-    look("cnt.var_list", &["group"], "The names of the counters of a group.", |c, a| {
-        Box::pin(statistics::names(c, a))
-    }),
-    look("core.aliases_list", &[], "The names that mean this gateway.", |c, _| now(core::aliases_list(c))),
-    look("core.arg", &[], "The command line of the process.", |_, _| now(core::arg())),
-    look("core.echo", &["values*"], "What it is given.", |_, a| now(core::echo(a))),
-    look("core.flags", &[], "What of Kamailio's compile flags this program can do.", |_, _| {
-        now(core::flags())
-    }),
-    look("core.info", &[], "The program.", |_, _| now(core::info())),
-    look("core.ps", &[], "The threads of the process, each as its number and its name.", |_, _| {
-        now(core::ps())
-    }),
-    look("core.psx", &[], "The same with a name for each field.", |_, _| now(core::psx())),
-    look("core.pwd", &[], "The working directory of the process.", |_, _| now(core::pwd())),
-    look(
-        "core.shmmem",
-        &[],
-        "Memory in bytes: total and free of the host or its container, used and real_used (resident) and max_used (most resident) of the process.",
-        |_, _| now(core::shmmem()),
-    ),
-    look("core.sockets_list", &[], "The sockets that are listened on.", |c, _| now(core::sockets_list(c))),
-    look("core.tcp_info", &[], "Connections in numbers.", |c, _| now(core::tcp_info(c))),
-    look("core.tcp_list", &[], "The open connections of SIP.", |c, _| now(core::tcp_list(c))),
-    look("core.uptime", &[], "Since when the gateway runs (UTC).", |c, _| now(core::uptime(c))),
-    look("core.version", &[], "The name and version of the program.", |_, _| now(core::version())),
-    change(
-        "dispatcher.add",
-        &["group", "address", "flags?", "priority?", "attrs?"],
-        "Adds a gateway to a set of the table dispatcher, for good.",
-        |c, a| Box::pin(dispatcher::add(c, a)),
-    ),
-    look("dispatcher.list", &[], "The gateways of the table dispatcher, by sets.", |c, _| {
-        now(dispatcher::list(c))
-    }),
-    change(
-        "dispatcher.ping_active",
-        &["state?"],
-        "Has gateways be asked by OPTIONS (1) or not (0); without a parameter it says how it is.",
-        |c, a| now(dispatcher::ping_active(c, a)),
-    ),
-    change("dispatcher.reload", &[], "Reads the table dispatcher again.", |c, _| {
-        Box::pin(dispatcher::reload(c))
-    }),
-    change(
-        "dispatcher.remove",
-        &["group", "address"],
-        "Removes a gateway from the table dispatcher.",
-        |c, a| Box::pin(dispatcher::remove(c, a)),
-    ),
-    change(
-        "dispatcher.set_state",
-        &["state", "group", "address"],
-        "Sets the state of a gateway, or of all of a set (all): a in use, i inactive, d disabled, t trying, with p behind it to be asked.",
-        |c, a| now(dispatcher::set_state(c, a)),
-    ),
-    look("dlg.briefing", &[], "The calls, briefly.", |c, _| Box::pin(dlg::briefing(c))),
-    look("dlg.dlg_list", &["callid", "fromtag?"], "The call with this Call-ID.", |c, a| {
-        Box::pin(dlg::dlg_list(c, a))
-    }),
-    look("dlg.dlg_list_ctx", &["callid", "fromtag?"], "The same.", |c, a| Box::pin(dlg::dlg_list(c, a))),
-    change(
-        "dlg.end_dlg",
-        &["h_entry", "h_id"],
-        "Ends the call with these numbers: BYE to both ends, or 487 and CANCEL while it rings.",
-        |c, a| Box::pin(dlg::end_dlg(c, a)),
-    ),
-    look(
-        "dlg.is_alive",
-        &["callid", "fromtag?", "totag?"],
-        "Whether a call is there: its state, or 404.",
-        |c, a| Box::pin(dlg::is_alive(c, a)),
-    ),
-    look("dlg.list", &[], "All calls.", |c, _| Box::pin(dlg::list(c))),
-    look("dlg.list_ctx", &[], "The same.", |c, _| Box::pin(dlg::list(c))),
-    look(
-        "dlg.profile_get_size",
-        &["profile", "value?"],
-        "Calls counted under all, user, group or gateway.",
-        |c, a| now(dlg::profile_get_size(c, a)),
-    ),
-    look("dlg.profile_list", &["profile", "value?"], "Those calls.", |c, a| {
-        Box::pin(dlg::profile_list(c, a))
-    }),
-    look("dlg.stats_active", &[], "How many calls there are, by how far they have come.", |c, _| {
-        Box::pin(dlg::stats_active(c))
-    }),
-    change(
-        "dlg.terminate_dlg",
-        &["callid", "fromtag?", "totag?"],
-        "Ends the call with this Call-ID: BYE to both ends, or 487 and CANCEL while it rings.",
-        |c, a| Box::pin(dlg::terminate_dlg(c, a)),
-    ),
-    change(
-        "dst_blocklist.add",
-        &["address", "port", "proto?", "seconds?"],
-        "Avoids a destination for a while.",
-        |c, a| now(lists::blocklist_add(c, a)),
-    ),
-    change("dst_blocklist.delete_all", &[], "Avoids no destination any more.", |c, _| {
-        now(lists::blocklist_delete_all(c))
-    }),
-    look("dst_blocklist.view", &[], "The destinations that are avoided for a while.", |c, _| {
-        now(lists::blocklist_view(c))
-    }),
-    change(
-        "htable.delete",
-        &["table", "key"],
-        "Forgives a source that is banned (table ipban), or a user or address with refused passwords (auth_block_list).",
-        |c, a| now(lists::delete(c, a)),
-    ),
-    look(
-        "htable.dump",
-        &["table"],
-        "The sources that are banned (table ipban), or the users and addresses with refused passwords (auth_block_list).",
-        |c, a| now(lists::dump(c, a)),
-    ),
-    change("htable.flush", &["table"], "Forgives all of a table: ipban or auth_block_list.", |c, a| {
-        now(lists::flush(c, a))
-    }),
-    look(
-        "htable.get",
-        &["table", "key"],
-        "A source that is banned (table ipban), or a user or address with refused passwords (auth_block_list).",
-        |c, a| now(lists::get(c, a)),
-    ),
-    look(
-        "htable.listTables",
-        &[],
-        "The tables: ipban, the sources that are not listened to, and auth_block_list, the users and addresses with refused passwords.",
-        |c, _| now(lists::tables(c)),
-    ),
-    change(
-        "htable.setex",
-        &["table", "address", "seconds"],
-        "Bans a source for so long (table ipban).",
-        |c, a| now(lists::set_for(c, a)),
-    ),
-    change(
-        "htable.seti",
-        &["table", "address", "value?"],
-        "Bans a source for pike.ban seconds (table ipban).",
-        |c, a| now(lists::set(c, a)),
-    ),
-    change("htable.sets", &["table", "address", "value?"], "The same.", |c, a| now(lists::set(c, a))),
-    look("jsonrpc.echo", &["values*"], "What it is given.", |_, a| now(core::echo(a))),
-    look("pike.list", &[], "The sources that have sent requests lately.", |c, _| now(lists::pike(c, false))),
-    look("pike.top", &["which?"], "Those that are banned (HOT, the default), or ALL.", |c, a| {
-        now(lists::pike_top(c, a))
-    }),
-    change(
-        "rtpengine.enable",
-        &["url", "enable"],
-        "Takes a relay, or all, out of use (0) or back (1).",
-        |c, a| Box::pin(rtpengine::enable(c, a)),
-    ),
-    look("rtpengine.get_hash_total", &[], "Calls at the relays.", |c, _| Box::pin(rtpengine::hash_total(c))),
-    look("rtpengine.ping", &["url?"], "Whether the relay answers; all for each of them.", |c, a| {
-        Box::pin(rtpengine::ping(c, a))
-    }),
-    look("rtpengine.show", &["url?"], "The relays that are in use.", |c, a| Box::pin(rtpengine::show(c, a))),
-    look(
-        "sl.stats",
-        &[],
-        "The requests that were answered here and not relayed, by the code of the answer.",
-        |c, _| Box::pin(tm::sl_stats(c)),
-    ),
-    change(
-        "stats.clear_statistics",
-        &["names*"],
-        "Sets counters to zero, and says what they were.",
-        |c, a| Box::pin(statistics::clear(c, a)),
-    ),
-    look(
-        "stats.fetch",
-        &["names*"],
-        "Counters by name, GROUP: or all, with their values as text.",
-        |c, a| Box::pin(statistics::fetch(c, a, false)),
-    ),
-    look("stats.fetchn", &["names*"], "The same with their values as numbers.", |c, a| {
-        Box::pin(statistics::fetch(c, a, true))
-    }),
-    look("stats.get_statistics", &["names*"], "Counters by name, GROUP: or all, as lines.", |c, a| {
-        Box::pin(statistics::get_statistics(c, a))
-    }),
-    change(
-        "stats.reset_statistics",
-        &["names*"],
-        "Sets counters to zero. What counts something that is there stays.",
-        |c, a| Box::pin(statistics::reset(c, a)),
-    ),
-    look("system.listMethods", &[], "The methods.", |_, _| now(list_methods())),
-    look("system.methodHelp", &["method"], "What a method does.", |_, a| now(method_help(&a))),
-    look("system.methodSignature", &["method"], "The parameters of a method.", |_, a| {
-        now(method_signature(&a))
-    }),
-    look("tls.info", &[], "Connections over TLS in numbers.", |c, _| now(tls::info(c))),
-    look("tls.list", &[], "The open connections over TLS.", |c, _| now(tls::list(c))),
-    look("tls.options", &[], "What the configuration says of TLS.", |c, _| now(tls::options(c))),
-    change("tls.reload", &[], "Reads the certificate again.", |c, _| Box::pin(tls::reload(c))),
-    change("tm.cancel", &["callid", "cseq"], "Cancels an INVITE that is not answered yet.", |c, a| {
-        Box::pin(tm::cancel(c, a))
-    }),
-    look("tm.list", &[], "The transactions.", |c, _| Box::pin(tm::list(c))),
-    look("tm.stats", &[], "Transactions in numbers. One that is relayed counts once.", |c, _| {
-        Box::pin(tm::stats(c))
-    }),
-    change(
-        "ul.add",
-        &["table", "aor", "contact", "expires", "q", "path?", "flags?", "cflags?", "methods?"],
-        "Registers a contact.",
-        |c, a| Box::pin(ul::add(c, a)),
-    ),
-    look("ul.db_contacts", &["table"], "Contacts in the database.", |c, a| Box::pin(ul::db_contacts(c, a))),
-    look("ul.db_expired_contacts", &["table"], "Those of them that have run out.", |c, a| {
-        Box::pin(ul::db_expired_contacts(c, a))
-    }),
-    look("ul.db_users", &["table"], "Users with a contact in the database.", |c, a| {
-        Box::pin(ul::db_users(c, a))
-    }),
-    look("ul.dump", &["brief?"], "All registrations; with brief only the addresses of record.", |c, a| {
-        now(ul::dump(c, a))
-    }),
-    change("ul.flush", &[], "Waits until what has changed is in the database.", |c, _| {
-        Box::pin(ul::flush(c))
-    }),
-    look("ul.lookup", &["table", "aor"], "The contacts of an address of record.", |c, a| {
-        now(ul::lookup(c, a))
-    }),
-    change("ul.rm", &["table", "aor"], "Removes the contacts of an address of record.", |c, a| {
-        Box::pin(ul::rm(c, a))
-    }),
-    change("ul.rm_contact", &["table", "aor", "contact"], "Removes one of them.", |c, a| {
-        Box::pin(ul::rm_contact(c, a))
-    }),
-];
-
 /// Does what a call asks for.
 ///
 /// # Errors
 /// There is no such method, its parameters are others, or it cannot.
 pub async fn execute(control: &Control, call: &Call, by: &str) -> Outcome {
     let Some(method) = METHODS.iter().find(|method| method.name == call.method) else {
-        return Err(Fault::new(METHOD_NOT_FOUND, "Method not found"));
+        return Err(not_found(&call.method));
     };
     let args = Args::bind(method, call.params.clone())?;
-    let words = method.changes.then(|| args.to_string());
+    let words = method.changes.then(|| args.said(method));
     let outcome = (method.run)(control, args).await;
     if let Some(params) = words {
         let refused = outcome.as_ref().err().map(ToString::to_string);
         tracing::info!(method = method.name, params, by, refused, "control");
     }
     outcome
+}
+
+/// There is no such method; of one that Kamailio has it is said why.
+fn not_found(name: &str) -> Fault {
+    let is_it = |absent: &str| absent.strip_suffix('.').map_or(name == absent, |_| name.starts_with(absent));
+    let why = ABSENT.iter().find(|(absent, _)| is_it(absent)).map(|(_, why)| format!(": {why}"));
+    Fault::new(METHOD_NOT_FOUND, format!("Method not found{}", why.unwrap_or_default()))
 }
 
 /// The parameters of a call, each in its place.
@@ -322,14 +63,14 @@ pub struct Args {
     values: Vec<Value>,
 }
 
-impl std::fmt::Display for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words: Vec<String> = self.values.iter().filter_map(text_of).collect();
-        f.write_str(&words.join(" "))
-    }
-}
-
 impl Args {
+    /// What the log says of them. The value of a key may be one that nobody is to see.
+    fn said(&self, method: &Method) -> String {
+        let shown = if method.name.starts_with("cfg.set") { 2 } else { self.values.len() };
+        let words: Vec<String> = self.values.iter().take(shown).filter_map(text_of).collect();
+        words.join(" ")
+    }
+
     fn bind(method: &'static Method, params: Params) -> Result<Self, Fault> {
         let names = method.params;
         let wrong =
@@ -388,6 +129,16 @@ impl Args {
             None => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| self.wrong(place, "such a number")),
         }
+    }
+
+    /// A value as it is.
+    pub(super) fn value(&self, place: usize) -> Option<&Value> {
+        self.values.get(place)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.values.len()
     }
 
     /// All values.
@@ -466,6 +217,39 @@ mod tests {
             assert!(needed.len() + rest.len() == method.params.len());
             assert!(rest.iter().all(|name| name.ends_with(['?', '*'])), "{}", method.name);
         }
+    }
+
+    /// What `kamcmd` lists in the articles: each name is here, or it is said why not.
+    #[test]
+    fn every_name_of_the_articles_is_known() {
+        const NAMES: &str = "cfg.add_group_inst cfg.commit cfg.del cfg.del_delayed cfg.del_group_inst cfg.diff cfg.get cfg.help \
+            cfg.list cfg.reset cfg.rollback cfg.set cfg.set_delayed cfg.set_delayed_int cfg.set_delayed_string cfg.set_now_int \
+            cfg.set_now_string cfg.seti cfg.sets cnt.get cnt.get_raw cnt.get_vars cnt.grp_get_all cnt.grps_list cnt.help \
+            cnt.list_groups cnt.list_vars cnt.reset cnt.var_list core.aliases_list core.arg core.echo core.flags core.info \
+            core.kill core.modules core.ppdefines core.printi core.prints core.ps core.psx core.pwd core.shmmem \
+            core.sockets_list core.tcp_info core.tcp_list core.tcp_options core.udp4_raw_info core.uptime core.version \
+            corex.debug corex.list_aliases corex.list_sockets corex.pkg_summary corex.shm_status corex.shm_summary \
+            ctl.connections ctl.listen ctl.who dns.add_a dns.add_aaaa dns.add_srv dns.debug dns.debug_all dns.delete_a \
+            dns.delete_aaaa dns.delete_all dns.delete_all_force dns.delete_cname dns.delete_ebl dns.delete_naptr dns.delete_ptr \
+            dns.delete_srv dns.delete_txt dns.lookup dns.mem_info dns.view dst_blacklist.add dst_blacklist.debug \
+            dst_blacklist.delete_all dst_blacklist.mem_info dst_blacklist.view jsonrpc.echo mod.stats pkg.stats pv.shvGet \
+            pv.shvSet sl.stats stats.clear_statistics stats.fetch stats.get_statistics stats.reset_statistics \
+            system.listMethods system.methodHelp system.methodSignature tls.info tm.cancel tm.clean tm.hash_stats tm.list \
+            tm.reply tm.reply_callid tm.stats tm.t_uac_start tm.t_uac_wait ul.add ul.db_contacts ul.db_expired_contacts \
+            ul.db_users ul.dump ul.flush ul.lookup ul.rm ul.rm_contact \
+            dlg.list dlg.list_ctx dlg.dlg_list dlg.dlg_list_ctx dlg.terminate_dlg dlg.end_dlg dlg.profile_get_size \
+            dlg.profile_list dlg.bridge_dlg rtpengine.reload rtpengine.enable rtpengine.show rtpengine.ping \
+            rtpengine.get_hash_total dispatcher.list dispatcher.reload dispatcher.set_state dispatcher.ping_active \
+            dispatcher.add dispatcher.remove htable.dump htable.get htable.delete htable.sets htable.seti pike.top";
+        for name in NAMES.split_whitespace() {
+            let here = METHODS.iter().any(|method| method.name == name);
+            let why = not_found(name).message;
+            assert!(here || why.starts_with("Method not found: "), "{name}");
+        }
+        for (absent, why) in ABSENT {
+            assert!(METHODS.iter().all(|method| method.name != *absent) && !why.is_empty(), "{absent}");
+        }
+        assert_eq!(not_found("core.no_such").message, "Method not found");
     }
 
     #[test]

@@ -12,7 +12,7 @@ async fn meant(control: &Control, args: &Args) -> Result<Vec<(usize, RelayStatus
     let asked = args.optional(0)?.unwrap_or_else(|| "all".into());
     let relays = control.media.relays().await.into_iter().enumerate();
     let relays: Vec<_> = relays.filter(|(_, relay)| asked == "all" || asked == relay.url).collect();
-    if relays.is_empty() { Err(Fault::new(404, "Instance not found (no match)")) } else { Ok(relays) }
+    if relays.is_empty() { Err(Fault::new(404, "Instance not found")) } else { Ok(relays) }
 }
 
 pub(super) async fn show(control: &Control, args: Args) -> Outcome {
@@ -30,14 +30,18 @@ pub(super) async fn show(control: &Control, args: Args) -> Outcome {
     Ok(Answer::Value(rows.collect()))
 }
 
+/// One answer, whomever it is about; `all` fails when one of them does.
+fn status(args: &Args, word: &str) -> Outcome {
+    let url = args.optional(0)?.unwrap_or_else(|| "all".into());
+    Ok(Answer::Value(json!({ "url": url, "status": word })))
+}
+
 pub(super) async fn ping(control: &Control, args: Args) -> Outcome {
-    let mut rows = Vec::new();
+    let mut all_answer = true;
     for (_, relay) in meant(control, &args).await? {
-        let status = if control.media.ping(&relay.url).await { "success" } else { "fail" };
-        rows.push(json!({ "url": relay.url, "status": status }));
+        all_answer &= control.media.ping(&relay.url).await;
     }
-    // One is told of by itself.
-    Ok(Answer::Value(if rows.len() == 1 { rows.remove(0) } else { Value::Array(rows) }))
+    status(&args, if all_answer { "success" } else { "fail" })
 }
 
 /// A relay that is taken back is pinged first, and one that does not answer is left alone for a while, as at any time.
@@ -47,15 +51,18 @@ pub(super) async fn enable(control: &Control, args: Args) -> Outcome {
         0 => false,
         _ => return Err(Fault::new(INVALID_PARAMS, "0 or 1 is wanted")),
     };
-    let mut rows = Vec::new();
+    let mut all_answer = true;
     for (_, relay) in meant(control, &args).await? {
         if !control.media.put_aside(&relay.url, !enable) && !enable {
             return Err(Fault::new(400, "the only relay cannot be taken out of use"));
         }
-        let answers = !enable || control.media.ping(&relay.url).await;
-        rows.push(json!({ "url": relay.url, "status": if answers { "success" } else { "fail" } }));
+        all_answer &= !enable || control.media.ping(&relay.url).await;
     }
-    Ok(Answer::Value(if rows.len() == 1 { rows.remove(0) } else { Value::Array(rows) }))
+    match (enable, all_answer) {
+        (false, _) => status(&args, "disable"),
+        (true, true) => status(&args, "success"),
+        (true, false) => status(&args, "fail"),
+    }
 }
 
 pub(super) async fn hash_total(control: &Control) -> Outcome {

@@ -87,6 +87,7 @@ impl Drop for Socket {
 
 async fn serve(control: &Control, stream: UnixStream) -> std::io::Result<()> {
     let by = stream.peer_cred().map_or_else(|_| "socket".to_owned(), |peer| format!("uid {}", peer.uid()));
+    let _visit = control.visitors.enter(&by);
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();

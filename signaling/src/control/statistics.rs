@@ -46,6 +46,24 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
     let (transactions, stats) = tm::sum(control).await?;
     let calls = dlg::calls(control, |_| true).await?;
     let mut list = List::default();
+    core_counters(&mut list, &stats);
+    transaction_counters(&mut list, &transactions, &stats);
+    registration_counters(&mut list, control, &stats);
+    let early = |state: State| matches!(state, State::Unconfirmed | State::Early);
+    let ringing = calls.iter().filter(|(_, call)| early(call.state)).count() as u64;
+    list.gauge("dialog", "active_dialogs", calls.len() as u64 - ringing);
+    list.gauge("dialog", "early_dialogs", ringing);
+    list.count("dialog", "processed_dialogs", stats.calls);
+    list.count("dialog", "expired_dialogs", stats.expired_calls);
+    list.count("dialog", "failed_dialogs", stats.failed_calls);
+    transport_counters(&mut list, control)?;
+    own_counters(&mut list, control, &transactions, &stats);
+    let mut all = list.0;
+    all.sort_by_cached_key(Counter::full);
+    Ok(all)
+}
+
+fn core_counters(list: &mut List, stats: &signaling_core::stats::Stats) {
     for (name, count) in stats.rcv_requests.each() {
         match name {
             "unsupported" => list.count("core", "unsupported_methods", count),
@@ -69,21 +87,20 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
     ] {
         list.count("core", name, count);
     }
-    transaction_counters(&mut list, &transactions, &stats);
-    registration_counters(&mut list, control, &stats);
-    let early = |state: State| matches!(state, State::Unconfirmed | State::Early);
-    let ringing = calls.iter().filter(|(_, call)| early(call.state)).count() as u64;
-    list.gauge("dialog", "active_dialogs", calls.len() as u64 - ringing);
-    list.gauge("dialog", "early_dialogs", ringing);
-    list.count("dialog", "processed_dialogs", stats.calls);
-    list.count("dialog", "expired_dialogs", stats.expired_calls);
-    list.count("dialog", "failed_dialogs", stats.failed_calls);
+}
+
+/// Who is not listened to, and what Kamailio has no name for.
+fn own_counters(
+    list: &mut List,
+    control: &Control,
+    transactions: &signaling_core::transaction::Stats,
+    stats: &signaling_core::stats::Stats,
+) {
     let banned = control.sources.list(std::time::Instant::now());
     list.gauge("pike", "blocked_ips", banned.iter().filter(|source| source.banned.is_some()).count() as u64);
     let guessed = control.guesses.list(std::time::Instant::now());
     let blocked = guessed.iter().filter(|guess| guess.blocked.is_some()).count();
     list.gauge("causeway", "auth_block_list", blocked as u64);
-    transport_counters(&mut list, control)?;
     for (name, count) in [
         ("announcements", stats.announcements),
         ("auth_failures", stats.auth_failures),
@@ -107,9 +124,6 @@ async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
     ] {
         list.count("causeway", name, count);
     }
-    let mut all = list.0;
-    all.sort_by_cached_key(Counter::full);
-    Ok(all)
 }
 
 fn transaction_counters(
@@ -254,12 +268,39 @@ async fn set_to_zero(control: &Control, args: &Args) -> Result<Vec<Counter>, Fau
     Ok(before)
 }
 
-pub(super) async fn get(control: &Control, args: Args) -> Outcome {
+/// The one of these that the first two parameters name.
+fn one(all: Vec<Counter>, args: &Args) -> Result<Counter, Fault> {
     let (group, name) = (args.text(0)?, args.text(1)?);
-    let all = counters(control).await?;
-    let found = all.iter().find(|counter| counter.group == group && counter.name == name);
-    let found = found.ok_or_else(|| Fault::new(400, format!("there is no {group}:{name}")))?;
-    Ok(Answer::Value(json!(found.value)))
+    let found = all.into_iter().find(|counter| counter.group == group && counter.name == name);
+    found.ok_or_else(|| Fault::new(400, format!("non-existent counter {group}.{name}")))
+}
+
+pub(super) async fn get(control: &Control, args: Args) -> Outcome {
+    Ok(Answer::Value(json!(one(counters(control).await?, &args)?.value)))
+}
+
+/// Its value whenever it was set to zero.
+pub(super) async fn get_raw(control: &Control, args: Args) -> Outcome {
+    Ok(Answer::Value(json!(one(raw(control).await?, &args)?.value)))
+}
+
+pub(super) async fn help(control: &Control, args: Args) -> Outcome {
+    let counter = one(counters(control).await?, &args)?;
+    let what = if counter.is_gauge {
+        "how much there is now"
+    } else {
+        "counted since the start, or since it was reset"
+    };
+    Ok(Answer::Value(json!(what)))
+}
+
+pub(super) async fn reset_one(control: &Control, args: Args) -> Outcome {
+    let counter = one(raw(control).await?, &args)?;
+    if !counter.is_gauge {
+        let mut zero = control.zero.lock().unwrap_or_else(PoisonError::into_inner);
+        zero.insert(counter.full(), counter.value);
+    }
+    Ok(Answer::Value(json!({})))
 }
 
 async fn of_group(control: &Control, args: &Args) -> Result<Vec<Counter>, Fault> {

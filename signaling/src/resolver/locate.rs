@@ -28,24 +28,30 @@ pub(super) trait Zone: Sync {
 
 /// A NAPTR record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Naptr {
-    pub(super) order: u16,
-    pub(super) preference: u16,
+pub struct Naptr {
+    /// The lower, the sooner.
+    pub order: u16,
+    /// The same among those of one order.
+    pub preference: u16,
     /// `s`: the replacement is the name of SRV records.
-    pub(super) flags: String,
+    pub flags: String,
     /// Such as `SIP+D2U`.
-    pub(super) service: String,
-    pub(super) replacement: String,
+    pub service: String,
+    /// What is asked for next.
+    pub replacement: String,
 }
 
 /// An SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Srv {
-    pub(super) priority: u16,
-    pub(super) weight: u16,
-    pub(super) port: u16,
+pub struct Srv {
+    /// The lower, the sooner.
+    pub priority: u16,
+    /// The share among those of one priority.
+    pub weight: u16,
+    /// Its port.
+    pub port: u16,
     /// Empty when the service is decidedly not there (RFC 2782).
-    pub(super) target: String,
+    pub target: String,
 }
 
 /// What this process can send over.

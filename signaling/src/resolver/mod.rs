@@ -23,7 +23,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 pub use self::locate::Reach;
-use self::locate::{Naptr, Srv, Zone, locate};
+pub use self::locate::{Naptr, Srv};
+use self::locate::{Zone, locate};
 use self::silence::Silence;
 use crate::config;
 
@@ -106,6 +107,125 @@ fn build(
     Ok(builder.build()?)
 }
 
+/// What can be asked for by [`Dns::look_up`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Addresses.
+    Address(RecordType),
+    /// Servers (RFC 2782).
+    Srv,
+    /// Transports (RFC 3263 §4.1).
+    Naptr,
+}
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is what its kind says")]
+pub enum Record {
+    Address(IpAddr),
+    Srv(Srv),
+    Naptr(Naptr),
+}
+
+/// What is found under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// None when there is no such name.
+    pub records: Vec<Record>,
+    /// Seconds until it is asked for again.
+    pub expires: u64,
+}
+
+impl Kind {
+    /// Those that there are.
+    pub const NAMES: [&'static str; 4] = ["A", "AAAA", "SRV", "NAPTR"];
+
+    /// The one of this name, in any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_uppercase().as_str() {
+            "A" => Self::Address(RecordType::A),
+            "AAAA" => Self::Address(RecordType::AAAA),
+            "SRV" => Self::Srv,
+            "NAPTR" => Self::Naptr,
+            _ => return None,
+        })
+    }
+
+    const fn record_type(self) -> RecordType {
+        match self {
+            Self::Address(kind) => kind,
+            Self::Srv => RecordType::SRV,
+            Self::Naptr => RecordType::NAPTR,
+        }
+    }
+}
+
+impl Dns {
+    /// The records of a name, for an operator who wonders.
+    ///
+    /// # Errors
+    /// There are no name servers, or they do not answer in time.
+    pub async fn look_up(&self, kind: Kind, name: &str) -> Result<Records, String> {
+        let servers = &self.servers;
+        let resolver = servers.resolver.as_ref().ok_or("no name servers")?;
+        let asked =
+            tokio::time::timeout(servers.deadline, resolver.lookup(absolute(name), kind.record_type()));
+        match asked.await {
+            Err(_) => Err(format!("{name}: name servers do not answer in time")),
+            Ok(Ok(found)) => {
+                let records = found.answers().iter().filter_map(|record| read(&record.data)).collect();
+                let left = found.valid_until().saturating_duration_since(Instant::now());
+                Ok(Records { records, expires: left.as_secs() })
+            }
+            Ok(Err(error)) => nothing(name, &error).map(|records| Records { records, expires: 0 }),
+        }
+    }
+
+    /// Forgets what name servers have said.
+    pub fn forget(&self) {
+        if let Some(resolver) = &self.servers.resolver {
+            resolver.clear_cache();
+        }
+    }
+}
+
+fn read(data: &RData) -> Option<Record> {
+    match data {
+        RData::A(address) => Some(Record::Address(address.0.into())),
+        RData::AAAA(address) => Some(Record::Address(address.0.into())),
+        RData::SRV(_) => srv(data).map(Record::Srv),
+        RData::NAPTR(_) => naptr(data).map(Record::Naptr),
+        _ => None,
+    }
+}
+
+fn naptr(data: &RData) -> Option<Naptr> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match data {
+        RData::NAPTR(naptr) => Some(Naptr {
+            order: naptr.order,
+            preference: naptr.preference,
+            flags: text(&naptr.flags),
+            service: text(&naptr.services),
+            replacement: host_of(&naptr.replacement),
+        }),
+        _ => None,
+    }
+}
+
+fn srv(data: &RData) -> Option<Srv> {
+    match data {
+        RData::SRV(srv) => Some(Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: host_of(&srv.target),
+        }),
+        _ => None,
+    }
+}
+
 impl Resolver for Dns {
     fn resolve<'a>(
         &'a self,
@@ -165,31 +285,11 @@ impl Servers {
 
 impl Zone for Servers {
     async fn naptr(&self, name: &str) -> Result<Vec<Naptr>, String> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let read = |data: &RData| match data {
-            RData::NAPTR(naptr) => Some(Naptr {
-                order: naptr.order,
-                preference: naptr.preference,
-                flags: text(&naptr.flags),
-                service: text(&naptr.services),
-                replacement: host_of(&naptr.replacement),
-            }),
-            _ => None,
-        };
-        self.records(name, RecordType::NAPTR, read).await
+        self.records(name, RecordType::NAPTR, naptr).await
     }
 
     async fn srv(&self, name: &str) -> Result<Vec<Srv>, String> {
-        let read = |data: &RData| match data {
-            RData::SRV(srv) => Some(Srv {
-                priority: srv.priority,
-                weight: srv.weight,
-                port: srv.port,
-                target: host_of(&srv.target),
-            }),
-            _ => None,
-        };
-        self.records(name, RecordType::SRV, read).await
+        self.records(name, RecordType::SRV, srv).await
     }
 
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {

@@ -69,17 +69,18 @@ fn demo_shows_one_screen_and_a_signal_ends_it_in_time() {
     let config = "[network]\naddresses = [\"127.0.0.1\"]\n[sip]\nudp = \"127.0.0.1:0\"\ntcp = \"127.0.0.1:0\"\n\
                   tls = \"127.0.0.1:0\"\n[https]\nlisten = \"127.0.0.1:0\"\n[media]\nrelay = \"udp:127.0.0.1:9\"\n";
     std::fs::write(directory.path().join("x.toml"), config).unwrap();
-    let screens: Vec<Vec<String>> = ["INT", "TERM"].map(|signal| demo(directory.path(), signal)).to_vec();
+    let screens = ["INT", "TERM", "core.kill"].map(|way| demo(directory.path(), way));
     let passwords = |screen: &[String]| -> Vec<String> {
         let found = screen.iter().filter(|line| line.to_ascii_lowercase().contains("password"));
         found.map(|line| line.split_whitespace().last().unwrap().to_owned()).collect()
     };
     assert_eq!(passwords(&screens[0]).len(), 2);
     assert_eq!(passwords(&screens[0]), passwords(&screens[1]), "the same accounts after a restart");
+    assert_eq!(passwords(&screens[0]), passwords(&screens[2]));
 }
 
-/// Starts the demo, reads its screen, ends it by `signal`.
-fn demo(directory: &Path, signal: &str) -> Vec<String> {
+/// Starts the demo, reads its screen, ends it by a signal or by a method of its control.
+fn demo(directory: &Path, way: &str) -> Vec<String> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_causeway"))
         .args(["run", "--config", "x.toml", "--demo"])
         .current_dir(directory)
@@ -97,8 +98,21 @@ fn demo(directory: &Path, signal: &str) -> Vec<String> {
         }
     }
     assert!(screen.iter().any(|line| line.contains("https://127.0.0.1:")), "{screen:?}");
-    let killed = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    if way == "core.kill" {
+        let rpc = |words: &[&str]| {
+            let words = [&["rpc"], words, &["--config", "x.toml"]].concat();
+            let output = causeway(directory, &words, "");
+            assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        assert_eq!(rpc(&["corex.debug"]), "debug: 2\n");
+        assert_eq!(rpc(&["corex.debug", "3"]), "old: 2\nnew: 3\n");
+        assert_eq!(rpc(&["corex.debug", "-1"]), "old: 3\nnew: -1\n");
+        rpc(&["core.kill"]);
+    } else {
+        let killed = Command::new("kill").args(["-s", way, &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
     let begun = Instant::now();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && begun.elapsed() < Duration::from_secs(5));

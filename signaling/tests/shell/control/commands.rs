@@ -32,7 +32,7 @@ async fn the_command_line_asks_the_gateway() {
     let (_, echo, _) = causeway(&bench, &["rpc", "core.echo", "a", "-1"]).await;
     assert_eq!(echo, "a\n-1\n");
     for (arguments, expected, what) in [
-        (&["rpc", "core.kill"][..], 2, "Method not found"),
+        (&["rpc", "core.no_such"][..], 2, "Method not found"),
         (&["rpc", "ul.rm", "location"], 2, "usage: ul.rm table aor"),
         (&["rpc", "ul.lookup", "location", "nobody"], 1, "AOR not found"),
         (&["calls", "end", "nobody"], 1, "Dialog not found"),
