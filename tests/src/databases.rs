@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+use crate::disks::Disk;
 use crate::ports::Ports;
 use crate::process::Process;
 use crate::wait::{self, PATIENCE};
@@ -15,6 +16,8 @@ use crate::wait::{self, PATIENCE};
 /// The account that every server here has, by Kamailio's names for it.
 const USER: &str = "kamailio";
 const PASSWORD: &str = "kamailiorw";
+/// MariaDB's own log is smaller than it would be, and begun sooner.
+const LOG: &str = "--innodb-log-file-size=8M";
 /// The files that Debian's Kamailio makes the tables from that Causeway has too.
 const FILES: [&str; 11] = [
     "standard",
@@ -60,6 +63,8 @@ pub struct Server {
     engine: Engine,
     port: u16,
     process: Option<Process>,
+    /// The disk of its data, where that is a small one.
+    disk: Option<Disk>,
     folder: TempDir,
     _ports: Ports,
 }
@@ -70,10 +75,40 @@ impl Server {
         let folder = tempfile::tempdir()?;
         let mut ports = Ports::take().await?;
         let port = ports.listener()?;
-        let mut server = Self { engine, port, process: None, folder, _ports: ports };
+        let mut server = Self { engine, port, process: None, disk: None, folder, _ports: ports };
         server.make()?;
         server.run().await?;
         Ok(server)
+    }
+
+    /// The same with its data on a disk that can be filled; `None` where this host allows none.
+    pub async fn start_on_a_small_disk(engine: Engine) -> Result<Option<Self>> {
+        let folder = tempfile::tempdir()?;
+        let mut ports = Ports::take().await?;
+        let port = ports.listener()?;
+        let mut server = Self { engine, port, process: None, disk: None, folder, _ports: ports };
+        server.make()?;
+        let content = server.folder.path().join("content");
+        fs::rename(server.data(), &content)?;
+        let used = Command::new("du").arg("-sk").arg(&content).output()?;
+        let used = String::from_utf8(used.stdout)?;
+        let used: u64 = used.split_whitespace().next().context("du")?.parse()?;
+        let Some(disk) = Disk::holding(&server.data(), &content, used + 40_960)? else { return Ok(None) };
+        server.disk = Some(disk);
+        server.run().await?;
+        Ok(Some(server))
+    }
+
+    /// Leaves its disk not a byte more.
+    pub fn fill(&mut self) -> Result<()> {
+        let id = self.process.as_mut().context("it does not run")?.id();
+        self.disk.as_ref().context("it has no small disk")?.fill(id)
+    }
+
+    /// Gives it its room back.
+    pub fn free(&mut self) -> Result<()> {
+        let id = self.process.as_mut().context("it does not run")?.id();
+        self.disk.as_ref().context("it has no small disk")?.free(id)
     }
 
     /// Ends it at once. What clients are doing fails.
@@ -103,13 +138,16 @@ impl Server {
                 format!("--pid-file={data}/pid"),
                 format!("--init-file={}", self.folder.path().join("users.sql").display()),
                 "--innodb-flush-log-at-trx-commit=2".into(),
+                LOG.into(),
             ],
         };
         let program = self.program(if self.engine == Engine::Postgres { "postgres" } else { "mariadbd" })?;
         let (as_user, own) = self.as_user(&program);
         let own = own.iter().map(String::as_str).chain(arguments.iter().map(String::as_str));
-        let own: Vec<&str> = own.collect();
-        let mut process = Process::start(Path::new(&as_user), &own, &[], self.folder.path())?;
+        let before = self.disk.as_ref().map(Disk::before).unwrap_or_default();
+        let words: Vec<&str> =
+            before.iter().map(String::as_str).chain([as_user.as_str()]).chain(own).collect();
+        let mut process = Process::start(Path::new(words[0]), &words[1..], &[], self.folder.path())?;
         let ready = wait::until_now("a database server", PATIENCE, || {
             self.ask(if self.engine == Engine::Postgres { "postgres" } else { "" }, "SELECT 1").ok()
         });
@@ -255,7 +293,7 @@ impl Server {
                     ),
                 )?;
                 let data = format!("--datadir={data}");
-                self.prepare("mariadb-install-db", &["--no-defaults", &data, "--skip-test-db"])
+                self.prepare("mariadb-install-db", &["--no-defaults", &data, "--skip-test-db", LOG])
             }
         }
     }

@@ -24,6 +24,8 @@ enum Way {
 pub struct Disk {
     folder: PathBuf,
     options: String,
+    /// What is copied to it before anybody sees it.
+    content: Option<PathBuf>,
     way: Way,
 }
 
@@ -31,6 +33,19 @@ impl Disk {
     /// One of so many KiB at `folder`, which is made.
     pub fn small(folder: &Path, kibibytes: u32) -> Result<Self> {
         Self::with(folder, &format!("size={kibibytes}k"))
+    }
+
+    /// One where only the size of each file is limited, which is what is left where a host allows no other.
+    pub fn of_small_files(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        Ok(Self { folder: folder.to_owned(), options: String::new(), content: None, way: Way::Limit })
+    }
+
+    /// One of so many KiB with what is in `content`, its owners included; `None` where this host allows none, or not that.
+    pub fn holding(folder: &Path, content: &Path, kibibytes: u64) -> Result<Option<Self>> {
+        let disk =
+            Self { content: Some(content.to_owned()), ..Self::with(folder, &format!("size={kibibytes}k"))? };
+        Ok((disk.way == Way::Mount).then_some(disk))
     }
 
     /// One that nobody can write to; `None` where this host allows none.
@@ -51,14 +66,16 @@ impl Disk {
             () if works(&["--map-root-user", "--mount"]) => Way::User,
             () => Way::Limit,
         };
-        Ok(Self { folder: folder.to_owned(), options: options.to_owned(), way })
+        Ok(Self { folder: folder.to_owned(), options: options.to_owned(), content: None, way })
     }
 
     /// The words that stand before those of the program.
     #[must_use]
     pub fn before(&self) -> Vec<String> {
         let folder = self.folder.display().to_string();
-        let mount = format!("mount -t tmpfs -o {} tmpfs \"$0\" && exec \"$@\"", self.options);
+        let copy = self.content.as_ref().map(|content| format!("cp -a '{}/.' \"$0\" && ", content.display()));
+        let copy = copy.unwrap_or_default();
+        let mount = format!("mount -t tmpfs -o {} tmpfs \"$0\" && {copy}exec \"$@\"", self.options);
         let words: Vec<&str> = match self.way {
             Way::Mount => vec!["unshare", "--mount", "sh", "-c", &mount, &folder],
             Way::User => vec!["unshare", "--map-root-user", "--mount", "sh", "-c", &mount, &folder],

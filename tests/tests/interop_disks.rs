@@ -123,11 +123,7 @@ async fn catches_up(gateway: &mut Gateway, rows: impl Fn() -> Option<String>) ->
 const NAMES: &str = "SELECT DISTINCT username FROM location ORDER BY username";
 
 /// The disk becomes full while the gateway runs.
-#[tokio::test]
-async fn a_full_disk_stops_nothing() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let place = folder.path().join("disk");
-    let disk = Disk::small(&place, 8192)?;
+async fn a_full_disk_stops_nothing(place: &Path, disk: Disk) -> Result<()> {
     let mut gateway = Gateway::start_on(&disk, &place.join("x.sqlite"), "[auth]\nrequired = false\n").await?;
     let id = gateway.process().id();
     let ask = |sql: &str| {
@@ -144,6 +140,57 @@ async fn a_full_disk_stops_nothing() -> Result<()> {
     let rows = || ask(NAMES);
     catches_up(&mut gateway, rows).await?;
     gateway.stop().await.map(drop)
+}
+
+#[tokio::test]
+async fn a_full_file_system_stops_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let place = folder.path().join("disk");
+    a_full_disk_stops_nothing(&place, Disk::small(&place, 8192)?).await
+}
+
+/// The same where it is the size of files that is limited, as a quota may: what the test above does on a host that lets it mount
+/// nothing.
+#[tokio::test]
+async fn files_that_may_not_grow_stop_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let place = folder.path().join("disk");
+    a_full_disk_stops_nothing(&place, Disk::of_small_files(&place)?).await
+}
+
+/// The disk of a server becomes full.
+async fn a_server_with_a_full_disk_stops_nothing(engine: Engine) -> Result<()> {
+    let Some(mut server) = Server::start_on_a_small_disk(engine).await? else {
+        // Without mounting there is no disk to fill; `a_read_only_server_stops_nothing` is nearest to it.
+        return Ok(());
+    };
+    let url = server.database("causeway")?;
+    let mut gateway = Gateway::start_with(&format!("[database]\ndb_url = \"{url}\"\n")).await?;
+    let [alice, bob] = ["alice", "bob"].map(|user| gateway.account(user, "first-light-12"));
+    server.fill()?;
+    // A table may have room of its own for some rows: others take it.
+    for contact in [400, 20, 1] {
+        let row = format!(
+            "INSERT INTO location (ruid, username, domain, contact, expires) SELECT CONCAT('filler-', COUNT(*)), 'filler', 'x', \
+             REPEAT('x', {contact}), '2001-01-01 00:00:00' FROM location;\n"
+        );
+        let full = server.ask("causeway", &row.repeat(500));
+        ensure!(full.is_err(), "there is room for {} rows", 500);
+    }
+    goes_on(&mut gateway, [alice?, bob?]).await?;
+    let refused = gateway.command(&["alias", "add", "sales", "bob"], "").err();
+    server.free()?;
+    server.ask("causeway", "DELETE FROM location WHERE username = 'filler'")?;
+    catches_up(&mut gateway, || server.ask("causeway", NAMES).ok()).await?;
+    let aliases = gateway.command(&["alias", "list"], "")?;
+    ensure!(refused.is_none() == aliases.contains("sales"), "{refused:?} {aliases}");
+    gateway.stop().await.map(drop)
+}
+
+on_databases! {
+    a_server_with_a_full_disk_stops_nothing:
+    a_postgres_with_a_full_disk_stops_nothing = Postgres,
+    a_mariadb_with_a_full_disk_stops_nothing = MariaDb,
 }
 
 /// A server takes no changes for a while, as one does whose disk is full or that is a copy of another.
