@@ -15,6 +15,7 @@
 //! | [`databases`] | a real PostgreSQL, MariaDB or SQLite |
 //! | [`disks`] | small and read-only disks |
 //! | [`dns`] | a name server with the records of a test |
+//! | [`bystanders`] | a call that is measured while something else goes on |
 //! | [`scene`] | the three of them, registered and ready to call |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
 //! | [`torture`] | the messages of RFC 4475 and RFC 5118 |
@@ -25,6 +26,7 @@
 #![allow(clippy::missing_errors_doc)] // Every error here ends a test, and its text says what was waited for.
 
 pub mod baresip;
+pub mod bystanders;
 pub mod chromium;
 pub mod databases;
 pub mod devtools;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::baresip::Account;
+use crate::bystanders::Passed;
 use crate::chromium::Chromium;
 use crate::devtools::Tab;
 use crate::gateway::Gateway;
@@ -179,7 +180,8 @@ impl Page {
     /// Listens to what the remote end says, for `span`.
     pub async fn listen(&self, span: Duration) -> Result<Heard> {
         let (samples, rate) = self.capture(span).await?;
-        Ok(tone::hear(&samples, rate))
+        // Some milliseconds of a processor, in which others would wait for their packets.
+        Ok(tokio::task::spawn_blocking(move || tone::hear(&samples, rate)).await?)
     }
 
     /// The same as samples, and their rate.
@@ -227,6 +229,13 @@ impl Page {
     /// Frames decoded so far over all peer connections of the page.
     pub async fn frames_decoded(&self) -> Result<u64> {
         Ok(self.run("return await instruments.framesDecoded();").await?.as_u64().unwrap_or(0))
+    }
+
+    /// What became of the audio packets that were sent to the page, over all of its calls.
+    pub async fn passed(&self) -> Result<Passed> {
+        let packets = self.run("return await instruments.audioPackets();").await?;
+        let number = |name: &str| packets[name].as_i64().unwrap_or(0).max(0).unsigned_abs();
+        Ok(Passed { received: number("received"), lost: number("lost") })
     }
 
     /// From the next call on the page has no audio codec but this one (in lower case), and telephone-event.
@@ -382,6 +391,17 @@ const INSTRUMENTS: &str = r#"
         if (report.type === 'inbound-rtp' && report.kind === 'video') frames += report.framesDecoded ?? 0;
     }
     return frames;
+  };
+
+  window.instruments.audioPackets = async () => {
+    let received = 0, lost = 0;
+    for (const connection of connections)
+      for (const report of (await connection.getStats()).values())
+        if (report.type === 'inbound-rtp' && report.kind === 'audio') {
+          received += report.packetsReceived ?? 0;
+          lost += report.packetsLost ?? 0;
+        }
+    return { received, lost };
   };
 
   let context;

@@ -222,7 +222,11 @@ pub struct Ends {
 impl Ends {
     /// Sets them up.
     pub async fn new() -> Result<Self> {
-        let gateway = Gateway::start().await?;
+        Self::at(Gateway::start().await?).await
+    }
+
+    /// The same at a gateway that runs.
+    pub async fn at(gateway: Gateway) -> Result<Self> {
         let alice = gateway.account("alice", "page-of-alice-1")?;
         let carol = gateway.account("carol", "phone-of-carol-3")?;
         let phone = Phone::registered(carol, gateway.proxy()).await?;
