@@ -20,6 +20,8 @@ rtpengine-ctl:rtpengine-utils
 certutil:libnss3-tools
 fail2ban-regex:fail2ban
 nft:nftables
+svmap:sipvicious
+sipsak:sipsak
 cc:build-essential
 cmake:cmake
 "
