@@ -143,6 +143,8 @@ const LOCKS: &[(&str, &str)] = &[
     ("signaling/src/accounting/post.rs", "a connection of one task"),
     ("signaling/src/accounting/queue.rs", "between two tasks, behind the journals"),
     ("signaling/src/control.rs", "an operator's counters"),
+    ("signaling/src/control/cfg.rs", "an operator's changes"),
+    ("signaling/src/control/ctl.rs", "once for each connection of an operator"),
     ("signaling/src/gateway.rs", "these counters, at the start"),
     ("signaling/src/media_link/blobs.rs", "once for each sound that a relay elsewhere plays"),
     ("signaling/src/media_link/ng_client.rs", "the order of such sounds, awaited by a task of its own"),

@@ -111,7 +111,7 @@ pub(super) fn order(set: &Set, algorithm: Algorithm, key: &Key<'_>) -> Vec<Arc<G
         Algorithm::Variables => hashed(key.variables),
         Algorithm::RelativeWeight => by_relative_weight(all, key.random),
         Algorithm::Load => return by_load(all),
-        Algorithm::Latency => return in_turns(set, |gateway| adjusted_priority(gateway)),
+        Algorithm::Latency => return in_turns(set, adjusted_priority),
         Algorithm::RoundRobinSerial => return in_turns(set, |gateway| gateway.priority),
         Algorithm::PriorityWeight => return by_priority_and_weight(all, key.random),
         Algorithm::Overload => return by_overload(set, key),

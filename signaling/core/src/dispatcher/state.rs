@@ -1,8 +1,8 @@
 //! What is learnt of a gateway.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{DISABLED, Gateway, INACTIVE, NewState, PROBING, Settings, TRYING, lock};
@@ -21,8 +21,10 @@ pub struct State {
     asked: AtomicBool,
     calls: AtomicU32,
     latency: Mutex<Latency>,
-    /// How much less it has asked for, in per cent, and until when.
-    reduction: Mutex<Option<(u32, Instant)>>,
+    /// How much less it has asked for, in per cent, and above these eight bits until when: in milliseconds since `origin`.
+    reduction: AtomicU64,
+    /// When it has asked for less for the first time.
+    origin: OnceLock<Instant>,
 }
 
 /// How long questions took, in milliseconds.
@@ -61,7 +63,8 @@ impl State {
                 timeouts: 0,
                 squares: 0.0,
             }),
-            reduction: Mutex::new(None),
+            reduction: AtomicU64::new(0),
+            origin: OnceLock::new(),
         }
     }
 
@@ -114,15 +117,19 @@ impl State {
 
     /// It has asked for so many per cent less (RFC 7339 §4.2).
     pub fn reduce(&self, now: Instant, percent: u32, validity: Option<Duration>) {
-        let validity = validity.unwrap_or(VALIDITY);
-        let asked = (percent > 0 && !validity.is_zero()).then_some((percent.min(100), now + validity));
-        *lock(&self.reduction) = asked;
+        let origin = *self.origin.get_or_init(|| now);
+        let until = now.saturating_duration_since(origin) + validity.unwrap_or(VALIDITY);
+        let until = u64::try_from(until.as_millis()).unwrap_or(0).min(u64::MAX >> 8);
+        self.reduction.store(until << 8 | u64::from(percent.min(100)), Ordering::Relaxed);
     }
 
     /// How many per cent less it is to have now.
     #[must_use]
     pub fn reduction(&self, now: Instant) -> u32 {
-        lock(&self.reduction).filter(|(_, until)| *until > now).map_or(0, |(percent, _)| percent)
+        let Some(origin) = self.origin.get() else { return 0 };
+        let (asked, passed) =
+            (self.reduction.load(Ordering::Relaxed), now.saturating_duration_since(*origin));
+        if passed.as_millis() >= u128::from(asked >> 8) { 0 } else { u32::from(asked as u8) }
     }
 
     /// A question had no answer, or one that says that it cannot serve.

@@ -9,6 +9,12 @@ fn dispatcher(rows: Vec<Row>) -> Dispatcher {
     Dispatcher::new(rows, Arc::default(), |row| panic!("{row:?}"))
 }
 
+/// The same for one test.
+#[allow(clippy::disallowed_methods, reason = "a point from which a test counts")]
+fn start() -> Instant {
+    Instant::now()
+}
+
 fn key(call_id: &str, random: u32) -> Key<'_> {
     Key {
         call_id,
@@ -18,7 +24,7 @@ fn key(call_id: &str, random: u32) -> Key<'_> {
         user: Some("a@x"),
         variables: call_id,
         random,
-        now: Instant::now(),
+        now: start(),
     }
 }
 
@@ -257,7 +263,7 @@ fn who_asks_for_less_has_less_for_a_while() {
             request => panic!("{request:?}"),
         }
     };
-    let start = Instant::now();
+    let start = start();
     let firsts = |now| {
         let first =
             |random| chosen(&of, Algorithm::Overload, &Key { now, ..key("c", random) }).starts_with('1');
