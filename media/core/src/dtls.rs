@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
-use dimpl::{Config, DtlsCertificate, KeyingMaterial, Output};
+use dimpl::{Config, DtlsCertificate, KeyingMaterial, Output, UnexpectedMessageError};
 
 use crate::srtp::{DtlsRole, MasterKey, Profile};
 
@@ -118,21 +118,30 @@ pub enum DtlsEvent {
 #[derive(Debug, Clone)]
 pub struct DtlsConfig {
     config: Arc<Config>,
+    /// The same for peers whose address nothing has proved.
+    cautious: Arc<Config>,
     only_12: bool,
 }
 
 impl DtlsConfig {
     /// `only_12` refuses DTLS 1.3, for peers whose 1.3 is faulty.
     pub fn new(only_12: bool) -> Result<DtlsConfig, DtlsFailure> {
-        let config = Config::builder()
-            .flight_start_rto(FIRST_RETRANSMISSION)
-            .flight_retries(RETRANSMISSIONS)
-            .handshake_timeout(HANDSHAKE_TIMEOUT)
-            // ICE has already proved that the peer receives at its address; a cookie would only cost a round trip.
-            .use_server_cookie(false)
-            .build()
-            .map_err(|error| DtlsFailure::Handshake(error.to_string()))?;
-        Ok(DtlsConfig { config: Arc::new(config), only_12 })
+        let config = |with_cookie: bool| {
+            let config = Config::builder()
+                .flight_start_rto(FIRST_RETRANSMISSION)
+                .flight_retries(RETRANSMISSIONS)
+                .handshake_timeout(HANDSHAKE_TIMEOUT)
+                .use_server_cookie(with_cookie)
+                .build();
+            config.map(Arc::new).map_err(|error| DtlsFailure::Handshake(error.to_string()))
+        };
+        Ok(DtlsConfig { config: config(false)?, cautious: config(true)?, only_12 })
+    }
+
+    /// For peers whose address ICE has not proved: as a server we send nothing larger than a cookie before it comes back
+    /// (RFC 9147 §5.1). Where ICE has, it would only cost a round trip.
+    pub fn cautious(&self) -> DtlsConfig {
+        DtlsConfig { config: Arc::clone(&self.cautious), ..self.clone() }
     }
 }
 
@@ -211,8 +220,9 @@ impl Dtls {
             return None;
         }
         let result = self.inner.handle_timeout(now).and_then(|()| self.inner.handle_packet(datagram));
-        if self.connected {
-            // The keys are out, and whoever forges the peer's address must not end the call (RFC 9147 §4.5.2).
+        // Whoever forges the peer's address must not end the call once the keys are out (RFC 9147 §4.5.2), nor keep it from
+        // coming up by a record that answers nothing.
+        if self.connected || result.as_ref().is_err_and(is_no_answer) {
             return None;
         }
         self.check(result)
@@ -299,6 +309,11 @@ impl Dtls {
         self.keys = None;
         DtlsEvent::Failed(failure)
     }
+}
+
+/// Whether a client was sent something that is no answer to its hello, and still waits for one.
+fn is_no_answer(error: &dimpl::Error) -> bool {
+    matches!(error, dimpl::Error::UnexpectedMessage(UnexpectedMessageError::UnrecognizedAutoServerResponse))
 }
 
 /// RFC 8122 §5: one certificate, and all fingerprints of a hash function are of equal standing; a match with any counts.

@@ -189,6 +189,11 @@ impl IceAgent {
         self.inner.handle_packet(now, packet)
     }
 
+    /// Whether the peer has sent an authentic check or answer from `source` in this generation of credentials.
+    pub fn has_proved(&self, source: SocketAddr) -> bool {
+        self.sources.contains(&source)
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.inner.handle_timeout(now);

@@ -55,6 +55,8 @@ pub struct Stats {
     pub rtcp_sent: u64,
     /// Datagrams dropped: malformed, not authentic, from strangers.
     pub dropped: u64,
+    /// Of these, those that were dropped on arrival, by what was wrong with them.
+    pub faults: Faults,
     /// Recordings begun.
     pub recordings: u64,
     /// DTLS handshakes completed.
@@ -63,6 +65,58 @@ pub struct Stats {
     pub dtls_failed: u64,
     /// Measurements of how streams sound.
     pub quality: QualityStats,
+}
+
+/// What was wrong with a datagram that was dropped on arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No datagram of a protocol that is spoken there.
+    Malformed,
+    /// It came from where no end of a call is known to be.
+    Stranger,
+    /// Its SRTP tag, or its STUN credentials, are wrong.
+    Forged,
+    /// SRTP that came before, or is too old to tell (RFC 3711 §3.3.2).
+    Replayed,
+    /// Its end sends more than one may.
+    Excessive,
+}
+
+/// How many datagrams had which [`Fault`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// [`Fault::Malformed`].
+    pub malformed: u64,
+    /// [`Fault::Stranger`].
+    pub strangers: u64,
+    /// [`Fault::Forged`].
+    pub forged: u64,
+    /// [`Fault::Replayed`].
+    pub replayed: u64,
+    /// [`Fault::Excessive`].
+    pub excessive: u64,
+}
+
+impl Faults {
+    /// Counts one.
+    pub fn count(&mut self, fault: Fault) {
+        *match fault {
+            Fault::Malformed => &mut self.malformed,
+            Fault::Stranger => &mut self.strangers,
+            Fault::Forged => &mut self.forged,
+            Fault::Replayed => &mut self.replayed,
+            Fault::Excessive => &mut self.excessive,
+        } += 1;
+    }
+
+    fn add(&mut self, more: &Self) {
+        let Self { malformed, strangers, forged, replayed, excessive } = more;
+        self.malformed += malformed;
+        self.strangers += strangers;
+        self.forged += forged;
+        self.replayed += replayed;
+        self.excessive += excessive;
+    }
 }
 
 /// Sums of measurements and of their squares.
@@ -147,6 +201,7 @@ impl Stats {
             rtcp_received,
             rtcp_sent,
             dropped,
+            faults,
             dtls_connected,
             dtls_failed,
             played,
@@ -178,6 +233,7 @@ impl Stats {
         self.rtcp_received += rtcp_received;
         self.rtcp_sent += rtcp_sent;
         self.dropped += dropped;
+        self.faults.add(faults);
         self.dtls_connected += dtls_connected;
         self.dtls_failed += dtls_failed;
         self.played += played;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use media_core::command::{Command, Reply, Value};
-use media_core::stats::{Numbers, QualityStats};
+use media_core::stats::{Faults, Numbers, QualityStats};
 
 use super::Control;
 use super::callers::{COMMANDS, Caller, Count, INTERVAL};
@@ -275,8 +275,24 @@ impl Statistics {
             "counter",
             "",
         );
+        self.faults(&stats.faults);
         self.durations(numbers);
         self.close();
+    }
+
+    /// Datagrams that were dropped on arrival.
+    fn faults(&mut self, faults: &Faults) {
+        let Faults { malformed, strangers, forged, replayed, excessive } = *faults;
+        for (key, text, reason, value) in [
+            ("malformeddatagrams", "Datagrams dropped as malformed", "malformed", malformed),
+            ("strangedatagrams", "Datagrams dropped since they came from strangers", "stranger", strangers),
+            ("forgeddatagrams", "Datagrams dropped as not authentic", "forged", forged),
+            ("replayeddatagrams", "Datagrams dropped as replayed", "replayed", replayed),
+            ("excessivedatagrams", "Datagrams dropped by max-packet-rate", "excessive", excessive),
+        ] {
+            let labels = format!("reason=\"{reason}\"");
+            self.number(key, text, value).as_metric("dropped_datagrams_total", "counter", labels);
+        }
     }
 
     fn durations(&mut self, numbers: &Numbers) {

@@ -126,6 +126,7 @@ impl Relay {
             silence: Default::default(),
             jitter_buffer: 0,
             keys_apart: media_core::screen::APART,
+            max_packet_rate: 5_000,
             silent_timeout: Duration::from_secs(3600),
         };
         let sockets = FakeSockets::default();

@@ -1,6 +1,6 @@
 //! From what a pair agreed on to the plan that the engine executes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::codecs;
 use super::end::End;
@@ -118,6 +118,8 @@ fn line_end(index: usize, end: &End, media: Option<&Media>, agreed: &[Codec]) ->
         feedback: feedback(agreed),
         rtcp_mux: !legacy,
         ptime: media.and_then(|media| media.ptime),
+        signalled_from: end.signalled_from,
+        is_private: media.is_some_and(names_private),
         learn: legacy && !end.asymmetric,
         strict_source: true,
         hears: listener
@@ -177,9 +179,19 @@ pub(super) fn remote_address(media: &Media, source: Option<IpAddr>) -> Option<Re
     })
 }
 
+/// Whether a line is said to be at an address that cannot be reached from outside.
+pub(super) fn names_private(media: &Media) -> bool {
+    media.address.is_some_and(is_private)
+}
+
 fn is_private(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => address.is_private() || address.is_link_local(),
+        IpAddr::V4(address) => address.is_private() || address.is_link_local() || is_shared(address),
         IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
     }
+}
+
+/// Of a provider's own NAT: 100.64.0.0/10 (RFC 6598 §7).
+fn is_shared(address: Ipv4Addr) -> bool {
+    matches!(address.octets(), [100, 64..=127, ..])
 }

@@ -29,6 +29,8 @@ pub(super) struct End {
     /// ng `generate RTCP`.
     pub(super) generates_rtcp: bool,
     pub(super) source: Option<std::net::IpAddr>,
+    /// ng `received from` of its latest SDP, whatever its addresses are worth.
+    pub(super) signalled_from: Option<std::net::IpAddr>,
     /// ng `media handover`, `NAT-wait`, `pierce NAT`: of its latest SDP.
     pub(super) manners: Manners,
     /// The m= lines of its SDP; never fewer (RFC 3264 §8).
@@ -76,12 +78,18 @@ impl End {
         self.asymmetric = exchange.flags.asymmetric;
         self.generates_rtcp = exchange.flags.generate_rtcp;
         self.manners = exchange.manners;
-        self.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
+        self.note_source(exchange);
         self.interface = side.interface.clone().or(self.interface.take());
         self.keys = side.keys;
         if self.announce.is_none() {
             self.announce = side.announce;
         }
+    }
+
+    /// Takes over where signalling came from with its latest SDP.
+    pub(super) fn note_source(&mut self, exchange: &Exchange) {
+        self.signalled_from = exchange.received_from;
+        self.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
     }
 
     pub(super) fn note_announce(&mut self, side: &Side) {

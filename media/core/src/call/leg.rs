@@ -64,6 +64,8 @@ pub struct Leg {
     pub next_report: Instant,
     /// Datagrams dropped: malformed, from strangers, not authentic.
     pub dropped: u64,
+    /// How fast the end sends what was accepted.
+    pub rate: Rate,
     /// Whether a first packet was told.
     pub heard: bool,
     /// What of the end's packets is held back.
@@ -87,6 +89,31 @@ pub struct Forwarding {
     pub id: u64,
     /// The controller's words about it.
     pub metadata: Option<Arc<str>>,
+}
+
+/// How fast packets come, as far as it is needed to stop a flood: time is looked at only when many have come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rate {
+    packets: u32,
+    since: Option<Instant>,
+}
+
+/// Over which packets are counted.
+const RATE_TIME: Duration = Duration::from_secs(1);
+
+impl Rate {
+    /// Whether another packet may come, where `most` may in a second; 0: as many as like.
+    pub fn admits(&mut self, now: Instant, most: u32) -> bool {
+        if self.packets < most || most == 0 {
+            self.packets = self.packets.wrapping_add(1);
+            return true;
+        }
+        if self.since.is_some_and(|since| now.saturating_duration_since(since) < RATE_TIME) {
+            return false;
+        }
+        *self = Rate { packets: 1, since: Some(now) };
+        true
+    }
 }
 
 /// What of an end's packets is held back.
@@ -318,6 +345,10 @@ pub struct Own {
     pub dtls_failed: bool,
     /// Where its last record came from.
     pub dtls_source: Option<SocketAddr>,
+    /// When that was.
+    pub dtls_heard: Option<Instant>,
+    /// Sources whose handshake came to nothing: no further one is tried with them.
+    pub dtls_refused: Vec<SocketAddr>,
     /// ICE.
     pub ice: Option<OwnIce>,
 }
@@ -541,16 +572,18 @@ impl Line {
         [&self.rtp, &self.rtcp].into_iter().flatten().any(|port| port.latch.pierced().is_some())
     }
 
-    /// Whether a packet from `source` to the RTP or RTCP port of a legacy leg is the end's. Who speaks RTCP must be the
-    /// host that speaks RTP or the one that the SDP names: a port that the end never uses is not a stranger's.
-    pub fn accepts(&mut self, now: Instant, rtcp: bool, source: SocketAddr) -> bool {
+    /// Whether a packet from `source` to the RTP or RTCP port of a legacy leg is the end's; `authentic`: its key opened it. Who
+    /// speaks RTCP must be the host that speaks RTP or the one that the SDP names: a port that the end never uses is not a
+    /// stranger's.
+    pub fn accepts(&mut self, now: Instant, rtcp: bool, source: SocketAddr, authentic: bool) -> bool {
         if !rtcp {
-            return self.rtp.as_mut().is_some_and(|port| port.latch.accept(now, source));
+            return self.rtp.as_mut().is_some_and(|port| port.latch.accept(now, source, authentic));
         }
         let speaker = self.rtp.as_ref().and_then(|port| port.latch.learnt());
+        let vouched = authentic || speaker.is_some_and(|speaker| speaker.ip() == source.ip());
         let Some(port) = self.rtcp.as_mut() else { return false };
-        let known = port.latch.announced().map(|address| address.ip()) == Some(source.ip());
-        (known || speaker.is_none_or(|speaker| speaker.ip() == source.ip())) && port.latch.accept(now, source)
+        let known = port.latch.announced().is_some_and(|address| address.ip() == source.ip());
+        (known || vouched) && port.latch.accept(now, source, vouched)
     }
 }
 

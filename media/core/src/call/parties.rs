@@ -211,6 +211,7 @@ impl Session {
             asymmetric: false,
             generates_rtcp: false,
             source: None,
+            signalled_from: None,
             manners: Default::default(),
             lines: Vec::new(),
             numbers: Numbers::default(),

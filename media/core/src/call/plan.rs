@@ -305,6 +305,10 @@ pub struct LineEnd {
     pub rtcp_mux: bool,
     /// Milliseconds of audio per packet the end asked for.
     pub ptime: Option<u16>,
+    /// The host that the end's signalling came from, where the controller told it.
+    pub signalled_from: Option<IpAddr>,
+    /// Whether its SDP has a private address, so that it must be behind a NAT.
+    pub is_private: bool,
     /// Whether the peer's address may be learnt from its packets (legacy legs).
     pub learn: bool,
     /// Whether, once learnt, packets from elsewhere are dropped.

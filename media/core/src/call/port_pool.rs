@@ -1,6 +1,7 @@
 //! Even/odd pairs of UDP ports for legacy legs: RTP on the even one, RTCP on the next (RFC 3550 §11).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt};
@@ -9,11 +10,20 @@ use rand::{Rng, RngExt};
 /// the next call; 4 s outlasts the retransmissions of a BYE over UDP in all but the worst case.
 pub const DRAIN: Duration = Duration::from_secs(4);
 
+/// How long it is remembered who sent to a freed pair: far longer than phones go on after a call, and short enough that a
+/// phone seldom finds its own port of the last call again.
+pub const MEMORY: Duration = Duration::from_secs(60);
+
+/// Where packets to a pair came from: RTP, RTCP.
+pub type Senders = [Option<SocketAddr>; 2];
+
 /// The free pairs of one worker.
 #[derive(Debug)]
 pub struct PortPool {
     free: VecDeque<u16>,
     resting: VecDeque<(Instant, u16)>,
+    /// Who sent to the pairs that were freed, and until when that counts.
+    former: HashMap<u16, (Instant, Senders)>,
     total: usize,
     last: u16,
 }
@@ -36,7 +46,7 @@ impl PortPool {
         if total > 0 {
             free.rotate_left(rng.random_range(0..total));
         }
-        PortPool { free, resting: VecDeque::new(), total, last: 0 }
+        PortPool { free, resting: VecDeque::new(), former: HashMap::new(), total, last: 0 }
     }
 
     /// The next pair's even port, longest free first; `None` when the range is used up.
@@ -52,9 +62,18 @@ impl PortPool {
         self.last
     }
 
-    /// Gives a pair back at the end of its leg; it rests for [`DRAIN`].
-    pub fn give_back(&mut self, now: Instant, even_port: u16) {
+    /// Gives a pair back at the end of its leg, in which `senders` sent to it; it rests for [`DRAIN`].
+    pub fn give_back(&mut self, now: Instant, even_port: u16, senders: Senders) {
         self.resting.push_back((now + DRAIN, even_port));
+        if senders.iter().any(Option::is_some) {
+            self.former.insert(even_port, (now + MEMORY, senders));
+        }
+    }
+
+    /// Who sent to a pair in the leg that had it last, if that was a short while ago.
+    pub fn take_senders(&mut self, now: Instant, even_port: u16) -> Senders {
+        let known = self.former.remove(&even_port).filter(|(until, _)| now < *until);
+        known.map(|(_, senders)| senders).unwrap_or_default()
     }
 
     /// Puts back a pair that could not be opened since somebody else holds it: last in the queue.
@@ -130,8 +149,13 @@ mod tests {
         let mut pool = PortPool::new(30000, 30001, (0, 1), &mut rng);
         let now = start();
         let port = pool.take(now).expect("one pair");
-        pool.give_back(now, port);
+        let senders = [Some(SocketAddr::from(([192, 0, 2, 1], 4000))), None];
+        pool.give_back(now, port, senders);
         assert_eq!(pool.take(now + DRAIN - Duration::from_millis(1)), None);
         assert_eq!(pool.take(now + DRAIN), Some(port));
+        assert_eq!(pool.take_senders(now + DRAIN, port), senders, "who may not have stopped yet");
+        assert_eq!(pool.take_senders(now + DRAIN, port), [None; 2]);
+        pool.give_back(now, port, senders);
+        assert_eq!(pool.take_senders(now + MEMORY, port), [None; 2]);
     }
 }

@@ -1,10 +1,12 @@
 //! Commands, and putting a plan into effect.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::transports::Provider;
 use super::{Call, Engine, MAX_CALLS};
 use crate::call::history::History;
+use crate::call::latch::Place;
 use crate::call::leg::{Gates, Leg, LegKey, Purpose, Route};
 use crate::call::offer_answer::{Outcome, Session};
 use crate::call::plan::{
@@ -21,6 +23,15 @@ const PIERCINGS: u8 = 60;
 
 /// Deletes of one call that wait; a further one is done at once.
 const MAX_ENDING: usize = 32;
+
+/// What signalling has to do with an end that is put into effect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said {
+    /// Its SDP has just come.
+    pub(super) new: bool,
+    /// It knows its port here, so that its packets may come.
+    pub(super) told: bool,
+}
 
 impl<S: Sockets> Engine<S> {
     /// Executes one command.
@@ -335,7 +346,8 @@ impl<S: Sockets> Engine<S> {
             for side in 0..2 {
                 let transparent = line.flows[1 - side].transparent;
                 self.apply_kind(keys[side], line.ends[side].index, line.kind);
-                self.apply_end(keys[side], &line.ends[side], line.rtcp_passes, transparent, side == sender);
+                let said = Said { new: side == sender, told: plan.answered || side != sender };
+                self.apply_end(now, keys[side], &line.ends[side], line.rtcp_passes, transparent, said);
                 self.apply_own(now, keys[side], &line.ends[side], plan.legs[side].controlling);
                 self.apply_flow(keys, side, line, &mut before[side]);
                 self.apply_echo(keys[side], line, side);
@@ -420,15 +432,15 @@ impl<S: Sockets> Engine<S> {
         line.sink.set_kind(kind);
     }
 
-    /// Makes a line be what `end` says. `transparent`: what it is sent keeps names and numbers. `signalled`: its SDP has
-    /// just come.
+    /// Makes a line be what `end` says. `transparent`: what it is sent keeps names and numbers.
     pub(super) fn apply_end(
         &mut self,
+        now: Instant,
         key: LegKey,
         end: &LineEnd,
         rtcp_passes: bool,
         transparent: bool,
-        signalled: bool,
+        said: Said,
     ) {
         let Some(leg) = self.paths.legs.get_mut(key) else { return };
         let secure = leg.secure.is_some();
@@ -449,8 +461,10 @@ impl<S: Sockets> Engine<S> {
         for (port, address) in [(line.rtp.as_mut(), remote.rtp), (line.rtcp.as_mut(), remote.rtcp)] {
             let Some(port) = port else { continue };
             port.latch.set_manners(end.manners);
-            if signalled || port.latch.announced() != Some(address) {
-                port.latch.signalled(address, end.learn, end.strict_source);
+            if said.new || port.latch.announced() != Some(address) {
+                port.latch.signalled(now, place(end, address), said.told);
+            } else if said.told {
+                port.latch.told(now);
             }
         }
         line.piercing = line.pierced().then_some(PIERCINGS);
@@ -525,5 +539,17 @@ impl<S: Sockets> Engine<S> {
         for key in keys {
             self.remove_call(now, key);
         }
+    }
+}
+
+/// Where an end is that named `announced` for one of its ports.
+fn place(end: &LineEnd, announced: SocketAddr) -> Place {
+    Place {
+        announced,
+        signalled_from: end.signalled_from,
+        is_private: end.is_private,
+        learn: end.learn,
+        strict: end.strict_source,
+        by_ice: end.ice.is_some(),
     }
 }

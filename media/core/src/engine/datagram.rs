@@ -13,7 +13,8 @@ use crate::forward::{Paths, Transmit};
 use crate::ice::IceEvent;
 use crate::packet::Packet;
 use crate::sockets::{SocketId, Sockets};
-use crate::srtp::{DtlsRole, SrtpContext};
+use crate::srtp::{self, DtlsRole, SrtpContext};
+use crate::stats::Fault;
 use crate::stun::{self, Route};
 use crate::{rtcp, rtp};
 
@@ -24,23 +25,30 @@ impl<S: Sockets> Engine<S> {
     /// Takes a datagram that came from `source` to `socket`.
     pub fn handle_datagram(&mut self, now: Instant, socket: SocketId, source: SocketAddr, packet: Packet) {
         match self.owner(socket) {
-            Owner::Nobody => self.drop_packet(packet),
+            Owner::Nobody => self.drop_packet(Fault::Stranger, packet),
             Owner::Shared => self.shared_datagram(now, source, packet),
             Owner::Line { leg, line, rtcp } => self.line_datagram(now, leg, line, rtcp, source, packet),
         }
     }
 
-    pub(super) fn drop_packet(&mut self, packet: Packet) {
+    pub(super) fn drop_packet(&mut self, fault: Fault, packet: Packet) {
         self.paths.stats.dropped += 1;
+        self.paths.stats.faults.count(fault);
         self.paths.pool.put(packet);
     }
 
     /// Counts a datagram against the leg it pretended to belong to.
-    pub(crate) fn drop_at(&mut self, leg: LegKey, packet: Packet) {
+    pub(crate) fn drop_at(&mut self, fault: Fault, leg: LegKey, packet: Packet) {
         if let Some(leg) = self.paths.legs.get_mut(leg) {
             leg.dropped += 1;
         }
-        self.drop_packet(packet);
+        self.drop_packet(fault, packet);
+    }
+
+    /// Whether the end of a leg may send another packet now: one that floods us would flood whoever hears it.
+    pub(super) fn may_send(&mut self, now: Instant, key: LegKey) -> bool {
+        let most = self.settings.max_packet_rate;
+        self.paths.legs.get_mut(key).is_some_and(|leg| leg.rate.admits(now, most))
     }
 
     fn shared_datagram(&mut self, now: Instant, source: SocketAddr, packet: Packet) {
@@ -48,7 +56,9 @@ impl<S: Sockets> Engine<S> {
         if kind == Kind::Stun {
             return self.stun(now, source, packet);
         }
-        let Some(&key) = self.addresses.get(&source) else { return self.drop_packet(packet) };
+        let Some(&key) = self.addresses.get(&source) else {
+            return self.drop_packet(Fault::Stranger, packet);
+        };
         match kind {
             Kind::Rtp => self.secure_rtp(now, key, packet),
             Kind::Rtcp => self.secure_rtcp(now, key, packet),
@@ -62,10 +72,10 @@ impl<S: Sockets> Engine<S> {
                     self.drive_dtls(now, key, failure.map(DtlsEvent::Failed));
                     self.schedule(now, key);
                 } else {
-                    self.drop_at(key, packet);
+                    self.drop_at(Fault::Malformed, key, packet);
                 }
             }
-            Kind::Stun | Kind::Unknown => self.drop_at(key, packet),
+            Kind::Stun | Kind::Unknown => self.drop_at(Fault::Malformed, key, packet),
         }
     }
 
@@ -88,8 +98,8 @@ impl<S: Sockets> Engine<S> {
                     secure.note_consent(now, source);
                 }
             }
-            (Some(key), None) => self.drop_at(key, packet),
-            (None, None) => self.drop_packet(packet),
+            (Some(key), None) => self.drop_at(Fault::Forged, key, packet),
+            (None, None) => self.drop_packet(Fault::Stranger, packet),
         }
     }
 
@@ -101,26 +111,26 @@ impl<S: Sockets> Engine<S> {
     }
 
     fn secure_rtp(&mut self, now: Instant, key: LegKey, mut packet: Packet) {
-        let Ok(mut header) = rtp::Header::parse(packet.as_slice()) else { return self.drop_at(key, packet) };
-        let Some(leg) = self.paths.legs.get_mut(key) else { return self.drop_packet(packet) };
-        let opened = leg
-            .secure
-            .as_mut()
-            .and_then(|secure| secure.srtp.as_mut())
-            .is_some_and(|srtp| srtp.unprotect(&mut packet).is_ok());
-        let line = if opened { leg.line_of(header.ssrc, header.payload_type) } else { None };
-        match line {
-            Some(line) => self.rtp_received(now, key, line, packet, &mut header),
-            None => self.drop_at(key, packet),
+        let Ok(mut header) = rtp::Header::parse(packet.as_slice()) else {
+            return self.drop_at(Fault::Malformed, key, packet);
+        };
+        let Some(leg) = self.paths.legs.get_mut(key) else {
+            return self.drop_packet(Fault::Stranger, packet);
+        };
+        let srtp = leg.secure.as_mut().and_then(|secure| secure.srtp.as_mut());
+        let opened = open_srtp(srtp, Kind::Rtp, &mut packet)
+            .and_then(|()| leg.line_of(header.ssrc, header.payload_type).ok_or(Fault::Malformed));
+        match opened {
+            Ok(line) => self.rtp_received(now, key, line, packet, &mut header),
+            Err(fault) => self.drop_at(fault, key, packet),
         }
     }
 
     fn secure_rtcp(&mut self, now: Instant, key: LegKey, mut packet: Packet) {
         let srtp = self.paths.legs.get_mut(key).and_then(|leg| leg.secure.as_mut()?.srtp.as_mut());
-        if srtp.is_some_and(|srtp| srtp.unprotect_rtcp(&mut packet).is_ok()) {
-            self.rtcp_received(now, key, None, packet);
-        } else {
-            self.drop_at(key, packet);
+        match open_srtp(srtp, Kind::Rtcp, &mut packet) {
+            Ok(()) => self.rtcp_received(now, key, None, packet),
+            Err(fault) => self.drop_at(fault, key, packet),
         }
     }
 
@@ -134,7 +144,7 @@ impl<S: Sockets> Engine<S> {
         mut packet: Packet,
     ) {
         let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else {
-            return self.drop_packet(packet);
+            return self.drop_packet(Fault::Stranger, packet);
         };
         if line.kind == MediaKind::Other {
             return self.other_datagram(now, key, index, is_rtcp, source, packet);
@@ -146,21 +156,23 @@ impl<S: Sockets> Engine<S> {
         if matches!(kind, Kind::Stun | Kind::Dtls) && line.own.is_some() {
             return self.own_datagram(now, key, index, is_rtcp, source, kind, packet);
         }
-        if let Some(own) = line.own.as_mut().filter(|own| own.required) {
+        let own = line.own.as_mut().filter(|own| own.required);
+        let authentic = own.is_some();
+        if let Some(own) = own {
             // An attempt to open it may spoil it.
             let unread = line.routes.iter().any(|route| route.unread).then(|| {
                 let mut copy = self.paths.pool.take();
                 copy.copy_from(&packet);
                 copy
             });
-            if !own.srtp.as_mut().is_some_and(|srtp| open_srtp(srtp, kind, &mut packet)) {
+            if let Err(fault) = open_srtp(own.srtp.as_mut(), kind, &mut packet) {
                 self.unread_datagram(now, key, index, is_rtcp, kind, source, unread);
-                return self.drop_at(key, packet);
+                return self.drop_at(fault, key, packet);
             }
             unread.into_iter().for_each(|copy| self.paths.pool.put(copy));
         }
         let Some(line) = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index)) else {
-            return self.drop_packet(packet);
+            return self.drop_packet(Fault::Stranger, packet);
         };
         // Garbage must not teach an address, so the latch is asked last.
         let header = match kind {
@@ -168,8 +180,11 @@ impl<S: Sockets> Engine<S> {
             _ => None,
         };
         let wanted = header.is_some() || (kind == Kind::Rtcp && rtcp::parse_raw(packet.as_slice()).is_ok());
-        if !wanted || !line.accepts(now, is_rtcp, source) {
-            return self.drop_at(key, packet);
+        if !wanted {
+            return self.drop_at(Fault::Malformed, key, packet);
+        }
+        if !line.accepts(now, is_rtcp, source, authentic) {
+            return self.drop_at(Fault::Stranger, key, packet);
         }
         match header {
             Some(mut header) => self.rtp_received(now, key, index, packet, &mut header),
@@ -212,8 +227,11 @@ impl<S: Sockets> Engine<S> {
         packet: Packet,
     ) {
         let line = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index));
-        if !line.is_some_and(|line| line.accepts(now, second, source)) {
-            return self.drop_at(key, packet);
+        if !line.is_some_and(|line| line.accepts(now, second, source, false)) {
+            return self.drop_at(Fault::Stranger, key, packet);
+        }
+        if !self.may_send(now, key) {
+            return self.drop_at(Fault::Excessive, key, packet);
         }
         let call = self.paths.datagram_received(now, (key, index), second, packet);
         if let Some(call) = call.and_then(|call| self.calls.get_mut(call)) {
@@ -386,11 +404,17 @@ impl<S: Sockets> Engine<S> {
     }
 }
 
-/// Authenticates and decrypts a packet on a line's own ports.
-fn open_srtp(srtp: &mut SrtpContext, kind: Kind, packet: &mut Packet) -> bool {
-    match kind {
-        Kind::Rtp => srtp.unprotect(packet).is_ok(),
-        Kind::Rtcp => srtp.unprotect_rtcp(packet).is_ok(),
-        Kind::Stun | Kind::Dtls | Kind::Unknown => false,
-    }
+/// Authenticates and decrypts a packet; without keys none is authentic.
+fn open_srtp(srtp: Option<&mut SrtpContext>, kind: Kind, packet: &mut Packet) -> Result<(), Fault> {
+    let srtp = srtp.ok_or(Fault::Forged)?;
+    let opened = match kind {
+        Kind::Rtp => srtp.unprotect(packet),
+        Kind::Rtcp => srtp.unprotect_rtcp(packet),
+        Kind::Stun | Kind::Dtls | Kind::Unknown => return Err(Fault::Malformed),
+    };
+    opened.map_err(|error| match error {
+        srtp::Error::Replayed => Fault::Replayed,
+        srtp::Error::Malformed => Fault::Malformed,
+        _ => Fault::Forged,
+    })
 }

@@ -93,6 +93,8 @@ pub struct Settings {
     pub jitter_buffer: u16,
     /// Keys further apart are no sequence that could trigger anything (ng `trigger`).
     pub keys_apart: Duration,
+    /// Packets an end of a call may send in a second; 0 for no limit.
+    pub max_packet_rate: u32,
 }
 
 /// A local address and what is announced for it.

@@ -1,22 +1,30 @@
 //! ICE, DTLS and SRTP on the ports of one line: how SIP devices and gateways speak them, without BUNDLE.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::{Engine, EventKind, Owner};
-use crate::call::leg::{LegKey, Line, Own, OwnIce};
+use super::{Engine, EventKind, Owner, Settings};
+use crate::call::latch::Latch;
+use crate::call::leg::{LegKey, Line, Own, OwnIce, Port};
 use crate::call::plan::{self, LineEnd, LocalIce, Protection};
 use crate::command::{Cause, Failure};
 use crate::demux::Kind;
-use crate::dtls::{Dtls, DtlsEvent, Fingerprint};
+use crate::dtls::{Dtls, DtlsConfig, DtlsEvent, Fingerprint};
 use crate::forward::Transmit;
 use crate::ice::{Credentials, IceAgent, IceEvent};
 use crate::packet::Packet;
 use crate::sdp::{Candidate, CandidateKind};
 use crate::sockets::{SocketUse, Sockets};
 use crate::srtp::{DtlsRole, SrtpContext};
+use crate::stats::Fault;
+
+/// A handshake in which nothing came for so long makes way for one with another source that fits as well.
+const DTLS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Handshakes with strangers on one line, each of which costs some signatures; the next one to fail ends it.
+const MAX_REFUSED: usize = 16;
 
 /// RFC 8445 §5.1.2: type preference 126, local preference 65535 for the first address, 255 less for each further one.
 fn priority(address: usize, component: u16) -> u32 {
@@ -154,8 +162,14 @@ impl<S: Sockets> Engine<S> {
             Protection::Dtls(remote) => {
                 let fresh = own_association(own, remote);
                 if let Some(role) = fresh {
-                    own.dtls = Some(Dtls::new(&self.dtls_config, &self.settings.certificate, role, now));
+                    let config = match end.ice {
+                        Some(_) => self.dtls_config.clone(),
+                        None => self.dtls_config.cautious(),
+                    };
+                    own.dtls = Some(Dtls::new(&config, &self.settings.certificate, role, now));
                     (own.dtls_failed, own.srtp) = (false, None);
+                    (own.dtls_source, own.dtls_heard) = (None, None);
+                    own.dtls_refused.clear();
                 }
                 if let Some(dtls) = own.dtls.as_mut() {
                     dtls.set_fingerprints(&fingerprints(remote));
@@ -205,21 +219,27 @@ impl<S: Sockets> Engine<S> {
         packet: Packet,
     ) {
         let line = self.paths.legs.get_mut(key).and_then(|leg| leg.line_mut(index));
-        let Some(own) = line.and_then(|line| line.own.as_mut()) else { return self.drop_at(key, packet) };
+        let Some(Line { own: Some(own), rtp: Some(port), .. }) = line else {
+            return self.drop_at(Fault::Malformed, key, packet);
+        };
         let mut event = None;
         let taken = match kind {
             Kind::Stun => own.ice.as_mut().is_some_and(|ice| {
                 ice.agents[usize::from(rtcp)].handle_datagram(now, source, packet.as_slice())
             }),
-            Kind::Dtls if !rtcp => own.dtls.as_mut().is_some_and(|dtls| {
-                own.dtls_source = Some(source);
-                event = dtls.handle_datagram(now, packet.as_slice()).map(DtlsEvent::Failed);
-                true
-            }),
+            Kind::Dtls
+                if !rtcp && hears_dtls(&self.dtls_config, &self.settings, own, &port.latch, now, source) =>
+            {
+                own.dtls.as_mut().is_some_and(|dtls| {
+                    event = dtls.handle_datagram(now, packet.as_slice()).map(DtlsEvent::Failed);
+                    true
+                })
+            }
             _ => false,
         };
         if !taken {
-            return self.drop_at(key, packet);
+            let fault = if kind == Kind::Stun { Fault::Forged } else { Fault::Stranger };
+            return self.drop_at(fault, key, packet);
         }
         self.paths.pool.put(packet);
         self.drive_own(now, key, index, event);
@@ -274,19 +294,24 @@ impl<S: Sockets> Engine<S> {
                             port.latch.fix(source);
                         }
                         self.paths.stats.dtls_connected += 1;
-                        EventKind::DtlsConnected
+                        Some(EventKind::DtlsConnected)
                     }
                     DtlsEvent::Failed(why) => {
-                        (own.dtls_failed, own.srtp) = (true, None);
-                        self.paths.stats.dtls_failed += 1;
-                        EventKind::DtlsFailed(why)
+                        if refuse_stranger(&self.dtls_config, &self.settings, own, line.rtp.as_ref(), now) {
+                            tracing::debug!(%why, "DTLS with a stranger failed: waiting for the end itself");
+                            None
+                        } else {
+                            (own.dtls_failed, own.srtp) = (true, None);
+                            self.paths.stats.dtls_failed += 1;
+                            Some(EventKind::DtlsFailed(why))
+                        }
                     }
                     DtlsEvent::Closed => {
                         (own.dtls_failed, own.srtp) = (true, None);
-                        EventKind::DtlsClosed
+                        Some(EventKind::DtlsClosed)
                     }
                 };
-                self.tell(key, told);
+                told.into_iter().for_each(|told| self.tell(key, told));
             }
             event = self.poll_own_dtls(now, key, index);
             if event.is_none() {
@@ -351,6 +376,73 @@ impl<S: Sockets> Engine<S> {
         .flatten()
         .min()
     }
+}
+
+/// Whether a DTLS record from `source` is for the association of a line; another takes the place of one with a stranger.
+/// Else whoever sends a ClientHello to the port before the end does would have its call ("DTLS hello race").
+fn hears_dtls(
+    config: &DtlsConfig,
+    settings: &Settings,
+    own: &mut Own,
+    latch: &Latch,
+    now: Instant,
+    source: SocketAddr,
+) -> bool {
+    let Some(dtls) = own.dtls.as_ref().filter(|_| !own.dtls_failed) else { return false };
+    match &own.ice {
+        Some(ice) if ice.agents[0].remote_credentials().is_some() => {
+            if !ice.agents[0].has_proved(source) {
+                return false;
+            }
+        }
+        // We have spoken to the address of the SDP: whoever is elsewhere cannot answer.
+        _ if dtls.role() == DtlsRole::Client && latch.target() != Some(source) => return false,
+        _ => {
+            if let Some(known) = own.dtls_source.filter(|known| *known != source) {
+                let silent =
+                    own.dtls_heard.is_none_or(|at| now.saturating_duration_since(at) >= DTLS_PATIENCE);
+                let better =
+                    latch.fits_better(source, known) || (silent && !latch.fits_better(known, source));
+                if dtls.is_connected() || !better {
+                    return false;
+                }
+                begin_again(config, settings, own, now);
+            }
+            if own.dtls_refused.contains(&source) {
+                return false;
+            }
+        }
+    }
+    (own.dtls_source, own.dtls_heard) = (Some(source), Some(now));
+    true
+}
+
+/// Forgets a handshake that came to nothing with somebody who may not have been the end, so that the end can still have its
+/// own; false where it was the end's, or there were too many.
+fn refuse_stranger(
+    config: &DtlsConfig,
+    settings: &Settings,
+    own: &mut Own,
+    port: Option<&Port>,
+    now: Instant,
+) -> bool {
+    let by_ice = own.ice.as_ref().is_some_and(|ice| ice.agents[0].remote_credentials().is_some());
+    let Some(source) = own.dtls_source.filter(|_| !by_ice) else { return false };
+    if port.is_none_or(|port| port.latch.is_at(source)) || own.dtls_refused.len() >= MAX_REFUSED {
+        return false;
+    }
+    own.dtls_refused.push(source);
+    begin_again(config, settings, own, now);
+    true
+}
+
+/// A fresh association of the same role and for the same end.
+fn begin_again(config: &DtlsConfig, settings: &Settings, own: &mut Own, now: Instant) {
+    let Some(before) = own.dtls.take() else { return };
+    let mut dtls = Dtls::new(&config.cautious(), &settings.certificate, before.role(), now);
+    dtls.set_fingerprints(before.fingerprints());
+    own.dtls = Some(dtls);
+    (own.dtls_source, own.dtls_heard) = (None, None);
 }
 
 /// The ports of a line on these addresses, those of RTP first.

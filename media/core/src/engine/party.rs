@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Engine;
+use super::control::Said;
 use crate::call::leg::{LegKey, Purpose, Route};
 use crate::call::plan::{FlowPlan, Hearing, LegId, PartyPlan};
 use crate::command::{Cause, Connect, Exchange, Reply, Unsubscribe};
@@ -115,7 +116,9 @@ impl<S: Sockets> Engine<S> {
             let hears = line.hears.as_ref();
             let transparent = hears.is_some_and(|hearing| hearing.flow.transparent);
             let rtcp_passes = hears.is_some_and(|hearing| hearing.rtcp_passes);
-            self.apply_end(key, &line.end, rtcp_passes, transparent, signalled);
+            // Its port was told to a subscriber with the request, to a publisher with the answer.
+            let said = Said { new: signalled, told: true };
+            self.apply_end(now, key, &line.end, rtcp_passes, transparent, said);
             self.apply_own(now, key, &line.end, plan.controlling);
             if let Some(hearing) = hears {
                 self.apply_hearing(call, (key, line.end.index), hearing, &mut before);

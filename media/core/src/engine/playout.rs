@@ -11,6 +11,7 @@ use crate::packet::Packet;
 use crate::rtp::Header;
 use crate::screen::Screen;
 use crate::sockets::Sockets;
+use crate::stats::Fault;
 
 /// What a place of the jitter buffer holds, by the packet time that is usual (RFC 3551 §4.2).
 const PLACE: Duration = Duration::from_millis(20);
@@ -25,11 +26,16 @@ impl<S: Sockets> Engine<S> {
         packet: Packet,
         header: &mut Header,
     ) {
+        if !self.may_send(now, key) {
+            return self.drop_at(Fault::Excessive, key, packet);
+        }
         let most = PLACE * u32::from(self.settings.jitter_buffer);
         self.screen(now, key, index, &packet, header);
-        let Some(leg) = self.paths.legs.get_mut(key) else { return self.drop_packet(packet) };
+        let Some(leg) = self.paths.legs.get_mut(key) else {
+            return self.drop_packet(Fault::Stranger, packet);
+        };
         let delay = leg.delay;
-        let Some(line) = leg.line_mut(index) else { return self.drop_at(key, packet) };
+        let Some(line) = leg.line_mut(index) else { return self.drop_at(Fault::Malformed, key, packet) };
         let is_held = line.kind == MediaKind::Audio && !(delay.is_zero() && most.is_zero());
         if !is_held && line.playout.is_none() {
             return self.rtp_due(now, now, key, index, packet, header);

@@ -15,6 +15,7 @@ use crate::rtcp::feedback::{Origin, append_pli, nack_sequence_numbers, translate
 use crate::rtcp::reports::{RemoteView, SenderInfo, append_bye, begin_compound, remote_view, report_block};
 use crate::rtcp::{Malformed, ReportBlocks, RtcpPacket, SenderReport, parse};
 use crate::sockets::Sockets;
+use crate::stats::Fault;
 
 /// Between two requests for a picture that starts of streams cause. Who still lacks one asks by itself.
 const PICTURE_INTERVAL: Duration = Duration::from_millis(250);
@@ -22,6 +23,9 @@ const PICTURE_INTERVAL: Duration = Duration::from_millis(250);
 impl<S: Sockets> Engine<S> {
     /// Takes an authentic compound packet; `line` is known where the port tells it.
     pub(super) fn rtcp_received(&mut self, now: Instant, key: LegKey, line: Option<usize>, packet: Packet) {
+        if !self.may_send(now, key) {
+            return self.drop_at(Fault::Excessive, key, packet);
+        }
         match self.read_compound(now, key, line, packet.as_slice()) {
             Ok(asks) => {
                 self.paths.stats.rtcp_received += 1;
@@ -35,7 +39,7 @@ impl<S: Sockets> Engine<S> {
                 }
                 self.paths.pool.put(packet);
             }
-            Err(_) => self.drop_at(key, packet),
+            Err(_) => self.drop_at(Fault::Malformed, key, packet),
         }
     }
 

@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::{Engine, Owner, Settings, Shared};
 use crate::call::latch::Latch;
-use crate::call::leg::{Gates, Leg, LegKey, Line, Port, Secure};
+use crate::call::leg::{Gates, Leg, LegKey, Line, Port, Rate, Secure};
 use crate::call::plan::{
     LegId, LegRequest, LocalIce, LocalLeg, LocalMedia, LocalSecure, MediaKind, Transports,
 };
@@ -123,6 +123,7 @@ impl<S: Sockets> Provider<'_, S> {
             clock: PeerClock::default(),
             next_report: self.now + super::timer::report_delay(&mut engine.rng),
             dropped: 0,
+            rate: Rate::default(),
             heard: false,
             gates: Gates::default(),
             screening: None,
@@ -321,15 +322,16 @@ impl<S: Sockets> Engine<S> {
                 self.sockets.close(socket);
             }
         }
-        if let Some(rtp) = rtp {
-            self.ports.give_back(now, rtp.port);
+        if let Some(even) = rtp.as_ref().map(|rtp| rtp.port) {
+            let sender = |port: Option<Port>| port.and_then(|port| port.latch.learnt());
+            self.ports.give_back(now, even, [sender(rtp), sender(rtcp)]);
         }
     }
 
     fn open_pair(&mut self, now: Instant, bind: IpAddr) -> Result<(Port, Port), Failure> {
         for _ in 0..MAX_PORT_TRIES {
             let Some(even) = self.ports.take(now) else { break };
-            match self.open_both(bind, even) {
+            match self.open_both(now, bind, even) {
                 Ok(pair) => return Ok(pair),
                 Err(OpenError::InUse) => self.ports.put_last(even),
                 Err(OpenError::Failed(reason)) => {
@@ -341,18 +343,19 @@ impl<S: Sockets> Engine<S> {
         Err(full("no free media ports"))
     }
 
-    fn open_both(&mut self, bind: IpAddr, even: u16) -> Result<(Port, Port), OpenError> {
+    fn open_both(&mut self, now: Instant, bind: IpAddr, even: u16) -> Result<(Port, Port), OpenError> {
         let (rtp, _) = self.sockets.open(SocketAddr::new(bind, even), SocketUse::Leg)?;
         match self.sockets.open(SocketAddr::new(bind, even + 1), SocketUse::Leg) {
             Ok((rtcp, _)) => {
-                let port = |socket: SocketId, port: u16| Port {
+                let former = self.ports.take_senders(now, even);
+                let port = |socket: SocketId, port: u16, former: Option<SocketAddr>| Port {
                     socket,
                     port,
                     is_ipv6: bind.is_ipv6(),
-                    latch: Latch::default(),
+                    latch: Latch::after(former),
                     other: None,
                 };
-                Ok((port(rtp, even), port(rtcp, even + 1)))
+                Ok((port(rtp, even, former[0]), port(rtcp, even + 1, former[1])))
             }
             Err(error) => {
                 self.sockets.close(rtp);

@@ -16,7 +16,7 @@ pub(super) use self::codecs::LineFormats;
 use self::codecs::Packing;
 use self::line::{MirrorLine, PacketTime, Passing};
 use self::write::{Section, Writer};
-use super::agree::remote_address;
+use super::agree::{names_private, remote_address};
 use super::end::End;
 use super::lines::{answer_direction, direction};
 use super::offer_answer::{Outcome, Session, lost};
@@ -622,6 +622,8 @@ fn line_end(end: &End, index: usize, said: Option<&Description>, answered: bool)
         feedback: Vec::new(),
         rtcp_mux: line.mux.agreed,
         ptime: line.ptime.told,
+        signalled_from: end.signalled_from,
+        is_private: media.is_some_and(names_private),
         learn: !end.asymmetric,
         // Checks come from all the addresses of an end.
         strict_source: !passes,

@@ -382,7 +382,7 @@ impl Session {
         let end = self.end_mut(id)?;
         end.asymmetric = exchange.flags.asymmetric;
         end.manners = exchange.manners;
-        end.source = exchange.received_from.filter(|_| !exchange.flags.trust_address);
+        end.note_source(exchange);
         let mut live = 0;
         for (index, media) in description.media.iter().enumerate().take(hears.len()) {
             let Some(Some((source, line))) = hears.get(index).copied() else { continue };

@@ -106,6 +106,8 @@ pub(super) struct Phone {
     pub(super) address: SocketAddr,
     /// What its SDP says; another than `address` behind a NAT.
     pub(super) announced: SocketAddr,
+    /// Where its signalling comes from.
+    pub(super) signalled_from: Option<IpAddr>,
     pub(super) credentials: Credentials,
     pub(super) certificate: Certificate,
     /// What its SDP says of its certificate.
@@ -131,6 +133,7 @@ impl Phone {
             kind,
             address,
             announced: address,
+            signalled_from: None,
             credentials: Credentials::random(rng),
             fingerprint: certificate.digest().to_vec(),
             certificate,
@@ -211,6 +214,7 @@ pub(super) fn settings() -> Settings {
         silence: Default::default(),
         jitter_buffer: 0,
         keys_apart: crate::screen::APART,
+        max_packet_rate: 0,
         silent_timeout: Duration::from_secs(3600),
     }
 }
@@ -368,6 +372,8 @@ impl Bed {
                 feedback: self.feedback.clone(),
                 rtcp_mux: phone.kind == LegKind::Browser,
                 ptime: None,
+                signalled_from: phone.signalled_from,
+                is_private: phone.announced.ip() != phone.address.ip(),
                 learn: true,
                 strict_source: true,
                 hears: self.hears,

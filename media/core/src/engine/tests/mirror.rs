@@ -113,7 +113,7 @@ impl Ng {
         sent
     }
 
-    fn events(&mut self) -> Vec<EventKind> {
+    pub(super) fn events(&mut self) -> Vec<EventKind> {
         std::iter::from_fn(|| self.engine.poll_event()).map(|event| event.kind).collect()
     }
 
@@ -214,8 +214,8 @@ fn sdes_on_one_side_with_every_suite() {
 
 /// A DTLS end on one port.
 pub(super) struct Secure {
-    certificate: Certificate,
-    dtls: Dtls,
+    pub(super) certificate: Certificate,
+    pub(super) dtls: Dtls,
     pub(super) srtp: Option<SrtpContext>,
 }
 
@@ -230,14 +230,14 @@ impl Secure {
         format!("a=setup:{setup}\na=fingerprint:sha-256 {}\n", self.certificate.fingerprint())
     }
 
-    fn expect(&mut self, description: &Description) {
+    pub(super) fn expect(&mut self, description: &Description) {
         let print = &description.media[0].fingerprints[0];
         self.dtls
             .set_fingerprints(&[Fingerprint { hash: print.algorithm.clone(), digest: print.digest.clone() }]);
     }
 
     /// Takes a record of the relay and returns its own.
-    fn take(&mut self, now: Instant, record: &[u8]) -> Vec<Vec<u8>> {
+    pub(super) fn take(&mut self, now: Instant, record: &[u8]) -> Vec<Vec<u8>> {
         assert!(self.dtls.handle_datagram(now, record).is_none());
         let mut out = Vec::new();
         while let Some(event) = self.dtls.poll(|record| out.push(record.to_vec())) {

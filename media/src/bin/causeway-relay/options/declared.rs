@@ -91,6 +91,13 @@ pub(super) const OPTIONS: &[Opt] = &[
     ),
     opt("max-sessions", None, "INT", "further calls are refused; -1 for no limit", Set(max_sessions)),
     opt(
+        "max-packet-rate",
+        None,
+        "INT",
+        "packets an end of a call may send in a second; 0 for no limit (5000)",
+        Set(|it, v| number(v).map(|n| it.relay.max_packet_rate = n)),
+    ),
+    opt(
         "software-id",
         None,
         "STRING",
