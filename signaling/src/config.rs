@@ -212,6 +212,8 @@ pub struct Media {
     pub ice_lite: bool,
     pub timeout: Duration,
     pub silent_timeout: Duration,
+    pub max_sessions: Option<usize>,
+    pub max_packet_rate: u32,
 }
 
 /// A sound that the gateway has played.

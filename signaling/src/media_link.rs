@@ -160,6 +160,8 @@ fn in_process(config: &Config) -> anyhow::Result<InProcess> {
         ice_lite: media.ice_lite,
         media_timeout: media.timeout,
         silent_timeout: media.silent_timeout,
+        max_sessions: media.max_sessions,
+        max_packet_rate: media.max_packet_rate,
         recording: Some(recording(config)),
         ..RelayConfig::default()
     })

@@ -226,6 +226,8 @@ pub struct Exchange {
     pub warnings: Vec<String>,
     /// The relay has as many calls as it may: no further one begins.
     pub no_new_call: bool,
+    /// ng `supports`: the controller knows the result `load limit`.
+    pub knows_load_limit: bool,
     /// How many values of lists the message had so far; bounded while it is read.
     pub values: usize,
     /// Who asks, where the command came over a socket.

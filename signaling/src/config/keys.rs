@@ -555,6 +555,22 @@ const KEYS: &[Key] = &[
         set: |c, v| v.seconds(5, 86_400).map(|time| c.media.silent_timeout = time),
     },
     Key {
+        name: "media.max_sessions",
+        allowed: "-1 to 1000000",
+        default: "-1",
+        about: "Calls of the relay at most, a further one hears 503; -1 for as many as it has ports for.",
+        set: |c, v| {
+            v.number(-1, 1_000_000).map(|limit: i64| c.media.max_sessions = usize::try_from(limit).ok())
+        },
+    },
+    Key {
+        name: "media.max_packet_rate",
+        allowed: "0 to 1000000",
+        default: "5000",
+        about: "Packets that an end of a call may send in a second; those beyond are dropped. 0 for no limit.",
+        set: |c, v| v.number(0, 1_000_000).map(|rate| c.media.max_packet_rate = rate),
+    },
+    Key {
         name: "media.music_on_hold",
         allowed: "\"default\", \"off\" or the path of a WAV file at the relay",
         default: "\"default\"",

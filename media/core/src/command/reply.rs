@@ -116,6 +116,8 @@ pub enum Cause {
     NotAcceptable,
     /// No ports or no room for another call: 503.
     Full,
+    /// The same, told to a controller that said it knows the word (ng `supports`): it turns to another relay.
+    LoadLimit,
     /// There is no such call, end or offer: 481 or 500.
     UnknownCall,
     /// The relay has no such command.

@@ -76,7 +76,7 @@ impl<S: Sockets> Engine<S> {
         }
         let key = match self.call_of(now, exchange, offer) {
             Ok(key) => key,
-            Err(failure) => return Reply::Error(failure),
+            Err(failure) => return refusal(exchange, failure),
         };
         let result = self.think(now, key, |session, transports| match offer {
             true => session.offer(exchange, transports),
@@ -94,7 +94,7 @@ impl<S: Sockets> Engine<S> {
                 self.record_by_flag(now, key, exchange);
                 Reply::Sdp { sdp, warnings }
             }
-            Err(failure) => Reply::Error(failure),
+            Err(failure) => refusal(exchange, failure),
         }
     }
 
@@ -552,4 +552,13 @@ fn place(end: &LineEnd, announced: SocketAddr) -> Place {
         strict: end.strict_source,
         by_ice: end.ice.is_some(),
     }
+}
+
+/// The reply to an exchange that failed.
+fn refusal(exchange: &Exchange, failure: Failure) -> Reply {
+    let cause = match failure.cause {
+        Cause::Full if exchange.knows_load_limit => Cause::LoadLimit,
+        cause => cause,
+    };
+    Reply::Error(Failure { cause, ..failure })
 }

@@ -3,7 +3,7 @@
 use super::Encoding;
 use super::bencode::write_text;
 use crate::command::{
-    CallReport, Counters, MediaReport, Progress, Quality, Reply, Sample, StreamReport, Subscription,
+    CallReport, Cause, Counters, MediaReport, Progress, Quality, Reply, Sample, StreamReport, Subscription,
     TagReport, Value,
 };
 
@@ -54,7 +54,7 @@ fn dictionary(reply: &Reply) -> Vec<(String, Value)> {
         Reply::Pong => put("result", text("pong")),
         Reply::Error(failure) => {
             put("error-reason", text(&failure.reason));
-            put("result", text("error"));
+            put("result", text(if failure.cause == Cause::LoadLimit { "load limit" } else { "error" }));
         }
         Reply::Playing { duration, warnings } => {
             put("duration", integer(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)));
@@ -340,7 +340,7 @@ fn write_entries(out: &mut Vec<u8>, entries: &[(String, Value)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Cause, SubscribedMedia, SubscribedTag};
+    use crate::command::{SubscribedMedia, SubscribedTag};
 
     #[test]
     fn replies() {
@@ -357,6 +357,11 @@ mod tests {
                 Reply::error(Cause::UnknownCall, "no"),
                 "1 d12:error-reason2:no6:result5:errore",
                 r#"1 {"error-reason":"no","result":"error"}"#,
+            ),
+            (
+                Reply::error(Cause::LoadLimit, "full"),
+                "1 d12:error-reason4:full6:result10:load limite",
+                r#"1 {"error-reason":"full","result":"load limit"}"#,
             ),
             (
                 Reply::Calls(vec!["x".into()]),

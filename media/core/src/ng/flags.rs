@@ -227,23 +227,18 @@ const CASELESS_KEYS: [&str; 13] = [
 ];
 
 /// Keys whose value is read elsewhere or says nothing to this relay.
-const OTHER_KEYS: [&str; 9] = [
-    "call-id",
-    "command",
-    "from-tag",
-    "from-tags",
-    "sdp",
-    "supports",
-    "to-tag",
-    "via-branch",
-    "xmlrpc-callback",
-];
+const OTHER_KEYS: [&str; 8] =
+    ["call-id", "command", "from-tag", "from-tags", "sdp", "to-tag", "via-branch", "xmlrpc-callback"];
 
 /// Applies one entry of an offer or answer; a warning where it has no effect.
 pub(super) fn apply_key(exchange: &mut Exchange, key: &str, value: &Node<'_>) {
     let text = || value.text().unwrap_or_default().into_owned();
     match key_name(key).as_str() {
         "flags" => value.words().iter().for_each(|word| apply_flag(exchange, word)),
+        // Whatever else a controller knows is nothing to us.
+        "supports" => {
+            exchange.knows_load_limit |= value.words().iter().any(|word| normal(word) == "load-limit");
+        }
         "rtpp-flags" | "rtpp_flags" => apply_string(exchange, &text()),
         "replace" => apply_prefixed(exchange, "replace", value),
         "rtcp-mux" => apply_prefixed(exchange, "rtcp-mux", value),

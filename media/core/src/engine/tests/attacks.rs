@@ -11,7 +11,7 @@ use super::bed::{Bed, RELAY, settings, speech};
 use super::mirror::{A, B, Ng, Secure, Sent, context, protect, rtp, sdp};
 use super::relay_end;
 use crate::command::LegKind::{Browser, Legacy};
-use crate::command::{Command, Delete, Dtls as DtlsWish, Exchange, Ice, TransportProtocol};
+use crate::command::{Cause, Command, Delete, Dtls as DtlsWish, Exchange, Ice, Reply, TransportProtocol};
 use crate::engine::{EventKind, Settings};
 use crate::ice::{Credentials, IceAgent};
 use crate::sdp::Description;
@@ -512,4 +512,20 @@ fn every_drop_is_counted_by_what_was_wrong() {
         excessive: 0,
     };
     assert_eq!(stats.faults, expected);
+}
+
+/// A controller that knows the word turns to another relay, and does not take this one for broken.
+#[test]
+fn a_full_relay_says_load_limit_to_whoever_knows_the_word() {
+    for (knows, cause) in [(false, Cause::Full), (true, Cause::LoadLimit)] {
+        let mut ng = Ng::new(settings());
+        let full = |it: &mut Exchange| (it.no_new_call, it.knows_load_limit) = (true, knows);
+        let Reply::Error(failure) = ng.command(true, &plain(A), full) else { panic!("a call too many") };
+        assert_eq!(failure.cause, cause);
+        let mut ng = Ng::new(Settings { port_min: 30_000, port_max: 30_003, ..settings() });
+        let knowing = |it: &mut Exchange| it.knows_load_limit = knows;
+        let replies = [ng.command(true, &plain(A), knowing), ng.command(false, &plain(B), knowing)];
+        let failures = replies.iter().filter(|reply| matches!(reply, Reply::Error(it) if it.cause == cause));
+        assert_eq!(failures.count(), 1, "no ports for both ends: {replies:?}");
+    }
 }
