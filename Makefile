@@ -6,6 +6,7 @@
 #                REGISTER and call, memory per browser, ours beside Kamailio's where that is installed
 #   make image   builds the container image causeway:VERSION
 #
+# make fuzz gives every parser inputs that nobody meant, SECONDS=60 for each (TARGETS="sdp stun": only these);
 # and make peer-tests RTPENGINE_SRC=CHECKOUT runs rtpengine's own tests against the relay.
 
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\
 PAGE_SOURCES := $(shell find web-demo -type f -not -path 'web-demo/node_modules/*' -not -path 'web-demo/dist/*' \
 	-not -name '*.png' 2>/dev/null)
 
-.PHONY: run test bench bench-signaling image page build tools screenshot peer-tests
+.PHONY: run test bench bench-signaling fuzz image page build tools screenshot peer-tests
 
 run: build
 	@exec target/release/causeway run $(ARGS)
@@ -59,6 +60,12 @@ ROWS ?=
 
 bench-signaling: build
 	@cargo run --release --locked --package e2e --example signaling_bench -- $(ROUNDS) $(ROWS)
+
+SECONDS ?= 60
+TARGETS ?=
+
+fuzz: tools
+	@tests/fuzz/run.sh "$(SECONDS)" $(TARGETS)
 
 # PEER_ARGS="--only main-0" runs some of them.
 peer-tests: tools

@@ -1,13 +1,21 @@
 //! Every parser of network input gets thousands of inputs that nobody meant: the same ones at each run, in a minute for all.
 //! A case that fails here goes as a file into `tests/fuzz/corpus`, and is given for ever after.
 
-use e2e::fuzz::{TARGETS, corpus, smoke};
+use std::time::Duration;
 
-/// `FUZZ_SEED=2 cargo test …` gives other inputs than those of every day.
+use e2e::fuzz::{TARGETS, corpus, run_for, smoke};
+
+/// `FUZZ_SEED=2 cargo test …` gives other inputs than those of every day, and `FUZZ_SECONDS=60` as many as fit into a minute.
 fn run(name: &str) {
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
     let seed = std::env::var("FUZZ_SEED").map_or(1, |seed| seed.parse().expect("FUZZ_SEED is a number"));
-    smoke(target, seed);
+    match std::env::var("FUZZ_SECONDS") {
+        Ok(seconds) => {
+            let time = Duration::from_secs(seconds.parse().expect("FUZZ_SECONDS is a number"));
+            assert!(run_for(target, seed, time) > 0, "no input in {time:?}");
+        }
+        Err(_) => smoke(target, seed),
+    }
 }
 
 macro_rules! targets {
@@ -32,7 +40,6 @@ macro_rules! targets {
 }
 
 targets! {
-    sip_message sip_uri sip_alias sip_header sip_digest sip_framer websocket jsonrpc proxy dialogue sdp offer ng ng_stream datagram
-    srtp rtcp
-    telephone_event
+    sip_message sip_uri sip_alias sip_header sip_digest sip_framer websocket http jsonrpc proxy dialogue sdp offer ng bencode ng_stream
+    datagram stun dtls rtp srtp rtcp telephone_event
 }

@@ -1,4 +1,4 @@
-//! The server's side of a WebSocket under bytes that nobody meant, for the fuzz target `websocket`.
+//! The server's side of HTTP and of a WebSocket under bytes that nobody meant, for the fuzz targets `http` and `websocket`.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -6,11 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::crypto::aws_lc_rs;
 use signaling_core::flow::Protocol;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Handle;
 
+use super::admission::Admission;
 use super::listen::Ends;
-use super::{Ping, Transport, websocket};
+use super::socket::Movable;
+use super::web::Web;
+use super::{Origins, Ping, Transport, WebSettings, web, websocket};
 use crate::config::{Config, Limits};
 use crate::worker::{WorkerId, Workers};
 
@@ -84,6 +87,65 @@ pub fn websocket(bytes: &[u8]) {
     assert!(messages.iter().map(Bytes::len).sum::<usize>() <= bytes.len(), "more is delivered than came");
     // A pong is shorter than its ping, and a close frame has at most 125 bytes.
     assert!(told.len() <= bytes.len() + 127, "{} bytes are said to {}", told.len(), bytes.len());
+}
+
+/// A page behind HTTP, for the upgrade to be one of two things that can be asked for.
+static WEB: LazyLock<Arc<Web>> = LazyLock::new(|| {
+    let pages = axum::Router::new().route("/", axum::routing::get(|| async { "page" }));
+    let origins = Origins::new(&["self".to_owned()]);
+    Arc::new(Web::new(&WebSettings { pages, origins, hsts: None }))
+});
+
+impl Movable for DuplexStream {
+    fn settle(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Gives the server's side of HTTP any bytes.
+///
+/// # Panics
+/// When it answers something that is no HTTP, opens a WebSocket for what asked for none, or keeps the connection.
+pub fn http(bytes: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let told = runtime.block_on(serve_http(bytes));
+    if told.is_empty() {
+        return;
+    }
+    let answer = String::from_utf8_lossy(&told);
+    let status = answer.strip_prefix("HTTP/1.1 ").or_else(|| answer.strip_prefix("HTTP/1.0 "));
+    let status = status.and_then(|rest| rest.get(..3)).expect("HTTP");
+    if status == "101" {
+        let asked = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        assert!(asked.contains("sec-websocket-key") && asked.contains("upgrade"), "{answer}");
+    }
+    // One of the shortest requests has about sixteen bytes, its answer some hundreds.
+    assert!(told.len() <= 100 * bytes.len() + 4096, "{} bytes are said to {}", told.len(), bytes.len());
+}
+
+async fn serve_http(bytes: &[u8]) -> Vec<u8> {
+    let (workers, _inboxes) = Workers::new(1, 1 << 16, 1 << 24);
+    let ping = Ping { interval: Duration::from_secs(25), missed: 2 };
+    let transport =
+        Transport::new(LIMITS.clone(), ping, Vec::new(), workers, Arc::clone(&CLIENT), Handle::current());
+    let remote = ([127, 0, 0, 1], 9).into();
+    let ends = Ends { protocol: Protocol::Ws, local: ([127, 0, 0, 1], 80).into(), remote, host: WorkerId(0) };
+    let permit = Admission::new(1, 1).admit(remote.ip()).expect("the first");
+    let (ours, theirs) = tokio::io::duplex(ON_THE_WAY);
+    let (mut reader, mut writer) = tokio::io::split(theirs);
+    let say = async {
+        // It may be closed before all is said.
+        if writer.write_all(bytes).await.is_ok() {
+            let _ = writer.shutdown().await;
+        }
+    };
+    let mut told = Vec::new();
+    let hear = async {
+        let _ = reader.read_to_end(&mut told).await;
+    };
+    let web = Arc::clone(&WEB);
+    tokio::join!(web::serve(web, Arc::clone(&transport), ours, ends, permit), say, hear);
+    told
 }
 
 #[cfg(test)]

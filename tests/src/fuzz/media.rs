@@ -19,7 +19,7 @@ use crate::sim::relay::Relay;
 use crate::sim::{GATEWAY, World};
 
 /// The largest datagram.
-const MTU: usize = 1500;
+pub(super) const MTU: usize = 1500;
 
 /// A description: every line of it is a line of the input, in order, and all octets are kept.
 pub fn sdp(input: &[u8]) {
@@ -152,6 +152,23 @@ pub fn ng(input: &[u8]) {
     if encoding == Encoding::Json {
         let body = &reply[cookie.len() + 1..];
         serde_json::from_slice::<serde_json::Value>(body).expect("JSON");
+    }
+}
+
+/// A value in bencode, alone, as the value of each key that is read, and as what a text holds: whatever it is, it is refused in
+/// words or read, and a text comes out as it went in.
+pub fn bencode(input: &[u8]) {
+    let wrapped = |head: &[u8], tail: &[u8]| [b"0 ", head, input, tail].concat();
+    ng(&wrapped(b"", b""));
+    for key in ["command", "call-id", "flags", "sdp", "codec", "SDES", "received-from"] {
+        let head = format!("d7:command5:offer7:call-id1:x8:from-tag1:a{}:{key}", key.len());
+        ng(&wrapped(head.as_bytes(), b"e"));
+    }
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let message = format!("0 d7:call-id{}:{text}7:command5:querye", text.len());
+    match ng::decode(message.as_bytes()) {
+        Ok(message) => assert_eq!(message.command.call_id(), Some(text)),
+        Err(error) => assert!(text.is_empty() || text.len() > 255, "{error}"),
     }
 }
 
