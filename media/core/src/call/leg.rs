@@ -573,17 +573,23 @@ impl Line {
     }
 
     /// Whether a packet from `source` to the RTP or RTCP port of a legacy leg is the end's; `authentic`: its key opened it. Who
-    /// speaks RTCP must be the host that speaks RTP or the one that the SDP names: a port that the end never uses is not a
-    /// stranger's.
+    /// speaks RTCP must be the host that speaks RTP or the one that the SDP names, and when RTP comes from where the SDP says
+    /// RTCP has to as well: a port that the end never uses is not a stranger's.
     pub fn accepts(&mut self, now: Instant, rtcp: bool, source: SocketAddr, authentic: bool) -> bool {
+        let Some(speaker) = self.rtp.as_mut() else { return false };
         if !rtcp {
-            return self.rtp.as_mut().is_some_and(|port| port.latch.accept(now, source, authentic));
+            return speaker.latch.accept(now, source, authentic);
         }
-        let speaker = self.rtp.as_ref().and_then(|port| port.latch.learnt());
-        let vouched = authentic || speaker.is_some_and(|speaker| speaker.ip() == source.ip());
+        let heard = speaker.latch.learnt();
+        let as_announced = heard.is_some() && heard == speaker.latch.announced();
+        let same_host = heard.is_some_and(|heard| heard.ip() == source.ip());
         let Some(port) = self.rtcp.as_mut() else { return false };
-        let known = port.latch.announced().is_some_and(|address| address.ip() == source.ip());
-        (known || vouched) && port.latch.accept(now, source, vouched)
+        let announced = port.latch.announced();
+        let known = match as_announced {
+            true => announced == Some(source),
+            false => same_host || announced.is_some_and(|address| address.ip() == source.ip()),
+        };
+        (authentic || known) && port.latch.accept(now, source, authentic || same_host)
     }
 }
 

@@ -108,9 +108,13 @@ fn packets_from_the_host_of_a_phone_but_another_port_are_dropped() {
     let neighbour: SocketAddr = "192.0.2.1:4002".parse().unwrap();
     for number in 2..200 {
         assert_eq!(ng.send(ng.ports[A], neighbour, &rtp(0, number)), []);
+        // The port for reports is one that the phone has not used so far.
+        assert_eq!(ng.send(ng.ports[A] + 1, neighbour, &REPORT), []);
         assert_talks(&mut ng, number);
     }
-    assert_eq!(faults(&ng).strangers, 198);
+    assert_eq!(faults(&ng).strangers, 2 * 198);
+    let own = "192.0.2.1:4001".parse().unwrap();
+    assert_eq!(ng.send(ng.ports[A] + 1, own, &REPORT).len(), 1, "the phone's own are heard");
 }
 
 /// Session timers repeat offer and answer; each time the window to learn opens.
