@@ -41,6 +41,12 @@ pub struct Sdes {
     pub not: Vec<String>,
     /// The only suites to be offered; empty for all.
     pub only: Vec<String>,
+    /// `UNENCRYPTED_SRTP` in what the receiver is offered; `None`: as the sender has it.
+    pub unencrypted_srtp: Option<bool>,
+    /// `UNENCRYPTED_SRTCP`, the same.
+    pub unencrypted_srtcp: Option<bool>,
+    /// `UNAUTHENTICATED_SRTP`. Without `Some(true)` lines that have it are left alone: anybody could speak into such a call.
+    pub unauthenticated_srtp: Option<bool>,
     /// These suites come first in the offer, in this order; their tags stay.
     pub order: Vec<String>,
     /// The sender of an offer is answered with the first of these that it has.

@@ -83,6 +83,14 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("pad-crypto", "the same", |it| it.sdes.pad = true),
     flag("SDES-lifetime", "keys with |2^31", |it| it.sdes.lifetime = true),
     flag("SDES-nonew", "no suites besides those of the sender", |it| it.sdes.no_new = true),
+    flag("SDES-unencrypted_srtp", "SRTP without encryption", |it| it.sdes.unencrypted_srtp = Some(true)),
+    flag("SDES-encrypted_srtp", "none of that", |it| it.sdes.unencrypted_srtp = Some(false)),
+    flag("SDES-unencrypted_srtcp", "SRTCP without encryption", |it| it.sdes.unencrypted_srtcp = Some(true)),
+    flag("SDES-encrypted_srtcp", "none of that", |it| it.sdes.unencrypted_srtcp = Some(false)),
+    flag("SDES-unauthenticated_srtp", "SRTP that anybody could have sent", |it| {
+        it.sdes.unauthenticated_srtp = Some(true);
+    }),
+    flag("SDES-authenticated_srtp", "none of that", |it| it.sdes.unauthenticated_srtp = Some(false)),
     flag("SDES-static", "what was agreed with the offerer stays", |it| it.sdes.fixed = true),
     flag("OSRTP-offer", "SRTP under the name of plain RTP towards the receiver", |it| it.osrtp.offer = true),
     flag("OSRTP-accept", "accept it from the sender", |it| it.osrtp.accept = true),
@@ -520,7 +528,7 @@ fn warn(exchange: &mut Exchange, what: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Bundling;
+    use crate::command::{Bundling, Sdes};
 
     #[test]
     fn every_flag_is_spelt_once_and_taken_without_a_warning() {
@@ -567,11 +575,17 @@ mod tests {
         apply_string(
             &mut exchange,
             "sdes=[order:AES_256_CM_HMAC_SHA1_80;AES_CM_128_HMAC_SHA1_32; nonew] SDES-offerer_pref:NULL_HMAC_SHA1_80 \
+             SDES-UNENCRYPTED_SRTCP SDES-encrypted_srtp \
              trickle-ice ice=optional BUNDLE=[accept strict] generate-rtcp=on nat-wait bundle-reject",
         );
         assert_eq!(exchange.warnings, [""; 0]);
         assert_eq!(exchange.sdes.order, ["AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]);
         assert_eq!(exchange.sdes.offerer_pref, ["NULL_HMAC_SHA1_80"]);
+        let Sdes { unencrypted_srtp, unencrypted_srtcp, unauthenticated_srtp, .. } = exchange.sdes;
+        assert_eq!(
+            [unencrypted_srtp, unencrypted_srtcp, unauthenticated_srtp],
+            [Some(false), Some(true), None]
+        );
         assert!(exchange.sdes.no_new && exchange.flags.trickle_ice && exchange.flags.generate_rtcp);
         let Bundling { accept, offer, require, strict, reject } = exchange.bundle;
         assert_eq!([accept, offer, require, strict, reject], [true, false, true, true, true]);

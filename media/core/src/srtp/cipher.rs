@@ -31,8 +31,8 @@ pub(super) enum Cipher {
 
 /// The session keys of one direction for RTP, or those for RTCP.
 pub(super) enum Transform {
-    /// A stream cipher and HMAC-SHA1.
-    Cm { cipher: Cipher, salt: [u8; 14], mac: HmacSha1, tag_len: usize },
+    /// A stream cipher and HMAC-SHA1; `flag` is the E flag of SRTCP.
+    Cm { cipher: Cipher, salt: [u8; 14], mac: HmacSha1, tag_len: usize, flag: u32 },
     /// Galois/Counter mode.
     Gcm { key: LessSafeKey, salt: [u8; 12] },
 }
@@ -41,15 +41,23 @@ impl Transform {
     /// The session keys for RTP.
     pub(super) fn for_rtp(master: &MasterKey) -> Self {
         let labels = [Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt];
-        Self::derive(master, labels, master.profile().rtp_overhead())
+        let without = master.without();
+        let tag_len = if without.rtp_authentication { 0 } else { master.profile().rtp_overhead() };
+        Self::derive(master, labels, tag_len, !without.rtp_encryption)
     }
 
     /// The session keys for RTCP; with HMAC-SHA1 its tag always has 80 bits.
     pub(super) fn for_rtcp(master: &MasterKey) -> Self {
-        Self::derive(master, [Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt], 10)
+        let labels = [Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt];
+        Self::derive(master, labels, 10, !master.without().rtcp_encryption)
     }
 
-    fn derive(master: &MasterKey, [encryption, authentication, salting]: [Label; 3], tag_len: usize) -> Self {
+    fn derive(
+        master: &MasterKey,
+        [encryption, authentication, salting]: [Label; 3],
+        tag_len: usize,
+        encrypted: bool,
+    ) -> Self {
         let mut key = [0; 32];
         let key = &mut key[..master.profile().key_len()];
         master.derive(encryption, key);
@@ -69,11 +77,20 @@ impl Transform {
                 master.derive(authentication, &mut mac_key);
                 let mac = HmacSha1::new(&mac_key);
                 mac_key.zeroize();
-                Self::Cm { cipher: Cipher::new(profile, key, &salt), salt, mac, tag_len }
+                let cipher = if encrypted { Cipher::new(profile, key, &salt) } else { Cipher::Null };
+                Self::Cm { cipher, salt, mac, tag_len, flag: if encrypted { ENCRYPTED } else { 0 } }
             }
         };
         key.zeroize();
         transform
+    }
+
+    /// The E flag of SRTCP (RFC 3711 §3.4).
+    const fn flag(&self) -> u32 {
+        match self {
+            Self::Cm { flag, .. } => *flag,
+            Self::Gcm { .. } => ENCRYPTED,
+        }
     }
 
     /// Octets added to an RTP packet.
@@ -144,7 +161,7 @@ impl Transform {
     /// Encrypts a compound RTCP packet, whose first 8 octets must be there, and adds tag and index.
     pub(super) fn protect_rtcp(&self, packet: &mut Packet, ssrc: u32, index: u32) -> Result<(), Full> {
         let plain_len = packet.len();
-        let word = (ENCRYPTED | index).to_be_bytes();
+        let word = (self.flag() | index).to_be_bytes();
         packet.grow(self.tag_len() + RTCP_INDEX)?;
         let (data, trailer) = packet.as_mut_slice().split_at_mut(plain_len);
         match self {
@@ -166,7 +183,7 @@ impl Transform {
 
     /// The SRTCP index that `packet` carries.
     ///
-    /// A packet without the E flag is refused: no session parameter spoken here turns encryption off.
+    /// A packet whose E flag says otherwise than was agreed is refused.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Result<u32, Error> {
         let trailer = self.tag_len() + RTCP_INDEX;
         let trailer =
@@ -177,7 +194,7 @@ impl Transform {
             Self::Gcm { .. } => trailer.last_chunk(),
         };
         let word = u32::from_be_bytes(*word.ok_or(Error::Malformed)?);
-        if word & ENCRYPTED == 0 { Err(Error::Unencrypted) } else { Ok(word & !ENCRYPTED) }
+        if word & ENCRYPTED != self.flag() { Err(Error::Unencrypted) } else { Ok(word & !ENCRYPTED) }
     }
 
     /// Authenticates and decrypts a compound RTCP packet that [`Transform::rtcp_index`] accepted, and removes tag and
@@ -187,7 +204,7 @@ impl Transform {
         if plain_len < RTCP_CLEAR {
             return Err(Error::Malformed);
         }
-        let word = (ENCRYPTED | index).to_be_bytes();
+        let word = (self.flag() | index).to_be_bytes();
         let (data, trailer) = packet.as_mut_slice().split_at_mut(plain_len);
         match self {
             Self::Cm { cipher, salt, mac, .. } => {

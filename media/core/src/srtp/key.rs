@@ -49,6 +49,19 @@ pub struct MasterKey {
     salt: [u8; MAX_SALT],
     /// The identifier that packets carry; empty for none.
     mki: Box<[u8]>,
+    /// What is left out.
+    without: Without,
+}
+
+/// Protection that both ends agreed to do without (RFC 4568 §6.3.2 and §6.3.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Without {
+    /// `UNENCRYPTED_SRTP`.
+    pub(super) rtp_encryption: bool,
+    /// `UNENCRYPTED_SRTCP`.
+    pub(super) rtcp_encryption: bool,
+    /// `UNAUTHENTICATED_SRTP`.
+    pub(super) rtp_authentication: bool,
 }
 
 impl MasterKey {
@@ -60,7 +73,13 @@ impl MasterKey {
         if key.len() != profile.key_len() || salt.len() != profile.salt_len() {
             return Err(KeyError::Length);
         }
-        let mut this = Self { profile, key: [0; MAX_KEY], salt: [0; MAX_SALT], mki: Box::default() };
+        let mut this = Self {
+            profile,
+            key: [0; MAX_KEY],
+            salt: [0; MAX_SALT],
+            mki: Box::default(),
+            without: Without::default(),
+        };
         this.key[..key.len()].copy_from_slice(key);
         this.salt[..salt.len()].copy_from_slice(salt);
         Ok(this)
@@ -125,6 +144,29 @@ impl MasterKey {
         Some(self)
     }
 
+    /// The same key under the session parameters of an `a=crypto` line. `None` where they want something that is not done here, as
+    /// with AEAD, which has nothing to leave out.
+    #[must_use]
+    pub fn with_parameters<T: AsRef<str>>(mut self, parameters: &[T]) -> Option<Self> {
+        for parameter in parameters {
+            match parameter.as_ref() {
+                "UNENCRYPTED_SRTP" => self.without.rtp_encryption = true,
+                "UNENCRYPTED_SRTCP" => self.without.rtcp_encryption = true,
+                "UNAUTHENTICATED_SRTP" => self.without.rtp_authentication = true,
+                // RFC 4568 §6.3.6: advice about the size of the replay window.
+                hint if hint.starts_with("WSH=") => {}
+                _ => return None,
+            }
+        }
+        let aead = matches!(self.profile, Profile::AeadAes128Gcm | Profile::AeadAes256Gcm);
+        (!aead || self.without == Without::default()).then_some(self)
+    }
+
+    /// What is left out.
+    pub(super) const fn without(&self) -> Without {
+        self.without
+    }
+
     /// The identifier that packets carry; empty for none.
     #[must_use]
     pub fn mki(&self) -> &[u8] {
@@ -133,7 +175,13 @@ impl MasterKey {
 
     /// A fresh key for `a=crypto`; `rng` must be a cryptographic one.
     pub fn generate(profile: Profile, rng: &mut impl Rng) -> Self {
-        let mut this = Self { profile, key: [0; MAX_KEY], salt: [0; MAX_SALT], mki: Box::default() };
+        let mut this = Self {
+            profile,
+            key: [0; MAX_KEY],
+            salt: [0; MAX_SALT],
+            mki: Box::default(),
+            without: Without::default(),
+        };
         rng.fill_bytes(&mut this.key[..profile.key_len()]);
         rng.fill_bytes(&mut this.salt[..profile.salt_len()]);
         this
@@ -169,7 +217,8 @@ impl MasterKey {
         use aws_lc_rs::constant_time::verify_slices_are_equal as same;
         let key = same(&self.key, &other.key).is_ok();
         let salt = same(&self.salt, &other.salt).is_ok();
-        self.profile == other.profile && self.mki == other.mki && key && salt
+        let agreed = (self.profile, &self.mki, self.without) == (other.profile, &other.mki, other.without);
+        agreed && key && salt
     }
 
     /// Fills `out` (at most 32 octets) with the key stream of AES-CM that RFC 3711 §4.3.3 and RFC 6188 §3 take session

@@ -54,8 +54,8 @@ pub enum Error {
     /// encrypting another packet with it would give the key stream away.
     #[error("replayed or too old")]
     Replayed,
-    /// An SRTCP packet without encryption, which no profile here allows.
-    #[error("the SRTCP packet is not encrypted")]
+    /// An SRTCP packet without encryption where that was agreed, or with it where it was not.
+    #[error("the SRTCP packet is not encrypted as agreed")]
     Unencrypted,
     /// More SSRCs than one key may send with; see [`SrtpContext::protect`].
     #[error("too many SSRCs")]

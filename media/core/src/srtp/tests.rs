@@ -398,3 +398,64 @@ fn a_packet_without_room_for_the_tag_is_refused_whole() {
     p.truncate(100);
     assert_eq!(a.protect(&mut p), Ok(()), "nothing was remembered");
 }
+
+// --- session parameters of RFC 4568 §6.3 ---
+
+#[test]
+fn what_both_ends_do_without_is_left_out_and_nothing_else() {
+    const PLAIN: &[u8] = b"twenty milliseconds";
+    let shows =
+        |packet: &Packet, text: &[u8]| packet.as_slice().windows(text.len()).any(|piece| piece == text);
+    for profile in Profile::ALL {
+        let aead = matches!(profile, Profile::AeadAes128Gcm | Profile::AeadAes256Gcm);
+        let null = profile.sdes_name().starts_with("NULL");
+        for parameters in [
+            &[][..],
+            &["UNENCRYPTED_SRTP"],
+            &["UNENCRYPTED_SRTCP"],
+            &["UNAUTHENTICATED_SRTP"],
+            &["UNENCRYPTED_SRTP", "UNENCRYPTED_SRTCP", "WSH=64"],
+        ] {
+            let mut rng = rng(profile as u64);
+            let mut key = || MasterKey::generate(profile, &mut rng).with_parameters(parameters);
+            let (Some(one), Some(other)) = (key(), key()) else {
+                assert!(aead && !parameters.is_empty(), "{profile:?} {parameters:?}");
+                continue;
+            };
+            let (mut a, mut b) = (SrtpContext::new(&one, &other), SrtpContext::new(&other, &one));
+            let has = |name: &str| parameters.contains(&name);
+            let mut sent = protected(&mut a, 5, 1);
+            assert_eq!(shows(&sent, PLAIN), null || has("UNENCRYPTED_SRTP"), "{profile:?} {parameters:?}");
+            let mut forged = packet(sent.as_slice());
+            let last = forged.len() - 1;
+            forged.as_mut_slice()[last] ^= 1;
+            assert_eq!(
+                b.unprotect(&mut forged).is_ok(),
+                has("UNAUTHENTICATED_SRTP"),
+                "{profile:?} {parameters:?}"
+            );
+            if !has("UNAUTHENTICATED_SRTP") {
+                b.unprotect(&mut sent).expect("it is what was sent");
+                assert!(sent.as_slice().ends_with(PLAIN));
+            }
+            let mut report = packet(RTCP);
+            a.protect_rtcp(&mut report).expect("protects");
+            assert_eq!(
+                shows(&report, &RTCP[8..]),
+                null || has("UNENCRYPTED_SRTCP"),
+                "{profile:?} {parameters:?}"
+            );
+            let (mut forged, flag) = (packet(report.as_slice()), report.len() - 14);
+            forged.as_mut_slice()[if aead { report.len() - 4 } else { flag }] ^= 0x80;
+            assert_eq!(b.unprotect_rtcp(&mut forged), Err(Error::Unencrypted), "{profile:?} {parameters:?}");
+            b.unprotect_rtcp(&mut report).expect("it is what was sent");
+            assert_eq!(report.as_slice(), RTCP);
+        }
+    }
+    let key = MasterKey::generate(Profile::Aes128CmHmacSha1_80, &mut rng(1));
+    assert!(
+        key.clone().with_parameters(&["KDR=1"]).is_none() && key.clone().with_parameters(&["-X"]).is_none()
+    );
+    let clear = key.clone().with_parameters(&["UNENCRYPTED_SRTP"]).expect("it is known");
+    assert!(!key.is_same(&clear), "a re-offer that turns it on or off counts");
+}

@@ -18,20 +18,45 @@ pub(super) struct Keys {
     pub(super) off: bool,
     /// Suites of ng `SDES: no-…` of the end's offer.
     not: Vec<String>,
+    /// Lines without authentication may be spoken (ng `SDES: unauthenticated_srtp`).
+    unauthenticated: bool,
     /// Suites of ng `SDES: offerer_pref` of the end's offer, the best first.
     preferred: Vec<String>,
 }
 
-/// The lines of `heard` that can be spoken: nothing is switched off.
-fn usable(heard: &[Crypto]) -> impl Iterator<Item = &Crypto> {
-    heard.iter().filter(|crypto| crypto.parameters.is_empty() && key(crypto).is_some())
-}
+const UNENCRYPTED_SRTP: &str = "UNENCRYPTED_SRTP";
+const UNENCRYPTED_SRTCP: &str = "UNENCRYPTED_SRTCP";
+const UNAUTHENTICATED_SRTP: &str = "UNAUTHENTICATED_SRTP";
 
 fn key(crypto: &Crypto) -> Option<MasterKey> {
     let key = MasterKey::from_sdes(Profile::from_sdes_name(&crypto.suite)?, &crypto.key).ok()?;
+    let key = key.with_parameters(&crypto.parameters)?;
     match &crypto.mki {
         Some(mki) => key.with_mki(mki),
         None => Some(key),
+    }
+}
+
+/// The lines of `heard` that can be spoken.
+fn usable(heard: &[Crypto], unauthenticated: bool) -> impl Iterator<Item = &Crypto> {
+    let allowed = move |crypto: &Crypto| {
+        unauthenticated || !crypto.parameters.iter().any(|parameter| parameter == UNAUTHENTICATED_SRTP)
+    };
+    heard.iter().filter(move |crypto| allowed(crypto) && key(crypto).is_some())
+}
+
+/// The session parameters of a line for the receiver, where the controller minds (RFC 4568 §6.3). AEAD has none of them.
+fn parameters(crypto: &mut Crypto, wish: &Sdes) {
+    for (name, wanted) in [
+        (UNENCRYPTED_SRTP, wish.unencrypted_srtp),
+        (UNENCRYPTED_SRTCP, wish.unencrypted_srtcp),
+        (UNAUTHENTICATED_SRTP, wish.unauthenticated_srtp),
+    ] {
+        let Some(wanted) = wanted else { continue };
+        crypto.parameters.retain(|parameter| parameter != name);
+        if wanted && !crypto.suite.starts_with("AEAD_") {
+            crypto.parameters.push(name.to_owned());
+        }
     }
 }
 
@@ -47,10 +72,16 @@ fn inline(key: &str, wish: &Sdes) -> String {
 }
 
 impl Keys {
+    /// The end's lines that can be spoken.
+    fn usable(&self) -> impl Iterator<Item = &Crypto> {
+        usable(&self.heard, self.unauthenticated)
+    }
+
     /// What the controller wished with the offer of this end holds for the answer to it too.
     pub(super) fn note(&mut self, wish: &Sdes) {
         self.not.clone_from(&wish.not);
         self.preferred.clone_from(&wish.offerer_pref);
+        self.unauthenticated = wish.unauthenticated_srtp == Some(true);
     }
 
     /// The lines to offer to this end: those of `sender`, whose keys pass, then the suites it has not.
@@ -62,7 +93,10 @@ impl Keys {
     ) -> Vec<Crypto> {
         let allowed =
             |suite: &str| !named(&wish.not, suite) && (wish.only.is_empty() || named(&wish.only, suite));
-        let mut offer: Vec<Crypto> = usable(sender).filter(|it| allowed(&it.suite)).cloned().collect();
+        let mut offer: Vec<Crypto> = usable(sender, wish.unauthenticated_srtp.is_some())
+            .filter(|it| allowed(&it.suite))
+            .cloned()
+            .collect();
         if offer.is_empty() {
             offer.extend(self.agreed.iter().map(|(ours, _)| ours.clone()).filter(|it| allowed(&it.suite)));
         }
@@ -84,15 +118,21 @@ impl Keys {
             wish.order.iter().position(|name| name.eq_ignore_ascii_case(&crypto.suite)).unwrap_or(usize::MAX)
         };
         offer.sort_by_key(place);
-        offer.iter_mut().for_each(|crypto| finish(crypto, wish));
+        for crypto in &mut offer {
+            parameters(crypto, wish);
+            finish(crypto, wish);
+        }
         self.told.clone_from(&offer);
         offer
     }
 
     /// Takes the answer of an end that was offered keys; whether one of them was chosen.
     pub(super) fn take_answer(&mut self, answer: &[Crypto]) -> bool {
-        let chosen = usable(answer).find_map(|theirs| {
-            let same_suite = |ours: &&Crypto| ours.suite.eq_ignore_ascii_case(&theirs.suite);
+        let chosen = usable(answer, true).find_map(|theirs| {
+            // Session parameters are agreed on as the suite is: an answer without one of ours means something else.
+            let same_suite = |ours: &&Crypto| {
+                ours.suite.eq_ignore_ascii_case(&theirs.suite) && leaves_out(ours) == leaves_out(theirs)
+            };
             let by_tag = self.told.iter().find(|ours| ours.tag == theirs.tag && same_suite(ours));
             let ours = by_tag.or_else(|| self.told.iter().find(same_suite))?;
             Some((ours.clone(), theirs.clone()))
@@ -120,18 +160,18 @@ impl Keys {
         let preferred = self
             .preferred
             .iter()
-            .find_map(|name| usable(&self.heard).find(|it| it.suite.eq_ignore_ascii_case(name)).cloned());
+            .find_map(|name| self.usable().find(|it| it.suite.eq_ignore_ascii_case(name)).cloned());
         let fits =
             |other: &&Crypto| preferred.as_ref().is_none_or(|it| it.suite.eq_ignore_ascii_case(&other.suite));
         let passing = other.filter(fits).and_then(|other| {
-            let theirs = usable(&self.heard).find(|it| it.suite.eq_ignore_ascii_case(&other.suite))?;
+            let theirs = self.usable().find(|it| it.suite.eq_ignore_ascii_case(&other.suite))?;
             let mki = other.mki.clone();
             Some((Crypto { mki, ..line(theirs.tag, &theirs.suite, other.key.clone()) }, theirs.clone()))
         });
         let (mut ours, theirs) = match passing {
             Some(passing) => passing,
             None => {
-                let first = || usable(&self.heard).find(|it| !named(&self.not, &it.suite)).cloned();
+                let first = || self.usable().find(|it| !named(&self.not, &it.suite)).cloned();
                 let theirs = preferred.clone().or_else(first)?;
                 let own = other.is_none() || preferred.is_some();
                 let known = kept.filter(|(ours, _)| ours.suite == theirs.suite && own);
@@ -142,6 +182,7 @@ impl Keys {
                 (line(theirs.tag, &theirs.suite, key), theirs)
             }
         };
+        ours.parameters.clone_from(&theirs.parameters);
         finish(&mut ours, wish);
         self.told = vec![ours.clone()];
         self.agreed = Some((ours.clone(), theirs));
@@ -153,6 +194,12 @@ impl Keys {
         let (ours, theirs) = self.agreed.as_ref()?;
         Some(Protection::Sdes { local: key(ours)?, remote: key(theirs)? })
     }
+}
+
+/// What a line leaves out.
+fn leaves_out(crypto: &Crypto) -> [bool; 3] {
+    [UNENCRYPTED_SRTP, UNENCRYPTED_SRTCP, UNAUTHENTICATED_SRTP]
+        .map(|name| crypto.parameters.iter().any(|parameter| parameter == name))
 }
 
 fn line(tag: u32, suite: &str, key: String) -> Crypto {

@@ -212,6 +212,55 @@ fn sdes_on_one_side_with_every_suite() {
     }
 }
 
+/// RFC 4568 §6.3: what a phone does without is agreed on line by line; without authentication only where the controller says so.
+#[test]
+fn session_parameters_are_agreed_on() {
+    const KEY: &str = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
+    let call = |parameters: &str, wish: &dyn Fn(&mut Exchange)| {
+        let mut ng = Ng::new(settings());
+        let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}{parameters}\n");
+        ng.exchange(true, B, &sdp(A, "RTP/SAVP", &crypto), |it| {
+            (it.transport_protocol, it.dtls) = (Some(TransportProtocol::RtpAvp), Some(DtlsWish::Off));
+            wish(it);
+        });
+        let answer = ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |it| it.dtls = Some(DtlsWish::Off));
+        (answer.media[0].crypto.first().map(|crypto| crypto.parameters.join(" ")), ng)
+    };
+    for parameters in ["", " UNENCRYPTED_SRTP", " UNENCRYPTED_SRTCP", " UNENCRYPTED_SRTP UNENCRYPTED_SRTCP"] {
+        let (told, mut ng) = call(parameters, &|_| {});
+        assert_eq!(told.as_deref(), Some(parameters.trim()));
+        let sent = &ng.say(B, &rtp(0, 1))[0].2;
+        let clear = parameters.contains("UNENCRYPTED_SRTP ") || parameters.ends_with("UNENCRYPTED_SRTP");
+        assert_eq!(sent.starts_with(&rtp(0, 1)), clear, "{parameters}");
+        assert_eq!(sent.len(), rtp(0, 1).len() + 10, "it has its tag");
+    }
+    let (told, mut ng) = call(" UNAUTHENTICATED_SRTP", &|_| {});
+    assert_eq!((told, ng.say(B, &rtp(0, 1))), (None, vec![]), "nobody has asked for that");
+    let (told, mut ng) = call(" UNAUTHENTICATED_SRTP", &|it| it.sdes.unauthenticated_srtp = Some(true));
+    assert_eq!(told.as_deref(), Some("UNAUTHENTICATED_SRTP"));
+    assert_eq!(ng.say(B, &rtp(0, 1))[0].2.len(), rtp(0, 1).len());
+
+    // Towards an end that is offered keys of ours: as the controller says, and as is answered.
+    let mut ng = Ng::new(settings());
+    let offer = ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| {
+        (it.transport_protocol, it.dtls) = (Some(TransportProtocol::RtpSavp), Some(DtlsWish::Off));
+        it.sdes.unencrypted_srtcp = Some(true);
+    });
+    let all = &offer.media[0].crypto;
+    assert!(all.len() > 2);
+    for crypto in all {
+        let expected = if crypto.suite.starts_with("AEAD") { 0 } else { 1 };
+        assert_eq!(crypto.parameters.len(), expected, "{}", crypto.suite);
+    }
+    let ours = all.iter().find(|crypto| crypto.suite == "AES_CM_128_HMAC_SHA1_80").unwrap();
+    let answer =
+        |parameters: &str| format!("a=crypto:{} {} inline:{KEY}{parameters}\n", ours.tag, ours.suite);
+    let refused = ng.command(false, &sdp(B, "RTP/SAVP", &answer("")), |_| {});
+    assert!(matches!(refused, Reply::Error(_)), "an answer without it means another call: {refused:?}");
+    ng.exchange(false, A, &sdp(B, "RTP/SAVP", &answer(" UNENCRYPTED_SRTCP")), |_| {});
+    assert_eq!(ng.say(A, &rtp(0, 1)).len(), 1);
+}
+
 /// A DTLS end on one port.
 pub(super) struct Secure {
     pub(super) certificate: Certificate,

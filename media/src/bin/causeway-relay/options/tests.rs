@@ -55,6 +55,15 @@ fn run(line: &str, file: &str) -> Result<Settings, String> {
 }
 
 #[test]
+fn codecs_are_listed_one_a_line() {
+    let listed = run("--codecs", "").unwrap_err();
+    let names: Vec<&str> = listed.lines().collect();
+    for name in ["PCMU", "PCMA", "G722", "opus", "telephone-event", "CN"] {
+        assert_eq!(names.iter().filter(|it| it.eq_ignore_ascii_case(name)).count(), 1, "{name} in {names:?}");
+    }
+}
+
+#[test]
 fn every_option_is_declared_once() {
     for (at, opt) in OPTIONS.iter().enumerate() {
         let before = &OPTIONS[..at];
