@@ -193,7 +193,8 @@ async fn call_both_ways(scene: &mut Scene) -> Result<()> {
     scene.page.call_over(None).await
 }
 
-/// The calls of `interop_call` beside those: keys, hold by the phone, a caller who gives up, and one who is refused.
+/// The calls of `interop_call` beside those: keys, hold by the phone, video that the phone has not, a caller who gives up, at
+/// either end, and one who is refused.
 async fn other_calls(scene: &mut Scene) -> Result<()> {
     let mark = scene.phone.mark();
     scene.phone_calls_page().await?;
@@ -212,12 +213,29 @@ async fn other_calls(scene: &mut Scene) -> Result<()> {
     scene.page.call_over(None).await?;
 
     let mark = scene.phone.mark();
+    scene.page.dial("bob", true).await?;
+    scene.phone.event_after(mark, "CALL_INCOMING").await?;
+    scene.phone.accept().await?;
+    scene.page.call(&["connected"]).await?;
+    scene.both_hear().await?;
+    scene.page.click("hangup").await?;
+    scene.phone.event_after(mark, "CALL_CLOSED").await?;
+    scene.page.call_over(None).await?;
+
+    let mark = scene.phone.mark();
     scene.page.dial("bob", false).await?;
     scene.phone.event_after(mark, "CALL_INCOMING").await?;
     scene.page.call(&["ringing"]).await?;
     scene.page.click("hangup").await?;
     scene.phone.event_after(mark, "CALL_CLOSED").await?;
     scene.page.call_over(None).await?;
+
+    let mark = scene.phone.mark();
+    scene.phone.dial(&format!("sip:alice@{DOMAIN}")).await?;
+    scene.page.shown("incoming").await?;
+    scene.phone.hang_up().await?;
+    scene.page.hidden("incoming").await?;
+    scene.phone.event_after(mark, "CALL_CLOSED").await?;
 
     let mark = scene.phone.mark();
     scene.page.dial("bob", false).await?;
