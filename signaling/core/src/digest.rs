@@ -212,9 +212,9 @@ impl Authenticator {
     ) -> Vec<String> {
         let nonce = self.mint.make(unix_now, realm);
         let stale = if stale { ", stale=true" } else { "" };
+        let (realm, nonce) = (["Digest realm=\"", realm].concat(), ["\", nonce=\"", &nonce].concat());
         let one = |algorithm: &Algorithm| {
-            let algorithm = algorithm.as_str();
-            format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
+            [&*realm, &*nonce, "\", algorithm=", algorithm.as_str(), ", qop=\"auth\"", stale].concat()
         };
         algorithms.iter().map(one).collect()
     }

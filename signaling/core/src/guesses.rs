@@ -79,7 +79,7 @@ impl Guesses {
     /// Whether credentials are looked at.
     #[must_use]
     pub fn trial(&self, block: &AuthBlock, now: Instant, who: Guesser<'_>) -> Trial {
-        if block.auth_count == 0 || self.count.load(Ordering::Acquire) == 0 {
+        if block.auth_count == 0 || self.is_empty() {
             return Trial::Free;
         }
         let most = match who {
@@ -112,13 +112,19 @@ impl Guesses {
     /// Forgets what is held against somebody: `user` after right credentials, or whom an operator forgives. Whether there was
     /// anything. What came from an address is not forgiven for the sake of one user: whoever guesses may have an account too.
     pub fn forgive(&self, who: Guesser<'_>) -> bool {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return false;
         }
         let key = self.key(who);
         let found = self.parts.at(key).remove(&key).is_some();
         self.count.fetch_sub(usize::from(found), Ordering::AcqRel);
         found
+    }
+
+    /// Whether nobody has failed lately, so that nobody need be looked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
     }
 
     /// Forgives everybody.

@@ -3,6 +3,7 @@
 mod dtmf;
 mod guard;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::digest::Algorithm;
 use crate::dispatcher;
 use crate::flow::Protocol;
+use crate::message::uri::host_ip;
 use crate::secret::Secret;
 use crate::topology::Topoh;
 
@@ -607,11 +609,11 @@ impl Settings {
     /// `None` for a foreign one. Brackets of an IPv6 reference and a final dot are ignored (RFC 3261 §19.1.4).
     #[must_use]
     pub fn local_domain(&self, host: &str) -> Option<&str> {
-        let host = normal_host(host);
+        let host = normal(host);
         if let Some(domain) = self.domain_named(&host) {
             return Some(domain);
         }
-        (self.aliases.contains(&host) || self.is_our_address(&host))
+        (self.is_alias(&host) || self.is_our_address(&host))
             .then(|| self.domains.first())?
             .map(String::as_str)
     }
@@ -619,21 +621,21 @@ impl Settings {
     /// The domain `host` that has its registrar behind us.
     #[must_use]
     pub fn edge(&self, host: &str) -> Option<&Edge> {
-        let host = normal_host(host);
+        let host = normal(host);
         self.edge.iter().find(|edge| edge.domain == host)
     }
 
     /// Whether `host` and `port` are where one of the listeners answers, on any of its names.
     #[must_use]
     pub fn is_myself(&self, host: &str, port: Option<u16>) -> bool {
-        let host = normal_host(host);
-        let named = self.domain_named(&host).is_some() || self.aliases.contains(&host);
+        let host = normal(host);
+        let named = self.domain_named(&host).is_some() || self.is_alias(&host);
         let port_fits = |ours: u16| port.is_none_or(|port| port == ours);
         self.listeners.iter().any(|listener| {
             let advertised = listener
                 .advertised
                 .as_ref()
-                .is_some_and(|(name, port)| normal_host(name) == host && port_fits(*port));
+                .is_some_and(|(name, port)| normal(name) == host && port_fits(*port));
             advertised || (port_fits(listener.addr.port()) && (named || listener.answers_at(&host)))
         })
     }
@@ -645,11 +647,15 @@ impl Settings {
         named(host).or_else(|| named(bare)).map(String::as_str)
     }
 
+    fn is_alias(&self, host: &str) -> bool {
+        self.aliases.iter().any(|alias| alias == host)
+    }
+
     /// Whether `host` is an address or advertised name of a listener.
     fn is_our_address(&self, host: &str) -> bool {
         self.listeners.iter().any(|listener| {
             listener.answers_at(host)
-                || listener.advertised.as_ref().is_some_and(|(name, _)| normal_host(name) == host)
+                || listener.advertised.as_ref().is_some_and(|(name, _)| normal(name) == host)
         })
     }
 
@@ -667,15 +673,24 @@ impl Settings {
 impl Listener {
     /// Whether the socket is bound to the literal address `host` and no wildcard.
     fn answers_at(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_ok_and(|ip| ip == self.addr.ip() && !ip.is_unspecified())
+        host_ip(host).is_some_and(|ip| ip == self.addr.ip() && !ip.is_unspecified())
     }
 }
 
 /// Lower case, without the brackets of an IPv6 reference and without a final dot.
 #[must_use]
 pub fn normal_host(host: &str) -> String {
+    normal(host).into_owned()
+}
+
+/// The same, without a copy where the host is written so.
+fn normal(host: &str) -> Cow<'_, str> {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => host.to_ascii_lowercase().into(),
+        false => host.into(),
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::flow::{Destination, Protocol};
 use crate::guesses::Guesses;
 use crate::location::{Location, Shared};
 use crate::message::build;
+use crate::message::digits::push_hex;
 use crate::outside::{Account, Outside, SharedText, Unavailable};
 use crate::overload::Door;
 use crate::profiles::Profiles;
@@ -29,6 +31,9 @@ use crate::tables::Tables;
 
 /// Nonces whose use counts are remembered.
 const NONCES: usize = 65_536;
+
+/// Addresses of ours whose text is kept.
+const SENT_BYS: usize = 32;
 
 /// Places without TCP that are remembered, and for how long.
 const REFUSALS: usize = 1024;
@@ -63,6 +68,8 @@ pub struct World {
     shared: RefCell<Shared>,
     /// Places that do not take TCP, and until when that is believed.
     no_tcp: RefCell<HashMap<SocketAddr, Instant>>,
+    /// Our addresses as peers are to write them, for every message says one or two of these few.
+    sent_bys: RefCell<Vec<(Protocol, SocketAddr, Rc<str>)>>,
     events: RefCell<VecDeque<Event>>,
     rng: RefCell<StdRng>,
     /// Keys the hashes that others must not be able to make.
@@ -105,6 +112,7 @@ impl World {
             accounts: Door::default(),
             shared: RefCell::default(),
             no_tcp: RefCell::default(),
+            sent_bys: RefCell::default(),
             events: RefCell::default(),
             rng: RefCell::new(rng),
             secret,
@@ -258,13 +266,16 @@ impl World {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        hex::encode(&hash.finalize()[..8])
+        let mut seal = String::with_capacity(16);
+        push_hex(&mut seal, &hash.finalize()[..8]);
+        seal
     }
 
     /// An address of record as [`Location`] knows it (Kamailio's `case_sensitive`).
     #[must_use]
     pub fn location_key(&self, aor: &str) -> String {
-        if self.settings.registrar.case_sensitive { aor.to_owned() } else { aor.to_lowercase() }
+        let is_lower = || aor.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        if self.settings.registrar.case_sensitive || is_lower() { aor.to_owned() } else { aor.to_lowercase() }
     }
 
     /// The address by which we reach `destination`, and by which its answers reach us.
@@ -288,7 +299,19 @@ impl World {
 
     /// `host:port` of ours as peers are to write it: the advertised name of the listener at `local`, else `local`.
     #[must_use]
-    pub fn sent_by(&self, protocol: Protocol, local: SocketAddr) -> String {
+    pub fn sent_by(&self, protocol: Protocol, local: SocketAddr) -> Rc<str> {
+        let mut known = self.sent_bys.borrow_mut();
+        if let Some((_, _, text)) = known.iter().find(|(of, at, _)| (*of, *at) == (protocol, local)) {
+            return Rc::clone(text);
+        }
+        let text: Rc<str> = self.make_sent_by(protocol, local).into();
+        if known.len() < SENT_BYS {
+            known.push((protocol, local, Rc::clone(&text)));
+        }
+        text
+    }
+
+    fn make_sent_by(&self, protocol: Protocol, local: SocketAddr) -> String {
         let here = |addr: SocketAddr| {
             addr.port() == local.port() && (addr.ip() == local.ip() || addr.ip().is_unspecified())
         };

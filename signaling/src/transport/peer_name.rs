@@ -11,7 +11,7 @@ pub(super) fn of(message: &Bytes) -> Option<Box<str>> {
     let host = match Message::parse(message.clone()).ok()? {
         Message::Request(request) => {
             let route = request.get::<Route<'_>>().ok().flatten().and_then(|route| route.uri().ok());
-            domain(&route.or_else(|| request.uri().ok())?)?
+            domain(route.as_ref().or_else(|| request.uri().ok())?)?
         }
         Message::Response(response) => response.top_via().ok()?.host().to_owned(),
     };

@@ -3,6 +3,8 @@
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha512_256};
 
+use crate::message::digits::push_hex;
+
 /// A hash function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum HashFunction {
@@ -43,7 +45,10 @@ fn hex_of<D: Digest>(parts: &[&str]) -> String {
         }
         hash.update(part);
     }
-    hex::encode(hash.finalize())
+    let hash = hash.finalize();
+    let mut text = String::with_capacity(2 * hash.len());
+    push_hex(&mut text, &hash);
+    text
 }
 
 /// A value of the `algorithm` parameter.

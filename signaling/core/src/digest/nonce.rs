@@ -6,6 +6,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::message::digits::push_hex;
+
 /// What a nonce is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nonce {
@@ -60,8 +62,9 @@ impl Mint {
         stamp[..8].copy_from_slice(&unix_now.to_be_bytes());
         stamp[8..12].copy_from_slice(&self.origin);
         stamp[12..].copy_from_slice(&self.made.to_be_bytes());
-        let mut nonce = hex::encode(stamp);
-        nonce.push_str(&hex::encode(&self.sign(&stamp, realm)[..16]));
+        let mut nonce = String::with_capacity(64);
+        push_hex(&mut nonce, &stamp);
+        push_hex(&mut nonce, &self.sign(&stamp, realm)[..16]);
         nonce
     }
 

@@ -1,10 +1,9 @@
 //! Messages made here: responses, ACK and CANCEL *from* a request, and fresh requests.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use rand::{Rng, RngExt};
 
+use super::digits::push_hex;
 use super::header::Via;
 use super::name::Name;
 use super::{HeaderError, Method, Request, Response, StatusCode, Uri};
@@ -103,11 +102,11 @@ pub fn cancel(request: &Request, extra: &str) -> Request {
 
 /// A request that shares the transaction's branch with `request`.
 fn hop_by_hop(request: &Request, method: Method, extra: &str) -> Request {
-    let fields = super::Fields { edited: true, ..super::Fields::default() };
+    let fields = super::Fields::made();
     let uri = super::Text::Owned(request.uri_text().as_bytes().into());
     let number = request.cseq().map_or(0, |cseq| cseq.number);
     let cseq = format!("{number} {method}");
-    let mut other = Request { method, uri, fields };
+    let mut other = Request { method, uri, read: super::ReadUri::default(), fields };
     if let Some(via) = request.values(Name::Via).next() {
         other.push(Name::Via, via);
     }
@@ -190,7 +189,7 @@ pub fn via(protocol: crate::flow::Protocol, sent_by: &str, branch: &str) -> Stri
 #[must_use]
 pub fn random_tag(rng: &mut impl Rng) -> String {
     let mut text = String::with_capacity(16);
-    let _ = write!(text, "{:016x}", rng.random::<u64>());
+    push_hex(&mut text, &rng.random::<u64>().to_be_bytes());
     text
 }
 

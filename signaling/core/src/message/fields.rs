@@ -69,11 +69,15 @@ impl Field {
         line.extend_from_slice(name);
         line.extend_from_slice(b": ");
         let value = scan::trim(value);
-        line.extend(value.iter().enumerate().map(|(at, &byte)| match byte {
-            b'\r' | b'\n' => b' ',
-            0 if at == 0 || value[at - 1] != b'\\' => b' ',
-            byte => byte,
-        }));
+        if memchr::memchr3(b'\r', b'\n', 0, value).is_none() {
+            line.extend_from_slice(value);
+        } else {
+            line.extend(value.iter().enumerate().map(|(at, &byte)| match byte {
+                b'\r' | b'\n' => b' ',
+                0 if at == 0 || value[at - 1] != b'\\' => b' ',
+                byte => byte,
+            }));
+        }
         line.extend_from_slice(b"\r\n");
         let end = line.len() as u32;
         let name_end = name.len() as u32;
@@ -95,6 +99,13 @@ impl Field {
             }
             known => known.is_same_known(&name),
         }
+    }
+}
+
+impl Fields {
+    /// Those of a message that is made here, with room for what most have.
+    pub(super) fn made() -> Self {
+        Self { fields: Vec::with_capacity(12), edited: true, ..Self::default() }
     }
 }
 
@@ -506,8 +517,7 @@ fn plain_tag(value: &[u8]) -> Option<Option<&str>> {
         return Some(None);
     }
     let tag = behind.strip_prefix(b";tag=")?;
-    let tag = std::str::from_utf8(tag).ok().filter(|tag| !tag.is_empty())?;
-    tag.bytes().all(scan::is_token_byte).then_some(Some(tag))
+    scan::is_token(tag).then(|| std::str::from_utf8(tag).ok())
 }
 
 /// `Name::Other("via")` means Via as well.

@@ -8,6 +8,7 @@
 //! input makes it panic.
 
 pub mod build;
+pub(crate) mod digits;
 mod error;
 mod fields;
 pub mod framing;
@@ -21,6 +22,7 @@ mod status;
 pub mod uri;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 
@@ -90,13 +92,27 @@ pub struct Request {
     method: Method,
     /// The request-URI as written.
     uri: Text,
+    /// The same, once it was read.
+    read: ReadUri,
     fields: Fields,
+}
+
+/// A request-URI that nearly every step of a route asks for. A copy of the message is mostly made to be sent elsewhere, and reads its
+/// own when it is asked.
+#[derive(Debug, Default)]
+struct ReadUri(OnceCell<Result<Uri, UriError>>);
+
+impl Clone for ReadUri {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// Text of the start line: offsets into the source, or our own.
 #[derive(Debug, Clone)]
 enum Text {
     Source { start: u32, end: u32 },
+    Fixed(&'static str),
     Owned(Box<[u8]>),
 }
 
@@ -104,6 +120,7 @@ impl Text {
     fn get<'a>(&'a self, source: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Source { start, end } => &source[*start as usize..*end as usize],
+            Self::Fixed(text) => text.as_bytes(),
             Self::Owned(text) => text,
         }
     }
@@ -113,8 +130,9 @@ impl Request {
     /// An empty request with nothing but its request line; [`build::NewRequest`] makes complete ones.
     #[must_use]
     pub fn new(method: Method, uri: &Uri) -> Self {
-        let fields = Fields { edited: true, ..Fields::default() };
-        Self { method, uri: Text::Owned(uri.as_str().as_bytes().into()), fields }
+        let fields = Fields::made();
+        let (uri, read) = (Text::Owned(uri.as_str().as_bytes().into()), ReadUri::default());
+        Self { method, uri, read, fields }
     }
 
     /// The method.
@@ -129,17 +147,18 @@ impl Request {
         std::str::from_utf8(self.uri.get(&self.fields.source)).unwrap_or_default()
     }
 
-    /// The request-URI, parsed at every call: keep it where it is needed twice.
+    /// The request-URI.
     ///
     /// # Errors
     /// When it is no URI; the answer is 400, or 416 for a scheme that cannot be served.
-    pub fn uri(&self) -> Result<Uri, UriError> {
-        Uri::parse(self.uri_text())
+    pub fn uri(&self) -> Result<&Uri, UriError> {
+        let read = self.read.0.get_or_init(|| Uri::parse(self.uri_text()));
+        read.as_ref().map_err(|error| *error)
     }
 
     /// Puts another request-URI in place.
     pub fn set_uri(&mut self, uri: &Uri) {
-        self.uri = Text::Owned(uri.as_str().as_bytes().into());
+        (self.uri, self.read) = (Text::Owned(uri.as_str().as_bytes().into()), ReadUri::default());
         self.fields.edited = true;
     }
 
@@ -219,8 +238,7 @@ impl Response {
     /// An empty response with nothing but its status line; [`build::Reply`] makes complete ones.
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
-        let fields = Fields { edited: true, ..Fields::default() };
-        Self { status, reason: Text::Owned(status.reason().as_bytes().into()), fields }
+        Self { status, reason: Text::Fixed(status.reason()), fields: Fields::made() }
     }
 
     /// The status code.
@@ -237,10 +255,11 @@ impl Response {
 
     /// Puts another status in place; `reason` is the registered phrase when `None`.
     pub fn set_status(&mut self, status: StatusCode, reason: Option<&str>) {
-        let reason = reason.unwrap_or(status.reason());
-        let clean = reason.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte });
+        let clean = |reason: &str| {
+            reason.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }).collect()
+        };
         self.status = status;
-        self.reason = Text::Owned(clean.collect());
+        self.reason = reason.map_or(Text::Fixed(status.reason()), |reason| Text::Owned(clean(reason)));
         self.fields.edited = true;
     }
 
@@ -259,7 +278,7 @@ impl Response {
         let reason = self.reason.get(&self.fields.source);
         let mut out = Vec::with_capacity(16 + reason.len() + self.fields.written_len());
         out.extend_from_slice(b"SIP/2.0 ");
-        out.extend_from_slice(self.status.code().to_string().as_bytes());
+        out.extend_from_slice(&self.status.digits());
         out.push(b' ');
         out.extend_from_slice(reason);
         out.extend_from_slice(b"\r\n");

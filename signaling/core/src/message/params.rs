@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::scan::{self, find_outside, trim_str};
+use super::scan::{self, find_outside, split_once, trim_str};
 
 /// Parameters, read on demand from the text behind the first semicolon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,7 +58,7 @@ impl<'a> Params<'a> {
                 rest = more;
                 let one = trim_str(one);
                 if !one.is_empty() {
-                    return Some(match one.split_once('=') {
+                    return Some(match split_once(one, b'=') {
                         Some((name, value)) => Param { name: trim_str(name), value: Some(trim_str(value)) },
                         None => Param { name: one, value: None },
                     });

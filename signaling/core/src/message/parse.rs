@@ -342,7 +342,7 @@ fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Re
             let answerable = method != Method::Ack && has_all(&fields);
             let mismatch = matches!(checked, Ok(false)).then_some(ParseErrorKind::MethodMismatch);
             let fault = fault.or(checked.err()).or(mismatch);
-            let request = Request { method, uri: text, fields };
+            let request = Request { method, uri: text, read: super::ReadUri::default(), fields };
             match fault {
                 None => Ok(Message::Request(request)),
                 Some(kind) => Err(ParseError { kind, request: answerable.then(|| Box::new(request)) }),

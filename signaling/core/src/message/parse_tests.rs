@@ -257,8 +257,7 @@ fn exercise(bytes: &[u8]) {
     });
     message.all::<h::Route<'_>>().flatten().for_each(|route| drop(route.uri()));
     if let Message::Request(mut request) = message {
-        let _ =
-            request.uri().map(|uri| (uri.is_equivalent(&uri), uri.as_request_uri().with_param("a", None)));
+        let _ = request.uri().map(|uri| (uri.is_equivalent(uri), uri.as_request_uri().with_param("a", None)));
         let _ = request.stamp_source("192.0.2.1:5060".parse().unwrap(), true);
         request.remove_first_value(Name::Via);
         request.replace_value(Name::Contact, 0, "<sip:x@y>");

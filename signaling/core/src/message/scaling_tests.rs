@@ -24,7 +24,7 @@ fn message(uri: &str, fields: &str) -> Bytes {
 /// Everything that the steps of a route ask of a message, and what they change.
 fn treat(bytes: Bytes) {
     let Ok(Message::Request(mut request)) = Message::parse_with(bytes, &UNLIMITED) else { return };
-    let _ = (request.uri().map(|uri| uri.is_equivalent(&uri)), request.max_forwards());
+    let _ = (request.uri().map(|uri| uri.is_equivalent(uri)), request.max_forwards());
     let _ = (request.all::<Via<'_>>().count(), request.all::<Route<'_>>().count());
     let _ = (request.all::<RecordRoute<'_>>().count(), request.all::<Contact<'_>>().count());
     for Authorization(credentials) in request.all::<Authorization<'_>>().flatten() {

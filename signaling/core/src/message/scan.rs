@@ -2,15 +2,48 @@
 
 use memchr::{memchr, memchr2, memchr3};
 
+/// `token` characters (RFC 3261 §25.1).
+const TOKEN: u8 = 1;
+/// Characters of a host name or an IPv4 address; the underscore is wrong but common.
+const HOST: u8 = 1 << 1;
+/// Characters that cannot stand in a URI, and would part it from what is around it.
+pub(crate) const NO_URI: u8 = 1 << 2;
+/// What begins an escape.
+pub(crate) const PERCENT: u8 = 1 << 3;
+
+/// What each byte may be part of: every byte of a message is asked for that several times, and one look here is a fifth of the
+/// comparisons.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        let mark = matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        if byte.is_ascii_alphanumeric() || mark {
+            classes[at] |= TOKEN;
+        }
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') {
+            classes[at] |= HOST;
+        }
+        if byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f) {
+            classes[at] |= NO_URI;
+        }
+        if byte == b'%' {
+            classes[at] |= PERCENT;
+        }
+        at += 1;
+    }
+    classes
+};
+
 /// Linear whitespace, the CR and LF of a folded line included (RFC 3261 §25.1 `LWS`).
 pub(crate) const fn is_lws(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// `token` characters (RFC 3261 §25.1).
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & TOKEN != 0
 }
 
 /// Whether `bytes` is one non-empty `token`.
@@ -18,8 +51,38 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
 }
 
+/// Characters of a host name or an IPv4 address; the underscore is wrong but common.
+pub(crate) fn is_host_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & HOST != 0
+}
+
+/// All classes of which `text` has a byte: [`NO_URI`], [`PERCENT`].
+pub(crate) fn classes_in(text: &str) -> u8 {
+    text.bytes().fold(0, |seen, byte| seen | CLASSES[usize::from(byte)])
+}
+
+/// Position of the first `byte`, which is one of ASCII. What is searched is mostly a few characters long: the search of the standard
+/// library and that of `memchr` have more to prepare than to do there.
+pub(crate) fn find(text: &str, byte: u8) -> Option<usize> {
+    text.bytes().position(|other| other == byte)
+}
+
+/// What stands before and behind the first `byte`, which is one of ASCII.
+pub(crate) fn split_once(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = find(text, byte)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Whether there is linear whitespace at neither end.
+fn is_trim(bytes: &[u8]) -> bool {
+    !bytes.first().is_some_and(|&byte| is_lws(byte)) && !bytes.last().is_some_and(|&byte| is_lws(byte))
+}
+
 /// `bytes` without linear whitespace at both ends.
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    if is_trim(bytes) {
+        return bytes;
+    }
     let start = bytes.iter().position(|&byte| !is_lws(byte)).unwrap_or(bytes.len());
     let end = bytes.iter().rposition(|&byte| !is_lws(byte)).map_or(start, |last| last + 1);
     &bytes[start..end]
@@ -28,6 +91,9 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
 /// `text` without linear whitespace at both ends.
 pub(crate) fn trim_str(text: &str) -> &str {
     let bytes = text.as_bytes();
+    if is_trim(bytes) {
+        return text;
+    }
     let start = bytes.iter().position(|&byte| !is_lws(byte)).unwrap_or(bytes.len());
     let end = bytes.iter().rposition(|&byte| !is_lws(byte)).map_or(start, |last| last + 1);
     &text[start..end]
@@ -115,10 +181,11 @@ impl<'a> Iterator for Values<'a> {
 
 /// The text of a quoted string without its quotes and backslashes; other text as it is (RFC 3261 §25.1).
 pub(crate) fn unquote(text: &str) -> std::borrow::Cow<'_, str> {
-    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+    let quoted = text.len() >= 2 && text.as_bytes()[0] == b'"' && text.as_bytes()[text.len() - 1] == b'"';
+    let Some(inner) = text.get(1..text.len().saturating_sub(1)).filter(|_| quoted) else {
         return text.into();
     };
-    if !inner.contains('\\') {
+    if find(inner, b'\\').is_none() {
         return inner.into();
     }
     let mut plain = String::with_capacity(inner.len());

@@ -103,6 +103,11 @@ impl StatusCode {
         self.0
     }
 
+    /// The three digits of the number.
+    pub(crate) fn digits(self) -> [u8; 3] {
+        [self.0 / 100, self.0 / 10 % 10, self.0 % 10].map(|digit| b'0' + digit as u8)
+    }
+
     /// The first digit, 1 to 6.
     #[must_use]
     pub const fn class(self) -> u16 {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::params::Params;
+use super::scan;
 
 /// Why a text is no URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,10 +57,11 @@ impl Uri {
         if text.len() > u16::MAX as usize {
             return Err(UriError("too long"));
         }
-        if text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)) {
+        let classes = scan::classes_in(text);
+        if classes & scan::NO_URI != 0 {
             return Err(UriError("has a character that does not belong there"));
         }
-        let colon = text.find(':').ok_or(UriError("has no scheme"))?;
+        let colon = scan::find(text, b':').ok_or(UriError("has no scheme"))?;
         let scheme = scheme(&text[..colon])?;
         let mut uri = Self {
             text: text.into(),
@@ -72,7 +74,7 @@ impl Uri {
             headers: Span::default(),
         };
         match scheme {
-            Scheme::Sip | Scheme::Sips => uri.index_sip(colon + 1)?,
+            Scheme::Sip | Scheme::Sips => uri.index_sip(colon + 1, classes & scan::PERCENT != 0)?,
             Scheme::Tel => uri.index_tel(colon + 1)?,
             Scheme::Other => {}
         }
@@ -282,14 +284,17 @@ impl Uri {
         Self::parse(&format!("{before}{params}{}", &self.text[end..]))
     }
 
-    fn index_sip(&mut self, start: usize) -> Result<(), UriError> {
+    /// `escaped`: there may be escapes in it.
+    fn index_sip(&mut self, start: usize, escaped: bool) -> Result<(), UriError> {
         let text: &str = &self.text;
         let mut at = start;
         // Only the user part may hold `;` and `?` in front of an `@`, so that the `@` comes first.
-        if let Some(end) = text[start..].find('@').map(|at| start + at) {
+        if let Some(end) = scan::find(&text[start..], b'@').map(|at| start + at) {
             let userinfo = &text[start..end];
-            check_escapes(userinfo)?;
-            let user_end = userinfo.find(':').map_or(end, |at| start + at);
+            if escaped {
+                check_escapes(userinfo)?;
+            }
+            let user_end = scan::find(userinfo, b':').map_or(end, |at| start + at);
             if user_end == start {
                 return Err(UriError("user part is empty"));
             }
@@ -301,11 +306,11 @@ impl Uri {
         self.host = Span::new(at, host_end);
         at = host_end;
         if let Some(rest) = text[at..].strip_prefix(':') {
-            let digits = rest.find([';', '?']).unwrap_or(rest.len());
+            let digits = rest.bytes().position(|byte| matches!(byte, b';' | b'?')).unwrap_or(rest.len());
             self.port = Some(port(&rest[..digits]).ok_or(UriError("port is no number from 0 to 65535"))?);
             at += 1 + digits;
         }
-        let params_end = text[at..].find('?').map_or(text.len(), |mark| at + mark);
+        let params_end = scan::find(&text[at..], b'?').map_or(text.len(), |mark| at + mark);
         self.params = match text[at..params_end].strip_prefix(';') {
             Some(_) => Span::new(at + 1, params_end),
             None if at == params_end => Span::new(at, at),
@@ -313,13 +318,15 @@ impl Uri {
                 return Err(UriError("host is followed by something else than port, parameters and headers"));
             }
         };
-        check_escapes(&text[at..])?;
+        if escaped {
+            check_escapes(&text[at..])?;
+        }
         self.headers = Span::new((params_end + 1).min(text.len()), text.len());
         Ok(())
     }
 
     fn index_tel(&mut self, start: usize) -> Result<(), UriError> {
-        let end = self.text[start..].find(';').map_or(self.text.len(), |at| start + at);
+        let end = scan::find(&self.text[start..], b';').map_or(self.text.len(), |at| start + at);
         if end == start {
             return Err(UriError("number is empty"));
         }
@@ -353,9 +360,12 @@ impl fmt::Debug for Uri {
 
 /// A host as it stands in a URI or Via, as an address if it is one.
 pub(crate) fn host_ip(host: &str) -> Option<IpAddr> {
-    match host.strip_prefix('[') {
-        Some(rest) => ipv6(rest.strip_suffix(']')?).map(IpAddr::V6),
-        None => host.parse().ok(),
+    match host.as_bytes().first()? {
+        b'[' => ipv6(host[1..].strip_suffix(']')?).map(IpAddr::V6),
+        // Most others are names.
+        b'0'..=b'9' => host.parse().ok(),
+        _ if scan::find(host, b':').is_some() => host.parse().ok(),
+        _ => None,
     }
 }
 
@@ -367,8 +377,7 @@ pub(crate) fn host_end(text: &str, start: usize) -> Result<usize, UriError> {
         ipv6(&inner[..close]).ok_or(UriError("IPv6 reference is no address"))?;
         return Ok(start + close + 2);
     }
-    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    match rest.bytes().position(|byte| !is_host(byte)).unwrap_or(rest.len()) {
+    match rest.bytes().position(|byte| !scan::is_host_byte(byte)).unwrap_or(rest.len()) {
         0 => Err(UriError("host is missing")),
         len => Ok(start + len),
     }
@@ -382,8 +391,10 @@ fn ipv6(text: &str) -> Option<Ipv6Addr> {
 
 /// A port: one to five digits up to 65535.
 pub(crate) fn port(text: &str) -> Option<u16> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
+    let add = |port: u16, byte: u8| {
+        port.checked_mul(10)?.checked_add(byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?)
+    };
+    if text.is_empty() { None } else { text.bytes().try_fold(0, add) }
 }
 
 fn scheme(text: &str) -> Result<Scheme, UriError> {
@@ -420,7 +431,7 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 }
 
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
+    if scan::find(text, b'%').is_none() {
         return text.into();
     }
     String::from_utf8_lossy(&percent_decoded(text)).into_owned().into()

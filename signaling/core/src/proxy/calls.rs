@@ -39,7 +39,7 @@ impl Proxy {
             call_id: incoming.call_id().to_owned(),
             seal: incoming.seal.clone(),
             from: person(message, Name::From),
-            to: message.uri().map(|uri| plain(&uri)).unwrap_or_default(),
+            to: message.uri().map(plain).unwrap_or_default(),
             parties: Arc::new(parties(incoming, branches)),
             caller,
             callees: Vec::new(),
@@ -347,7 +347,7 @@ fn parties(incoming: &Incoming, branches: &[Branch]) -> Parties {
         src_domain: from.map(|uri| uri.host().to_owned()).unwrap_or_default(),
         src_ip: incoming.flow.remote.ip(),
         dst_ouser: to.as_ref().map(user).unwrap_or_default(),
-        dst_user: uri.as_ref().map(user).unwrap_or_default(),
+        dst_user: uri.map(user).unwrap_or_default(),
         dst_domain: uri.map(|uri| uri.host().to_owned()).unwrap_or_default(),
         to_user: branches.iter().any(|branch| branch.target.aor.is_some()),
     }

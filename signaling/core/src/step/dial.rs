@@ -32,7 +32,7 @@ pub fn speed_dial(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict
 pub async fn alias(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     let tables = world.tables();
     for _ in 0..CHAIN {
-        let Some(aor) = incoming.message.uri().ok().and_then(|uri| local_aor(world, &uri)) else { break };
+        let Some(aor) = incoming.message.uri().ok().and_then(|uri| local_aor(world, uri)) else { break };
         let Some((user, domain)) = aor.rsplit_once('@') else { break };
         let Some(target) = tables.alias(user, domain) else { break };
         let Ok(uri) = Uri::parse(&format!("sip:{target}")) else { break };

@@ -27,7 +27,7 @@ pub async fn forward(world: &World, incoming: &mut Incoming) -> ControlFlow<Verd
     if world.settings.edge.is_empty() {
         return ControlFlow::Continue(());
     }
-    let Ok(uri) = incoming.message.uri() else { return ControlFlow::Continue(()) };
+    let Ok(uri) = incoming.message.uri().cloned() else { return ControlFlow::Continue(()) };
     if let Some(flow) = flow_of(world, incoming) {
         incoming.message.remove_first_value(Name::Route);
         let target = Target { by_token: true, ..Target::new(world, uri, Destination::Flow(flow)) };

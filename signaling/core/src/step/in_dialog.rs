@@ -54,7 +54,7 @@ pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
 /// (RFC 3261 §16.4). `false` when none has.
 fn undo_strict_routing(world: &World, incoming: &mut Incoming) -> bool {
     let Ok(uri) = incoming.message.uri() else { return false };
-    let Some(pass) = pass_of(world, incoming, &uri) else { return false };
+    let Some(pass) = pass_of(world, incoming, uri) else { return false };
     let pass = pass.map(str::to_owned);
     let routes = incoming.message.values(Name::Route).count();
     let last = incoming.message.values(Name::Route).last();
@@ -194,7 +194,7 @@ async fn target(world: &World, incoming: &mut Incoming, flow: Option<Flow>) -> R
     let taken = alias::take(incoming.message.uri_text()).map_err(|_| bad(incoming))?;
     let (uri, alias) = match taken {
         Some((uri, alias)) => (Uri::parse(&uri).map_err(|_| bad(incoming))?, Some(alias)),
-        None => (incoming.message.uri().map_err(|_| bad(incoming))?, None),
+        None => (incoming.message.uri().map_err(|_| bad(incoming))?.clone(), None),
     };
     let next = incoming.message.get::<Route<'_>>().ok().flatten().and_then(|route| route.uri().ok());
     match peer(world, incoming) {

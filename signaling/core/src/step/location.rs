@@ -14,11 +14,14 @@ use crate::world::World;
 /// OPTIONS without a user is a question to ourselves: whether we are alive. Phones and monitors ask it often, and no
 /// account is at stake, so it is answered before anybody is asked for a password.
 pub fn keepalive(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
+    if *incoming.method() != Method::Options {
+        return ControlFlow::Continue(());
+    }
     let ours = incoming
         .message
         .uri()
         .is_ok_and(|uri| uri.user().is_none_or(str::is_empty) && world.local_domain(uri.host()).is_some());
-    if *incoming.method() != Method::Options || !ours {
+    if !ours {
         return ControlFlow::Continue(());
     }
     sanity::understand(world, incoming, Name::Require, &[])?;
@@ -41,10 +44,12 @@ pub fn require_user(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
 /// that its GRUU names (RFC 5627 §5.4). Goes on along the route when there is none.
 pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     let refuse = |status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
-    if let Some(aor) = incoming.message.uri().ok().and_then(|uri| local_aor(world, &uri)) {
+    if world.outside.store.shares_bindings()
+        && let Some(aor) = incoming.message.uri().ok().and_then(|uri| local_aor(world, uri))
+    {
         world.refresh(&world.location_key(&aor)).await;
     }
-    let Some((aor, bindings)) = incoming.message.uri().ok().and_then(|uri| find(world, &uri)) else {
+    let Some((aor, bindings)) = incoming.message.uri().ok().and_then(|uri| find(world, uri)) else {
         return refuse(StatusCode::NOT_FOUND, "Not Found");
     };
     // There is no presence server to take it, and a phone is none (FEATURES F4).
@@ -71,7 +76,7 @@ pub async fn lookup(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> 
 /// is for a user who does not exist, 480 for one who is not there now (RFC 3261 §21.4.5, §21.4.18).
 pub async fn require_account(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     let refuse = |status, reason| ControlFlow::Break(incoming.refuse(world, status, reason));
-    let found = incoming.message.uri().ok().and_then(|uri| find(world, &uri));
+    let found = incoming.message.uri().ok().and_then(|uri| find(world, uri));
     let (aor, _) = found.unwrap_or_default();
     let (user, domain) = aor.rsplit_once('@').unwrap_or_default();
     match world.account(user, domain).await {

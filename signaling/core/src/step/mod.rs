@@ -321,5 +321,5 @@ impl Incoming {
 #[must_use]
 pub fn local_aor(world: &World, uri: &Uri) -> Option<String> {
     let user = uri.user_decoded().filter(|user| !user.is_empty())?;
-    Some(format!("{user}@{}", world.local_domain(uri.host())?))
+    Some([&*user, "@", &world.local_domain(uri.host())?].concat())
 }

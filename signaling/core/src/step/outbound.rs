@@ -21,7 +21,7 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     let Ok(uri) = incoming.message.uri() else {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI"));
     };
-    let local = is_local(world, &uri);
+    let local = is_local(world, uri);
     // Strangers may call our users and write to them. What makes a phone call somebody (RFC 3515) or restart and fetch its
     // configuration (NOTIFY of `check-sync`) is not for them.
     let commands = matches!(incoming.method(), Method::Refer | Method::Notify);
@@ -31,13 +31,13 @@ pub async fn relay(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdic
     if !auth::is_known(incoming) || *incoming.method() == Method::Register {
         return ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, "Not relaying"));
     }
-    ControlFlow::Break(send(world, incoming, &uri).await)
+    ControlFlow::Break(send(world, incoming, uri).await)
 }
 
 /// Sends a request there whose Request-URI has become one of elsewhere. One for a local domain goes on along the route.
 pub async fn elsewhere(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     match incoming.message.uri() {
-        Ok(uri) if !is_local(world, &uri) => ControlFlow::Break(send(world, incoming, &uri).await),
+        Ok(uri) if !is_local(world, uri) => ControlFlow::Break(send(world, incoming, uri).await),
         _ => ControlFlow::Continue(()),
     }
 }

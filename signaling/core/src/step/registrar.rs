@@ -9,6 +9,7 @@ use super::{Incoming, Verdict};
 use crate::event::{Event, Expiry};
 use crate::gruu;
 use crate::location::{Registration, Rejected, Rules, Updated};
+use crate::message::digits::push_decimal;
 use crate::message::header::{Contact, NameAddr};
 use crate::message::{Method, Name, StatusCode};
 use crate::outside::StoredBinding;
@@ -236,7 +237,11 @@ fn contact(world: &World, aor: &str, binding: &Arc<StoredBinding>, gruus: bool) 
     use std::fmt::Write as _;
     let settings = &world.settings.registrar;
     let left = binding.expires_at().saturating_sub(world.unix_now());
-    let mut value = format!("<{}>;expires={left}", binding.contact());
+    let mut value = String::with_capacity(binding.contact().len() + binding.instance().len() + 96);
+    value.push('<');
+    value.push_str(binding.contact());
+    value.push_str(">;expires=");
+    push_decimal(&mut value, left);
     if binding.q() != settings.default_q {
         let _ = write!(value, ";q={}.{:03}", binding.q() / 1000, binding.q() % 1000);
     }
@@ -253,7 +258,9 @@ fn contact(world: &World, aor: &str, binding: &Arc<StoredBinding>, gruus: bool) 
         let temporary = gruu::temporary(secret, random, aor, instance, binding.call_id());
         let _ = write!(value, ";pub-gruu=\"{public}\";temp-gruu=\"{temporary}\"");
     }
-    let _ = write!(value, ";+sip.instance=\"<{instance}>\"");
+    value.push_str(";+sip.instance=\"<");
+    value.push_str(instance);
+    value.push_str(">\"");
     if binding.reg_id() != 0 {
         let _ = write!(value, ";reg-id={}", binding.reg_id());
     }

@@ -4,6 +4,7 @@ use super::{Incoming, Target, edge, media, reliable, renumber, size};
 use crate::dispatcher::Algorithm;
 use crate::flow::{Destination, Flow, Protocol};
 use crate::flow_token;
+use crate::message::digits::decimal;
 use crate::message::{Method, Name, Request, StatusCode};
 use crate::world::World;
 
@@ -137,7 +138,7 @@ fn branch(world: &World, incoming: &Incoming, target: Target, breadth: u32) -> B
     let name = branch_name(world, incoming);
     address(world, incoming, &target, &mut message, &name);
     if *incoming.method() != Method::Ack {
-        message.set(Name::MaxBreadth, breadth.to_string());
+        message.set(Name::MaxBreadth, decimal(breadth.into()));
     }
     message.ensure_content_length();
     Branch { message, target, name, breadth, media: None }
@@ -157,13 +158,14 @@ fn address(world: &World, incoming: &Incoming, target: &Target, message: &mut Re
     // A gateway may ask for less than all (RFC 7339 §5.1).
     let less = target.gateway.is_some() && world.tables().policy.algorithm == Algorithm::Overload;
     let oc = if less { ";oc;oc-algo=\"loss\"" } else { "" };
-    let via = format!("SIP/2.0/{protocol} {};branch={name}{oc}", world.sent_by(protocol, target.local));
     let dialled = matches!(target.destination, Destination::Address { .. });
-    let via = match protocol {
-        Protocol::Udp => format!("{via};rport"),
-        Protocol::Tls if dialled && world.settings.tls_alias => format!("{via};alias"),
-        _ => via,
+    let flag = match protocol {
+        Protocol::Udp => ";rport",
+        Protocol::Tls if dialled && world.settings.tls_alias => ";alias",
+        _ => "",
     };
+    let sent_by = world.sent_by(protocol, target.local);
+    let via = ["SIP/2.0/", protocol.via_token(), " ", &*sent_by, ";branch=", name, oc, flag].concat();
     message.prepend(Name::Via, via);
 }
 
@@ -192,7 +194,7 @@ fn branch_name(world: &World, incoming: &Incoming) -> String {
     };
     let proof =
         if incoming.is_in_dialog() { String::new() } else { proof_of_passage(world, &incoming.message) };
-    format!("{BRANCH_PREFIX}{}{proof}.{unique}", incoming.seal)
+    [BRANCH_PREFIX, &*incoming.seal, &*proof, ".", &*unique].concat()
 }
 
 /// Record-Route (RFC 3261 §16.6 step 4): one entry per side where the sides differ, the outgoing one on top, so that each
@@ -206,9 +208,9 @@ fn record_route(world: &World, incoming: &Incoming, target: &Target, message: &m
             format!("{}@", flow_token::make(&world.settings.secret, &did, &flow))
         })
     };
-    let entry = |token: &str, protocol: Protocol, sent_by: String, double: bool| {
-        let transport = transport_parameter(protocol);
-        format!("<sip:{token}{sent_by}{transport}{};lr;did={did}>", if double { ";r2=on" } else { "" })
+    let entry = |token: &str, protocol: Protocol, sent_by: &str, double: bool| {
+        let (transport, double) = (transport_parameter(protocol), if double { ";r2=on" } else { "" });
+        ["<sip:", token, sent_by, transport, double, ";lr;did=", &*did, ">"].concat()
     };
     let (from, to) = (incoming.flow.protocol, protocol_of(&target.destination));
     let (here, there) = (world.sent_by(from, incoming.flow.local), world.sent_by(to, target.local));
@@ -220,9 +222,9 @@ fn record_route(world: &World, incoming: &Incoming, target: &Target, message: &m
     // Each side has a token of its own.
     let double = from != to || here != there || !(token_here.is_empty() && token_there.is_empty());
     if double {
-        message.prepend(Name::RecordRoute, entry(&token_here, from, here, true));
+        message.prepend(Name::RecordRoute, entry(&token_here, from, &here, true));
     }
-    message.prepend(Name::RecordRoute, entry(&token_there, to, there, double));
+    message.prepend(Name::RecordRoute, entry(&token_there, to, &there, double));
 }
 
 /// The `transport` parameter of a URI of ours, with its separator; none for UDP.

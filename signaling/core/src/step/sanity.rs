@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use super::{Incoming, Verdict, edge};
 use crate::message::header::{Authorization, Expires, Header as _, Route, Via, decimal};
-use crate::message::{Method, Name, Params, Request, StatusCode};
+use crate::message::{Method, Name, Params, Request, StatusCode, digits};
 use crate::settings::{OutboundMode, Sanity};
 use crate::step::relay::{self, BRANCH_PREFIX};
 use crate::world::World;
@@ -100,11 +100,8 @@ fn has_two_tags(message: &Request) -> bool {
 }
 
 fn has_bad_credentials(sanity: &Sanity, message: &Request) -> bool {
-    let given = |text: Option<Cow<'_, str>>| text.is_some_and(|text| !text.is_empty());
     let is_bad = |value: &[u8]| match Authorization::parse(value) {
-        Ok(Authorization(digest)) => {
-            !(given(digest.username()) && given(digest.nonce()) && given(digest.response()))
-        }
+        Ok(Authorization(digest)) => !digest.has_all(&["username", "nonce", "response"]),
         Err(_) => {
             let is_digest = value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Digest"));
             is_digest || sanity.checks(Sanity::DIGEST)
@@ -147,7 +144,7 @@ fn hop(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         }
         None => world.settings.limits.max_forwards,
     };
-    incoming.message.set(Name::MaxForwards, left.to_string());
+    incoming.message.set(Name::MaxForwards, digits::decimal(left.into()));
     ControlFlow::Continue(())
 }
 
@@ -206,8 +203,8 @@ fn require(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
         let known: Vec<&str> = sanity.proxy_require.iter().map(String::as_str).collect();
         understand(world, incoming, Name::ProxyRequire, &known)?;
     }
-    let elsewhere = incoming.message.uri().is_ok_and(|uri| edge::is_edge(world, &uri));
-    if *incoming.method() != Method::Register || elsewhere {
+    let elsewhere = || incoming.message.uri().is_ok_and(|uri| edge::is_edge(world, uri));
+    if *incoming.method() != Method::Register || elsewhere() {
         return ControlFlow::Continue(());
     }
     let registrar = &world.settings.registrar;

@@ -27,9 +27,9 @@ pub async fn divert(world: &World, incoming: &Incoming, why: Untaken) -> Control
         return ControlFlow::Continue(());
     }
     let Ok(dialled) = incoming.message.uri() else { return ControlFlow::Continue(()) };
-    let Some(aor) = local_aor(world, &dialled) else { return ControlFlow::Continue(()) };
+    let Some(aor) = local_aor(world, dialled) else { return ControlFlow::Continue(()) };
     // A GRUU means one phone and nobody in its place (RFC 5627 §3.1).
-    if gruu::read(&world.settings.secret, &dialled).is_some() {
+    if gruu::read(&world.settings.secret, dialled).is_some() {
         return ControlFlow::Continue(());
     }
     let user = dialled.user().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Which transaction a message belongs to (RFC 3261 §17.1.3, §17.2.3).
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 
 use crate::message::{Fields, HeaderError, Method, Name, Request};
@@ -38,7 +39,12 @@ impl Hasher for Hashed {
 
 /// Makes the keys of one table.
 #[derive(Debug, Default)]
-pub(super) struct Keys(RandomState, RandomState);
+pub(super) struct Keys {
+    one: RandomState,
+    other: RandomState,
+    /// Where the parts of a key are put together, to be hashed in one piece.
+    text: RefCell<Vec<u8>>,
+}
 
 impl Keys {
     /// The key of the server transaction that `request` belongs to or would begin. For ACK and CANCEL pass the method of
@@ -88,7 +94,14 @@ impl Keys {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> Key {
-        Key(self.0.hash_one(parts), self.1.hash_one(parts))
+        let mut text = self.text.borrow_mut();
+        text.clear();
+        for part in parts {
+            // So that no part can be read as the end of the one before it.
+            text.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            text.extend_from_slice(part);
+        }
+        Key(self.one.hash_one(&**text), self.other.hash_one(&**text))
     }
 }
 

@@ -21,6 +21,8 @@ use super::timer::{Patience, Timer, TimerQueue};
 use super::{Acked, Cancelled, ClientId, Config, Event, RequestError, ServerId, Stats};
 use crate::flow::{ConnectionId, Destination, Flow, Outbound, Protocol, SendToken};
 use crate::message::build::Reply;
+use crate::message::header::Via;
+use crate::message::uri::host_ip;
 use crate::message::{Message, Method, Name, Request, Response, StatusCode};
 use crate::settings::normal_host;
 
@@ -259,13 +261,14 @@ impl Table {
             *count += 1;
             *count
         });
-        let (destination, fallback) = response_destination(flow, request);
+        let via = request.top_via().ok();
+        let (destination, fallback) = response_destination(flow, via);
         let id = self.insert(Entry {
             id: 0,
             machine,
             destination,
             fallback,
-            sent_by: sent_by(flow, request),
+            sent_by: sent_by(flow, via),
             key,
             merge_key,
             response_tag: None,
@@ -549,7 +552,7 @@ impl Table {
     /// Answers `request`, which came over `flow`, without a transaction (RFC 3261 §8.2.7).
     pub fn send_response(&mut self, flow: &Flow, request: &Request, response: &Response) {
         self.stats.rpl_sent += 1;
-        let (destination, fallback) = response_destination(flow, request);
+        let (destination, fallback) = response_destination(flow, request.top_via().ok());
         let bytes = response.to_bytes();
         self.transmits.push_back(Outbound { destination, fallback, bytes, token: SendToken(0) });
     }
@@ -789,16 +792,15 @@ impl Table {
 }
 
 /// The sent-by of a request, if it is a name that may lead to its sender. Whoever came over a WebSocket cannot be dialled.
-fn sent_by(flow: &Flow, request: &Request) -> Option<Box<SentBy>> {
-    let via = request.top_via().ok().filter(|_| !flow.protocol.is_websocket())?;
+fn sent_by(flow: &Flow, via: Option<Via<'_>>) -> Option<Box<SentBy>> {
+    let via = via.filter(|via| !flow.protocol.is_websocket() && host_ip(via.host()).is_none())?;
     let host = normal_host(via.host());
     let is_name = host.parse::<IpAddr>().is_err() && host != "invalid" && !host.ends_with(".invalid");
     is_name.then(|| Box::new(SentBy { protocol: flow.protocol, host, port: via.port() }))
 }
 
-/// Where responses to `request` go (RFC 3261 §18.2.2, RFC 3581 §4), and where instead when a connection is gone.
-fn response_destination(flow: &Flow, request: &Request) -> (Destination, Option<Destination>) {
-    let via = request.top_via().ok();
+/// Where responses to the request with this Via go (RFC 3261 §18.2.2, RFC 3581 §4), and where instead when a connection is gone.
+fn response_destination(flow: &Flow, via: Option<Via<'_>>) -> (Destination, Option<Destination>) {
     match flow.protocol {
         Protocol::Udp => {
             // Without rport the answer goes to the port that sent-by names, from the socket the request came to.

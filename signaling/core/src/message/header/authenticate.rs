@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Header, text};
-use crate::message::scan::{find_outside, split_lws, trim_str, unquote};
+use crate::message::scan::{find_outside, split_lws, split_once, trim_str, unquote};
 use crate::message::{HeaderError, Name};
 
 /// Comma-separated `name=value` pairs behind the scheme `Digest`.
@@ -31,7 +31,7 @@ impl<'a> DigestParams<'a> {
                     None => (text, None),
                 };
                 rest = more;
-                if let Some((name, value)) = one.split_once('=') {
+                if let Some((name, value)) = split_once(one, b'=') {
                     return Some((trim_str(name), unquote(trim_str(value))));
                 }
             }
@@ -69,6 +69,18 @@ impl<'a> Credentials<'a> {
     /// Every parameter in order: its name as spelled, its value without quotes.
     pub fn params(&self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> + use<'a> {
         self.0.iter()
+    }
+
+    /// Whether each of `names` is there, the first of its name not empty. They are looked for in one pass.
+    #[must_use]
+    pub fn has_all<const COUNT: usize>(&self, names: &[&str; COUNT]) -> bool {
+        let mut given = [None; COUNT];
+        for (name, value) in self.params() {
+            if let Some(at) = names.iter().position(|wanted| name.eq_ignore_ascii_case(wanted)) {
+                given[at].get_or_insert(!value.is_empty());
+            }
+        }
+        given.iter().all(|given| *given == Some(true))
     }
 }
 

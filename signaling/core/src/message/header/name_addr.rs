@@ -25,7 +25,7 @@ impl<'a> NameAddr<'a> {
         let Some(open) = find_outside(value, true, b'<') else {
             // Without brackets, parameters belong to the header, not to the URI (RFC 3261 §20).
             let text = utf8(value)?;
-            let (uri, params) = text.split_once(';').unwrap_or((text, ""));
+            let (uri, params) = scan::split_once(text, b';').unwrap_or((text, ""));
             let uri = trim_str(uri);
             if uri.is_empty()
                 || uri.bytes().any(|byte| scan::is_lws(byte) || matches!(byte, b'"' | b'>' | b','))

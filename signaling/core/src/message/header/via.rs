@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Header, text};
-use crate::message::scan::{is_token, split_lws, trim_str};
+use crate::message::digits::push_decimal;
+use crate::message::scan::{find, is_token, split_lws, split_once, trim_str};
 use crate::message::uri::{host_end, host_ip, port};
 use crate::message::{HeaderError, Name, Params};
 
@@ -30,8 +31,8 @@ impl<'a> Header<'a> for Via<'a> {
     fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
         let bad = |what| HeaderError::new("Via", what);
         let text = trim_str(text("Via", value)?);
-        let (protocol, rest) = text.split_once('/').ok_or(bad("has no protocol"))?;
-        let (version, rest) = rest.split_once('/').ok_or(bad("has no version"))?;
+        let (protocol, rest) = split_once(text, b'/').ok_or(bad("has no protocol"))?;
+        let (version, rest) = split_once(rest, b'/').ok_or(bad("has no version"))?;
         let (protocol, version) = (trim_str(protocol), trim_str(version));
         if !is_token(protocol.as_bytes()) || !is_token(version.as_bytes()) {
             return Err(bad("has no protocol and version"));
@@ -40,7 +41,7 @@ impl<'a> Header<'a> for Via<'a> {
         if !is_token(transport.as_bytes()) {
             return Err(bad("has no transport"));
         }
-        let (sent_by, params) = rest.split_once(';').unwrap_or((rest, ""));
+        let (sent_by, params) = split_once(rest, b';').unwrap_or((rest, ""));
         let sent_by = trim_str(sent_by);
         let end = host_end(sent_by, 0).map_err(|_| bad("has no host in sent-by"))?;
         let after = trim_str(&sent_by[end..]);
@@ -142,7 +143,7 @@ impl<'a> Via<'a> {
         if !rport && !other_host && !self.params.contains("received") {
             return None;
         }
-        let head = self.text.split(';').next().unwrap_or(self.text);
+        let head = find(self.text, b';').map_or(self.text, |end| &self.text[..end]);
         let mut value = String::with_capacity(self.text.len() + 48);
         value.push_str(trim_str(head));
         for param in self.params.iter() {
@@ -151,20 +152,33 @@ impl<'a> Via<'a> {
                 continue;
             }
             if param.name.eq_ignore_ascii_case("rport") {
-                let _ = write!(value, ";rport={}", source.port());
+                push_rport(&mut value, source);
                 continue;
             }
-            let _ = write!(value, ";{}", param.name);
+            value.push(';');
+            value.push_str(param.name);
             if let Some(text) = param.value {
-                let _ = write!(value, "={text}");
+                value.push('=');
+                value.push_str(text);
             }
         }
         if rport && !asked {
-            let _ = write!(value, ";rport={}", source.port());
+            push_rport(&mut value, source);
         }
         if rport || other_host {
-            let _ = write!(value, ";received={}", source.ip());
+            value.push_str(";received=");
+            // An IPv4 address has one spelling.
+            if other_host || source.is_ipv6() {
+                let _ = write!(value, "{}", source.ip());
+            } else {
+                value.push_str(self.host);
+            }
         }
         Some(value)
     }
+}
+
+fn push_rport(value: &mut String, source: SocketAddr) {
+    value.push_str(";rport=");
+    push_decimal(value, source.port().into());
 }

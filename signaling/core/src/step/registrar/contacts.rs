@@ -77,7 +77,7 @@ fn binding(
     let (received, protocol) = received(world, incoming, &uri);
     let (user_agent, local) = world.share(&text(Name::UserAgent), incoming.flow.local);
     Ok(StoredBinding::from(BindingRow {
-        ruid: &format!("uloc-{}", world.tag()),
+        ruid: &["uloc-", &world.tag()].concat(),
         contact: &crate::alias::strip(uri.as_str()),
         received,
         protocol,
