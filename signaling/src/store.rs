@@ -39,7 +39,7 @@ use self::health::Health;
 use self::known_users::KnownUsers;
 use self::schema::Bring;
 use self::sql::{Place, Sql, Statement, Value};
-use self::writer::Writer;
+use self::writer::{Extent, Writer};
 
 /// How long a request waits for the registrations that it needs, in mode 3.
 const LOOKUP: Duration = Duration::from_secs(2);
@@ -355,7 +355,15 @@ impl Store for Database {
         aor: &'a str,
         bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
-        Box::pin(self.writer.save(aor, bindings))
+        Box::pin(self.writer.save(aor, bindings, Extent::Whole))
+    }
+
+    fn renew_bindings<'a>(
+        &'a self,
+        aor: &'a str,
+        bindings: &'a [Arc<StoredBinding>],
+    ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
+        Box::pin(self.writer.save(aor, bindings, Extent::Renewal))
     }
 
     fn note_user(&self, aor: &str) {
@@ -494,6 +502,46 @@ mod tests {
         let of_u1: Vec<_> = rows.iter().filter(|(aor, _)| aor == "u1@example.com").collect();
         assert_eq!(of_u1.len(), 1);
         assert_eq!(of_u1[0].1.ruid(), "new");
+    }
+
+    /// A REGISTER that renews is written as no more than that, even behind the one that it renews; a row that somebody has taken
+    /// away comes back whole.
+    #[tokio::test]
+    async fn a_renewal_changes_nothing_else_and_brings_back_what_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let database =
+            Database::open(&directory.path().join("x.sqlite"), DbMode::WriteThrough).await.unwrap();
+        let names: Vec<String> = (0..300).map(|number| format!("u{number}@example.com")).collect();
+        let lists = |expires_at: u64| -> Vec<_> {
+            names.iter().map(|name| [Arc::new(binding(name, Protocol::Udp, expires_at))]).collect()
+        };
+        let [first, second, third] = [2000, 3000, 4000].map(lists);
+        let saves = names.iter().zip(&first).map(|(name, list)| database.save_bindings(name, list));
+        let renewals = names.iter().zip(&second).map(|(name, list)| database.renew_bindings(name, list));
+        let both = futures_util::join!(
+            futures_util::future::join_all(saves),
+            futures_util::future::join_all(renewals)
+        );
+        assert!(both.0.iter().chain(&both.1).all(Result::is_ok));
+        let all = async || database.registrations(0, "example.com").await.unwrap();
+        assert!(
+            all().await.len() == 300 && all().await.iter().all(|(_, binding)| binding.expires_at() == 3000)
+        );
+
+        let execute =
+            async |text: &'static str| database.sql().execute(Statement::new(text, [])).await.unwrap();
+        assert_eq!(execute("DELETE FROM location WHERE username LIKE 'u1%'").await, 111);
+        assert_eq!(execute("UPDATE location SET user_agent = 'theirs'").await, 189);
+        let left = names.iter().zip(&third).filter(|(name, _)| !name.starts_with("u1"));
+        let renewals = left.map(|(name, list)| database.renew_bindings(name, list));
+        assert!(futures_util::future::join_all(renewals).await.iter().all(Result::is_ok));
+        let theirs = |(_, binding): &(_, StoredBinding)| {
+            (binding.expires_at(), binding.user_agent()) == (4000, "theirs")
+        };
+        assert!(all().await.len() == 189 && all().await.iter().all(theirs));
+        database.renew_bindings(&names[1], &third[1]).await.unwrap();
+        let back = all().await.into_iter().find(|(aor, _)| *aor == names[1]);
+        assert_eq!(back, Some((names[1].clone(), (*third[1][0]).clone())));
     }
 
     #[tokio::test]

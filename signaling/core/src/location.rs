@@ -129,7 +129,8 @@ impl Location {
                 aors.push(key);
             }
         }
-        Ok(Updated { bindings, version, before, outcome })
+        let renewal = outcome.is_renewal(&before, &bindings);
+        Ok(Updated { bindings, version, before, outcome, renewal })
     }
 
     /// Undoes an update whose bindings could not be kept, unless something has changed since (RFC 3261 §10.3 step 7: all

@@ -56,6 +56,16 @@ pub trait Store {
         bindings: &'a [Arc<StoredBinding>],
     ) -> LocalBoxFuture<'a, Result<(), Unavailable>>;
 
+    /// The same where nothing has changed since these bindings were saved last but when some of them end, and by which request they
+    /// were renewed: what nearly every REGISTER does. A store need write no more than that.
+    fn renew_bindings<'a>(
+        &'a self,
+        aor: &'a str,
+        bindings: &'a [Arc<StoredBinding>],
+    ) -> LocalBoxFuture<'a, Result<(), Unavailable>> {
+        self.save_bindings(aor, bindings)
+    }
+
     /// A user of whom there need be no account has registered: he is known from now on.
     fn note_user(&self, aor: &str) {
         let _ = aor;

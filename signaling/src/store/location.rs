@@ -66,6 +66,33 @@ pub(super) fn statements<'a>(
     statements
 }
 
+/// Renews rows that are there, and nothing of them but when they end and by which request: no index of them changes. (Of SQLite.)
+pub(super) fn renewals(kind: Kind, bindings: &[&Arc<StoredBinding>]) -> Vec<Statement> {
+    let time = kind.from_unix();
+    let [expires, modified] =
+        ["column4", "column5"].map(|column| time.replace('?', &format!("renewed.{column}")));
+    let mut statements = Vec::new();
+    in_sizes(bindings.to_vec(), |some| {
+        let rows = vec!["(?, ?, ?, ?, ?)"; some.len()].join(", ");
+        let sql = format!(
+            "UPDATE location SET callid = renewed.column2, cseq = renewed.column3, expires = {expires}, last_modified = {modified}
+             FROM (VALUES {rows}) AS renewed WHERE location.ruid = renewed.column1"
+        );
+        let values = some.into_iter().flat_map(|binding| {
+            let row = binding.row();
+            [
+                Value::from(row.ruid),
+                clean(row.call_id).into(),
+                signed(row.cseq).into(),
+                seconds(row.expires_at),
+                seconds(row.last_modified),
+            ]
+        });
+        statements.push(Statement::new(sql, values.collect::<Vec<_>>()));
+    });
+    statements
+}
+
 /// Every row, oldest first, that is good at `unix_now`, with its address of record; `home` is the domain of those that were
 /// written without (Kamailio's `use_domain` 0).
 pub(super) async fn read_all(
@@ -147,7 +174,6 @@ fn insert(kind: Kind, rows: Vec<Vec<Value>>) -> Statement {
 /// The values of [`COLUMNS`].
 fn values(username: &str, domain: &str, binding: &StoredBinding) -> Vec<Value> {
     let filled = |text: &str| Value::Text(Some(clean(text)).filter(|text| !text.is_empty()));
-    let seconds = |at: u64| i64::try_from(at).unwrap_or(i64::MAX).into();
     let row = binding.row();
     vec![
         username.into(),
@@ -169,6 +195,10 @@ fn values(username: &str, domain: &str, binding: &StoredBinding) -> Vec<Value> {
         seconds(row.expires_at),
         seconds(row.last_modified),
     ]
+}
+
+fn seconds(at: u64) -> Value {
+    i64::try_from(at).unwrap_or(i64::MAX).into()
 }
 
 /// PostgreSQL takes no NUL in a text.

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::health::{Failure, Health, RETRY};
-use super::sql::Sql;
+use super::sql::{Kind, Sql};
 use super::{DbMode, location};
 
 /// Addresses of record written in one transaction.
@@ -64,8 +64,19 @@ type Waiting = HashMap<String, Save>;
 #[derive(Debug, Default)]
 struct Save {
     bindings: Vec<Arc<StoredBinding>>,
+    extent: Extent,
     /// Who waits until they are durable.
     told: Vec<oneshot::Sender<Result<(), Unavailable>>>,
+}
+
+/// How much of the rows of an address of record has changed since they were written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Extent {
+    /// When they end, and the request that says so.
+    #[default]
+    Renewal,
+    /// Anything.
+    Whole,
 }
 
 /// Hears that what was saved is durable.
@@ -91,11 +102,16 @@ impl Writer {
     }
 
     /// Takes the bindings of `aor`. Mode 1 returns when they are durable, or the database does not answer; mode 2 at once.
-    pub(super) async fn save(&self, aor: &str, bindings: &[Arc<StoredBinding>]) -> Result<(), Unavailable> {
+    pub(super) async fn save(
+        &self,
+        aor: &str,
+        bindings: &[Arc<StoredBinding>],
+        extent: Extent,
+    ) -> Result<(), Unavailable> {
         if self.mode == DbMode::Memory {
             return Ok(());
         }
-        let done = self.enter(aor, bindings)?;
+        let done = self.enter(aor, bindings, extent)?;
         self.shared.wake.notify_one();
         let Some(done) = done.filter(|_| !self.shared.health.is_down()) else { return Ok(()) };
         match tokio::time::timeout(WAIT, done).await {
@@ -108,7 +124,12 @@ impl Writer {
     }
 
     /// Puts bindings in the place of those that wait. Where the phone waits, the end of the writing is told.
-    fn enter(&self, aor: &str, bindings: &[Arc<StoredBinding>]) -> Result<Option<Done>, Unavailable> {
+    fn enter(
+        &self,
+        aor: &str,
+        bindings: &[Arc<StoredBinding>],
+        extent: Extent,
+    ) -> Result<Option<Done>, Unavailable> {
         let mut waiting = self.shared.waiting.of(aor);
         // Under the lock: the task that ends looks into every part once more.
         if self.shared.closed.load(Ordering::Acquire) {
@@ -120,6 +141,7 @@ impl Writer {
         }
         let save = waiting.entry(aor.to_owned()).or_default();
         save.bindings = bindings.to_vec();
+        save.extent = save.extent.max(extent);
         Ok((self.mode != DbMode::WriteBack).then(|| {
             let (told, done) = oneshot::channel();
             save.told.push(told);
@@ -262,16 +284,42 @@ impl Shared {
     }
 
     async fn attempt(&self, batch: &[(String, Save)]) -> Result<(), Failure> {
-        let rows = batch.iter().map(|(aor, save)| (aor.as_str(), save.bindings.as_slice()));
-        let statements = location::statements(self.sql.kind(), rows);
-        self.health.answer(self.sql.transact(statements)).await.map(|_| ())
+        let kind = self.sql.kind();
+        let (renewed, whole): (Vec<_>, Vec<_>) = batch.iter().partition(|(_, save)| self.is_renewal(save));
+        let rows = |some: &[&(String, Save)]| {
+            location::statements(kind, some.iter().map(|(aor, save)| (&**aor, &*save.bindings)))
+        };
+        let bindings: Vec<_> = renewed.iter().flat_map(|(_, save)| &save.bindings).collect();
+        let mut statements = location::renewals(kind, &bindings);
+        let renewals = statements.len();
+        statements.extend(rows(&whole));
+        let changed = self.health.answer(self.sql.transact(statements)).await?;
+        let there: u64 = changed.iter().take(renewals).sum();
+        if there < bindings.len() as u64 {
+            // Somebody else has taken rows away.
+            self.health.answer(self.sql.transact(rows(&renewed))).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is enough to renew the rows of `save`, as they were written. Only the embedded database is spared the rest, whose
+    /// work is this process's; and where others write too, or something was never written, rows may say something else than is
+    /// known here.
+    fn is_renewal(&self, save: &Save) -> bool {
+        save.extent == Extent::Renewal
+            && self.sql.kind() == Kind::Sqlite
+            && self.mode != DbMode::DatabaseOnly
+            && self.lost.load(Ordering::Relaxed) == 0
     }
 
     /// For the next attempt, except what is out of date. Nobody waits any longer: the registration goes on from memory.
     fn put_back(&self, batch: Vec<(String, Save)>) {
         for (aor, mut save) in batch {
-            let told = std::mem::take(&mut save.told);
-            self.waiting.of(&*aor).entry(aor).or_insert(save);
+            let (told, extent) = (std::mem::take(&mut save.told), save.extent);
+            let mut waiting = self.waiting.of(&*aor);
+            let newest = waiting.entry(aor).or_insert(save);
+            newest.extent = newest.extent.max(extent);
+            drop(waiting);
             for told in told {
                 // Whoever has given up waiting needs no answer.
                 let _ = told.send(Ok(()));
@@ -351,7 +399,7 @@ mod tests {
             let writer = Writer::start(sql.clone(), DbMode::WriteThrough);
             let names: Vec<String> = (0..100).map(|number| format!("u{number}@example.com")).collect();
             let lists: Vec<_> = names.iter().map(|name| [binding(name)]).collect();
-            let saves = names.iter().zip(&lists).map(|(name, list)| writer.save(name, list));
+            let saves = names.iter().zip(&lists).map(|(name, list)| writer.save(name, list, Extent::Whole));
             for saved in futures_util::future::join_all(saves).await {
                 saved.unwrap();
             }

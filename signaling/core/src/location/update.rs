@@ -64,6 +64,8 @@ pub struct Updated {
     pub before: Vec<Binding>,
     /// Which bindings it touched.
     pub outcome: Outcome,
+    /// Whether it has done no more than [`crate::outside::Store::renew_bindings`] is for.
+    pub renewal: bool,
 }
 
 /// The bindings that a REGISTER touched.
@@ -75,6 +77,20 @@ pub struct Outcome {
     pub removed: Vec<Arc<StoredBinding>>,
     /// Those in whose place the same instance has put another Contact.
     pub replaced: Vec<Arc<StoredBinding>>,
+}
+
+impl Outcome {
+    /// Whether all of `before` is still there, and nothing else has changed but when some of it ends.
+    pub(super) fn is_renewal(&self, before: &[Binding], after: &[Arc<StoredBinding>]) -> bool {
+        let renews = |new: &Arc<StoredBinding>| {
+            let old = before.iter().find(|old| old.stored.ruid() == new.ruid());
+            old.is_some_and(|old| old.stored.is_renewed_by(new))
+        };
+        before.len() == after.len()
+            && self.removed.is_empty()
+            && self.replaced.is_empty()
+            && self.registered.iter().all(renews)
+    }
 }
 
 /// The bindings after a REGISTER on `before`.

@@ -22,9 +22,9 @@ mod status;
 pub mod uri;
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -100,7 +100,7 @@ pub struct Request {
 /// A request-URI that nearly every step of a route asks for. A copy of the message is mostly made to be sent elsewhere, and reads its
 /// own when it is asked.
 #[derive(Debug, Default)]
-struct ReadUri(OnceCell<Result<Uri, UriError>>);
+struct ReadUri(OnceLock<Result<Uri, UriError>>);
 
 impl Clone for ReadUri {
     fn clone(&self) -> Self {

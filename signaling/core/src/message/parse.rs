@@ -260,13 +260,13 @@ impl Scanner<'_> {
 /// One header line from `start` to behind its CRLF.
 fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, &'static str> {
     let line = &bytes[start..end];
-    let colon = memchr(b':', line).ok_or("no colon")?;
-    let name_len =
-        line[..colon].iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(0, |at| at + 1);
-    let name = &line[..name_len];
-    if !scan::is_token(name) {
-        return Err("name is no token");
+    let name_len = line.iter().position(|&byte| !scan::is_token_byte(byte)).unwrap_or(line.len());
+    let blanks = line[name_len..].iter().position(|byte| !matches!(byte, b' ' | b'\t'));
+    let colon = name_len + blanks.unwrap_or_default();
+    if name_len == 0 || line.get(colon) != Some(&b':') {
+        return Err(if memchr(b':', line).is_none() { "no colon" } else { "name is no token" });
     }
+    let name = &line[..name_len];
     let raw = &line[colon + 1..];
     // The line ends with CRLF, and folded parts do: any other CR, and NUL, would mean different things to others.
     // A NUL may stand escaped in a quoted string and nowhere else (RFC 3261 §25.1 `quoted-pair`, RFC 4475 §3.1.1.2).
@@ -325,10 +325,12 @@ fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Re
     let text = Text::Source { start: start.text.0 as u32, end: start.text.1 as u32 };
     let checked = check(&fields).and_then(|method| match &start.kind {
         // The Vias below the top one are the way back of a response (RFC 4475 §3.1.2.1).
-        StartKind::Request(own) => match fields.all::<Via<'_>>().skip(1).find_map(Result::err) {
-            None => Ok(own.as_str() == method),
-            Some(error) => Err(error.into()),
-        },
+        StartKind::Request(own) => {
+            match fields.values(Name::Via).skip(1).find_map(|via| Via::parse(via).err()) {
+                None => Ok(own.as_str() == method),
+                Some(error) => Err(error.into()),
+            }
+        }
         StartKind::Response(_) => Ok(true),
     });
     match start.kind {

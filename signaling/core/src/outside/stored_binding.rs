@@ -117,6 +117,13 @@ impl StoredBinding {
         }
     }
 
+    /// Whether `other` is the same but for when it ends and which request has brought it.
+    #[must_use]
+    pub fn is_renewed_by(&self, other: &Self) -> bool {
+        let BindingRow { expires_at, last_modified, call_id, cseq, .. } = other.row();
+        BindingRow { expires_at, last_modified, call_id, cseq, ..self.row() } == other.row()
+    }
+
     /// See [`BindingRow::contact`].
     #[must_use]
     pub fn contact(&self) -> &str {
@@ -247,6 +254,48 @@ mod tests {
         assert_eq!(StoredBinding::from(bare).row(), bare);
         let never = StoredBinding::from(BindingRow { expires_at: u64::MAX, ..row });
         assert_eq!(never.expires_at(), u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn only_what_a_refresh_changes_makes_a_renewal() {
+        let user_agent = SharedText::new("Phone".into());
+        let row = BindingRow {
+            ruid: "uloc-1",
+            contact: "sip:a@198.51.100.7",
+            received: "198.51.100.7:5060".parse().expect("address"),
+            protocol: Protocol::Udp,
+            local: None,
+            path: "",
+            expires_at: 1000,
+            last_modified: 500,
+            q: 700,
+            call_id: "c@x",
+            cseq: 1,
+            user_agent: &user_agent,
+            instance: "urn:uuid:1",
+            reg_id: 1,
+            methods: 3,
+        };
+        let renewed = |other: BindingRow<'_>| StoredBinding::from(row).is_renewed_by(&other.into());
+        assert!(renewed(row));
+        assert!(renewed(BindingRow { expires_at: 2000, last_modified: 600, call_id: "d@x", cseq: 7, ..row }));
+        let (local, newer) =
+            (Arc::new("192.0.2.1:5060".parse().expect("address")), SharedText::new("Phone 2".into()));
+        for other in [
+            BindingRow { ruid: "uloc-2", ..row },
+            BindingRow { contact: "sip:a@198.51.100.8", ..row },
+            BindingRow { received: "198.51.100.7:5062".parse().expect("address"), ..row },
+            BindingRow { protocol: Protocol::Tcp, ..row },
+            BindingRow { local: Some(&local), ..row },
+            BindingRow { path: "<sip:edge.example;lr>", ..row },
+            BindingRow { q: 1000, ..row },
+            BindingRow { user_agent: &newer, ..row },
+            BindingRow { instance: "", ..row },
+            BindingRow { reg_id: 2, ..row },
+            BindingRow { methods: 1, ..row },
+        ] {
+            assert!(!renewed(other), "{other:?}");
+        }
     }
 
     #[test]

@@ -179,14 +179,20 @@ fn reject(world: &World, incoming: &Incoming, rejected: Rejected) -> Verdict {
 /// Makes the bindings durable. Writes of two workers may overtake each other: whoever sees that his were not the last
 /// writes again what is there now.
 async fn write(world: &World, aor: &str, updated: &Updated) -> Result<(), crate::outside::Unavailable> {
+    let store = &world.outside.store;
+    if updated.renewal {
+        store.renew_bindings(aor, &updated.bindings).await?;
+    } else {
+        store.save_bindings(aor, &updated.bindings).await?;
+    }
     let mut version = updated.version;
-    let mut bindings = updated.bindings.clone();
-    for _ in 0..WRITES {
-        world.outside.store.save_bindings(aor, &bindings).await?;
+    for _ in 1..WRITES {
         if world.location.is_current(aor, version) {
             break;
         }
+        let bindings;
         (bindings, version) = world.location.snapshot(aor, world.unix_now());
+        store.save_bindings(aor, &bindings).await?;
     }
     Ok(())
 }
