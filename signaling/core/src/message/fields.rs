@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::HeaderError;
 use super::header::{CSeq, From, Header, To, Via};
-use super::name::Name;
+use super::name::{Name, NameId};
 use super::scan::{self, Values};
 
 /// Header fields and body: what requests and responses have in common.
@@ -26,8 +26,7 @@ pub struct Fields {
 /// One header line: offsets into `owned` if that is there, else into the source.
 #[derive(Clone)]
 pub(super) struct Field {
-    /// The known name, or `Other("")`.
-    pub(super) id: Name<'static>,
+    pub(super) id: NameId,
     pub(super) owned: Option<Box<[u8]>>,
     /// The line from its first byte to behind its last CRLF, folded lines included.
     pub(super) start: u32,
@@ -64,7 +63,7 @@ impl Field {
 
     /// A line of our own. CR, LF and NUL of `value` become spaces: a value can never start a header of its own. A NUL that is
     /// escaped stays, as it was received.
-    fn new(name: &[u8], id: Name<'static>, value: &[u8]) -> Self {
+    fn new(name: &[u8], id: NameId, value: &[u8]) -> Self {
         let mut line = Vec::with_capacity(name.len() + value.len() + 4);
         line.extend_from_slice(name);
         line.extend_from_slice(b": ");
@@ -92,13 +91,9 @@ impl Field {
         }
     }
 
-    fn has_name(&self, name: Name<'_>, source: &[u8]) -> bool {
-        match self.id {
-            Name::Other(_) => {
-                matches!(name, Name::Other(text) if self.name(source).eq_ignore_ascii_case(text.as_bytes()))
-            }
-            known => known.is_same_known(&name),
-        }
+    fn has_name(&self, wanted: Wanted<'_>, source: &[u8]) -> bool {
+        self.id == wanted.id
+            && (self.id != NameId::OTHER || self.name(source).eq_ignore_ascii_case(wanted.text.as_bytes()))
     }
 }
 
@@ -125,7 +120,7 @@ impl Fields {
 
     /// The value of each field line `name`, in order.
     pub fn raw_all<'a, 'n>(&'a self, name: Name<'n>) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let name = normalize(name);
+        let name = Wanted::new(name);
         self.fields
             .iter()
             .filter(move |field| field.has_name(name, &self.source))
@@ -134,7 +129,7 @@ impl Fields {
 
     /// The single values of all fields `name`, in order, with commas taken apart where the field is a list.
     pub fn values<'a, 'n>(&'a self, name: Name<'n>) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let split = normalize(name).is_list();
+        let split = name.id().is_list();
         self.raw_all(name).flat_map(move |value| Values::new(value, split))
     }
 
@@ -259,8 +254,8 @@ impl Fields {
 
     /// Adds a field below the last one of its name; without such, below all others.
     pub fn append(&mut self, name: Name<'_>, value: impl AsRef<[u8]>) {
-        let name = normalize(name);
-        let last = self.fields.iter().rposition(|field| field.has_name(name, &self.source));
+        let wanted = Wanted::new(name);
+        let last = self.fields.iter().rposition(|field| field.has_name(wanted, &self.source));
         let at = last.map_or(self.fields.len(), |at| at + 1);
         self.insert(at, name, value.as_ref());
     }
@@ -276,7 +271,7 @@ impl Fields {
             return self.push(name, value);
         };
         self.rewrite(at, value.as_ref());
-        let (name, source) = (normalize(name), &self.source);
+        let (name, source) = (Wanted::new(name), &self.source);
         let mut index = 0;
         self.fields.retain(|field| {
             index += 1;
@@ -286,7 +281,7 @@ impl Fields {
 
     /// Removes every field `name` and says how many lines that were.
     pub fn remove(&mut self, name: Name<'_>) -> usize {
-        let (name, before, source) = (normalize(name), self.fields.len(), &self.source);
+        let (name, before, source) = (Wanted::new(name), self.fields.len(), &self.source);
         self.fields.retain(|field| !field.has_name(name, source));
         self.edited |= before != self.fields.len();
         before - self.fields.len()
@@ -309,14 +304,15 @@ impl Fields {
 
     /// Keeps only the single values of `name` that `keep` accepts. Lines from which nothing goes stay untouched.
     pub fn retain_values(&mut self, name: Name<'_>, mut keep: impl FnMut(&[u8]) -> bool) {
-        let name = normalize(name);
+        let name = Wanted::new(name);
         let mut at = 0;
         while at < self.fields.len() {
             if !self.fields[at].has_name(name, &self.source) {
                 at += 1;
                 continue;
             }
-            let all: Vec<&[u8]> = Values::new(self.fields[at].value(&self.source), name.is_list()).collect();
+            let all: Vec<&[u8]> =
+                Values::new(self.fields[at].value(&self.source), name.id.is_list()).collect();
             let kept: Vec<&[u8]> = all.iter().copied().filter(|value| keep(value)).collect();
             if kept.len() != all.len() {
                 let joined = kept.join(&b", "[..]);
@@ -331,13 +327,13 @@ impl Fields {
     /// Replaces each single value of `name` for which `edit` has another one, in one pass however many there are. Lines in
     /// which nothing changes stay untouched.
     pub fn edit_values(&mut self, name: Name<'_>, mut edit: impl FnMut(&[u8]) -> Option<Vec<u8>>) {
-        let name = normalize(name);
+        let name = Wanted::new(name);
         for at in 0..self.fields.len() {
             if !self.fields[at].has_name(name, &self.source) {
                 continue;
             }
             let mut changed = false;
-            let values = Values::new(self.fields[at].value(&self.source), name.is_list()).map(|value| {
+            let values = Values::new(self.fields[at].value(&self.source), name.id.is_list()).map(|value| {
                 let new = edit(value);
                 changed |= new.is_some();
                 new.map_or(Cow::Borrowed(value), Cow::Owned)
@@ -388,7 +384,7 @@ impl Fields {
     /// Copies every line of `name` from `other` behind the fields here, spelled as there (RFC 3261 §8.2.6.2), a folded one as
     /// one line. The bytes are shared where all that are received here come from the same message.
     pub fn copy_from(&mut self, other: &Self, name: Name<'_>) {
-        let name = normalize(name);
+        let name = Wanted::new(name);
         if self.source.is_empty() {
             self.source = other.source.clone();
         }
@@ -404,13 +400,13 @@ impl Fields {
     }
 
     fn insert(&mut self, at: usize, name: Name<'_>, value: &[u8]) {
-        let name = normalize(name);
-        self.fields.insert(at, Field::new(name.as_str().as_bytes(), name.id(), value));
+        let name = Wanted::new(name);
+        self.fields.insert(at, Field::new(name.text.as_bytes(), name.id, value));
         self.edited = true;
     }
 
     fn position(&self, name: Name<'_>) -> Option<usize> {
-        let name = normalize(name);
+        let name = Wanted::new(name);
         self.fields.iter().position(|field| field.has_name(name, &self.source))
     }
 
@@ -434,7 +430,7 @@ impl Fields {
     }
 
     fn edit_value(&mut self, name: Name<'_>, index: usize, new: Option<&[u8]>) -> bool {
-        let name = normalize(name);
+        let name = Wanted::new(name);
         let mut seen = 0;
         for at in 0..self.fields.len() {
             let field = &self.fields[at];
@@ -442,7 +438,7 @@ impl Fields {
                 continue;
             }
             let value = field.value(&self.source);
-            let count = Values::new(value, name.is_list()).count();
+            let count = Values::new(value, name.id.is_list()).count();
             if index >= seen + count {
                 seen += count;
                 continue;
@@ -450,7 +446,7 @@ impl Fields {
             match new.filter(|_| count == 1) {
                 Some(new) => self.rewrite(at, new),
                 None => {
-                    let edited = splice(value, index - seen, new, name.is_list());
+                    let edited = splice(value, index - seen, new, name.id.is_list());
                     self.rewrite_or_remove(at, &edited);
                 }
             }
@@ -520,11 +516,22 @@ fn plain_tag(value: &[u8]) -> Option<Option<&str>> {
     scan::is_token(tag).then(|| std::str::from_utf8(tag).ok())
 }
 
-/// `Name::Other("via")` means Via as well.
-fn normalize(name: Name<'_>) -> Name<'_> {
-    match name {
-        Name::Other(text) => Name::of(text),
-        known => known,
+/// A name that fields are looked for by. `Name::Other("via")` means Via as well.
+#[derive(Clone, Copy)]
+struct Wanted<'n> {
+    id: NameId,
+    /// As it is written in a field of ours.
+    text: &'n str,
+}
+
+impl<'n> Wanted<'n> {
+    #[inline]
+    fn new(name: Name<'n>) -> Self {
+        let id = name.id();
+        match name {
+            Name::Other(text) => Self { id, text: id.name().map_or(text, |known| known.as_str()) },
+            known => Self { id, text: known.as_str() },
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::error::{ParseError, ParseErrorKind};
 use super::header::decimal;
-use super::name::{self, Name};
+use super::name::{Name, NameId};
 use super::{Limits, Message, Response, scan};
 
 /// The answer to [`Frame::Ping`] (RFC 5626 §3.5.1).
@@ -158,7 +158,7 @@ fn content_length(head: &[u8]) -> Result<usize, ParseErrorKind> {
         let Some(colon) = memchr::memchr(b':', line).filter(|&at| at > 0) else { continue };
         let name = scan::trim(&line[..colon]);
         // A folded line begins with white space: what looks like a name there is text.
-        if scan::is_lws(line[0]) || !matches!(name::lookup(name), Some(Name::ContentLength)) {
+        if scan::is_lws(line[0]) || NameId::of(name) != Name::ContentLength.id() {
             continue;
         }
         let value = decimal::<usize>(scan::trim(&line[colon + 1..]));

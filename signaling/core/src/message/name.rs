@@ -15,6 +15,13 @@ macro_rules! names {
         /// Every known name: itself, its spelling, its compact form (0: none), whether commas separate values.
         const TABLE: &[(Name<'static>, &str, u8, bool)] = &[$((Name::$variant, $text, $compact, $list)),*];
 
+        /// The places of the known names in [`TABLE`].
+        #[derive(Clone, Copy)]
+        #[repr(u8)]
+        enum Place {
+            $($variant,)*
+        }
+
         impl<'a> Name<'a> {
             /// The canonical spelling.
             #[must_use]
@@ -29,9 +36,13 @@ macro_rules! names {
                 match self { $(Self::$variant => $list,)* Self::Other(_) => false }
             }
 
-            /// The same name for as long as one likes, when it is a known one.
-            const fn known(&self) -> Option<Name<'static>> {
-                match self { $(Self::$variant => Some(Name::$variant),)* Self::Other(_) => None }
+            /// What a field keeps of it.
+            #[inline]
+            pub(crate) fn id(&self) -> NameId {
+                match self {
+                    $(Self::$variant => NameId(Place::$variant as u8),)*
+                    Self::Other(text) => NameId::of(text.as_bytes()),
+                }
             }
         }
     };
@@ -148,22 +159,47 @@ static COMPACT: [u8; 26] = {
     letters
 };
 
-/// The known name that `text` spells, in long or compact form.
-pub(crate) fn lookup(text: &[u8]) -> Option<Name<'static>> {
-    if let [letter] = text {
-        let at = usize::from(letter.to_ascii_lowercase().wrapping_sub(b'a'));
-        return TABLE.get(usize::from(*COMPACT.get(at)?)).map(|entry| entry.0);
-    }
-    if text.is_empty() {
-        return None;
-    }
-    let mut at = slot(text);
-    loop {
-        let entry = TABLE.get(usize::from(INDEX[at]))?;
-        if entry.1.as_bytes().eq_ignore_ascii_case(text) {
-            return Some(entry.0);
+/// A name as a field keeps it, in one byte, for each message has a dozen of them: the place of a known one in [`TABLE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NameId(u8);
+
+impl NameId {
+    /// That of all names that are not known.
+    pub(crate) const OTHER: Self = Self(EMPTY);
+
+    /// That of the name that `text` spells, in long or compact form.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        if let [letter] = text {
+            let at = usize::from(letter.to_ascii_lowercase().wrapping_sub(b'a'));
+            return Self(COMPACT.get(at).copied().unwrap_or(EMPTY));
         }
-        at = (at + 1) % SLOTS;
+        if text.is_empty() {
+            return Self::OTHER;
+        }
+        let mut at = slot(text);
+        loop {
+            let id = INDEX[at];
+            match TABLE.get(usize::from(id)) {
+                None => return Self::OTHER,
+                Some(entry) if entry.1.as_bytes().eq_ignore_ascii_case(text) => return Self(id),
+                Some(_) => at = (at + 1) % SLOTS,
+            }
+        }
+    }
+
+    /// The known name.
+    pub(crate) fn name(self) -> Option<Name<'static>> {
+        TABLE.get(usize::from(self.0)).map(|entry| entry.0)
+    }
+
+    /// [`Name::is_list`] of it.
+    pub(crate) fn is_list(self) -> bool {
+        TABLE.get(usize::from(self.0)).is_some_and(|entry| entry.3)
+    }
+
+    /// The letter of the compact form, if there is one (RFC 3261 §7.3.3).
+    pub(crate) fn compact(self) -> Option<u8> {
+        TABLE.get(usize::from(self.0)).map(|entry| entry.2).filter(|letter| *letter != 0)
     }
 }
 
@@ -171,27 +207,13 @@ impl<'a> Name<'a> {
     /// The known name that `text` spells, in long or compact form, else `Other(text)`.
     #[must_use]
     pub fn of(text: &'a str) -> Self {
-        lookup(text.as_bytes()).unwrap_or(Self::Other(text))
+        NameId::of(text.as_bytes()).name().unwrap_or(Self::Other(text))
     }
 
     /// The letter of the compact form, if there is one (RFC 3261 §7.3.3).
     #[must_use]
     pub fn compact(&self) -> Option<u8> {
-        TABLE
-            .iter()
-            .find(|entry| entry.0.is_same_known(self))
-            .map(|entry| entry.2)
-            .filter(|letter| *letter != 0)
-    }
-
-    /// What is kept of a name beside its text: the known name, or `Other("")`.
-    pub(crate) fn id(&self) -> Name<'static> {
-        self.known().or_else(|| lookup(self.as_str().as_bytes())).unwrap_or(Name::Other(""))
-    }
-
-    /// Whether both are the same known name.
-    pub(crate) fn is_same_known(&self, other: &Name<'_>) -> bool {
-        !matches!(self, Self::Other(_)) && std::mem::discriminant(self) == std::mem::discriminant(other)
+        self.id().compact()
     }
 }
 
@@ -217,10 +239,11 @@ mod tests {
     fn every_name_is_found_in_any_case_and_by_its_letter() {
         for (name, text, compact, _) in TABLE {
             assert_eq!(Name::of(text), *name);
-            assert_eq!(lookup(text.to_ascii_uppercase().as_bytes()), Some(*name));
+            assert_eq!(name.id().name(), Some(*name));
+            assert_eq!(NameId::of(text.to_ascii_uppercase().as_bytes()), name.id());
             if *compact != 0 {
-                assert_eq!(lookup(&[*compact]), Some(*name));
-                assert_eq!(lookup(&[compact.to_ascii_uppercase()]), Some(*name));
+                assert_eq!(NameId::of(&[*compact]), name.id());
+                assert_eq!(NameId::of(&[compact.to_ascii_uppercase()]), name.id());
             }
         }
     }

@@ -6,7 +6,7 @@ use memchr::memchr;
 use super::error::{HeaderError, ParseError, ParseErrorKind};
 use super::fields::{Field, Fields};
 use super::header::{CSeq, From, Header, To, Via};
-use super::name::{self, Name};
+use super::name::{Name, NameId};
 use super::scan;
 use super::{Message, Method, Request, Response, StatusCode, Text};
 
@@ -117,7 +117,7 @@ pub(super) fn message(bytes: Bytes, limits: &Limits) -> Result<Message, ParseErr
         return Err(ParseError::bare(kind));
     };
     let start = start_line(&bytes[..line_end - 1], limits).map_err(ParseError::bare)?;
-    let mut scanner = Scanner { bytes: &bytes, at: line_end + 1, fields: Vec::with_capacity(24), fault };
+    let mut scanner = Scanner { bytes: &bytes, at: line_end + 1, fields: Vec::with_capacity(16), fault };
     scanner.fault = scanner.fault.or(start.fault.clone());
     let body_start = scanner.scan(limits);
     let Scanner { fields, mut fault, .. } = scanner;
@@ -230,7 +230,8 @@ impl Scanner<'_> {
         if self.fields.len() < limits.headers {
             return self.fields.push(field);
         }
-        let needed = matches!(field.id, Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq);
+        let needed = [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq];
+        let needed = needed.iter().any(|name| name.id() == field.id);
         if needed && self.fields.len() < limits.headers * 2 {
             self.fields.push(field);
         }
@@ -282,7 +283,7 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, &'static str> 
     let tail = raw.iter().rposition(|&byte| !scan::is_lws(byte)).map_or(lead, |at| at + 1);
     let value_start = start + colon + 1;
     Ok(Field {
-        id: name::lookup(name).unwrap_or(Name::Other("")),
+        id: NameId::of(name),
         owned: None,
         start: start as u32,
         end: end as u32,
