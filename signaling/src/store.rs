@@ -250,6 +250,10 @@ impl Database {
         username: &str,
         domain: &str,
     ) -> Result<Option<Arc<Account>>, Unavailable> {
+        if self.accounts.look(&self.sql).await && self.accounts.begins_to_reread() {
+            let (accounts, sql) = (Arc::clone(&self.accounts), self.sql.clone());
+            tokio::spawn(async move { accounts.reread(&sql).await });
+        }
         self.accounts.get(&self.sql, username, domain).await
     }
 

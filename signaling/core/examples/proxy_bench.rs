@@ -24,6 +24,7 @@ use signaling_core::outside::{
 };
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Listener, Settings};
+use signaling_core::tables::Tables;
 
 const DOMAIN: &str = "bench.test";
 const PASSWORD: &str = "one-for-all-9";
@@ -90,7 +91,10 @@ impl Bench {
         };
         settings.auth.required = required;
         let outside = Outside {
-            store: Box::new(OneAccount(Arc::new(Account::of_password("u", DOMAIN, PASSWORD)))),
+            store: Box::new(OneAccount(
+                Arc::new(Account::of_password("u", DOMAIN, PASSWORD)),
+                Arc::default(),
+            )),
             media: Box::new(Direct),
             resolver: Box::new(Nobody),
         };
@@ -239,7 +243,7 @@ fn response(bytes: &Bytes) -> Response {
 }
 
 /// A store that knows one account and keeps nothing.
-struct OneAccount(Arc<Account>);
+struct OneAccount(Arc<Account>, Arc<Tables>);
 
 impl Store for OneAccount {
     fn account<'a>(
@@ -248,6 +252,10 @@ impl Store for OneAccount {
         _: &'a str,
     ) -> LocalBoxFuture<'a, Result<Option<Arc<Account>>, Unavailable>> {
         ready(Ok(Some(self.0.clone()))).boxed_local()
+    }
+
+    fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.1)
     }
 
     fn save_bindings<'a>(
