@@ -2,8 +2,9 @@
 #
 #   make run     builds the page and the gateway, starts it with two demo accounts; Ctrl-C ends it
 #   make test    sets up what it needs and runs every check and test; the last line sums them up
-#   make bench   prints CPU per packet (also transcoded) and memory per call of the relay, and one round of make bench-signaling: CPU per
-#                REGISTER and call, memory per browser, ours beside Kamailio's where that is installed
+#   make bench   prints CPU per packet (also transcoded) and memory per call of the relay, and one round of all of make bench-signaling:
+#                CPU per REGISTER and call, memory per browser and contact, ours beside Kamailio's where that is installed, and what
+#                the database costs
 #   make image   builds the container image causeway:VERSION
 #
 # make fuzz gives every parser inputs that nobody meant, SECONDS=60 for each (TARGETS="sdp stun": only these);
@@ -50,12 +51,12 @@ test:
 bench: tools page
 	@cargo run --release --locked --package media --example relay_bench -- 200 10 1
 	@cargo run --release --locked --package media-core --example transcode_bench
-	@$(MAKE) bench-signaling ROUNDS=1
+	@$(MAKE) bench-signaling ROUNDS=1 ROWS=all
 
 # More rounds make the medians steadier.
 ROUNDS ?= 5
-# ROWS=all measures calls with a relay and the memory of 300,000 contacts too, which takes some minutes more; ROWS=contacts that
-# memory alone, ROWS=keeping what the database of the default configuration costs.
+# ROWS=contacts measures the memory of 300,000 contacts, ROWS=keeping what the database of the default configuration costs, ROWS=all
+# both, calls with a relay, and the rest, which takes some minutes.
 ROWS ?=
 
 bench-signaling: build
