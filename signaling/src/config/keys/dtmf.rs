@@ -9,7 +9,7 @@ pub(super) const KEYS: &[Key] = &[Key {
     name: "media.dtmf",
     allowed: "a list of \"WHO=HOW\", WHO a user name, user@domain, the address of an end or \"*\" for all others, HOW \"rtp\", \"tone\" or \"info\"",
     default: "[]",
-    about: "How ends send and hear keys that do not do it as their SDP says: as telephone-events (RFC 4733) whatever the other end has, as tones in the sound, or as INFO (application/dtmf-relay). Everybody else has telephone-events or tones as agreed, browsers always the first, and INFO passes unless its receiver refuses it. With the relay of this process.",
+    about: "How ends send and hear keys that do not do it as their SDP says: as telephone-events (RFC 4733) whatever the other end has, as tones in the sound, or as INFO (application/dtmf-relay). Everybody else has telephone-events or tones as agreed, browsers always the first, and INFO passes unless its receiver refuses it. Keys of INFO are pressed at any relay; all else is done by that of this process alone.",
     set: |c, v| ends(v).map(|ends| c.dtmf.ends = ends),
 }];
 

@@ -452,3 +452,14 @@ fn a_query_names_media_protocol_and_suite() {
         }
     }
 }
+
+/// ng `NAT-wait`: where an end is shows its first packet alone.
+#[test]
+fn an_end_that_is_waited_for_is_sent_nothing_before_it_speaks() {
+    let mut ng = Ng::new(settings());
+    ng.exchange(true, B, &sdp(A, "RTP/AVP", ""), |it| it.manners.wait = true);
+    ng.exchange(false, A, &sdp(B, "RTP/AVP", ""), |_| {});
+    assert_eq!(ng.say(B, &rtp(0, 1)), [], "A may be anywhere");
+    assert_eq!(ng.say(A, &rtp(0, 1)).len(), 1, "and is heard at once");
+    assert_eq!(ng.say(B, &rtp(0, 2)).len(), 1);
+}
