@@ -7,7 +7,7 @@
 //! | [`methods`] | the table of methods: name, parameters, help, what it does |
 //! | [`socket`], [`http`] | the two doors |
 //! | [`token`] | who may come in by the second one |
-//! | [`cfg`] | the configuration, and what of it can be changed |
+//! | [`mod@cfg`] | the configuration, and what of it can be changed |
 //! | `core`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `tls`, `rtpengine` | the methods by their first words |
 //!
 //! An answer says only what is so. A method of Kamailio's that would have nothing true to say is not there. What the workers
