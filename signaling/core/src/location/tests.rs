@@ -73,6 +73,31 @@ fn lost(location: &Location, connection: u64, usrloc: Usrloc) -> Vec<Gone> {
     location.connection_lost(ConnectionId(connection), &usrloc, NOW)
 }
 
+/// What a store need not write whole.
+#[test]
+fn a_refresh_is_a_renewal_and_nothing_else_is() {
+    let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
+    let (one, other) = (contact("sip:a@198.51.100.7", udp, 60), contact("sip:a@198.51.100.8", udp, 120));
+    let later = |row, cseq| BindingRow { cseq, expires_at: NOW + 600, ..row };
+    let registered = |contacts| register(&location, udp, contacts).unwrap().renewal;
+    assert!(!registered(vec![one]));
+    assert!(registered(vec![later(one, 2)]));
+    assert!(!registered(vec![other]), "a second contact");
+    assert!(registered(vec![later(other, 2)]), "with the first one as it was");
+    let moved = flow(Protocol::Udp, 5062, 0);
+    let elsewhere = BindingRow { received: moved.remote, ..later(one, 3) };
+    assert!(!register(&location, moved, vec![elsewhere]).unwrap().renewal, "from another port");
+    let gone = BindingRow { expires_at: NOW, ..later(other, 3) };
+    assert!(!registered(vec![gone]), "one that goes");
+    let after = |cseq, now| {
+        let row =
+            BindingRow { ruid: "fresh", received: moved.remote, expires_at: now + 60, ..later(one, cseq) };
+        register_at(&location, moved, vec![row], RULES, now).unwrap().renewal
+    };
+    assert!(after(4, NOW), "it keeps the name of its row");
+    assert!(!after(5, NOW + 3600), "it had run out before");
+}
+
 #[test]
 fn contacts_run_out_one_by_one() {
     let (location, udp) = (Location::new(), flow(Protocol::Udp, 5060, 0));
