@@ -276,6 +276,99 @@ fn rtcp_replay_is_refused() {
     }
 }
 
+/// What was caught before and around a rollover, sent again at every later time: the guess of the counter (RFC 3711 §3.3.1) may be
+/// the one of before or the next one, and in no case is it believed, or changes what is.
+#[test]
+fn replays_across_rollovers_are_refused_and_change_nothing() {
+    for profile in Profile::ALL {
+        let (mut a, mut b) = pair(profile);
+        let mut caught: Vec<Packet> = Vec::new();
+        let mut sequence = 65_000u16;
+        // The first number of a stream lies in its first half (RFC 3711 §3.3.1), so that the peers agree on 0.
+        for start in [1u16, 30_000, 60_000] {
+            b.unprotect(&mut protected(&mut a, 1, start)).unwrap();
+        }
+        for step in 0..6000u32 {
+            sequence = sequence.wrapping_add(if step < 1200 { 1 } else { 37 });
+            let mut own = protected(&mut a, 1, sequence);
+            if step % 150 < 3 {
+                let mut copy = Packet::new();
+                copy.copy_from(&own);
+                caught.push(copy);
+            }
+            b.unprotect(&mut own).unwrap();
+            if step % 100 != 99 {
+                continue;
+            }
+            let before = b.received_rollover_counter(1);
+            for replay in &caught {
+                let mut again = Packet::new();
+                again.copy_from(replay);
+                let refused = b.unprotect(&mut again);
+                assert!(
+                    matches!(refused, Err(Error::Replayed | Error::Authentication)),
+                    "{profile:?} {step}: {refused:?}"
+                );
+            }
+            assert_eq!(b.received_rollover_counter(1), before);
+        }
+        assert_eq!(b.received_rollover_counter(1), Some(3), "{profile:?}");
+    }
+}
+
+/// Late packets of before a rollover are taken once, those that are older than the window never.
+#[test]
+fn late_packets_of_before_a_rollover_are_taken_once() {
+    for profile in Profile::ALL {
+        let (mut a, mut b) = pair(profile);
+        b.unprotect(&mut protected(&mut a, 1, 33_000)).unwrap();
+        let all: Vec<Packet> = (65_400..65_700u32).map(|n| protected(&mut a, 1, n as u16)).collect();
+        let mut receive = |at: usize| {
+            let mut packet = Packet::new();
+            packet.copy_from(&all[at]);
+            b.unprotect(&mut packet)
+        };
+        // 65,400 and then 100 after the wrap.
+        assert_eq!((receive(0), receive(236)), (Ok(()), Ok(())));
+        for at in 109..136 {
+            assert_eq!(receive(at), Ok(()), "{profile:?}: {at} is late, from before the wrap");
+            assert_eq!(receive(at), Err(Error::Replayed));
+        }
+        for at in [0, 50, 108] {
+            assert_eq!(receive(at), Err(Error::Replayed), "{profile:?}: {at} is older than the window");
+        }
+    }
+}
+
+#[test]
+fn rtcp_may_come_out_of_order_within_the_window() {
+    for profile in Profile::ALL {
+        let (mut a, mut b) = pair(profile);
+        let all: Vec<Packet> = (0..300)
+            .map(|_| {
+                let mut packet = packet(RTCP);
+                a.protect_rtcp(&mut packet).unwrap();
+                packet
+            })
+            .collect();
+        let mut receive = |at: usize| {
+            let mut packet = Packet::new();
+            packet.copy_from(&all[at]);
+            b.unprotect_rtcp(&mut packet)
+        };
+        for group in (0..300).step_by(100) {
+            for at in (group..group + 100).rev().filter(|at| at % 7 != 0) {
+                assert_eq!(receive(at), Ok(()), "{profile:?} {at}");
+            }
+        }
+        for at in (0..300).filter(|at| at % 7 != 0) {
+            assert_eq!(receive(at), Err(Error::Replayed), "{profile:?} {at}");
+        }
+        // What was late and is still within 128 of the highest is taken, what is older is not.
+        assert_eq!((receive(294), receive(175), receive(168)), (Ok(()), Ok(()), Err(Error::Replayed)));
+    }
+}
+
 #[test]
 fn rtcp_without_encryption_is_refused() {
     for profile in Profile::ALL {
