@@ -10,8 +10,6 @@
 //! calls that were open have no record, nor have those that ended in the last moments. A record in the database is durable.
 
 pub mod journal;
-mod post;
-mod queue;
 pub mod record;
 mod rows;
 
@@ -29,9 +27,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::journal::{Destination, Journal, Left};
-pub use self::post::Url;
-use self::queue::Queue;
 use self::record::{Heard, Record};
+use crate::post::{Pauses, Post, Taken, Url};
+use crate::queue::Queue;
 use crate::store::sql::Sql;
 
 /// Records that may wait for one destination in memory. Those beyond it wait in the journal, for the next start.
@@ -43,9 +41,6 @@ const REPORTS: usize = 10_000;
 const GATHER: Duration = Duration::from_millis(500);
 /// How often the journal notes that calls are still going on: the end of one that is cut short is known this well.
 const ALIVE: Duration = Duration::from_secs(10);
-/// Between two tries at a destination that fails, and the longest it becomes.
-const RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Section `[acc]`.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +118,7 @@ impl Accounting {
             destinations.push(inner.serve(Destination::File, Arc::new(Lines(path))));
         }
         if let Some(url) = settings.cdr_url.clone() {
-            destinations.push(inner.serve(Destination::Url, Arc::new(post::Post::new(url)?)));
+            destinations.push(inner.serve(Destination::Url, Arc::new(Posted(Post::new(url)?))));
         }
         for (record, missing) in left {
             for (destination, queue) in &destinations {
@@ -412,14 +407,13 @@ fn journal_file(first: &Path, number: usize) -> PathBuf {
 
 /// Delivers `records`, however often that fails.
 async fn insist(destination: Destination, deliver: &dyn Deliver, records: &[Arc<Record>]) {
-    let (mut pause, mut told) = (RETRY, false);
+    let (mut pauses, mut told) = (Pauses::default(), false);
     while let Err(error) = deliver.deliver(records).await {
         if !std::mem::replace(&mut told, true) {
             let error = format!("{error:#}");
             tracing::error!(?destination, error, "call records wait for their destination");
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_RETRY);
+        pauses.wait().await;
     }
     if told {
         tracing::warn!(?destination, "call records go on");
@@ -463,6 +457,26 @@ impl Deliver for Lines {
         };
         let written = write().with_context(|| format!("acc.cdr_file {}", self.0.display()));
         Box::pin(std::future::ready(written))
+    }
+}
+
+/// A URL to which records are posted, one request each.
+struct Posted(Post);
+
+impl Deliver for Posted {
+    fn deliver<'a>(
+        &'a self,
+        records: &'a [Arc<Record>],
+    ) -> futures_util::future::BoxFuture<'a, anyhow::Result<()>> {
+        Box::pin(async move {
+            for record in records {
+                let taken = self.0.send(serde_json::to_vec(&**record)?, &[]).await.context("acc.cdr_url")?;
+                if let Taken::Never(status) = taken {
+                    tracing::error!(%status, call_id = record.call_id, "call record refused by acc.cdr_url");
+                }
+            }
+            Ok(())
+        })
     }
 }
 

@@ -35,6 +35,8 @@ pub mod logging;
 pub mod media_link;
 mod moment;
 pub mod page;
+mod post;
+mod queue;
 pub mod resolver;
 pub mod sounds;
 pub mod store;

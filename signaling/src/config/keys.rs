@@ -25,7 +25,7 @@ use toml::de::DeValue;
 
 use super::Config;
 use super::value::Value;
-use crate::accounting::Url;
+use crate::post::Url;
 use crate::store::sql::Place;
 
 /// One key: its name, what it may hold, what it is when left out, and what it does.

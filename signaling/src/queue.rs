@@ -1,4 +1,4 @@
-//! Records on their way from one task to the next, taken many at a time: whoever takes sleeps until there are some, and whoever
+//! Things on their way from one task to the next, taken many at a time: whoever takes sleeps until there are some, and whoever
 //! puts wakes nobody who is awake.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// A queue of one writer and one reader.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     items: Mutex<VecDeque<T>>,
     room: usize,
     some: Notify,
@@ -18,12 +18,12 @@ pub(super) struct Queue<T> {
 
 impl<T> Queue<T> {
     /// One that holds at most `room`.
-    pub(super) fn new(room: usize) -> Self {
+    pub(crate) fn new(room: usize) -> Self {
         Self { items: Mutex::default(), room, some: Notify::new(), closed: AtomicBool::new(false) }
     }
 
     /// Puts one at the end; `false` when there is no room, or nobody takes any more.
-    pub(super) fn put(&self, item: T) -> bool {
+    pub(crate) fn put(&self, item: T) -> bool {
         let mut items = self.lock();
         let taken = items.len() < self.room && !self.is_closed();
         if taken {
@@ -35,7 +35,7 @@ impl<T> Queue<T> {
     }
 
     /// The next, at most `most`; none when it is closed and empty.
-    pub(super) async fn take(&self, most: usize) -> Vec<T> {
+    pub(crate) async fn take(&self, most: usize) -> Vec<T> {
         loop {
             let some = self.take_now(most);
             if !some.is_empty() || self.is_closed() {
@@ -53,7 +53,7 @@ impl<T> Queue<T> {
     }
 
     /// Nothing more is put; what is there may be taken.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         // Under the lock, so that nothing is put behind the last that is taken.
         let items = self.lock();
         self.closed.store(true, Ordering::Release);

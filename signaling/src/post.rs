@@ -1,11 +1,10 @@
-//! Records posted to a URL, one request each, over one connection for as long as it lasts.
+//! JSON posted to a URL, over one connection for as long as it lasts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper::header;
@@ -14,13 +13,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
-use super::Deliver;
-use super::record::Record;
-
 /// How long a connection and an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Between two tries, and the longest it becomes.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// Where records are posted to.
+/// Where something is posted to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
     secure: bool,
@@ -55,8 +54,17 @@ impl Url {
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 
+/// What has become of what was posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is there.
+    Yes,
+    /// It is refused, and would be again.
+    Never(hyper::StatusCode),
+}
+
 /// The client.
-pub(super) struct Post {
+pub(crate) struct Post {
     url: Url,
     tls: TlsConnector,
     connection: Mutex<Option<Sender>>,
@@ -65,7 +73,7 @@ pub(super) struct Post {
 impl Post {
     /// # Errors
     /// No TLS.
-    pub(super) fn new(url: Url) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: Url) -> anyhow::Result<Self> {
         let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -84,7 +92,16 @@ impl Post {
         handshake(TokioIo::new(self.tls.connect(name, stream).await?)).await
     }
 
-    async fn post(&self, record: &Record) -> anyhow::Result<()> {
+    /// Posts JSON, with further header fields. An error is worth another try.
+    ///
+    /// # Errors
+    /// It cannot be brought there, or is not taken now.
+    pub(crate) async fn send(&self, body: Vec<u8>, fields: &[(&str, String)]) -> anyhow::Result<Taken> {
+        let sent = tokio::time::timeout(LIMIT, self.post(body, fields)).await;
+        sent.unwrap_or_else(|_| bail!("no answer in time"))
+    }
+
+    async fn post(&self, body: Vec<u8>, fields: &[(&str, String)]) -> anyhow::Result<Taken> {
         let mut kept = self.connection.lock().await;
         let mut sender = match kept.take() {
             Some(mut sender) => match sender.ready().await {
@@ -93,12 +110,14 @@ impl Post {
             },
             None => self.connect().await?,
         };
-        let request = hyper::Request::post(&self.url.path)
+        let mut request = hyper::Request::post(&self.url.path)
             .header(header::HOST, format!("{}:{}", self.url.host, self.url.port))
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("Causeway/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(serde_json::to_vec(record)?)))?;
-        let response = sender.send_request(request).await?;
+            .header(header::USER_AGENT, concat!("Causeway/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in fields {
+            request = request.header(*name, value);
+        }
+        let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
         let status = response.status();
         // What it says does not matter; a connection with an unread body is not used again.
         if http_body_util::BodyExt::collect(http_body_util::Limited::new(response.into_body(), 65_536))
@@ -108,26 +127,31 @@ impl Post {
             *kept = Some(sender);
         }
         if status.is_success() {
-            return Ok(());
+            return Ok(Taken::Yes);
         }
         // It would say the same again, but for these.
         if status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 404 | 408 | 425 | 429) {
-            tracing::error!(%status, call_id = record.call_id, "call record refused by acc.cdr_url");
-            return Ok(());
+            return Ok(Taken::Never(status));
         }
         bail!("HTTP status {status}")
     }
 }
 
-impl Deliver for Post {
-    fn deliver<'a>(&'a self, records: &'a [Arc<Record>]) -> BoxFuture<'a, anyhow::Result<()>> {
-        Box::pin(async move {
-            for record in records {
-                let posted = tokio::time::timeout(LIMIT, self.post(record)).await;
-                posted.unwrap_or_else(|_| bail!("no answer in time")).context("acc.cdr_url")?;
-            }
-            Ok(())
-        })
+/// The pauses between tries at something that fails: a second, then twice as long each time, a minute at most.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(RETRY)
+    }
+}
+
+impl Pauses {
+    /// Waits for the next one to be over.
+    pub(crate) async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_RETRY);
     }
 }
 
@@ -138,7 +162,7 @@ where
     let (sender, connection) = http1::handshake(io).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection of acc.cdr_url");
+            tracing::debug!(%error, "connection of a poster");
         }
     });
     Ok(sender)
