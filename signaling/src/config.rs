@@ -19,6 +19,7 @@ use regex::Regex;
 pub use sample::sample;
 use signaling_core::dispatcher;
 use signaling_core::profiles;
+use signaling_core::secfilter::Premium;
 use signaling_core::secret::Secret;
 use signaling_core::settings::{
     Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Pike, Referral, Registrar, Sanity, Secfilter, Timers, Tm, Udp,
@@ -27,6 +28,7 @@ use signaling_core::settings::{
 use signaling_core::tables::{self, Policy, Through};
 use signaling_core::token::ephemeral::Ephemeral;
 use signaling_core::token::{self, NamedKey};
+use signaling_core::tolls;
 use signaling_core::topology::Topoh;
 use toml::de::{DeTable, DeValue};
 
@@ -34,6 +36,7 @@ use self::keys::Key;
 use self::said::Said;
 use self::value::Value;
 use crate::accounting;
+use crate::alarms;
 use crate::control::Doors;
 use crate::store::dialogs::DialogMode;
 use crate::store::sql::Place;
@@ -89,6 +92,12 @@ pub struct Config {
     pub edge: Vec<Edge>,
     pub pike: Pike,
     pub secfilter: Secfilter,
+    pub dst_exact_match: bool,
+    pub premium: Vec<Box<str>>,
+    pub premium_group: String,
+    pub countries: Option<PathBuf>,
+    pub tolls: tolls::Limits,
+    pub alarm: alarms::Settings,
     pub sanity: Sanity,
     pub topoh: Hiding,
     pub tokens: Tokens,
@@ -463,6 +472,9 @@ impl Config {
             hash_pvar: self.hash_pvar.clone(),
             block_3xx: self.block_3xx,
             limits: self.call_limits.clone(),
+            tolls: self.tolls.clone(),
+            premium: Premium::new(self.premium.clone(), self.premium_group.clone()),
+            dst_exact_match: self.dst_exact_match,
             tokens: self.tokens(),
             ephemeral: self.tokens.ephemeral.clone(),
         }

@@ -8,7 +8,8 @@
 //! | [`socket`], [`http`] | the two doors |
 //! | [`token`] | who may come in by the second one |
 //! | [`mod@cfg`] | the configuration, and what of it can be changed |
-//! | `core`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `tls`, `rtpengine` | the methods by their first words |
+//! | `metrics` | the counters for Prometheus |
+//! | `core`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `secfilter`, `tolls`, `tls`, `rtpengine` | the methods by their first words |
 //!
 //! An answer says only what is so. A method of Kamailio's that would have nothing true to say is not there. What the workers
 //! know is asked of each of them between two messages, so that the way of a message has no lock for it.
@@ -24,12 +25,15 @@ pub mod http;
 pub mod jsonrpc;
 mod lists;
 pub mod methods;
+mod metrics;
 mod rtpengine;
+mod secfilter;
 pub mod socket;
 mod statistics;
 mod tls;
 mod tm;
 pub mod token;
+mod tolls;
 mod ul;
 
 use std::collections::HashMap;
@@ -44,12 +48,15 @@ use signaling_core::profiles::Profiles;
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Network, Settings};
 use signaling_core::sources::Sources;
+use signaling_core::tolls::Tolls;
 use tokio::sync::Semaphore;
 
 pub use self::jsonrpc::Fault;
 use crate::accounting::Accounting;
+use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::Config;
+use crate::countries::Countries;
 use crate::media_link::MediaLink;
 use crate::resolver::Dns;
 use crate::store::Database;
@@ -83,6 +90,9 @@ pub struct Control {
     pub(crate) sources: Arc<Sources>,
     pub(crate) guesses: Arc<Guesses>,
     pub(crate) profiles: Arc<Profiles>,
+    pub(crate) tolls: Arc<Tolls>,
+    pub(crate) alarms: Alarms,
+    pub(crate) countries: Option<Countries>,
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) workers: Arc<Workers>,

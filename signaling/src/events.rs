@@ -1,7 +1,8 @@
 //! What happened, as log lines: one line an event, `call_id` on every line of a call.
 //!
-//! The words "authentication failed", "pike blocking", "scanner dropped", "SQL injection dropped" and "malformed SIP request",
-//! followed by `address=`, stay as they are: fail2ban filters match them (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
+//! The words "authentication failed", "pike blocking", "scanner dropped", "SQL injection dropped", "secfilter dropped",
+//! "destination barred", "limit of the day reached" and "malformed SIP request", followed by `address=`, stay as they are: fail2ban
+//! filters match them (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
 
 use signaling_core::event::{CallRecord, Event, Hostility};
 
@@ -13,6 +14,8 @@ pub(crate) fn log(event: &Event) {
         | Event::OutsideFailed { .. }
         | Event::Malformed { .. }
         | Event::Dropped { .. }
+        | Event::Barred { .. }
+        | Event::TollReached { .. }
         | Event::Flooded { .. }
         | Event::UserFlooded { .. }
         | Event::Overloaded { .. }
@@ -88,6 +91,27 @@ fn trouble(event: &Event) {
                 Hostility::SqlInjection => {
                     tracing::warn!(%address, port, method, call_id, value, "SQL injection dropped");
                 }
+                Hostility::Listed(kind) => {
+                    let list = kind.as_str();
+                    tracing::warn!(%address, port, list, method, call_id, value, "secfilter dropped");
+                }
+            }
+        }
+        Event::Barred { source, method, call_id, user, number, why } => {
+            let (method, call_id, user) = (method.as_str(), call_id.as_str(), user.as_str());
+            let (address, port, number) = (source.ip(), source.port(), number.as_str());
+            let why = why.as_str();
+            tracing::warn!(%address, port, why, user, number, method, call_id, "destination barred");
+        }
+        Event::TollReached { call_id, source, seat: (profile, value), reached } => {
+            let (call_id, profile, value) = (call_id.as_str(), profile.as_str(), &**value);
+            let what = reached.as_str();
+            match source {
+                Some(source) => {
+                    let (address, port) = (source.ip(), source.port());
+                    tracing::warn!(%address, port, profile, value, what, call_id, "limit of the day reached");
+                }
+                None => tracing::warn!(profile, value, what, call_id, "call ended: limit of the day reached"),
             }
         }
         Event::UserFlooded { source, method, user } => {
@@ -124,8 +148,10 @@ mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
-    use signaling_core::event::AuthFailure;
+    use signaling_core::event::{AuthFailure, Barred};
     use signaling_core::flow::Protocol;
+    use signaling_core::secfilter::Kind;
+    use signaling_core::tolls::{Reached, of_user};
 
     use super::*;
 
@@ -190,6 +216,7 @@ mod tests {
         for (event, words) in [
             (dropped(Hostility::Scanner), "scanner dropped"),
             (dropped(Hostility::SqlInjection), "SQL injection dropped"),
+            (dropped(Hostility::Listed(Kind::User)), "secfilter dropped"),
             (Event::Malformed { source, method, call_id, code: 400, what }, "malformed SIP request"),
         ] {
             let line = line_of(&event);
@@ -198,6 +225,39 @@ mod tests {
             assert!(line.contains(&start), "{line}");
             assert!(filter.contains(&format!("causeway::events: {words} address=<HOST> port=")), "{words}");
         }
+    }
+
+    #[test]
+    fn who_calls_what_he_may_not_is_what_the_second_filter_looks_for() {
+        let (source, call_id) = ("192.0.2.7:5062".parse().unwrap(), "c@x\n".to_owned());
+        let filter = include_str!("../../deploy/fail2ban/filter.d/causeway-tolls.conf");
+        let seat = of_user("bob@x address=198.51.100.1");
+        let reached = Reached::Calls;
+        let barred = Event::Barred {
+            source,
+            method: "INVITE".into(),
+            call_id: call_id.clone(),
+            user: "bob@x\n address=198.51.100.1".into(),
+            number: "+979".into(),
+            why: Barred::Premium,
+        };
+        let refused = Event::TollReached {
+            call_id: call_id.clone(),
+            source: Some(source),
+            seat: seat.clone(),
+            reached,
+        };
+        for (event, words) in [(barred, "destination barred"), (refused, "limit of the day reached")] {
+            let line = line_of(&event);
+            assert_eq!(line.matches('\n').count(), 1, "nobody forges a line: {line}");
+            assert!(
+                line.contains(&format!("causeway::events: {words} address=192.0.2.7 port=5062 ")),
+                "{line}"
+            );
+            assert!(filter.contains(&format!("causeway::events: {words} address=<HOST> port=")), "{words}");
+        }
+        let line = line_of(&Event::TollReached { call_id, source: None, seat, reached });
+        assert!(line.contains("call ended: limit of the day reached profile=\"user\""), "{line}");
     }
 
     #[test]

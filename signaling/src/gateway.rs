@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,23 +18,28 @@ use signaling_core::location::Location;
 use signaling_core::outside::{Outside, StoredBinding};
 use signaling_core::profiles::Profiles;
 use signaling_core::proxy::Proxy;
+use signaling_core::secfilter::Kind;
 use signaling_core::secret::Secret;
 use signaling_core::settings::{self, Settings, Voicemail};
 use signaling_core::sources::Sources;
+use signaling_core::tolls::Tolls;
 use signaling_core::topology::Topoh;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::accounting::Accounting;
+use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::{Config, Listen};
 use crate::control::{self, Control};
+use crate::countries::Countries;
 use crate::media_link::{Codes, MediaLink};
 use crate::resolver::{Dns, Reach};
 use crate::sounds::Sounds;
 use crate::store::dialogs::Dialogs;
 use crate::store::{Database, unix_now};
+use crate::toll_file::{self, TollFile};
 use crate::transport::{
     Bound, Listener, Origins, Ping, StreamListener, Transport, TransportStats, UdpListener, WebSettings,
 };
@@ -45,6 +50,8 @@ use crate::{host, page};
 const SHUTDOWN: Duration = Duration::from_secs(4);
 /// How long records of calls get to reach their destinations then.
 const RECORDS: Duration = Duration::from_millis(200);
+/// The file in the data directory with what was spent of the day.
+const TOLLS: &str = "tolls.jsonl";
 /// How often it is looked whether a command has changed a table.
 const TABLES: Duration = Duration::from_secs(1);
 /// How often the host's addresses and the certificate are looked at.
@@ -65,6 +72,10 @@ pub struct Gateway {
     threads: Vec<JoinHandle<()>>,
     tasks: JoinSet<()>,
     media: MediaLink,
+    /// What was spent of the day, and the file for it.
+    tolls: (PathBuf, Arc<Tolls>),
+    /// And the task that posts them.
+    alarms: (Alarms, Option<tokio::task::JoinHandle<()>>),
 }
 
 impl Gateway {
@@ -79,6 +90,7 @@ impl Gateway {
             listed => listed.to_vec(),
         };
         let domain = domain(&config, &host_addresses);
+        let countries = config.countries.as_deref().map(Countries::open).transpose()?;
         let (database, change) = open_database(&config, &domain).await?;
         let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
         let certificates = Certificates::open(&config, &names, &addresses)?;
@@ -106,6 +118,13 @@ impl Gateway {
         let accounting = Accounting::start(&config.acc, &journal, count, database.sql()).await?;
         let (mode, period) = (config.dialog_mode, config.db_update_period);
         let dialogs = Dialogs::start(mode, period, database.sql(), &workers).await?;
+        if countries.is_none() && database.routing().secfilter.knows(Kind::Country) {
+            tracing::warn!("the table secfilter has countries: without geoip2.path nobody is of any");
+        }
+        let tolls = Arc::new(Tolls::default());
+        let toll_path = config.data_directory.join(TOLLS);
+        let toll_file = TollFile::open(&toll_path, &tolls).context("what was spent of the day")?;
+        let (alarms, posting) = Alarms::start(&config.alarm, &domain)?;
         let maker = WorkerMaker {
             accounting: accounting.clone(),
             dialogs: dialogs.clone(),
@@ -115,11 +134,14 @@ impl Gateway {
             sources: Arc::default(),
             guesses: Arc::default(),
             profiles: Arc::default(),
+            tolls: Arc::clone(&tolls),
+            alarms: alarms.clone(),
+            countries: countries.clone(),
             // Of this run: what is sealed names what is in memory.
             seals: Secret(rand::rng().random()),
             database: database.clone(),
             media: media.clone(),
-            dns: Dns::new(&config.dns, reach),
+            dns: Dns::new(&config.dns, reach).with_countries(countries.clone()),
         };
         let control = Arc::new(maker.control(&config, &bound, &certificates, &transport));
         let threads = inboxes
@@ -135,6 +157,10 @@ impl Gateway {
             tasks.spawn(socket.run(Arc::clone(&control)));
         }
         tasks.spawn(follow_tables(database.clone(), change));
+        tasks.spawn(toll_file.follow());
+        if let Some(countries) = countries {
+            tasks.spawn(countries.follow());
+        }
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
         Ok(Self {
@@ -150,6 +176,8 @@ impl Gateway {
             threads,
             tasks,
             media,
+            tolls: (toll_path, tolls),
+            alarms: (alarms, posting),
         })
     }
 
@@ -231,7 +259,22 @@ impl Gateway {
             }
         }
         self.media.shut_down();
-        tokio::join!(self.accounting.finish(RECORDS), self.dialogs.finish(RECORDS));
+        let (path, tolls) = &self.tolls;
+        if !tolls.all().is_empty()
+            && let Err(error) = toll_file::write_all(path, tolls)
+        {
+            tracing::error!(%error, "{} not written", path.display());
+        }
+        let (alarms, posting) = self.alarms;
+        alarms.close();
+        let posted = async {
+            let Some(mut posting) = posting else { return };
+            // Those that nobody takes in time are gone: they are in the log.
+            if tokio::time::timeout(RECORDS, &mut posting).await.is_err() {
+                posting.abort();
+            }
+        };
+        tokio::join!(self.accounting.finish(RECORDS), self.dialogs.finish(RECORDS), posted);
         let flushed = tokio::time::timeout(Duration::from_millis(400), self.database.close()).await;
         anyhow::ensure!(flushed.is_ok(), "the database is still busy");
         anyhow::ensure!(late == 0, "{late} signalling threads did not end their calls in time");
@@ -274,6 +317,9 @@ struct WorkerMaker {
     sources: Arc<Sources>,
     guesses: Arc<Guesses>,
     profiles: Arc<Profiles>,
+    tolls: Arc<Tolls>,
+    alarms: Alarms,
+    countries: Option<Countries>,
     seals: Secret,
     database: Database,
     media: MediaLink,
@@ -300,6 +346,9 @@ impl WorkerMaker {
             sources: Arc::clone(&self.sources),
             guesses: Arc::clone(&self.guesses),
             profiles: Arc::clone(&self.profiles),
+            tolls: Arc::clone(&self.tolls),
+            alarms: self.alarms.clone(),
+            countries: self.countries.clone(),
             blocklist: Arc::clone(&self.blocklist),
             transport: Arc::clone(transport),
             workers: transport.workers(),
@@ -316,10 +365,11 @@ impl WorkerMaker {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
         let (profiles, guesses) = (Arc::clone(&self.profiles), Arc::clone(&self.guesses));
-        let seals = self.seals.clone();
+        let (seals, tolls) = (self.seals.clone(), Arc::clone(&self.tolls));
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
-        worker::start(inbox, transport, self.accounting.clone(), self.dialogs.clone(), move |now| {
+        let (records, dialogs, alarms) = (self.accounting.clone(), self.dialogs.clone(), self.alarms.clone());
+        worker::start(inbox, transport, records, dialogs, alarms, move |now| {
             let outside = Outside {
                 store: Box::new(database.clone()),
                 media: media.control(&accounting),
@@ -330,7 +380,7 @@ impl WorkerMaker {
                 Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
             let proxy = proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources));
             let proxy = proxy.with_profiles(Arc::clone(&profiles)).with_guesses(Arc::clone(&guesses));
-            Ok(proxy.with_seals(&seals))
+            Ok(proxy.with_seals(&seals).with_tolls(Arc::clone(&tolls)))
         })
     }
 }

@@ -10,6 +10,8 @@
 //! | [`worker`] | the signalling threads, each with a proxy of its own |
 //! | [`store`] | accounts and registrations in SQLite, PostgreSQL or MySQL |
 //! | [`accounting`] | a record of every call |
+//! | [`alarms`] | what an operator wants to hear of when it happens: counted, and posted to a URL |
+//! | [`countries`] | addresses to countries, by a file of MaxMind's format |
 //! | [`certs`] | the local CA, or the operator's own certificate |
 //! | [`media_link`] | the relay, in process or over ng |
 //! | [`resolver`] | names to addresses (RFC 3263) |
@@ -23,10 +25,12 @@
 
 pub mod accounting;
 pub mod accounts;
+pub mod alarms;
 pub mod certs;
 pub mod commands;
 pub mod config;
 pub mod control;
+pub mod countries;
 pub mod demo;
 mod events;
 pub mod gateway;
@@ -40,5 +44,6 @@ mod queue;
 pub mod resolver;
 pub mod sounds;
 pub mod store;
+mod toll_file;
 pub mod transport;
 pub mod worker;

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use causeway::commands::ask;
 use causeway::commands::rows::{
-    ADDRESS, ALIAS, Calls, DISPATCHER, DOMAIN, Destination, GROUP, Kind, SPEED_DIAL, calls, dispatcher_key,
-    dispatcher_row,
+    ADDRESS, ALIAS, Calls, DISPATCHER, DOMAIN, Destination, GROUP, Kind, SECFILTER, SPEED_DIAL, calls,
+    dispatcher_key, dispatcher_row, secfilter_list, secfilter_row,
 };
 use causeway::config::Config;
 use causeway::store::sql::Value;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use signaling_core::message::Uri;
+use signaling_core::secfilter::{self, Rule, Side};
 
 use super::say;
 use crate::command_line::{File, Output};
@@ -60,6 +61,20 @@ pub(crate) enum TableCommand {
         #[command(flatten)]
         at: At,
     },
+    /// Who is not heard and what is not called: by User-Agent, country, domain, address, user and destination.
+    Secfilter {
+        #[command(subcommand)]
+        command: Secfilter,
+        #[command(flatten)]
+        at: At,
+    },
+    /// What users have spent of the day at the telephone network (tolls).
+    Tolls {
+        #[command(subcommand)]
+        command: Tolls,
+        #[command(flatten)]
+        at: At,
+    },
     /// The records of calls.
     Calls {
         #[command(subcommand)]
@@ -88,6 +103,8 @@ impl TableCommand {
             | Self::Address { at, .. }
             | Self::Group { at, .. }
             | Self::Dispatcher { at, .. }
+            | Self::Secfilter { at, .. }
+            | Self::Tolls { at, .. }
             | Self::Calls { at, .. } => at,
         }
     }
@@ -186,6 +203,52 @@ pub(crate) enum Dispatcher {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum Secfilter {
+    /// Show all, or those of a kind.
+    List { kind: Option<SecfilterKind> },
+    /// Have nobody of this kind heard who, or called that, begins with VALUE; of an address and a network (192.0.2.0/24) itself.
+    Add {
+        kind: SecfilterKind,
+        value: String,
+        /// Have them heard, whatever else the lists of their kind say; an address, whatever any list says.
+        #[arg(long)]
+        allow: bool,
+    },
+    /// Remove an entry.
+    Remove {
+        kind: SecfilterKind,
+        value: String,
+        #[arg(long)]
+        allow: bool,
+    },
+}
+
+/// What an entry is about, in the words of kamcmd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SecfilterKind {
+    /// User-Agent.
+    Ua,
+    /// Country of the address, two letters (geoip2.path).
+    Country,
+    /// Domain of From, To or Contact.
+    Domain,
+    /// Address.
+    Ip,
+    /// User of From, To or Contact, or their display name.
+    User,
+    /// What is called (secfilter.dst_exact_match).
+    Dst,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Tolls {
+    /// Show what was spent today, and what may be.
+    List,
+    /// Forget what a user (NAME@DOMAIN) or a gateway has spent today, or all have.
+    Reset { value: String },
+}
+
+#[derive(Subcommand)]
 pub(crate) enum CallsCommand {
     /// The last calls, the latest first.
     List {
@@ -211,6 +274,9 @@ enum Task {
     Add(&'static Kind, Vec<(&'static str, Value)>),
     Remove(&'static Kind, Vec<(&'static str, Value)>),
     Calls(Option<String>, bool, usize),
+    Secfilter(Option<secfilter::Kind>),
+    Tolls,
+    ResetToll(String),
     LiveCalls,
     EndCall(String),
 }
@@ -222,6 +288,9 @@ pub(crate) async fn execute(command: TableCommand, config: &Config, own: &str) -
         Task::List(kind) => say(&kind.list(&storage, &[]).await?.show(json)),
         Task::Add(kind, values) => kind.add(&storage, &values).await,
         Task::Remove(kind, key) => kind.remove(&storage, &key).await,
+        Task::Secfilter(kind) => say(&secfilter_list(&storage, kind).await?.show(json)),
+        Task::Tolls => say(&ask::rows(config, "tolls.list", json)?),
+        Task::ResetToll(value) => ask::call(config, "tolls.reset", &[&value]).map(drop),
         Task::LiveCalls => say(&ask::live_calls(config, json)?),
         Task::EndCall(call_id) => ask::call(config, "dlg.terminate_dlg", &[&call_id]).map(drop),
         Task::Calls(call_id, missed, limit) => {
@@ -301,6 +370,15 @@ fn task(command: TableCommand, own: &str) -> anyhow::Result<Task> {
                 Task::Remove(&DISPATCHER, dispatcher_key(setid.into(), &destination))
             }
         },
+        TableCommand::Secfilter { command, .. } => match command {
+            Secfilter::List { kind } => Task::Secfilter(kind.map(SecfilterKind::kind)),
+            Secfilter::Add { kind, value, allow } => Task::Add(&SECFILTER, entry(kind, &value, allow)?),
+            Secfilter::Remove { kind, value, allow } => Task::Remove(&SECFILTER, entry(kind, &value, allow)?),
+        },
+        TableCommand::Tolls { command, .. } => match command {
+            Tolls::List => Task::Tolls,
+            Tolls::Reset { value } => Task::ResetToll(value),
+        },
         TableCommand::Calls { command, .. } => match command {
             CallsCommand::List { live: true, .. } => Task::LiveCalls,
             CallsCommand::List { missed, limit, .. } => Task::Calls(None, missed, limit),
@@ -308,6 +386,25 @@ fn task(command: TableCommand, own: &str) -> anyhow::Result<Task> {
             CallsCommand::Show { call_id } => Task::Calls(Some(call_id), false, 0),
         },
     })
+}
+
+impl SecfilterKind {
+    const fn kind(self) -> secfilter::Kind {
+        match self {
+            Self::Ua => secfilter::Kind::UserAgent,
+            Self::Country => secfilter::Kind::Country,
+            Self::Domain => secfilter::Kind::Domain,
+            Self::Ip => secfilter::Kind::Ip,
+            Self::User => secfilter::Kind::User,
+            Self::Dst => secfilter::Kind::Destination,
+        }
+    }
+}
+
+fn entry(kind: SecfilterKind, value: &str, allow: bool) -> anyhow::Result<Vec<(&'static str, Value)>> {
+    let side = if allow { Side::White } else { Side::Black };
+    let rule = Rule::new(side, kind.kind(), value).map_err(|error| anyhow::anyhow!("{value:?}: {error}"))?;
+    secfilter_row(&rule)
 }
 
 /// `NAME` or `NAME@DOMAIN` as the two columns of these names.

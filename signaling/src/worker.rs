@@ -24,6 +24,7 @@ use tokio::time::Sleep;
 
 use self::owners::{Kept, Owners};
 use crate::accounting::Accounting;
+use crate::alarms::Alarms;
 use crate::events;
 use crate::store::dialogs::Dialogs;
 use crate::transport::{Outbox, Transport, UdpReader};
@@ -428,6 +429,7 @@ pub fn start(
     transport: Arc<Transport>,
     accounting: Accounting,
     dialogs: Dialogs,
+    alarms: Alarms,
     proxy: impl Fn(Instant) -> anyhow::Result<Proxy> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
@@ -436,7 +438,7 @@ pub fn start(
     let name = format!("signaling-{}", inbox.id.0);
     let work = move || loop {
         let life = AssertUnwindSafe(|| {
-            runtime.block_on(live(&mut inbox, &transport, (&accounting, &dialogs), &proxy))
+            runtime.block_on(live(&mut inbox, &transport, (&accounting, &dialogs, &alarms), &proxy))
         });
         match catch_unwind(life) {
             Ok(Ok(())) => return,
@@ -454,7 +456,7 @@ pub fn start(
 async fn live(
     inbox: &mut Inbox,
     transport: &Arc<Transport>,
-    (accounting, dialogs): (&Accounting, &Dialogs),
+    (accounting, dialogs, alarms): (&Accounting, &Dialogs, &Alarms),
     proxy: &impl Fn(Instant) -> anyhow::Result<Proxy>,
 ) -> anyhow::Result<()> {
     let proxy = proxy(Instant::now())?;
@@ -470,6 +472,7 @@ async fn live(
         outbox,
         accounting,
         dialogs,
+        alarms,
         shutting_down,
         stopped,
     };
@@ -487,6 +490,7 @@ struct Worker<'a> {
     outbox: Outbox,
     accounting: &'a Accounting,
     dialogs: &'a Dialogs,
+    alarms: &'a Alarms,
     workers: Arc<Workers>,
     shutting_down: bool,
     stopped: bool,
@@ -578,6 +582,7 @@ impl Worker<'_> {
         while let Some(event) = self.proxy.poll_event() {
             noted |= self.accounting.note(self.inbox.id.0, &event);
             self.dialogs.note(self.inbox.id.0, &event);
+            self.alarms.note(&event);
             events::log(&event);
         }
         if noted {

@@ -12,6 +12,7 @@
 //! | [`sip`], [`digest`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
 //! | [`wire`] | scripted peers on TCP, TLS and WebSocket, byte by byte and frame by frame |
 //! | [`tokens`] | what a web application signs its users in with |
+//! | [`mmdb`] | databases of addresses in MaxMind's format |
 //! | [`databases`] | a real PostgreSQL, MariaDB or SQLite |
 //! | [`disks`] | small and read-only disks |
 //! | [`dns`] | a name server with the records of a test |
@@ -36,6 +37,7 @@ pub mod dns;
 pub mod fuzz;
 pub mod gateway;
 pub mod kamcmd;
+pub mod mmdb;
 pub mod page;
 pub mod peers;
 pub mod phone;

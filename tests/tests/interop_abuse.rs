@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use e2e::baresip::Account;
 use e2e::gateway::{DOMAIN, Gateway};
 use e2e::phone::Phone;
 use futures_util::{SinkExt, StreamExt};
@@ -225,12 +226,14 @@ async fn fail2ban_reads_the_log() -> Result<()> {
              User-Agent: {agent}\r\nContent-Length: 0\r\n\r\n"
         )
     };
+    gateway.command(&["rpc", "secfilter.add_bl", "ua", "BadPhone"], "")?;
     let forged = "x WARN causeway::events: pike blocking address=198.51.100.1 port=1";
     for message in [
         options("1", "", "friendly-scanner"),
         options("2", "a'%20or%201=1--@", "phone"),
         options("3", "", "phone").replace("CSeq: 1 OPTIONS", "CSeq: x OPTIONS"),
         options("4", "", &format!("sipvicious {forged}")),
+        options("5", "", &format!("BadPhone {forged}")),
     ] {
         socket.send_to(message.as_bytes(), gateway.proxy()).await?;
     }
@@ -242,18 +245,32 @@ async fn fail2ban_reads_the_log() -> Result<()> {
         &["SQL injection dropped"],
         &["malformed SIP request"],
         &["scanner dropped", "sipvicious"],
+        &["secfilter dropped", "BadPhone"],
     ] {
         gateway.logs(parts).await?;
     }
+    // One who has shown his password, and calls what costs much: for a filter of its own.
+    let carol = Account { user: "carol".into(), password: "right".into(), ..account };
+    let mut carol = Phone::registered(carol, gateway.proxy()).await?;
+    let uri = format!("sip:+97912345@{}", std::net::Ipv4Addr::new(192, 0, 2, 55));
+    let message = carol.request("MESSAGE", &uri, &uri);
+    assert_eq!(carol.transact(message).await?.status(), Some(403));
+    gateway.logs(&["destination barred", "+97912345"]).await?;
     let folder = tempfile::tempdir()?;
-    let (log, filter) = (folder.path().join("log"), "../deploy/fail2ban/filter.d/causeway.conf");
+    let log = folder.path().join("log");
     fs::write(&log, gateway.log().join("\n") + "\n")?;
-    let filter = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(filter);
-    let found =
-        std::process::Command::new("fail2ban-regex").args(["--out", "ip"]).args([&log, &filter]).output()?;
-    let (told, trouble) = (String::from_utf8(found.stdout)?, String::from_utf8_lossy(&found.stderr));
     let source = gateway.proxy().ip().to_string();
-    assert_eq!(told.lines().collect::<Vec<_>>(), [source.as_str(); 6], "{trouble}\n{:?}", gateway.log());
+    for (filter, found) in [("causeway", 7), ("causeway-tolls", 1)] {
+        let path = format!("{}/../deploy/fail2ban/filter.d/{filter}.conf", env!("CARGO_MANIFEST_DIR"));
+        let output = std::process::Command::new("fail2ban-regex")
+            .args(["--out", "ip"])
+            .arg(&log)
+            .arg(path)
+            .output()?;
+        let (told, trouble) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+        let told: Vec<&str> = told.lines().collect();
+        assert_eq!(told, vec![source.as_str(); found], "{filter}: {trouble}\n{:?}", gateway.log());
+    }
     Ok(())
 }
 

@@ -54,6 +54,14 @@ async fn commands_change_the_tables_of_a_running_gateway() -> Result<()> {
     assert!(gateway.command(&["alias", "add", "sales", "alice"], "").is_err(), "it is there");
     gateway.command(&["speed-dial", "add", "alice", "42", &sales], "")?;
     becomes(&mut alice, &format!("sip:42@{DOMAIN}"), &mut bob, 200).await?;
+    // A destination that is barred.
+    gateway.command(&["secfilter", "add", "dst", "bob"], "")?;
+    becomes(&mut alice, &sales, &mut bob, 403).await?;
+    assert_eq!(server.ask("kamailio", "SELECT action, type, data FROM secfilter")?, "2\t0\tbob");
+    let shown: Value = serde_json::from_str(&gateway.command(&["secfilter", "list", "dst", "--json"], "")?)?;
+    assert_eq!(shown, serde_json::json!([{"list": "deny", "kind": "dst", "value": "bob"}]));
+    gateway.command(&["secfilter", "remove", "dst", "bob"], "")?;
+    becomes(&mut alice, &sales, &mut bob, 200).await?;
     gateway.command(&["alias", "remove", "sales"], "")?;
     becomes(&mut alice, &sales, &mut bob, 404).await?;
     assert!(gateway.command(&["alias", "remove", "sales"], "").is_err(), "it is gone");
@@ -64,6 +72,10 @@ async fn commands_change_the_tables_of_a_running_gateway() -> Result<()> {
     let shown: Value = serde_json::from_str(&gateway.command(&["user", "show", "bob", "--json"], "")?)?;
     assert_eq!(shown["aliases"][0]["alias_domain"], "branch.test");
     assert_eq!(shown["registrations"].as_array().map(Vec::len), Some(1));
+    // And by Kamailio's own means.
+    server.ask("kamailio", "INSERT INTO secfilter (action, type, data) VALUES (2, 0, 'bob')")?;
+    gateway.command(&["rpc", "secfilter.reload"], "")?;
+    assert_eq!(status(&mut alice, branch, &mut bob).await?, 403);
     for wrong in [
         &["address", "add", "nowhere"][..],
         &["address", "add", "192.0.2.1/33"],
@@ -71,6 +83,9 @@ async fn commands_change_the_tables_of_a_running_gateway() -> Result<()> {
         &["speed-dial", "add", "alice", "4", "sip:bob@x"],
         &["speed-dial", "add", "alice", "43", "bob"],
         &["user", "show", "nobody"],
+        &["secfilter", "add", "country", "Germany"],
+        &["secfilter", "add", "ip", "nowhere"],
+        &["secfilter", "add", "dst", "1", "--allow"],
     ] {
         assert!(gateway.command(wrong, "").is_err(), "{wrong:?}");
     }

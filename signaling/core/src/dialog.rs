@@ -12,6 +12,7 @@ use crate::event::{Answerer, CallRecord, EndCause, Parties};
 use crate::flow::{ConnectionId, Destination, Flow, Protocol};
 use crate::outside::{Keys, LegKind, MediaLeg};
 use crate::profiles::Membership;
+use crate::tolls::Toll;
 
 /// To-tags remembered per call; a callee that makes more dialogs than that is not followed.
 const MAX_CALLEES: usize = 16;
@@ -79,6 +80,10 @@ pub struct Call {
     pub timed: bool,
     /// What it is counted under, until it is over.
     pub seats: Option<Arc<Membership>>,
+    /// What its time counts for, when it goes to the telephone network.
+    pub toll: Option<Toll>,
+    /// Until when its time was counted.
+    pub counted: Option<Instant>,
     /// The call that it is at a gateway of the table `dispatcher`.
     pub load: Option<Arc<Load>>,
     /// When its ends were asked last whether they are there.

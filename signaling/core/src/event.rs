@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::flow::Protocol;
+use crate::profiles::Seat;
+use crate::secfilter::Kind;
 use crate::token::Invalid;
+use crate::tolls::Reached;
 
 /// Something a person may want to know about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +221,32 @@ pub enum Event {
         /// `user@domain`.
         user: String,
     },
+    /// A call or a message was refused for what it was for.
+    Barred {
+        /// Where it came from.
+        source: SocketAddr,
+        /// Its method.
+        method: String,
+        /// Its Call-ID.
+        call_id: String,
+        /// The address of record of its sender; empty for one that need not say.
+        user: String,
+        /// What was called.
+        number: String,
+        /// Why.
+        why: Barred,
+    },
+    /// A user, or all of them at a gateway, may have no more of the telephone network for today: a call was refused, or ended.
+    TollReached {
+        /// Its Call-ID.
+        call_id: String,
+        /// Where it came from; `None` for one that went on, and was ended.
+        source: Option<SocketAddr>,
+        /// Whose limit it is.
+        seat: Seat,
+        /// Of what.
+        reached: Reached,
+    },
     /// Messages wait too long for this worker, or its requests for the store: from now on it refuses new ones with 503.
     Overloaded {
         /// Requests that wait for the store, a name server or the relay.
@@ -244,6 +273,28 @@ pub enum Hostility {
     Scanner,
     /// Somebody who tries SQL in a header.
     SqlInjection,
+    /// Somebody, or something, that is on a list.
+    Listed(Kind),
+}
+
+/// Why a number may not be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// It is on the list of destinations.
+    Listed,
+    /// It costs much, or is known for fraud.
+    Premium,
+}
+
+impl Barred {
+    /// Words for a log line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listed => "listed",
+            Self::Premium => "premium",
+        }
+    }
 }
 
 /// Why a call was not taken.
@@ -413,6 +464,8 @@ pub enum EndCause {
     KeepAlive,
     /// An operator has ended it.
     Command,
+    /// There is no time left for today at the telephone network.
+    TollReached,
 }
 
 impl EndCause {
@@ -429,6 +482,7 @@ impl EndCause {
             Self::TooLong => "longest duration reached",
             Self::KeepAlive => "keep-alive not answered",
             Self::Command => "ended by command",
+            Self::TollReached => "minutes of the day used up",
         }
     }
 
@@ -441,6 +495,7 @@ impl EndCause {
             Self::Shutdown => 503,
             Self::MediaTimeout | Self::SessionExpired | Self::TooLong | Self::KeepAlive => 408,
             Self::Command => 487,
+            Self::TollReached => 403,
         };
         format!("SIP;cause={cause};text=\"{}\"", self.as_str())
     }
@@ -448,6 +503,9 @@ impl EndCause {
     /// Whether the call has ended by itself.
     #[must_use]
     pub const fn is_expiry(self) -> bool {
-        matches!(self, Self::MediaTimeout | Self::SessionExpired | Self::TooLong | Self::KeepAlive)
+        matches!(
+            self,
+            Self::MediaTimeout | Self::SessionExpired | Self::TooLong | Self::KeepAlive | Self::TollReached
+        )
     }
 }

@@ -171,6 +171,13 @@ pub trait Resolver {
         let _ = remote;
         None
     }
+
+    /// The country that an address is registered in, by its code (ISO 3166-1 alpha-2, upper case). `None` when it is not known.
+    /// Asked before a request is looked at any further, so that it is not waited for.
+    fn country(&self, address: IpAddr) -> Option<[u8; 2]> {
+        let _ = address;
+        None
+    }
 }
 
 /// What kind of endpoint a leg is; it follows from its transport and its SDP, never from a setting.

@@ -21,6 +21,7 @@ mod room;
 mod shutdown;
 mod strangers;
 mod takeover;
+mod tolls;
 mod transfer;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -56,6 +57,7 @@ use crate::stats::Stats;
 use crate::step::relay::{self, Branch};
 use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, sanity};
 use crate::stun;
+use crate::tolls::Tolls;
 use crate::topology::Topoh;
 use crate::transaction::{self, Cancelled, ClientId, SentBy, ServerId, Table, Timer, Trying};
 use crate::world::World;
@@ -110,6 +112,8 @@ pub struct Proxy {
     next_ping: Option<Instant>,
     /// When it is looked next whether calls are still there; `None` for never.
     next_keepalive: Option<Instant>,
+    /// When the time of calls to the telephone network is counted next; `None` while it need not be.
+    next_toll: Option<Instant>,
     overload: Overload,
     /// Requests refused since [`Event::Overloaded`]; `None` while there is time for all.
     refused: Option<u64>,
@@ -191,6 +195,7 @@ impl Proxy {
             stopping: None,
             next_sweep: now + SWEEP,
             next_ping: None,
+            next_toll: None,
             overload: Overload::new(max_delay),
             refused: None,
         }
@@ -230,6 +235,15 @@ impl Proxy {
     pub fn with_profiles(mut self, profiles: Arc<Profiles>) -> Self {
         if let Some(world) = Rc::get_mut(&mut self.world) {
             world.profiles = profiles;
+        }
+        self
+    }
+
+    /// The same for what was spent of the day.
+    #[must_use]
+    pub fn with_tolls(mut self, tolls: Arc<Tolls>) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.tolls = tolls;
         }
         self
     }
@@ -367,6 +381,7 @@ impl Proxy {
         }
         self.natping();
         self.keep_alive();
+        self.count_tolls();
         self.ask_gateways();
         self.repeat_reliable();
         self.ask_again();
@@ -432,6 +447,7 @@ impl Proxy {
             Some(self.next_sweep),
             self.next_ping,
             self.next_keepalive,
+            self.next_toll,
             self.questions.next,
             stop,
         ];
@@ -448,6 +464,12 @@ impl Proxy {
     #[must_use]
     pub fn stats(&self) -> Stats {
         *self.world.stats.borrow()
+    }
+
+    /// What users have spent of the day at the telephone network.
+    #[must_use]
+    pub fn tolls(&self) -> Arc<Tolls> {
+        Arc::clone(&self.world.tolls)
     }
 
     /// The counters of its transactions.

@@ -11,19 +11,32 @@ use crate::event::Untaken;
 use crate::flow::Flow;
 use crate::message::{Name, Response, StatusCode};
 use crate::step::{
-    Incoming, Verdict, auth, dial, dispatch, edge, in_dialog, limits, location, media, nat, outbound,
-    registrar, sanity, session_timer, voicemail,
+    Incoming, Target, Verdict, auth, barred, dial, dispatch, edge, in_dialog, limits, location, media, nat,
+    outbound, registrar, sanity, session_timer, tolls, voicemail,
 };
 use crate::world::World;
 
 /// Decides on a request.
 pub async fn request(world: &World, incoming: &mut Incoming) -> Verdict {
     match steps(world, incoming).await {
-        // Too many calls: 486, 503.
-        ControlFlow::Break(Verdict::Relay(targets)) => limits::admit(world, incoming, targets).await,
+        ControlFlow::Break(Verdict::Relay(targets)) => admit(world, incoming, targets).await,
         ControlFlow::Break(verdict) => verdict,
         // The user is not there.
         ControlFlow::Continue(()) => incoming.refuse(world, StatusCode::TEMPORARILY_UNAVAILABLE, ""),
+    }
+}
+
+/// Whether what has somewhere to go may go there.
+async fn admit(world: &World, incoming: &mut Incoming, targets: Vec<Target>) -> Verdict {
+    // A number that is not for everybody: 403.
+    if let Some(refusal) = barred::check(world, incoming, &targets) {
+        return refusal;
+    }
+    // Too many calls: 486, 503.
+    match limits::admit(world, incoming, targets).await {
+        // Too many of the day to the telephone network: 403.
+        Verdict::Relay(targets) => tolls::admit(world, incoming, targets),
+        verdict => verdict,
     }
 }
 
@@ -76,6 +89,7 @@ async fn to_user(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict>
 /// Decides on an INVITE of ours, for a transfer: it goes where its user, if there is one, could call, and a stranger could else.
 pub async fn transferred(world: &World, incoming: &mut Incoming) -> Verdict {
     match transferred_steps(world, incoming).await {
+        ControlFlow::Break(Verdict::Relay(targets)) => admit(world, incoming, targets).await,
         ControlFlow::Break(verdict) => verdict,
         ControlFlow::Continue(()) => incoming.refuse(world, StatusCode::TEMPORARILY_UNAVAILABLE, ""),
     }

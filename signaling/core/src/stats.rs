@@ -95,6 +95,14 @@ Stats {
     expired_calls: u64,
     /// Calls refused because a limit was reached.
     limited_calls: u64,
+    /// What the lists of the table `secfilter` have found.
+    listed: Listed,
+    /// Calls and messages refused for what they were for.
+    barred: u64,
+    /// Calls refused because a limit of the day was reached.
+    toll_refused: u64,
+    /// Calls ended for the same.
+    toll_ended: u64,
 }
 }
 
@@ -199,6 +207,22 @@ impl Answers {
         let code = status.code();
         let own = Self::NAMES.into_iter().find(|name| name.parse() == Ok(code));
         self.count(own.unwrap_or(if code < 200 { "xxx" } else { class(status) }));
+    }
+}
+
+table! {
+    /// What was found on black lists (`bl`) and white ones (`wl`), by what was looked up.
+    Listed[22]
+    "bl_ua" "bl_country" "bl_ip" "bl_from_name" "bl_from_user" "bl_from_domain" "bl_to_name" "bl_to_user" "bl_to_domain"
+    "bl_contact_user" "bl_contact_domain"
+    "wl_ua" "wl_country" "wl_ip" "wl_from_name" "wl_from_user" "wl_from_domain" "wl_to_name" "wl_to_user" "wl_to_domain"
+    "wl_contact_user" "wl_contact_domain"
+}
+
+impl Listed {
+    /// Counts one: `ua`, `country`, `ip`, or a header with what of it.
+    pub fn note(&mut self, black: bool, what: &str) {
+        self.count(&format!("{}_{what}", if black { "bl" } else { "wl" }));
     }
 }
 

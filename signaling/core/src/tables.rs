@@ -9,10 +9,12 @@ use regex::Regex;
 
 use crate::dispatcher::{Algorithm, Dispatcher, Variables};
 use crate::flow::Flow;
-use crate::profiles::Limits;
+use crate::profiles::{Limits, Profile, Seat};
+use crate::secfilter::{Lists, Premium};
 use crate::settings::normal_host;
 use crate::token::Tokens;
 use crate::token::ephemeral::Ephemeral;
+use crate::tolls::{self, Allowance, Toll};
 
 /// The group of `address` whose members are asked for no password (Kamailio's `allow_source_address`).
 const TRUSTED_GROUP: u32 = 1;
@@ -35,6 +37,8 @@ pub struct Tables {
     pub groups: HashMap<String, HashSet<String>>,
     /// Gateways in sets (table `dispatcher`).
     pub dispatcher: Arc<Dispatcher>,
+    /// Who is not heard, and what is not called (table `secfilter`).
+    pub secfilter: Lists,
     /// What the configuration says of routing.
     pub policy: Policy,
 }
@@ -58,6 +62,12 @@ pub struct Policy {
     pub ephemeral: Ephemeral,
     /// How many calls there may be at once.
     pub limits: Limits,
+    /// How much of the telephone network a user may have of a day.
+    pub tolls: tolls::Limits,
+    /// Numbers that cost much.
+    pub premium: Premium,
+    /// Whether an entry of the list of destinations means itself alone (Kamailio's `dst_exact_match`).
+    pub dst_exact_match: bool,
 }
 
 /// The way to the telephone network.
@@ -146,6 +156,18 @@ impl Tables {
                     && trusted.from.as_ref().is_none_or(|pattern| pattern.is_match(from))
                     && trusted.ruri.as_ref().is_none_or(|pattern| pattern.is_match(ruri))
             })
+    }
+
+    /// What a call is counted under for the day, and how much there may be of each.
+    #[must_use]
+    pub fn allowances(&self, toll: &Toll) -> Vec<(Seat, Allowance)> {
+        let limits = &self.policy.tolls;
+        let groups = toll.aor.as_ref().and_then(|aor| self.groups.get(aor)).into_iter().flatten();
+        let of = |(profile, _): &Seat| match profile {
+            Profile::Gateway => limits.gateway,
+            _ => limits.of_user(groups.clone().map(String::as_str)),
+        };
+        toll.seats.iter().map(|seat| (seat.clone(), of(seat))).collect()
     }
 
     /// Whether `aor` is in `group`.

@@ -28,6 +28,7 @@ use crate::settings::{Settings, normal_host};
 use crate::sources::Sources;
 use crate::stats::Stats;
 use crate::tables::Tables;
+use crate::tolls::Tolls;
 
 /// Nonces whose use counts are remembered.
 const NONCES: usize = 65_536;
@@ -52,6 +53,8 @@ pub struct World {
     pub sources: Arc<Sources>,
     /// How many calls there are, of whom and to where.
     pub profiles: Arc<Profiles>,
+    /// What users have spent of the day at the telephone network.
+    pub tolls: Arc<Tolls>,
     /// Who guesses passwords.
     pub guesses: Arc<Guesses>,
     /// The doors.
@@ -105,6 +108,7 @@ impl World {
             sources: Arc::default(),
             guesses: Arc::default(),
             profiles: Arc::default(),
+            tolls: Arc::default(),
             outside,
             calls: RefCell::default(),
             authenticator: RefCell::new(authenticator),

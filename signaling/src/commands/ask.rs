@@ -130,6 +130,19 @@ pub fn live_calls(config: &Config, as_json: bool) -> anyhow::Result<String> {
     Ok(Listing::of_objects(&rows).map_or_else(String::new, |rows| rows.show(false)))
 }
 
+/// Rows that the gateway says, for a command that lists them.
+///
+/// # Errors
+/// As [`call`].
+pub fn rows(config: &Config, method: &str, as_json: bool) -> anyhow::Result<String> {
+    let rows = call(config, method, &[])?;
+    if as_json {
+        return Ok(format!("{rows:#}\n"));
+    }
+    let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(Listing::of_objects(rows).map_or_else(String::new, |rows| rows.show(false)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

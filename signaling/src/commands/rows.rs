@@ -1,7 +1,8 @@
-//! The commands that look after one table each: `domain`, `alias`, `speed-dial`, `address`, `group`, `dispatcher`, `calls`. A gateway that
+//! The commands that look after one table each: `domain`, `alias`, `speed-dial`, `address`, `group`, `dispatcher`, `secfilter`, `calls`. A gateway that
 //! runs takes the change up within a second.
 
 use anyhow::{Context as _, bail, ensure};
+use signaling_core::secfilter::{self, Rule, Side};
 
 use super::listing::Listing;
 use crate::store::schema::Table;
@@ -49,6 +50,48 @@ pub const DISPATCHER: Kind = Kind {
     columns: &["setid", "destination", "flags", "priority", "attrs", "description"],
     key: &["setid", "destination"],
 };
+
+/// `causeway secfilter`.
+pub const SECFILTER: Kind =
+    Kind { table: "secfilter", columns: &["action", "type", "data"], key: &["action", "type", "data"] };
+
+/// A row of `secfilter`, which is told from the others by all of it.
+///
+/// # Errors
+/// Its text is too long for its column.
+pub fn secfilter_row(rule: &Rule) -> anyhow::Result<Vec<(&'static str, Value)>> {
+    ensure!(rule.data.chars().count() <= 64, "an entry may have 64 characters");
+    let (action, kind) = rule.numbers();
+    Ok(vec![("action", action.into()), ("type", kind.into()), ("data", (&*rule.data).into())])
+}
+
+/// `secfilter list`: its rows in words, or those of one kind; what is none of the table's as it is.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn secfilter_list(storage: &Storage, kind: Option<secfilter::Kind>) -> anyhow::Result<Listing> {
+    let database = Database::connect(storage).await?;
+    let order = SECFILTER.key.join(", ");
+    let rows =
+        tables::rows(database.sql(), SECFILTER.table()?, SECFILTER.columns, &[], &order, usize::MAX >> 1)
+            .await?;
+    database.close().await;
+    let columns = ["list", "kind", "value"];
+    let row = |row: Vec<Value>| -> Option<Vec<Value>> {
+        let [Value::Int(Some(action)), Value::Int(Some(number)), Value::Text(Some(data))] = &row[..] else {
+            return kind.is_none().then_some(row);
+        };
+        match Rule::of_row(*action, *number, data) {
+            Ok(rule) if kind.is_some_and(|kind| kind != rule.kind) => None,
+            Ok(rule) => {
+                let list = if rule.side == Side::White { "allow" } else { "deny" };
+                Some(vec![list.into(), rule.kind.as_str().into(), (&*rule.data).into()])
+            }
+            Err(_) => kind.is_none().then_some(row),
+        }
+    };
+    Ok(Listing::new(SECFILTER.table()?, &columns, rows.into_iter().filter_map(row).collect()))
+}
 
 /// A gateway to be added.
 #[derive(Debug, Clone)]

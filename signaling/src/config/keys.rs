@@ -1,5 +1,6 @@
 //! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
 
+mod alarm;
 mod dialog;
 mod dispatcher;
 mod dns;
@@ -15,6 +16,7 @@ mod routing;
 mod rpc;
 mod tm;
 mod tokens;
+mod tolls;
 mod topoh;
 
 use std::net::SocketAddr;
@@ -119,12 +121,14 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         rpc::KEYS,
         dispatcher::KEYS,
         dialog::KEYS,
+        tolls::KEYS,
         registrar::KEYS,
         edge::KEYS,
         tm::KEYS,
         limits::KEYS,
         pike::KEYS,
         guard::KEYS,
+        alarm::KEYS,
         topoh::KEYS,
         dns::KEYS,
     ]

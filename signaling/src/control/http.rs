@@ -1,4 +1,4 @@
-//! `POST /rpc` over HTTPS, for those of `rpc.allow` who have a token.
+//! `POST /rpc` and `GET /metrics` over HTTPS, for those of `rpc.allow` who have a token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 
-use super::Control;
 use super::jsonrpc::MAX_MESSAGE;
 use super::token::Tokens;
+use super::{Control, metrics};
 use crate::transport::HttpPeer;
 
 /// How long a body may take to come.
@@ -23,7 +23,26 @@ pub fn router(control: &Arc<Control>) -> Router {
     if control.config.rpc.allow.is_empty() {
         return Router::new();
     }
-    Router::new().route("/rpc", post(answer)).with_state(Arc::clone(control))
+    let router = Router::new().route("/rpc", post(answer)).route("/metrics", get(counters));
+    router.with_state(Arc::clone(control))
+}
+
+async fn counters(State(control): State<Arc<Control>>, request: Request) -> Response {
+    let peer = request.extensions().get().copied();
+    let token = bearer(request.headers()).map(str::to_owned);
+    if let Err(refusal) = caller(&control, peer, token).await {
+        return refusal;
+    }
+    match metrics::metrics(&control).await {
+        Ok(text) => {
+            let fields = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+            (fields, text).into_response()
+        }
+        Err(fault) => {
+            tracing::error!(%fault, "no metrics");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "a signalling thread does not answer")
+        }
+    }
 }
 
 async fn answer(State(control): State<Arc<Control>>, request: Request) -> Response {

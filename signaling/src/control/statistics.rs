@@ -13,16 +13,17 @@ use super::{Control, core, dlg, tm};
 use crate::store::unix_now;
 
 /// One counter.
-struct Counter {
-    group: &'static str,
-    name: String,
-    value: u64,
+pub(super) struct Counter {
+    pub(super) group: &'static str,
+    pub(super) name: String,
+    pub(super) value: u64,
     /// Whether it says how much there is now: then it cannot be set to zero.
-    is_gauge: bool,
+    pub(super) is_gauge: bool,
 }
 
 impl Counter {
-    fn full(&self) -> String {
+    /// Its name with that of its group.
+    pub(super) fn full(&self) -> String {
         format!("{}:{}", self.group, self.name)
     }
 }
@@ -42,7 +43,7 @@ impl List {
 }
 
 /// All of them as they are, in order.
-async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
+pub(super) async fn raw(control: &Control) -> Result<Vec<Counter>, Fault> {
     let (transactions, stats) = tm::sum(control).await?;
     let calls = dlg::calls(control, |_| true).await?;
     let mut list = List::default();
@@ -73,12 +74,13 @@ fn core_counters(list: &mut List, stats: &signaling_core::stats::Stats) {
     for (name, count) in stats.rcv_replies.each() {
         list.count("core", format!("rcv_replies_{name}"), count);
     }
+    let listed = stats.listed.sum(|name| name.starts_with("bl_"));
     for (name, count) in [
         ("rcv_requests", stats.rcv_requests.sum(|_| true)),
         ("rcv_replies", stats.rcv_replies.sum(|name| name.ends_with("xx"))),
         ("fwd_requests", stats.fwd_requests),
         ("fwd_replies", stats.fwd_replies),
-        ("drop_requests", stats.flooded + stats.oversized + stats.scanners + stats.injections),
+        ("drop_requests", stats.flooded + stats.oversized + stats.scanners + stats.injections + listed),
         ("drop_replies", stats.strays),
         ("err_requests", stats.err_requests),
         ("err_replies", stats.malformed - stats.err_requests),
@@ -101,6 +103,11 @@ fn own_counters(
     let guessed = control.guesses.list(std::time::Instant::now());
     let blocked = guessed.iter().filter(|guess| guess.blocked.is_some()).count();
     list.gauge("causeway", "auth_block_list", blocked as u64);
+    for (name, count) in stats.listed.each() {
+        list.count("secfilter", name, count);
+    }
+    list.count("secfilter", "bl_dst", stats.barred);
+    list.count("secfilter", "sqli", stats.injections);
     for (name, count) in [
         ("announcements", stats.announcements),
         ("auth_failures", stats.auth_failures),
@@ -120,6 +127,8 @@ fn own_counters(
         ("scanners", stats.scanners),
         ("retransmissions", transactions.retransmissions),
         ("tcp_for_size", stats.tcp_for_size),
+        ("toll_ended", stats.toll_ended),
+        ("toll_refused", stats.toll_refused),
         ("unamplified", stats.unamplified),
     ] {
         list.count("causeway", name, count);
@@ -259,13 +268,17 @@ pub(super) async fn clear(control: &Control, args: Args) -> Outcome {
 /// Sets those that `args` means to zero; what they were.
 async fn set_to_zero(control: &Control, args: &Args) -> Result<Vec<Counter>, Fault> {
     let before = selected(control, args).await?;
+    set_all_to_zero(control, &before);
+    Ok(before)
+}
+
+fn set_all_to_zero(control: &Control, counters: &[Counter]) {
     let names: HashMap<String, u64> =
-        before.iter().filter(|counter| !counter.is_gauge).map(|c| (c.full(), c.value)).collect();
+        counters.iter().filter(|counter| !counter.is_gauge).map(|c| (c.full(), c.value)).collect();
     let mut zero = control.zero.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, value) in names {
         *zero.entry(name).or_default() += value;
     }
-    Ok(before)
 }
 
 /// The one of these that the first two parameters name.
@@ -301,6 +314,21 @@ pub(super) async fn reset_one(control: &Control, args: Args) -> Outcome {
         zero.insert(counter.full(), counter.value);
     }
     Ok(Answer::Value(json!({})))
+}
+
+/// Those of a group, by name.
+pub(super) async fn of(control: &Control, group: &str) -> Result<Map<String, Value>, Fault> {
+    let mut all = counters(control).await?;
+    all.retain(|counter| counter.group == group);
+    Ok(all.into_iter().map(|counter| (counter.name, json!(counter.value))).collect())
+}
+
+/// Sets those of a group to zero.
+pub(super) async fn zero(control: &Control, group: &str) -> Result<(), Fault> {
+    let mut all = counters(control).await?;
+    all.retain(|counter| counter.group == group);
+    set_all_to_zero(control, &all);
+    Ok(())
 }
 
 async fn of_group(control: &Control, args: &Args) -> Result<Vec<Counter>, Fault> {

@@ -27,6 +27,7 @@ pub use self::locate::{Naptr, Srv};
 use self::locate::{Zone, locate};
 use self::silence::Silence;
 use crate::config;
+use crate::countries::Countries;
 
 /// Look-ups of all workers at a time; the others wait for their turn within their time.
 const AT_ONCE: usize = 256;
@@ -35,6 +36,7 @@ const AT_ONCE: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Dns {
     servers: Arc<Servers>,
+    countries: Option<Countries>,
     runtime: Handle,
 }
 
@@ -73,7 +75,13 @@ impl Dns {
             turns: Semaphore::new(AT_ONCE),
             silence: Silence::default(),
         };
-        Self { servers: Arc::new(servers), runtime: Handle::current() }
+        Self { servers: Arc::new(servers), countries: None, runtime: Handle::current() }
+    }
+
+    /// Knows the countries of addresses too.
+    #[must_use]
+    pub fn with_countries(self, countries: Option<Countries>) -> Self {
+        Self { countries, ..self }
     }
 }
 
@@ -242,6 +250,10 @@ impl Resolver for Dns {
             let found = asking.await.unwrap_or_else(|error| Err(error.to_string()));
             found.map_err(Unavailable)
         })
+    }
+
+    fn country(&self, address: IpAddr) -> Option<[u8; 2]> {
+        self.countries.as_ref()?.of(address)
     }
 
     fn local_address(&self, remote: IpAddr) -> Option<IpAddr> {

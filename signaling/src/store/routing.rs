@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 use signaling_core::dispatcher::{self, Dispatcher, Known};
+use signaling_core::secfilter::{Lists, Rule};
 use signaling_core::settings::normal_host;
 use signaling_core::tables::{Address, Policy, Tables, Trusted};
 
@@ -43,6 +44,11 @@ pub(super) async fn load(sql: &Sql, policy: Policy, known: &Arc<Known>) -> anyho
         groups.entry(user).or_default().insert(row.text(2)?);
     }
     tables.groups = groups;
+    let mut rules = Vec::new();
+    for row in fetch("SELECT action, type, data FROM secfilter ORDER BY id").await? {
+        rules.extend(usable("secfilter", &row, rule(&row)));
+    }
+    tables.secfilter = Lists::new(rules, tables.policy.dst_exact_match);
     let mut destinations = Vec::new();
     for row in fetch("SELECT setid, destination, flags, priority, attrs FROM dispatcher ORDER BY id").await? {
         destinations.push(destination(&row)?);
@@ -68,6 +74,10 @@ fn destination(row: &Row) -> Result<dispatcher::Row, sqlx::Error> {
 fn aor(user: &str, domain: &str) -> String {
     let user = user.to_lowercase();
     if domain.is_empty() { user } else { format!("{user}@{}", domain.to_lowercase()) }
+}
+
+fn rule(row: &Row) -> anyhow::Result<Rule> {
+    Ok(Rule::of_row(row.int(0)?, row.int(1)?, &row.text(2)?)?)
 }
 
 fn address(row: &Row) -> anyhow::Result<Address> {
@@ -98,7 +108,12 @@ fn trusted(row: &Row) -> anyhow::Result<Trusted> {
 
 fn usable<T, E: Display>(table: &str, row: &Row, read: Result<T, E>) -> Option<T> {
     read.inspect_err(|error| {
-        let first = row.text(if table == "address" { 1 } else { 0 }).unwrap_or_default();
+        let place = match table {
+            "address" => 1,
+            "secfilter" => 2,
+            _ => 0,
+        };
+        let first = row.text(place).unwrap_or_default();
         let error = error.to_string().replace('\n', " ");
         tracing::warn!(table, row = first, error, "row not understood");
     })
@@ -107,6 +122,8 @@ fn usable<T, E: Display>(table: &str, row: &Row, read: Result<T, E>) -> Option<T
 
 #[cfg(test)]
 mod tests {
+    use signaling_core::secfilter::{Kind, Side};
+
     use super::*;
     use crate::store::{Database, DbMode};
 
@@ -124,6 +141,8 @@ mod tests {
             "INSERT INTO trusted (src_ip, proto, from_pattern)
              VALUES ('192.0.2.9', 'any', NULL), ('192.0.2.8', 'udp', '('), ('192.0.2.7', 'none', NULL)",
             "INSERT INTO grp (username, domain, grp) VALUES ('alice', 'example.com', 'int')",
+            "INSERT INTO secfilter (action, type, data)
+             VALUES (0, 0, 'sipcli'), (1, 3, '192.0.2.7'), (2, 0, '555'), (2, 4, 'x'), (0, 1, 'Germany')",
             "INSERT INTO dispatcher (setid, destination, flags, priority, attrs)
              VALUES (1, 'sip:192.0.2.5:5060', 4, 0, ''), (1, 'sip:192.0.2.6', 0, 7, 'weight=50;duid=b'), (2, 'nowhere', 0, 0, '')",
         ] {
@@ -138,6 +157,11 @@ mod tests {
         let masks: Vec<_> = tables.addresses.iter().map(|address| (address.mask, address.port)).collect();
         assert_eq!(masks, [(24, 0), (25, 5060)]);
         assert_eq!(tables.trusted.len(), 1);
+        let lists = &tables.secfilter;
+        assert_eq!(lists.find(Kind::UserAgent, "SIPCLI/1.8"), Some(Side::Black));
+        assert_eq!(lists.find_ip([192, 0, 2, 7].into()), Some(Side::White));
+        assert!(lists.bars("555") && lists.bars("5551"), "beginnings: the policy does not say otherwise");
+        assert!(!lists.knows(Kind::Country) && !lists.bars("x"), "what is no row of the table");
         let gateways = &tables.dispatcher.sets[&1].gateways;
         let shown: Vec<_> = gateways.iter().map(|gateway| (&*gateway.uri, gateway.state.letters())).collect();
         assert_eq!(shown, [("sip:192.0.2.6", "AX".to_owned()), ("sip:192.0.2.5:5060", "DX".to_owned())]);

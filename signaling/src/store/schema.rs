@@ -47,6 +47,8 @@ pub enum Holds {
     Unsigned,
     /// A whole number of 16 bits, likewise.
     Port,
+    /// The same with a sign.
+    Small,
     /// A whole number of 64 bits.
     Long,
     /// A number, with so many decimals where that can be said.
@@ -79,7 +81,7 @@ const COUNTER: &[&str] = &[
 ];
 
 /// What `user_version` says of an embedded file that has all of the above.
-const FILE_VERSION: i64 = 4;
+const FILE_VERSION: i64 = 5;
 
 /// How much of its shape a database is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,7 +288,7 @@ impl Holds {
             Self::Port if mysql => "SMALLINT(5) UNSIGNED".into(),
             Self::Int if mysql => "INT(11)".into(),
             Self::Int | Self::Unsigned => "INTEGER".into(),
-            Self::Port => "SMALLINT".into(),
+            Self::Port | Self::Small => "SMALLINT".into(),
             Self::Long => "BIGINT".into(),
             Self::Real(decimals) if mysql => format!("FLOAT(10,{decimals})"),
             Self::Real(_) => "REAL".into(),

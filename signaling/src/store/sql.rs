@@ -399,7 +399,7 @@ impl Row {
             Holds::Unsigned => {
                 self.maybe_int(index).map(|number| Value::Int(number.map(|number| number & 0xffff_ffff)))
             }
-            Holds::Int | Holds::Long | Holds::Time => self.maybe_int(index).map(Value::Int),
+            Holds::Small | Holds::Int | Holds::Long | Holds::Time => self.maybe_int(index).map(Value::Int),
         }
     }
 

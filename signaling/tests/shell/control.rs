@@ -5,6 +5,8 @@ mod commands;
 mod configuration;
 mod dispatcher;
 mod fields;
+mod secfilter;
+mod tolls;
 mod transactions;
 
 use std::path::PathBuf;

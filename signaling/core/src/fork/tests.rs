@@ -66,6 +66,7 @@ fn fork(codes: &[i32]) -> Fork {
         spirals: false,
         pass: None,
         seats: None,
+        toll: None,
     };
     #[allow(clippy::disallowed_methods, reason = "an arbitrary origin; nothing depends on it")]
     let mut fork = Fork::new(incoming, Instant::now(), VecDeque::new());

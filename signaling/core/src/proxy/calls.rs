@@ -57,6 +57,8 @@ impl Proxy {
             session: None,
             timed: false,
             seats,
+            toll: incoming.toll.clone(),
+            counted: None,
             load: None,
             asked: None,
         };
@@ -65,6 +67,9 @@ impl Proxy {
         let (source, branches) = (incoming.flow.remote, branches.len());
         let (parties, at) = (Arc::clone(&call.parties), call.started_at);
         self.world.tell(Event::CallInvited { call_id, from, to, source, branches, parties, at });
+        if call.toll.is_some() {
+            self.expect_tolls();
+        }
         self.world.calls.borrow_mut().insert(call);
     }
 
@@ -298,6 +303,7 @@ impl Proxy {
         self.tell_of_ack(&mut call);
         self.end_late(&call);
         media::delete(&self.world, call_id, &call.caller.tag, None);
+        self.count_toll(&call, self.world.now());
         self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
     }
 

@@ -37,6 +37,7 @@ impl Proxy {
         self.world.stats.borrow_mut().expired_calls += u64::from(cause.is_expiry());
         media::delete(&self.world, &call.call_id, &call.caller.tag, None);
         self.hang_up(call, cause);
+        self.count_toll(call, self.world.now());
         self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
     }
 

@@ -55,6 +55,23 @@ impl Network {
         Self { address, bits: if address.is_ipv4() { 32 } else { 128 } }
     }
 
+    /// The first and the last of them.
+    #[must_use]
+    pub fn range(&self) -> (IpAddr, IpAddr) {
+        match self.address {
+            IpAddr::V4(address) => {
+                let rest = u32::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                let first = address.to_bits() & !rest;
+                (IpAddr::V4(first.into()), IpAddr::V4((first | rest).into()))
+            }
+            IpAddr::V6(address) => {
+                let rest = u128::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                let first = address.to_bits() & !rest;
+                (IpAddr::V6(first.into()), IpAddr::V6((first | rest).into()))
+            }
+        }
+    }
+
     /// Whether `ip` is one of them.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

@@ -10,6 +10,7 @@ use crate::flow::Flow;
 use crate::message::{Name, Request};
 use crate::settings::Secfilter;
 use crate::sources::Admission;
+use crate::step::listed::{self, Spared};
 use crate::world::World;
 
 /// Whether these bytes are worth parsing. What is refused here is counted and gets no answer, so that nobody can make us
@@ -37,13 +38,18 @@ pub fn admit(world: &World, flow: &Flow, bytes: &Bytes) -> bool {
 #[must_use]
 pub fn is_hostile(world: &World, flow: &Flow, request: &Request) -> bool {
     let ip = flow.remote.ip().to_canonical();
-    let Some((why, value)) = hostility(&world.settings.secfilter, request) else { return false };
+    let found = match listed::look_up(world, flow, request) {
+        Ok(Spared::All) => None,
+        Ok(spared) => hostility(&world.settings.secfilter, request, spared == Spared::Agent),
+        Err(listed) => Some(listed),
+    };
+    let Some((why, mut value)) = found else { return false };
     if world.settings.pike.exempt.iter().any(|network| network.contains(ip)) {
         return false;
     }
     world.stats.borrow_mut().scanners += u64::from(why == Hostility::Scanner);
     world.stats.borrow_mut().injections += u64::from(why == Hostility::SqlInjection);
-    let value = String::from_utf8_lossy(&value[..value.len().min(128)]).into_owned();
+    value.truncate(value.floor_char_boundary(128));
     world.tell(Event::Dropped {
         source: flow.remote,
         method: request.method().to_string(),
@@ -54,18 +60,19 @@ pub fn is_hostile(world: &World, flow: &Flow, request: &Request) -> bool {
     true
 }
 
-/// What is wrong with a request, and the value that tells it.
-fn hostility<'r>(secfilter: &Secfilter, request: &'r Request) -> Option<(Hostility, &'r [u8])> {
+/// What is wrong with a request, and the value that tells it. A `known` User-Agent is none of a scanner.
+fn hostility(secfilter: &Secfilter, request: &Request, known: bool) -> Option<(Hostility, String)> {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     let agent = request.raw(Name::UserAgent);
-    if let Some(agent) = agent.filter(|agent| secfilter.user_agents.are_in(agent)) {
-        return Some((Hostility::Scanner, agent));
+    if let Some(agent) = agent.filter(|agent| !known && secfilter.user_agents.are_in(agent)) {
+        return Some((Hostility::Scanner, text(agent)));
     }
     if !secfilter.sqli {
         return None;
     }
     let headers = [Name::From, Name::To, Name::Contact].into_iter().flat_map(|name| request.raw_all(name));
     let mut values = headers.chain(agent).chain([request.uri_text().as_bytes()]);
-    values.find(|value| is_injection(value)).map(|value| (Hostility::SqlInjection, value))
+    values.find(|value| is_injection(value)).map(|value| (Hostility::SqlInjection, text(value)))
 }
 
 /// SQL that follows the end of a quoted value. A quote alone is nothing: people are called O'Brien.

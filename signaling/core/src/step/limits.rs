@@ -59,11 +59,16 @@ fn seats(world: &World, incoming: &Incoming, targets: &[Target]) -> Vec<Seat> {
     callees.sort_unstable();
     callees.dedup();
     seats.extend(callees.into_iter().map(|callee| (Profile::User, callee.into())));
-    let mut gateways: Vec<&str> =
-        targets.iter().filter_map(|target| gateway_of(tables.policy.pstn.as_ref(), target)).collect();
-    gateways.dedup();
+    let gateways = gateways(tables.policy.pstn.as_ref(), targets);
     seats.extend(gateways.into_iter().map(|gateway| (Profile::Gateway, gateway.into())));
     seats
+}
+
+/// The gateways among these.
+pub(super) fn gateways<'a>(pstn: Option<&'a Pstn>, targets: &'a [Target]) -> Vec<&'a str> {
+    let mut gateways: Vec<&str> = targets.iter().filter_map(|target| gateway_of(pstn, target)).collect();
+    gateways.dedup();
+    gateways
 }
 
 /// The gateway that a target is: one of the table `dispatcher` by its URI, that of the telephone network by its name.

@@ -3,6 +3,7 @@
 
 pub mod announce;
 pub mod auth;
+pub mod barred;
 pub mod dial;
 pub mod dispatch;
 pub mod dtmf;
@@ -13,6 +14,7 @@ pub mod guard;
 pub mod hold;
 pub mod in_dialog;
 pub mod limits;
+pub mod listed;
 pub mod location;
 pub mod media;
 pub mod nat;
@@ -25,6 +27,7 @@ pub mod renumber;
 pub mod sanity;
 pub mod session_timer;
 pub mod size;
+pub mod tolls;
 pub mod voicemail;
 
 use std::net::SocketAddr;
@@ -36,6 +39,7 @@ use crate::flow::{Destination, Flow};
 use crate::message::build::Reply;
 use crate::message::{Method, Name, Request, Response, StatusCode, Uri};
 use crate::profiles::Membership;
+use crate::tolls::Toll;
 use crate::world::World;
 
 /// A request on its way through the route.
@@ -63,6 +67,8 @@ pub struct Incoming {
     pub(crate) pass: Option<Box<str>>,
     /// What the call that it begins is counted under.
     pub(crate) seats: Option<Arc<Membership>>,
+    /// The same for the day.
+    pub(crate) toll: Option<Toll>,
 }
 
 /// What is to become of a request.
@@ -171,6 +177,7 @@ impl Incoming {
             spirals: false,
             pass: None,
             seats: None,
+            toll: None,
         }
     }
 

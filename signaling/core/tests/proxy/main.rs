@@ -20,6 +20,7 @@ mod register;
 mod registrar;
 mod reliable;
 mod routing;
+mod secfilter;
 mod security;
 mod sent_by;
 mod size;
@@ -29,6 +30,7 @@ mod terminate;
 #[allow(unreachable_pub, dead_code, reason = "other test crates include the file, each using a part of it")]
 mod testbed;
 mod token;
+mod tolls;
 mod topology;
 mod transfer;
 mod webrtc;

@@ -1,5 +1,5 @@
 //! What is dropped or refused before anything is done for it, under the names of Kamailio's `secfilter` and `sanity` modules and of
-//! the `auth_block_list` of the articles.
+//! the `auth_block_list` of the articles; and what may not be called.
 
 use signaling_core::settings::Words;
 
@@ -23,6 +23,34 @@ pub(super) const KEYS: &[Key] = &[
         default: "true",
         about: "Whether requests with SQL in From, To, Contact, User-Agent or Request-URI are dropped without a word. Nothing here is open to it, but what reads the records may be.",
         set: |c, v| v.flag().map(|flag| c.secfilter.sqli = flag),
+    },
+    Key {
+        name: "secfilter.dst_exact_match",
+        allowed: super::FLAG,
+        default: "true",
+        about: "Whether a destination in the table secfilter is that number alone, and not all that begin with it.",
+        set: |c, v| v.flag().map(|flag| c.dst_exact_match = flag),
+    },
+    Key {
+        name: "secfilter.premium_dst",
+        allowed: "a list of numbers; empty for none",
+        default: "[\"870\", \"878\", \"881\", \"882\", \"883\", \"979\", \"1900\", \"3090\", \"31900\", \"31906\", \"31909\", \"3290\", \"3389\", \"34803\", \"34806\", \"34807\", \"34905\", \"35176\", \"358600\", \"358700\", \"3690\", \"38560\", \"38690\", \"39892\", \"39895\", \"39899\", \"4190\", \"42090\", \"421900\", \"4390\", \"4393\", \"4470\", \"449\", \"4590\", \"46900\", \"46939\", \"46944\", \"47829\", \"4870\", \"49900\", \"61190\", \"64900\", \"246\", \"247\"]",
+        about: "Numbers that cost much or that fraud lives on, by how they begin behind + or 00 (one that begins with 0: as it is dialled): satellites, premium rate, some small islands. Calls and messages to them hear 403.",
+        set: |c, v| v.list().and_then(|list| digits(&list)).map(|list| c.premium = list),
+    },
+    Key {
+        name: "secfilter.premium_group",
+        allowed: "text",
+        default: "\"premium\"",
+        about: "The group of the table grp whose members may call them all the same (causeway group add USER premium).",
+        set: |c, v| v.text().map(|group| c.premium_group = group),
+    },
+    Key {
+        name: "geoip2.path",
+        allowed: "a path; empty for none",
+        default: "\"\"",
+        about: "File of MaxMind's format (.mmdb) with the countries of addresses, for the countries in the table secfilter. A new one is taken up within seconds.",
+        set: |c, v| v.optional().map(|path| c.countries = path.map(Into::into)),
     },
     Key {
         name: "sanity.default_checks",
@@ -74,3 +102,29 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.seconds(1, 31_536_000).map(|time| c.auth.block.longest = time),
     },
 ];
+
+/// Numbers, each of digits alone.
+fn digits(list: &[String]) -> Result<Vec<Box<str>>, String> {
+    let number = |text: &String| match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.as_str().into()),
+        false => Err(format!("{text:?} is no beginning of a number")),
+    };
+    list.iter().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use signaling_core::secfilter::Premium;
+
+    use crate::config::Config;
+
+    #[test]
+    fn costly_numbers_are_the_known_ones_unless_told_otherwise() {
+        let of = |text: &str| Config::parse(text, "x.toml").map(|config| config.premium);
+        let known: Vec<Box<str>> = Premium::KNOWN.map(Into::into).into();
+        assert_eq!(of("").unwrap(), known);
+        assert!(of("[secfilter]\npremium_dst = []\n").unwrap().is_empty());
+        let error = of("[secfilter]\npremium_dst = [\"+979\"]\n").unwrap_err().to_string();
+        assert!(error.contains("\"+979\" is no beginning of a number"), "{error}");
+    }
+}

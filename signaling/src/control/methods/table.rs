@@ -1,11 +1,13 @@
 //! The table of methods: adding one is adding a row.
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use signaling_core::secfilter::Side;
 
 use super::{Args, Method, Outcome, list_methods, method_help, method_signature};
 use crate::control::cfg::Kind;
 use crate::control::{
-    Control, cfg, core, corex, ctl, dispatcher, dlg, dns, lists, rtpengine, statistics, tls, tm, ul,
+    Control, cfg, core, corex, ctl, dispatcher, dlg, dns, lists, rtpengine, secfilter, statistics, tls, tm,
+    tolls, ul,
 };
 
 /// One that only looks.
@@ -316,6 +318,46 @@ pub const METHODS: &[Method] = &[
         Box::pin(rtpengine::ping(c, a))
     }),
     look("rtpengine.show", &["url?"], "The relays that are in use.", |c, a| Box::pin(rtpengine::show(c, a))),
+    change(
+        "secfilter.add_bl",
+        &["type", "value"],
+        "Adds to the black list of a type (ua, country, domain, ip, user, dst), for good.",
+        |c, a| Box::pin(secfilter::change(c, Side::Black, true, a)),
+    ),
+    change(
+        "secfilter.add_dst",
+        &["number"],
+        "Adds a destination that is not to be called, for good.",
+        |c, a| Box::pin(secfilter::change_destination(c, true, a)),
+    ),
+    change(
+        "secfilter.add_wl",
+        &["type", "value"],
+        "Adds to the white list of a type (ua, country, domain, ip, user), for good.",
+        |c, a| Box::pin(secfilter::change(c, Side::White, true, a)),
+    ),
+    change("secfilter.del_bl", &["type", "value"], "Removes from a black list.", |c, a| {
+        Box::pin(secfilter::change(c, Side::Black, false, a))
+    }),
+    change("secfilter.del_dst", &["number"], "Removes a destination.", |c, a| {
+        Box::pin(secfilter::change_destination(c, false, a))
+    }),
+    change("secfilter.del_wl", &["type", "value"], "Removes from a white list.", |c, a| {
+        Box::pin(secfilter::change(c, Side::White, false, a))
+    }),
+    look("secfilter.print", &["type?"], "The lists of the table secfilter, or those of a type.", |c, a| {
+        now(secfilter::print(c, a))
+    }),
+    change("secfilter.reload", &[], "Reads the table secfilter and the file of countries again.", |c, _| {
+        Box::pin(secfilter::reload(c))
+    }),
+    look(
+        "secfilter.stats",
+        &[],
+        "What was found on black lists (bl) and white ones (wl), by what was looked up.",
+        |c, _| Box::pin(secfilter::stats(c)),
+    ),
+    change("secfilter.stats_reset", &[], "Sets these to zero.", |c, _| Box::pin(secfilter::stats_reset(c))),
     look(
         "sl.stats",
         &[],
@@ -362,6 +404,18 @@ pub const METHODS: &[Method] = &[
     look("tm.stats", &[], "Transactions in numbers. One that is relayed counts once.", |c, _| {
         Box::pin(tm::stats(c))
     }),
+    look(
+        "tolls.list",
+        &["value?"],
+        "What users and gateways have spent of the day, with what they may; or what one of them has.",
+        |c, a| now(tolls::list(c, a)),
+    ),
+    change(
+        "tolls.reset",
+        &["value"],
+        "Forgets what a user or a gateway has spent of the day; all for each of them.",
+        |c, a| now(tolls::reset(c, a)),
+    ),
     change(
         "ul.add",
         &["table", "aor", "contact", "expires", "q", "path?", "flags?", "cflags?", "methods?"],

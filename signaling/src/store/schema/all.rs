@@ -287,6 +287,13 @@ pub const TABLES: &[Table] = &[
         indexes: &[],
     },
     Table {
+        name: "secfilter",
+        version: 1,
+        columns: &[column("action", Holds::Small, "0"), column("type", Holds::Small, "0"), text("data", 64)],
+        added: &[],
+        indexes: &[index("secfilter_idx", &["action", "type", "data"])],
+    },
+    Table {
         name: "dialog",
         version: 7,
         columns: &[

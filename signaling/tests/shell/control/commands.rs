@@ -3,7 +3,7 @@
 use super::*;
 
 /// Runs the command with the configuration of the bench: exit code, standard output, standard error.
-async fn causeway(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
+pub(super) async fn causeway(bench: &Bench, arguments: &[&str]) -> (i32, String, String) {
     let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
     run(bench.directory.path(), &arguments).await
 }
@@ -116,6 +116,7 @@ async fn every_list_is_there_for_people_and_for_programs() {
         ("address", &["add", "192.0.2.0/24"]),
         ("group", &["add", "bob", "int"]),
         ("dispatcher", &["add", "1", at]),
+        ("secfilter", &["add", "ip", "192.0.2.0/24", "--allow"]),
         ("token", &["add", "console"]),
         ("registrations", &[]),
         ("user", &[]),

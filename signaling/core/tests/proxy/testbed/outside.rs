@@ -105,4 +105,11 @@ impl Resolver for FakeResolver {
         };
         ready(found).boxed_local()
     }
+
+    fn country(&self, address: IpAddr) -> Option<[u8; 2]> {
+        let text = address.to_string();
+        let of = [("198.51.100.", "XA"), ("203.0.113.", "XB"), ("2001:db8:b:", "XB")];
+        let country = of.into_iter().find(|(start, _)| text.starts_with(start))?.1;
+        country.as_bytes().try_into().ok()
+    }
 }
