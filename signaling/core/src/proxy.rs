@@ -9,6 +9,7 @@ mod announce;
 mod calls;
 pub mod control;
 mod dispatch;
+mod drain;
 mod forking;
 mod keepalive;
 mod keys;
@@ -105,6 +106,8 @@ pub struct Proxy {
     transfers: transfer::Transfers,
     /// Connections that nobody needs any more.
     closing: VecDeque<ConnectionId>,
+    /// Whether new calls are refused, so that this process can be replaced once those that there are have ended.
+    draining: bool,
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
     stopping: Option<Instant>,
     next_sweep: Instant,
@@ -192,6 +195,7 @@ impl Proxy {
             awaited: takeover::Awaited::default(),
             transfers: transfer::Transfers::default(),
             closing: VecDeque::new(),
+            draining: false,
             stopping: None,
             next_sweep: now + SWEEP,
             next_ping: None,
@@ -291,6 +295,10 @@ impl Proxy {
         }
         match parsed {
             Ok(Message::Request(request)) if guard::is_hostile(&self.world, &inbound.flow, &request) => {}
+            Ok(Message::Request(request)) if self.comes_while_draining(&request) => {
+                self.world.stats.borrow_mut().drained += 1;
+                self.table.refuse(&inbound.flow, request);
+            }
             Ok(Message::Request(request)) if self.has_no_room(&request) => {
                 self.refuse(&inbound.flow, request);
             }

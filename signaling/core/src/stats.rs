@@ -50,6 +50,8 @@ Stats {
     fragmented: u64,
     /// New requests refused with 503 for want of time or room.
     overload: u64,
+    /// New calls refused with 503 because the gateway is draining.
+    drained: u64,
     /// REGISTER requests answered with 200 (Kamailio's `accepted_regs`).
     accepted_regs: u64,
     /// REGISTER requests refused (Kamailio's `rejected_regs`).

@@ -112,6 +112,7 @@ fn own_counters(
         ("announcements", stats.announcements),
         ("auth_failures", stats.auth_failures),
         ("auth_blocked", stats.auth_blocked),
+        ("drained", stats.drained),
         ("fragmented", stats.fragmented),
         ("injections", stats.injections),
         ("keepalives", stats.keepalives),

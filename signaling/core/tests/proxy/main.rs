@@ -6,6 +6,7 @@ mod call;
 mod control;
 mod dialog;
 mod dispatcher;
+mod drain;
 mod dtmf;
 mod edge;
 mod forking;
