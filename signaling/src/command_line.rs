@@ -44,6 +44,33 @@ pub(crate) enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// Say whether the running gateway is well; exit code 1 if not, and 3 when none runs.
+    Health {
+        /// Also whether it is to be given calls: not while it drains, or no relay answers.
+        #[arg(long)]
+        ready: bool,
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Have the running gateway take no new calls, and stop when the last one has ended. Waits for it.
+    Drain {
+        /// End the calls that are still there after so many seconds.
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+        /// Go on for so many seconds though no call is left, so that whoever chooses between gateways has seen it.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        at_least: u64,
+        /// Do not wait for the end.
+        #[arg(long)]
+        no_wait: bool,
+        /// Have it take calls again.
+        #[arg(long, conflicts_with_all = ["timeout", "at_least", "no_wait"])]
+        cancel: bool,
+        #[command(flatten)]
+        file: File,
+    },
     /// Print what completes these commands in a shell.
     Completions {
         /// Which shell.
@@ -186,6 +213,6 @@ pub(crate) enum ConfigCommand {
 impl File {
     /// The configuration of the file, or the defaults.
     pub(crate) fn read(&self) -> Result<Config, ConfigError> {
-        self.path.as_deref().map_or_else(Config::defaults, Config::read)
+        Config::read(self.path.as_deref())
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod database;
+pub mod drain;
 pub mod listing;
 pub mod reload;
 pub mod rows;

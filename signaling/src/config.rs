@@ -2,6 +2,7 @@
 //!
 //! The sample file, the check and the reference are made from that table, so none of them can say something else.
 
+mod environment;
 pub mod keys;
 mod listen;
 mod said;
@@ -47,6 +48,7 @@ use crate::store::{DbMode, Storage};
 #[allow(missing_docs, reason = "each field is described once, by its key")]
 pub struct Config {
     pub data_directory: PathBuf,
+    pub drain_timeout: Duration,
     pub addresses: Vec<IpAddr>,
     pub advertised: Option<IpAddr>,
     pub domain: Option<String>,
@@ -359,18 +361,18 @@ impl Config {
         Self::parse("", "defaults")
     }
 
-    /// Reads the file at `path`.
+    /// What is in force for this process: the file at `path`, or none, and what the environment says otherwise.
     ///
     /// # Errors
-    /// The file cannot be read, is not TOML, or has an unknown key or a value that is not allowed.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+    /// The file cannot be read, is not TOML, or it or the environment has a value that is not allowed or an unknown key.
+    pub fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = path.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
+        let text = path.map(std::fs::read_to_string).transpose().map_err(|error| ConfigError {
             file: file.clone(),
             place: None,
             what: format!("cannot be read: {error}"),
         })?;
-        Self::parse(&text, &file)
+        Self::parse_with(&text.unwrap_or_default(), &file, environment::of_process())
     }
 
     /// Reads `text`, which errors call `file`.
@@ -378,6 +380,14 @@ impl Config {
     /// # Errors
     /// As [`Config::read`], without the reading.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        Self::parse_with(text, file, std::iter::empty())
+    }
+
+    fn parse_with(
+        text: &str,
+        file: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let error = |offset: Option<usize>, what: String| ConfigError {
             file: file.to_owned(),
             place: offset.map(|offset| line_and_column(text, offset)),
@@ -408,6 +418,7 @@ impl Config {
                     .map_err(|what| error(Some(value.span().start), refused(key, &what)))?;
             }
         }
+        environment::apply(&mut config, environment)?;
         config.settle();
         config.check().map_err(|what| error(None, what))?;
         Ok(config)

@@ -9,7 +9,7 @@
 //! | [`token`] | who may come in by the second one |
 //! | [`mod@cfg`] | the configuration, and what of it can be changed |
 //! | `metrics` | the counters for Prometheus |
-//! | `core`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `secfilter`, `tolls`, `tls`, `rtpengine` | the methods by their first words |
+//! | `core`, `health`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `secfilter`, `tolls`, `tls`, `rtpengine` | the methods by their first words |
 //!
 //! An answer says only what is so. A method of Kamailio's that would have nothing true to say is not there. What the workers
 //! know is asked of each of them between two messages, so that the way of a message has no lock for it.
@@ -21,6 +21,7 @@ mod ctl;
 mod dispatcher;
 mod dlg;
 mod dns;
+mod health;
 pub mod http;
 pub mod jsonrpc;
 mod lists;
@@ -57,6 +58,7 @@ use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::Config;
 use crate::countries::Countries;
+use crate::health::Health;
 use crate::media_link::MediaLink;
 use crate::resolver::Dns;
 use crate::store::Database;
@@ -78,6 +80,7 @@ pub struct Doors {
 /// What the methods look at and change.
 #[derive(Debug)]
 pub struct Control {
+    pub(crate) health: Arc<Health>,
     /// When the gateway has started, by both clocks.
     pub(crate) started: (Instant, u64),
     pub(crate) config: Config,

@@ -34,6 +34,7 @@ use crate::certs::Certificates;
 use crate::config::{Config, Listen};
 use crate::control::{self, Control};
 use crate::countries::Countries;
+use crate::health::{self, Drain, Health};
 use crate::media_link::{Codes, MediaLink};
 use crate::resolver::{Dns, Reach};
 use crate::sounds::Sounds;
@@ -54,6 +55,8 @@ const RECORDS: Duration = Duration::from_millis(200);
 const TOLLS: &str = "tolls.jsonl";
 /// How often it is looked whether a command has changed a table.
 const TABLES: Duration = Duration::from_secs(1);
+/// How often it is looked whether all calls have ended, while no new ones are taken.
+const DRAINED: Duration = Duration::from_millis(200);
 /// How often the host's addresses and the certificate are looked at.
 const WATCH: Duration = Duration::from_secs(60);
 
@@ -67,6 +70,7 @@ pub struct Gateway {
     accounting: Accounting,
     dialogs: Dialogs,
     control: Arc<Control>,
+    health: Arc<Health>,
     transport: Arc<Transport>,
     workers: Arc<Workers>,
     threads: Vec<JoinHandle<()>>,
@@ -125,7 +129,9 @@ impl Gateway {
         let toll_path = config.data_directory.join(TOLLS);
         let toll_file = TollFile::open(&toll_path, &tolls).context("what was spent of the day")?;
         let (alarms, posting) = Alarms::start(&config.alarm, &domain)?;
+        let health = Arc::<Health>::default();
         let maker = WorkerMaker {
+            health: Arc::clone(&health),
             accounting: accounting.clone(),
             dialogs: dialogs.clone(),
             settings,
@@ -150,12 +156,18 @@ impl Gateway {
             .collect::<anyhow::Result<_>>()?;
 
         let mut tasks = JoinSet::new();
-        let pages = page::router(&domain, Arc::clone(&certificates), database.clone());
+        let pages = page::router(&domain, Arc::clone(&certificates), database.clone(), Arc::clone(&health));
         let pages = pages.merge(control::http::router(&control));
         start_streams(&mut tasks, streams, &config, pages, &certificates, &transport)?;
         if let Some(socket) = socket {
             tasks.spawn(socket.run(Arc::clone(&control)));
         }
+        tasks.spawn(health::watch(
+            Arc::clone(&health),
+            Arc::clone(&workers),
+            media.clone(),
+            database.clone(),
+        ));
         tasks.spawn(follow_tables(database.clone(), change));
         tasks.spawn(toll_file.follow());
         if let Some(countries) = countries {
@@ -171,6 +183,7 @@ impl Gateway {
             accounting,
             dialogs,
             control,
+            health,
             transport,
             workers,
             threads,
@@ -223,6 +236,36 @@ impl Gateway {
     #[must_use]
     pub fn transport_stats(&self) -> TransportStats {
         self.transport.stats()
+    }
+
+    /// Whether it lives, and whether it is to be given calls.
+    #[must_use]
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    /// Waits until it drains ([`Health::drain`]) and no call is left, or those that are have had their time.
+    pub async fn drained(&self) {
+        let mut drains = self.health.drains();
+        loop {
+            let Some(Drain { not_before, until }) = *drains.borrow_and_update() else {
+                if drains.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let (calls, now) = (health::drain(&self.health, &self.workers).await, Instant::now());
+            match calls {
+                Some(0) if now >= not_before => return tracing::info!("drained: no call is left"),
+                _ if until.is_some_and(|until| now >= until) => {
+                    return tracing::warn!(calls, "draining has taken its time: these calls are ended");
+                }
+                // A thread that does not answer may have calls.
+                _ => {}
+            }
+            // The sender is ours.
+            _ = tokio::time::timeout(DRAINED, drains.changed()).await;
+        }
     }
 
     /// Ends all calls and stops, within five seconds.
@@ -309,6 +352,7 @@ fn start_media(config: &Config, sounds: &Sounds, workers: &Arc<Workers>) -> anyh
 
 /// What every worker is made from.
 struct WorkerMaker {
+    health: Arc<Health>,
     accounting: Accounting,
     dialogs: Dialogs,
     settings: Arc<Settings>,
@@ -335,6 +379,7 @@ impl WorkerMaker {
         transport: &Arc<Transport>,
     ) -> Control {
         Control {
+            health: Arc::clone(&self.health),
             started: (Instant::now(), unix_now()),
             config: config.clone(),
             settings: Arc::clone(&self.settings),

@@ -17,6 +17,7 @@
 //! | [`resolver`] | names to addresses (RFC 3263) |
 //! | [`sounds`] | music on hold and the notice of a recording |
 //! | [`control`] | JSON-RPC with kamcmd's methods, over a socket and HTTPS |
+//! | [`health`] | whether it lives, and whether it is to be given calls |
 //! | [`page`] | the softphone page and what else HTTP answers |
 //! | [`accounts`], [`commands`] | the `user` commands; those that look after the database |
 //! | [`demo`] | the demo accounts and the first screen |
@@ -34,6 +35,7 @@ pub mod countries;
 pub mod demo;
 mod events;
 pub mod gateway;
+pub mod health;
 pub mod host;
 pub mod logging;
 pub mod media_link;

@@ -9,6 +9,7 @@ mod table_commands;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use causeway::commands::ask::{self, NoGateway};
@@ -17,10 +18,12 @@ use causeway::control::jsonrpc::{Fault, INVALID_PARAMS, METHOD_NOT_FOUND};
 use causeway::control::token::Tokens;
 use causeway::demo::{self, Screen};
 use causeway::gateway::{self, Gateway};
+use causeway::health::{self, Drain};
 use causeway::store::Database;
 use causeway::{accounts, commands, host, logging};
 use clap::{CommandFactory as _, Parser as _};
 use command_line::{Cli, Command, ConfigCommand, Db, File, Registrations, Token, User};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -75,6 +78,18 @@ fn execute(command: Command) -> anyhow::Result<()> {
             runtime()?.block_on(table_commands::execute(command, &config, &own))
         }
         Command::Reload { file } => commands::reload::ask(&file.read()?.data_directory),
+        Command::Health { ready, file, output } => {
+            let (text, well) = commands::drain::health(&file.read()?, ready, output.json)?;
+            say(&text)?;
+            anyhow::ensure!(well, "the gateway is not well");
+            Ok(())
+        }
+        Command::Drain { cancel: true, file, .. } => {
+            ask::call(&file.read()?, "core.drain_cancel", &[]).map(drop)
+        }
+        Command::Drain { timeout, at_least, no_wait, file, .. } => {
+            commands::drain::drain(&file.read()?, timeout, at_least, !no_wait, say)
+        }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "causeway", &mut text);
@@ -183,6 +198,7 @@ async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let (directory, advertised) = (config.data_directory.clone(), config.advertised);
+    let drain_timeout = config.drain_timeout;
     let gateway = Gateway::start(config).await?;
     let accounts = match demo {
         true => demo::accounts(&directory, gateway.database(), gateway.domain()).await?.to_vec(),
@@ -198,13 +214,25 @@ async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
     };
     say(&screen.text())?;
     commands::reload::note_process(&directory)?;
+    health::notify(&[NotifyState::Ready]);
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = terminate.recv() => {
+                // Whoever asks twice cannot wait.
+                if drain_timeout.is_zero() || gateway.health().is_draining() {
+                    break;
+                }
+                tracing::info!(seconds = drain_timeout.as_secs(), "draining: no new calls are taken");
+                let now = Instant::now();
+                gateway.health().drain(Drain { not_before: now, until: Some(now + drain_timeout) });
+                health::notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+            }
             _ = hangup.recv() => reload(&gateway, file).await,
+            () = gateway.drained() => break,
         }
     }
+    health::notify(&[NotifyState::Stopping]);
     // The next one writes its own; that this one is not there is no reason to fail now.
     let _ = std::fs::remove_file(commands::reload::pid_file(&directory));
     tracing::info!("stopping: calls are ended");
@@ -220,10 +248,14 @@ async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
 /// All that has changed, or nothing.
 async fn reload(gateway: &Gateway, file: &File) {
     let reloaded = async { gateway.reload(&file.read()?).await };
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now());
+    health::notify(&states);
     match reloaded.await {
         Ok(()) => tracing::info!("tables and routing reloaded"),
         Err(error) => tracing::error!(error = format!("{error:#}"), "not reloaded: what was before counts"),
     }
+    health::notify(&[NotifyState::Ready]);
 }
 
 async fn user(command: User, config: &Config, domain: Option<String>, json: bool) -> anyhow::Result<()> {

@@ -111,6 +111,17 @@ impl MediaLink {
         }
     }
 
+    /// Whether there is a relay that answers, as far as is known; without any relay nothing is wanted of one.
+    pub(crate) async fn answers(&self) -> bool {
+        match self {
+            Self::InProcess(link) => link.answers().await,
+            Self::Several(relays) => {
+                relays.status().iter().any(|relay| relay.disabled.is_none() && !relay.put_aside)
+            }
+            Self::Off => true,
+        }
+    }
+
     /// Takes the relay with this URL out of use, or back. The only one there is stays; then `false`.
     pub fn put_aside(&self, url: &str, aside: bool) -> bool {
         let Self::Several(relays) = self else { return false };

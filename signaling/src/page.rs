@@ -12,6 +12,7 @@ use rust_embed::RustEmbed;
 use serde::Serialize;
 
 use crate::certs::Certificates;
+use crate::health::Health;
 use crate::store::Database;
 
 /// The built page. The folder is absent in a build without Node; then [`NOT_BUILT`] says how to make it.
@@ -42,21 +43,45 @@ struct Site {
     domain: String,
     database: Database,
     certificates: Arc<Certificates>,
+    health: Arc<Health>,
 }
 
 /// All paths of the site of `domain`.
-pub fn router(domain: &str, certificates: Arc<Certificates>, database: Database) -> Router {
+pub fn router(
+    domain: &str,
+    certificates: Arc<Certificates>,
+    database: Database,
+    health: Arc<Health>,
+) -> Router {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
         .route(
             "/{*path}",
             get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }),
         )
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
         .route("/api/page", get(page_info))
         .route("/ca.crt", get(ca_crt))
         .route("/ca.pem", get(ca_pem))
-        .with_state(Arc::new(Site { domain: domain.to_owned(), database, certificates }))
+        .with_state(Arc::new(Site { domain: domain.to_owned(), database, certificates, health }))
+}
+
+/// Whether the process works; if not, it should be started again.
+async fn healthz(State(site): State<Arc<Site>>) -> Response {
+    let found = site.health.found();
+    state(found.is_live(), found.liveness())
+}
+
+/// Whether it is to be given calls.
+async fn readyz(State(site): State<Arc<Site>>) -> Response {
+    let found = site.health.found();
+    state(found.is_ready(), found.readiness())
+}
+
+fn state(well: bool, text: String) -> Response {
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
 async fn page_info(State(site): State<Arc<Site>>) -> Response {

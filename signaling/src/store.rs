@@ -208,6 +208,15 @@ impl Database {
         self.writer.waits(aor)
     }
 
+    /// Whether the database answers. One that has failed to is asked, so that it is seen when it is back.
+    pub(crate) async fn answers(&self) -> bool {
+        let silent = self.reads.is_down() || self.accounts.is_down() || self.writer.is_down();
+        if !silent && self.mode != DbMode::DatabaseOnly {
+            return true;
+        }
+        self.reads.ask(self.sql.fetch(Statement::new("SELECT 1", []))).await.is_ok()
+    }
+
     /// What it has not done.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -25,6 +25,14 @@ pub struct NoGateway(String);
 /// # Errors
 /// [`NoGateway`]; or a [`Fault`], which is what the gateway says.
 pub fn call(config: &Config, method: &str, params: &[&str]) -> anyhow::Result<Value> {
+    call_with(config, method, params.iter().copied().map(Value::from).collect())
+}
+
+/// The same with parameters of any kind.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_with(config: &Config, method: &str, params: Vec<Value>) -> anyhow::Result<Value> {
     let directory = || config.data_directory.display().to_string();
     let Some(path) = config.rpc.socket.as_deref() else { return Err(NoGateway(directory()).into()) };
     let Some(stream) = connect(path)? else { return Err(NoGateway(directory()).into()) };

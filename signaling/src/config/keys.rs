@@ -199,6 +199,13 @@ const KEYS: &[Key] = &[
         set: |c, v| v.text().map(|text| c.data_directory = text.into()),
     },
     Key {
+        name: "general.drain_timeout",
+        allowed: "0 to 86400 seconds; 0 to end all calls at once",
+        default: "0",
+        about: "How long calls may go on after SIGTERM, while no new ones are taken; a second one ends them. Whoever sends it (systemd's TimeoutStopSec, docker stop -t) has to wait longer. SIGINT always ends them at once, and causeway drain has a limit of its own.",
+        set: |c, v| v.seconds(0, 86_400).map(|time| c.drain_timeout = time),
+    },
+    Key {
         name: "network.addresses",
         allowed: "a list of IP addresses of this host; empty for all of them",
         default: "[]",

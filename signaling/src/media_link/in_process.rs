@@ -52,6 +52,11 @@ impl InProcess {
         self.calls().await.is_some()
     }
 
+    /// The same, for whoever asks often.
+    pub(super) async fn answers(&self) -> bool {
+        matches!(self.relay.execute(Command::List { limit: 0 }).await, Reply::Calls(_))
+    }
+
     /// Its calls now; `None` when a worker does not answer.
     pub(super) async fn calls(&self) -> Option<u64> {
         match self.relay.execute(Command::List { limit: usize::MAX }).await {

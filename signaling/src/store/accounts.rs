@@ -195,6 +195,11 @@ impl Accounts {
         self.health.failures()
     }
 
+    /// Whether the database does not answer.
+    pub(super) fn is_down(&self) -> bool {
+        self.health.is_down()
+    }
+
     /// Looks for changes when it is time to, for one caller at a time; whether there are any.
     pub(super) async fn look(&self, sql: &Sql) -> bool {
         let (now, due) = (Instant::now(), self.look.get());

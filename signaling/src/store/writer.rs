@@ -162,6 +162,11 @@ impl Writer {
         self.shared.waiting.of(aor).contains_key(aor)
     }
 
+    /// Whether the database does not answer.
+    pub(super) fn is_down(&self) -> bool {
+        self.shared.health.is_down()
+    }
+
     /// Changes that wait, attempts that failed, and changes that will never be written.
     pub(super) fn counts(&self) -> (usize, u64, u64) {
         let shared = &self.shared;

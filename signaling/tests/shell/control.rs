@@ -4,6 +4,7 @@ mod calls;
 mod commands;
 mod configuration;
 mod dispatcher;
+mod drain;
 mod fields;
 mod secfilter;
 mod tolls;
@@ -89,8 +90,12 @@ struct Phone {
 
 impl Phone {
     async fn registered(bench: &Bench, user: &'static str) -> Self {
+        Self::registered_at(bench.address(Protocol::Udp), user).await
+    }
+
+    async fn registered_at(gateway: std::net::SocketAddr, user: &'static str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        socket.connect(bench.address(Protocol::Udp)).await.unwrap();
+        socket.connect(gateway).await.unwrap();
         let phone = Self { socket, user };
         let fields = format!("Contact: <{}>;q=0.5\r\nExpires: 600\r\nUser-Agent: phone\r\n", phone.contact());
         phone
@@ -161,13 +166,25 @@ impl Phone {
 
     /// The ACK to the 200 of `callee`.
     async fn acknowledge(&self, answer: &str, callee: &Self, call: &str) {
+        self.say("ACK", answer, callee, call).await;
+    }
+
+    /// Hangs up a call that `callee` has answered.
+    async fn hang_up(&self, answer: &str, callee: &Self, call: &str) {
+        self.say("BYE", answer, callee, call).await;
+        let bye = callee.expect("BYE ").await;
+        callee.reply(&bye, "200 OK").await;
+        self.expect("SIP/2.0 200 ").await;
+    }
+
+    async fn say(&self, method: &str, answer: &str, callee: &Self, call: &str) {
         let routes: String = answer
             .lines()
             .filter_map(|line| line.strip_prefix("Record-Route: "))
             .map(|route| format!("Route: {route}\r\n"))
             .collect();
         let (contact, user) = (callee.contact(), callee.user);
-        self.send(&self.request("ACK", &contact, call, user, &format!(";tag={user}"), &routes)).await;
+        self.send(&self.request(method, &contact, call, user, &format!(";tag={user}"), &routes)).await;
     }
 }
 

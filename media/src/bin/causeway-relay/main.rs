@@ -3,12 +3,15 @@
 mod options;
 
 use std::io::Write as _;
+use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use media::{LogLevel, Relay};
+use futures_util::FutureExt as _;
+use media::{Command, LogLevel, Relay, Reply};
+use sd_notify::NotifyState;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -52,12 +55,16 @@ fn run(mut settings: Settings) -> anyhow::Result<()> {
         cli = ?relay.cli_addresses(),
         "ready"
     );
-    notify("READY=1");
+    notify(NotifyState::Ready);
+    let mut watchdog = sd_notify::watchdog_enabled().map(Watchdog::new);
     while SIGNAL.load(Ordering::Acquire) == 0 {
         // A signal ends the sleep early.
         std::thread::park_timeout(Duration::from_millis(200));
+        if let Some(watchdog) = &mut watchdog {
+            watchdog.turn(&relay);
+        }
     }
-    notify("STOPPING=1");
+    notify(NotifyState::Stopping);
     relay.shutdown();
     if let Some(file) = &settings.pidfile
         && let Err(error) = std::fs::remove_file(file)
@@ -100,18 +107,34 @@ fn set_log_level(level: u8) -> Result<(), String> {
     handle.reload(EnvFilter::new(level_name(level))).map_err(|error| error.to_string())
 }
 
-/// Tells systemd (`Type=notify`); without it nothing listens.
-fn notify(state: &str) {
-    use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let text = path.to_string_lossy();
-    let address = match text.strip_prefix('@') {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&path),
-    };
-    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address?));
-    if let Err(error) = sent {
+/// Keeps systemd's watchdog quiet for as long as every thread of the relay answers.
+struct Watchdog {
+    period: Duration,
+    next: Instant,
+    asked: Option<Pin<Box<dyn Future<Output = Reply>>>>,
+}
+
+impl Watchdog {
+    /// `limit` is what systemd allows between two signs of life.
+    fn new(limit: Duration) -> Self {
+        Self { period: limit / 3, next: Instant::now(), asked: None }
+    }
+
+    /// Asks when it is time, and tells when all have answered.
+    fn turn(&mut self, relay: &Relay) {
+        if self.asked.is_none() && Instant::now() >= self.next {
+            self.asked = Some(Box::pin(relay.execute(Command::List { limit: 0 })));
+        }
+        if let Some(Reply::Calls(_)) = self.asked.as_mut().and_then(|asked| asked.as_mut().now_or_never()) {
+            notify(NotifyState::Watchdog);
+            (self.asked, self.next) = (None, Instant::now() + self.period);
+        }
+    }
+}
+
+/// Tells systemd (`Type=notify`); without it nobody is told.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd was not told");
     }
 }

@@ -6,8 +6,8 @@ use signaling_core::secfilter::Side;
 use super::{Args, Method, Outcome, list_methods, method_help, method_signature};
 use crate::control::cfg::Kind;
 use crate::control::{
-    Control, cfg, core, corex, ctl, dispatcher, dlg, dns, lists, rtpengine, secfilter, statistics, tls, tm,
-    tolls, ul,
+    Control, cfg, core, corex, ctl, dispatcher, dlg, dns, health, lists, rtpengine, secfilter, statistics,
+    tls, tm, tolls, ul,
 };
 
 /// One that only looks.
@@ -114,10 +114,23 @@ pub const METHODS: &[Method] = &[
     }),
     look("core.aliases_list", &[], "The names that mean this gateway.", |c, _| now(core::aliases_list(c))),
     look("core.arg", &[], "The command line of the process.", |_, _| now(core::arg())),
+    change(
+        "core.drain",
+        &["timeout?", "at_least?"],
+        "Takes no new calls (503 with Retry-After, not ready), and stops when the last call has ended: after timeout seconds in any case, after at_least seconds at the earliest.",
+        |c, a| Box::pin(health::drain(c, a)),
+    ),
+    change("core.drain_cancel", &[], "Takes new calls again.", |c, _| Box::pin(health::drain_cancel(c))),
     look("core.echo", &["values*"], "What it is given.", |_, a| now(core::echo(a))),
     look("core.flags", &[], "What of Kamailio's compile flags this program can do.", |_, _| {
         now(core::flags())
     }),
+    look(
+        "core.health",
+        &[],
+        "Whether the process lives, whether it is to be given calls, and if not, why; and the calls that it has.",
+        |c, _| Box::pin(health::health(c)),
+    ),
     look("core.info", &[], "The program.", |_, _| now(core::info())),
     change(
         "core.kill",

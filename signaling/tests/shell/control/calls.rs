@@ -4,14 +4,15 @@ use causeway::store::sql::Statement;
 
 use super::*;
 
-/// A call of alice to bob that is answered.
-async fn talks(alice: &Phone, bob: &Phone, call: &str) {
+/// A call of alice to bob that is answered; the 200.
+pub(super) async fn talks(alice: &Phone, bob: &Phone, call: &str) -> String {
     alice.send(&alice.invite(bob.user, call)).await;
     let invite = bob.expect("INVITE ").await;
     bob.reply(&invite, "200 OK").await;
     let answer = alice.expect("SIP/2.0 200 ").await;
     alice.acknowledge(&answer, bob, call).await;
     bob.expect("ACK ").await;
+    answer
 }
 
 async fn two(bench: &Bench) -> (Phone, Phone) {
