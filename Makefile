@@ -1,11 +1,12 @@
-# The whole project in four verbs: run, test, bench, image.
+# The whole project in five verbs: run, test, bench, image, deb.
 #
 #   make run     builds the page and the gateway, starts it with two demo accounts; Ctrl-C ends it
 #   make test    sets up what it needs and runs every check and test; the last line sums them up
 #   make bench   prints CPU per packet (also transcoded) and memory per call of the relay, and one round of all of make bench-signaling:
 #                CPU per REGISTER and call, memory per browser and contact, ours beside Kamailio's where that is installed, and what
 #                the database costs
-#   make image   builds the container image causeway:VERSION
+#   make image   builds the container image causeway:VERSION; make image-test has it carry real calls
+#   make deb     builds the Debian package in target/; make deb-test installs it in a clean Debian
 #
 # make fuzz gives every parser inputs that nobody meant, SECONDS=60 for each (TARGETS="sdp stun": only these);
 # and make peer-tests RTPENGINE_SRC=CHECKOUT runs rtpengine's own tests against the relay.
@@ -23,7 +24,7 @@ VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\
 PAGE_SOURCES := $(shell find web-demo -type f -not -path 'web-demo/node_modules/*' -not -path 'web-demo/dist/*' \
 	-not -name '*.png' 2>/dev/null)
 
-.PHONY: run test bench bench-signaling fuzz image page build tools screenshot peer-tests
+.PHONY: run test bench bench-signaling fuzz image image-test deb deb-test page build tools screenshot peer-tests
 
 run: build
 	@exec target/release/causeway run $(ARGS)
@@ -74,7 +75,23 @@ peer-tests: tools
 
 image: build
 	@command -v docker >/dev/null || { echo "docker is missing: apt-get install docker.io"; exit 1; }
-	docker build --file deploy/Dockerfile --tag causeway:$(VERSION) .
+	@cargo build --release --locked --package media --bin causeway-relay
+	@deploy/docker/root.sh target/image.tar target/release/causeway target/release/causeway-relay
+	DOCKER_BUILDKIT=1 docker build --build-arg ROOT=host --file deploy/docker/Dockerfile \
+		--tag causeway:$(VERSION) --tag causeway:latest .
+
+# The Debian package, for the release of this host and later ones.
+deb: build
+	@cargo build --release --locked --package media --bin causeway-relay
+	@deploy/deb/build.sh target/release $(VERSION) target
+
+# As root, and with debootstrap: installs, starts, upgrades and purges it in a clean Debian.
+deb-test: deb
+	@deploy/deb/test.sh target/release
+
+# As root, where a Docker engine runs; CI has none, so the summary of make test counts these as skipped.
+image-test: image
+	@cargo test --locked --package e2e --test interop_container -- --ignored --test-threads=1
 
 # The picture in README.md, taken by the interop tests from the real page in a call.
 screenshot: tools page

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::baresip::Account;
+use crate::container::{self, Container, image};
 use crate::disks::Disk;
 use crate::ports::Ports;
 use crate::process::Process;
@@ -38,6 +39,8 @@ pub struct Gateway {
     arguments: &'static [&'static str],
     /// The disk that its process alone sees.
     disk: Option<Disk>,
+    /// The container in which it is, removed after its process.
+    container: Option<Container>,
     /// The address by which peers reach it.
     pub address: IpAddr,
     /// Port of SIP over UDP and TCP.
@@ -143,6 +146,7 @@ impl Gateway {
             domain,
             arguments,
             disk,
+            container: None,
             address,
             sip,
             tls,
@@ -155,6 +159,64 @@ impl Gateway {
         Ok(gateway)
     }
 
+    /// Starts the container image as this service of `deploy/docker-compose.yml` and waits until it is well: `causeway` on a
+    /// network of its own, `host` on that of the host.
+    pub async fn start_in_container(service: &'static str) -> Result<Self> {
+        let (folder, mut ports) = (tempfile::tempdir()?, Ports::take().await?);
+        let mut port = || ports.listener();
+        let (sip, tls, https, ng, metrics, grafana) = (port()?, port()?, port()?, port()?, port()?, port()?);
+        let (first, data) = (ports.media().0, folder.path().join("data"));
+        // The user of the image owns it, and on the way to it everybody may pass.
+        fs::create_dir(&data)?;
+        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        std::os::unix::fs::chown(&data, Some(10_001), Some(10_001)).context("only root can run this test")?;
+        let address = host_address();
+        let mut environment = vec![
+            ("CAUSEWAY_IMAGE", image()),
+            ("CAUSEWAY_DATA", data.display().to_string()),
+            ("CAUSEWAY_DOMAIN", DOMAIN.to_owned()),
+            ("CAUSEWAY_METRICS", format!("127.0.0.1:{metrics}")),
+            ("NG", format!("127.0.0.1:{ng}")),
+        ];
+        let numbers = [
+            ("SIP_PORT", sip),
+            ("SIPS_PORT", tls),
+            ("HTTPS_PORT", https),
+            ("GRAFANA_PORT", grafana),
+            ("MEDIA_FIRST_PORT", first),
+            ("MEDIA_LAST_PORT", first + 63),
+        ];
+        environment.extend(numbers.map(|(name, port)| (name, port.to_string())));
+        if service != "host" {
+            environment.push(("CAUSEWAY_ADVERTISED", address.to_string()));
+        }
+        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let container = Container::new(service, sip, environment, folder.path());
+        let process = container.up()?;
+        let mut gateway = Self {
+            process,
+            folder,
+            domain: DOMAIN.to_owned(),
+            arguments: &[],
+            disk: None,
+            container: Some(container),
+            address,
+            sip,
+            tls,
+            https,
+            websocket: 0,
+            ng,
+            _ports: ports,
+        };
+        gateway.ready().await?;
+        Ok(gateway)
+    }
+
+    /// The container in which it runs.
+    pub fn container(&self) -> Result<&Container> {
+        self.container.as_ref().context("it is in no container")
+    }
+
     /// Makes an account by the command line, as an operator does.
     pub fn account(&self, user: &str, password: &str) -> Result<Account> {
         self.command(&["user", "add", user], password)?;
@@ -164,10 +226,15 @@ impl Gateway {
     /// Runs another command of the binary with the same configuration, says `input` to it, and returns what it printed.
     pub fn command(&self, arguments: &[&str], input: &str) -> Result<String> {
         use std::io::Write;
-        let mut child = Command::new(binary()?)
-            .args(arguments)
-            .arg("--config")
-            .arg(self.folder.path().join("causeway.toml"))
+        let mut command = match &self.container {
+            Some(container) => container.command(arguments)?,
+            None => {
+                let mut command = Command::new(binary()?);
+                command.args(arguments).arg("--config").arg(self.folder.path().join("causeway.toml"));
+                command
+            }
+        };
+        let mut child = command
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -292,7 +359,8 @@ impl Gateway {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = if self.container.is_some() { container::PATIENCE } else { PATIENCE };
+        let deadline = Instant::now() + patience;
         loop {
             if self.get("/healthz").await.unwrap_or_default().starts_with("HTTP/1.1 200") {
                 return Ok(());

@@ -7,6 +7,7 @@
 //! | [`tone`] | sine tones written as WAV files and recognised again |
 //! | [`ports`] | blocks of ports that one test owns |
 //! | [`gateway`] | the real gateway with its own data directory and ports |
+//! | [`container`] | the same as a container of the image |
 //! | [`devtools`], [`chromium`], [`page`] | a real browser and the softphone page in it |
 //! | [`baresip`] | a real legacy phone |
 //! | [`sip`], [`digest`], [`phone`] | a scripted legacy phone on plain sockets, for what no real one does on demand |
@@ -29,6 +30,7 @@
 pub mod baresip;
 pub mod bystanders;
 pub mod chromium;
+pub mod container;
 pub mod databases;
 pub mod devtools;
 pub mod digest;
