@@ -31,6 +31,7 @@ use signaling_core::token::ephemeral::Ephemeral;
 use signaling_core::token::{self, NamedKey};
 use signaling_core::tolls;
 use signaling_core::topology::Topoh;
+use signaling_core::topology::topos::Params;
 use toml::de::{DeTable, DeValue};
 
 use self::keys::Key;
@@ -102,6 +103,7 @@ pub struct Config {
     pub alarm: alarms::Settings,
     pub sanity: Sanity,
     pub topoh: Hiding,
+    pub topos: Stripping,
     pub tokens: Tokens,
     pub voicemail_host: Option<String>,
     pub voicemail_port: u16,
@@ -140,6 +142,16 @@ pub struct Hiding {
     pub mask_key: Option<Secret>,
     /// Without the key.
     pub names: Topoh,
+}
+
+/// Section `[topos]`.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Stripping {
+    pub enabled: bool,
+    /// Whether what is hidden is found again after a restart.
+    pub kept: bool,
+    pub params: Params,
 }
 
 /// Section `[pstn]`.
@@ -454,6 +466,11 @@ impl Config {
         if self.registrar.min_expires > self.registrar.max_expires {
             return Err("registrar.min_expires must not be above registrar.max_expires".into());
         }
+        if self.topoh.enabled && self.topos.enabled {
+            return Err(
+                "topoh.enabled and topos.enabled are two ways of the same: one of them is enough".into()
+            );
+        }
         let names = &self.topoh.names;
         if names.vparam_name == "branch" && !names.vparam_prefix.starts_with("z9hG4bK") {
             return Err("topoh.vparam_prefix must begin with z9hG4bK where it is that of a branch".into());
@@ -604,6 +621,7 @@ mod tests {
             ("[certificate]\nchain = \"a.pem\"\n", None, "go together"),
             ("[media]\nfirst_port = 40000\n", None, "media.last_port must be at least 15 above"),
             ("[topoh]\nvparam_prefix = \"x\"\n", None, "must begin with z9hG4bK"),
+            ("[topoh]\nenabled = true\n[topos]\nenabled = true\n", None, "one of them is enough"),
             ("[registrar]\nmin_expires = 3600\nmax_expires = 60\n", None, "must not be above"),
             ("[media]\nrelay = \"tcp:1.2.3.4:5\"\n", Some((2, 9)), "\"tcp:1.2.3.4:5\" is no relay"),
         ];

@@ -24,6 +24,7 @@ use signaling_core::settings::{self, Settings, Voicemail};
 use signaling_core::sources::Sources;
 use signaling_core::tolls::Tolls;
 use signaling_core::topology::Topoh;
+use signaling_core::topology::topos::Topos;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -112,6 +113,10 @@ impl Gateway {
         let client = certificates.client_config()?;
         let transport =
             Transport::new(config.limits.clone(), ping, udp, Arc::clone(&workers), client, Handle::current());
+        let masks = masks(&config, &secret(&config.data_directory.join("auth.secret"))?);
+        if masks.mask_callid && (config.topoh.enabled || config.topos.enabled) {
+            workers.unmask(masks.clone());
+        }
         let settings = Arc::new(whole_settings(&config, &domain, &bound, &host_addresses, sounds)?);
         let location = Arc::new(Location::new());
         location.load(registrations(&database, &domain, &bound).await?, unix_now());
@@ -143,8 +148,8 @@ impl Gateway {
             tolls: Arc::clone(&tolls),
             alarms: alarms.clone(),
             countries: countries.clone(),
-            // Of this run: what is sealed names what is in memory.
-            seals: Secret(rand::rng().random()),
+            topos: topos(&config, &masks, &database).await?,
+            seals: seals(&config, &masks),
             database: database.clone(),
             media: media.clone(),
             dns: Dns::new(&config.dns, reach).with_countries(countries.clone()),
@@ -364,6 +369,7 @@ struct WorkerMaker {
     tolls: Arc<Tolls>,
     alarms: Alarms,
     countries: Option<Countries>,
+    topos: Option<Arc<Topos>>,
     seals: Secret,
     database: Database,
     media: MediaLink,
@@ -410,7 +416,7 @@ impl WorkerMaker {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
         let (profiles, guesses) = (Arc::clone(&self.profiles), Arc::clone(&self.guesses));
-        let (seals, tolls) = (self.seals.clone(), Arc::clone(&self.tolls));
+        let (topos, seals, tolls) = (self.topos.clone(), self.seals.clone(), Arc::clone(&self.tolls));
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
         let (records, dialogs, alarms) = (self.accounting.clone(), self.dialogs.clone(), self.alarms.clone());
@@ -425,7 +431,8 @@ impl WorkerMaker {
                 Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
             let proxy = proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources));
             let proxy = proxy.with_profiles(Arc::clone(&profiles)).with_guesses(Arc::clone(&guesses));
-            Ok(proxy.with_seals(&seals).with_tolls(Arc::clone(&tolls)))
+            let proxy = proxy.with_topos(topos.clone()).with_seals(&seals);
+            Ok(proxy.with_tolls(Arc::clone(&tolls)))
         })
     }
 }
@@ -587,10 +594,30 @@ fn secret(path: &Path) -> anyhow::Result<Secret> {
 }
 
 /// Masks of this installation are good for it alone, unless a key is set.
-fn topoh(config: &Config, secret: &Secret) -> Option<Topoh> {
+fn masks(config: &Config, secret: &Secret) -> Topoh {
     let topoh = &config.topoh;
     let key = topoh.mask_key.clone().unwrap_or_else(|| secret.derive("topoh"));
-    topoh.enabled.then(|| Topoh { key, ..topoh.names.clone() })
+    Topoh { key, ..topoh.names.clone() }
+}
+
+/// The key of what others carry for us. Of this run, for what is sealed names what is in memory; where the ends of a dialog are
+/// hidden, it leads them to each other without that, and is understood by whoever understands the masks.
+fn seals(config: &Config, masks: &Topoh) -> Secret {
+    let hidden = config.topoh.enabled || config.topos.enabled;
+    if hidden { masks.key.derive("seals") } else { Secret(rand::rng().random()) }
+}
+
+/// What is hidden, with what was kept of it.
+async fn topos(config: &Config, masks: &Topoh, database: &Database) -> anyhow::Result<Option<Arc<Topos>>> {
+    if !config.topos.enabled {
+        return Ok(None);
+    }
+    let topos = Topos::new(config.topos.params, masks.clone());
+    if config.topos.kept {
+        let kept = database.keep_hidden(config.topos.params.dialog_expire, unix_now()).await;
+        topos.load(kept.context("table topos_d")?, unix_now());
+    }
+    Ok(Some(Arc::new(topos)))
 }
 
 fn threads(configured: usize) -> usize {
@@ -611,7 +638,7 @@ fn whole_settings(
     let secret = secret(&config.data_directory.join("auth.secret"))?;
     let mut settings = settings(config, domain, bound, host_addresses);
     settings.secret = secret.derive("registrar");
-    settings.topoh = topoh(config, &secret);
+    settings.topoh = config.topoh.enabled.then(|| masks(config, &secret));
     settings.sounds.music_on_hold = sounds.music_on_hold;
     settings.sounds.recording_notice = sounds.recording_notice;
     settings.sounds.announcements = sounds.announcements;
@@ -823,13 +850,14 @@ mod tests {
     /// Nodes with one key understand each other; without one, an installation understands itself after a restart.
     #[test]
     fn masks_are_made_with_the_key_that_is_set() {
-        let of = |text: &str, secret: u8| topoh(&Config::parse(text, "test").unwrap(), &Secret([secret; 32]));
-        assert_eq!(of("", 1), None);
+        let of = |text: &str, secret: u8| masks(&Config::parse(text, "test").unwrap(), &Secret([secret; 32]));
         let on = "[topoh]\nenabled = true\n";
         assert!(of(on, 1) == of(on, 1) && of(on, 1) != of(on, 2));
+        let seals = |text: &str, secret: u8| seals(&Config::parse(text, "test").unwrap(), &of(text, secret));
+        assert!(seals(on, 1) == seals(on, 1) && seals(on, 1) != seals(on, 2) && seals("", 1) != seals("", 1));
         let keyed = format!("{on}mask_key = \"s3cret\"\nmask_ip = \"10.0.0.1\"\n");
-        let (one, other) = (of(&keyed, 1).unwrap(), of(&keyed, 2).unwrap());
-        assert!(one == other && one.key != Secret::default());
+        let (one, other) = (of(&keyed, 1), of(&keyed, 2));
+        assert!(one == other && one.key != Secret::default() && seals(&keyed, 1) == seals(&keyed, 2));
         assert_eq!(
             (&*one.mask_ip, &*one.uparam_name, &*one.vparam_prefix),
             ("10.0.0.1", "line", "z9hG4bKsr-")

@@ -8,6 +8,7 @@
 //! | `accounts` | accounts in memory, and how a change is noticed |
 //! | `location`, `writer` | bindings as rows, and the queue of those to be written |
 //! | [`dialogs`] | the calls that there are, in the table `dialog` |
+//! | `topos` | ends of dialogs that are hidden from each other |
 //! | `known_users` | who has signed in without an account |
 //! | `routing` | the tables that requests are routed by |
 //! | `health` | what is done while the database does not answer |
@@ -21,6 +22,7 @@ mod routing;
 pub mod schema;
 pub mod sql;
 pub mod tables;
+mod topos;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +35,7 @@ use futures_util::future::LocalBoxFuture;
 use signaling_core::dispatcher::Known;
 use signaling_core::outside::{Account, Store, StoredBinding, Unavailable};
 use signaling_core::tables::{Policy, Tables};
+use signaling_core::topology::topos::HiddenEnd;
 
 use self::accounts::{Accounts, Changes};
 use self::health::Health;
@@ -55,6 +58,7 @@ pub struct Database {
     reads: Arc<Health>,
     tables: Arc<ArcSwap<Tables>>,
     users: Arc<KnownUsers>,
+    hidden: topos::Shared,
     /// What is learnt of gateways stays when their rows are read again.
     gateways: Arc<Known>,
     changes: Arc<Changes>,
@@ -152,13 +156,14 @@ impl Database {
             tables: Arc::default(),
             gateways: Arc::default(),
             users: Arc::new(users),
+            hidden: Arc::default(),
             changes,
         })
     }
 
     /// Waits until all that was written is in the main file.
     pub async fn close(&self) {
-        self.writer.finish().await;
+        tokio::join!(self.writer.finish(), self.hidden.finish());
         self.sql.close().await;
     }
 
@@ -317,6 +322,15 @@ impl Database {
         location::read_all(&self.sql, unix_now, home).await
     }
 
+    /// Keeps the ends of dialogs that are hidden from each other from now on, each for `time` after its last use, and returns those
+    /// of before.
+    ///
+    /// # Errors
+    /// The database does not answer, or they are kept already.
+    pub async fn keep_hidden(&self, time: Duration, unix_now: u64) -> anyhow::Result<Vec<HiddenEnd>> {
+        self.hidden.begin(&self.sql, time, unix_now).await
+    }
+
     /// Names the domain of registrations that were written without one, so that they are replaced with the others.
     ///
     /// # Errors
@@ -385,6 +399,14 @@ impl Store for Database {
 
     fn is_known_user(&self, aor: &str) -> bool {
         self.users.has(aor)
+    }
+
+    fn save_hidden(&self, end: HiddenEnd) {
+        self.hidden.save(end);
+    }
+
+    fn forget_hidden(&self, uuids: Vec<String>) {
+        self.hidden.forget(uuids);
     }
 
     fn shares_bindings(&self) -> bool {

@@ -3,6 +3,7 @@
 
 mod owners;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,7 @@ use signaling_core::dialog::header_call_id;
 use signaling_core::flow::{ConnectionId, Inbound, SendToken};
 use signaling_core::message::{peek_begins, peek_call_id, peek_continues};
 use signaling_core::proxy::Proxy;
+use signaling_core::topology::Topoh;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Sleep;
@@ -89,6 +91,8 @@ pub struct Workers {
     /// When this was made.
     epoch: Instant,
     dropped: AtomicU64,
+    /// What takes the masks off Call-IDs, where those are masked.
+    masks: OnceLock<Topoh>,
     /// Messages of each kind that may wait for one worker.
     queue: usize,
 }
@@ -191,6 +195,7 @@ impl Workers {
             next_host: AtomicUsize::new(0),
             epoch: Instant::now(),
             dropped: AtomicU64::new(0),
+            masks: OnceLock::new(),
             queue,
         };
         (Arc::new(workers), inboxes)
@@ -230,7 +235,7 @@ impl Workers {
         };
         if !queued {
             if begins {
-                self.owners.forget(peek_call_id(&bytes).unwrap_or_default());
+                self.owners.forget(&self.call_id(&bytes));
             }
             let before = self.dropped.fetch_add(1, Ordering::Relaxed);
             if before.is_power_of_two() || before == 0 {
@@ -378,7 +383,8 @@ impl Workers {
         if message.starts_with(b"REGISTER ") {
             return (reader.0, false);
         }
-        let (call_id, second) = (peek_call_id(message).unwrap_or_default(), self.second(now));
+        let (call_id, second) = (self.call_id(message), self.second(now));
+        let call_id = &*call_id;
         match self.owners.find(second, call_id) {
             Some(owner) => (owner, false),
             None if peek_begins(message) => {
@@ -386,6 +392,22 @@ impl Workers {
                 self.owners.begin(second, call_id, taker)
             }
             None => (self.owners.of_nobody(call_id), false),
+        }
+    }
+
+    /// Masks of Call-IDs are taken off from now on, so that what both ends of a call say comes to one worker. To be called once.
+    pub fn unmask(&self, masks: Topoh) {
+        if self.masks.set(masks).is_err() {
+            tracing::error!("masks of Call-IDs are set twice");
+        }
+    }
+
+    /// The Call-ID of a message as whoever has begun the call knows it.
+    fn call_id<'m>(&self, message: &'m [u8]) -> Cow<'m, [u8]> {
+        let call_id = peek_call_id(message).unwrap_or_default();
+        match self.masks.get() {
+            Some(masks) => masks.plain_call_id(call_id),
+            None => Cow::Borrowed(call_id),
         }
     }
 
@@ -507,8 +529,8 @@ impl Worker<'_> {
         for turn in 0..BATCH {
             let Some((of_calls, waiting)) = self.inbox.poll(cx, turn) else { break };
             if waiting.begins {
-                let call_id = peek_call_id(&waiting.inbound.bytes).unwrap_or_default();
-                self.inbox.kept.keep(self.workers.second(now), call_id);
+                let call_id = self.workers.call_id(&waiting.inbound.bytes);
+                self.inbox.kept.keep(self.workers.second(now), &call_id);
             }
             let (since, inbound) = self.workers.taken(self.inbox.id, waiting);
             if of_calls {

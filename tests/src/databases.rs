@@ -31,6 +31,7 @@ const FILES: [&str; 12] = [
     "dispatcher",
     "secfilter",
     "dialog",
+    "topos",
     "group",
 ];
 

@@ -142,6 +142,8 @@ pub struct End {
     pub renewed: bool,
     /// Whether it is on hold and hears music.
     pub music: bool,
+    /// Whether it knows the call by a masked Call-ID, where Call-IDs are masked.
+    pub knows_masked: bool,
     /// Questions in a row that it has not answered.
     pub silent: u32,
 }

@@ -16,6 +16,7 @@ use crate::digest::{self, HashFunction};
 use crate::flow::Protocol;
 pub use crate::settings::Keys;
 use crate::tables::Tables;
+use crate::topology::topos::HiddenEnd;
 
 /// What the world offers to one worker.
 #[allow(missing_debug_implementations)]
@@ -75,6 +76,17 @@ pub trait Store {
     fn is_known_user(&self, aor: &str) -> bool {
         let _ = aor;
         false
+    }
+
+    /// Keeps an end of a dialog that is hidden from the other one, in place of what was kept under its name. It is not waited for:
+    /// what is lost is the way there after a restart.
+    fn save_hidden(&self, end: HiddenEnd) {
+        let _ = end;
+    }
+
+    /// Forgets those with these names.
+    fn forget_hidden(&self, uuids: Vec<String>) {
+        let _ = uuids;
     }
 
     /// Whether others change the bindings too, so that [`Store::bindings`] is asked before each use of them (mode 3 of Kamailio's

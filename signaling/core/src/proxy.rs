@@ -11,6 +11,7 @@ pub mod control;
 mod dispatch;
 mod drain;
 mod forking;
+mod hiding;
 mod keepalive;
 mod keys;
 mod natping;
@@ -31,7 +32,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
@@ -59,7 +59,7 @@ use crate::step::relay::{self, Branch};
 use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, sanity};
 use crate::stun;
 use crate::tolls::Tolls;
-use crate::topology::Topoh;
+use crate::topology::topos::Topos;
 use crate::transaction::{self, Cancelled, ClientId, SentBy, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
@@ -111,6 +111,8 @@ pub struct Proxy {
     /// Set by [`Proxy::begin_shutdown`]: when to stop waiting.
     stopping: Option<Instant>,
     next_sweep: Instant,
+    /// When what is hidden of calls is renewed next, in seconds since 1970.
+    next_renewal: u64,
     /// When the next contacts are to be asked; `None` while there are none.
     next_ping: Option<Instant>,
     /// When it is looked next whether calls are still there; `None` for never.
@@ -198,6 +200,7 @@ impl Proxy {
             draining: false,
             stopping: None,
             next_sweep: now + SWEEP,
+            next_renewal: unix_now,
             next_ping: None,
             next_toll: None,
             overload: Overload::new(max_delay),
@@ -261,6 +264,15 @@ impl Proxy {
         self
     }
 
+    /// Has what is hidden from peers kept there, in place of [`Settings::topoh`].
+    #[must_use]
+    pub fn with_topos(mut self, topos: Option<Arc<Topos>>) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.topos = topos;
+        }
+        self
+    }
+
     /// A message came.
     pub fn handle_inbound(&mut self, now: Instant, inbound: Inbound) {
         self.world.set_now(now);
@@ -290,8 +302,8 @@ impl Proxy {
         }
         let mut parsed = Message::parse_with(inbound.bytes, &self.parse_limits());
         self.count_arrival(&parsed);
-        if let (Some(topoh), Ok(message)) = (&self.world.settings.topoh, &mut parsed) {
-            topoh.unmask(message);
+        if let Ok(message) = &mut parsed {
+            self.unmask(message);
         }
         match parsed {
             Ok(Message::Request(request)) if guard::is_hostile(&self.world, &inbound.flow, &request) => {}
@@ -381,6 +393,7 @@ impl Proxy {
             let expired = self.world.location.expire(self.world.unix_now());
             self.forget(expired);
             self.world.tidy();
+            self.tidy_hidden();
             self.end_dead_calls();
             self.end_awaited();
             self.watch_acks();
@@ -411,21 +424,7 @@ impl Proxy {
     /// The next message to send.
     pub fn poll_transmit(&mut self) -> Option<Outbound> {
         let outbound = self.transfers.poll_transmit().or_else(|| self.table.poll_transmit())?;
-        Some(match &self.world.settings.topoh {
-            Some(topoh) => Outbound { bytes: self.masked(topoh, outbound.bytes), ..outbound },
-            None => outbound,
-        })
-    }
-
-    /// A message of ours as it leaves. What is no SIP, such as the answer to a keep-alive, stays.
-    fn masked(&self, topoh: &Topoh, bytes: Bytes) -> Bytes {
-        match Message::parse_with(bytes.clone(), &self.parse_limits()) {
-            Ok(mut message) => {
-                topoh.mask(&mut message);
-                message.to_bytes()
-            }
-            Err(_) => bytes,
-        }
+        Some(self.masked(outbound))
     }
 
     fn parse_limits(&self) -> Limits {

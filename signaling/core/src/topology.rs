@@ -1,6 +1,6 @@
 //! Topology hiding without state, under the names of Kamailio's `topoh` module: what tells one peer where others are goes out
 //! enciphered within the message, and is deciphered when it comes back. It works over restarts, and between servers with the same
-//! key.
+//! key. [`topos`] is the other way: nothing goes out, and a store remembers.
 //!
 //! It sits at the edge, behind everything else on the way out ([`crate::proxy::Proxy::poll_transmit`]) and before everything else on
 //! the way in; between, messages are as they would be without it. On the way out the Vias below ours, the Record-Routes of others
@@ -8,6 +8,9 @@
 //! what they were. Whoever changes a masked text has one that is nobody's.
 //!
 //! Registrations keep their Contacts, and so do redirections, which are for the caller to follow; a GRUU of ours tells no address.
+
+pub mod call_id;
+pub mod topos;
 
 use std::borrow::Cow;
 
@@ -35,6 +38,10 @@ pub struct Topoh {
     pub vparam_name: String,
     /// What its value begins with (default `z9hG4bKsr-`).
     pub vparam_prefix: String,
+    /// Whether Call-IDs are masked too ([`call_id`]; default no).
+    pub mask_callid: bool,
+    /// What a masked Call-ID begins with (default `!!:`).
+    pub callid_prefix: String,
 }
 
 impl Default for Topoh {
@@ -55,6 +62,8 @@ impl Topoh {
             uparam_prefix: "sr-".into(),
             vparam_name: "branch".into(),
             vparam_prefix: "z9hG4bKsr-".into(),
+            mask_callid: false,
+            callid_prefix: "!!:".into(),
         }
     }
 
@@ -97,6 +106,7 @@ impl Topoh {
             Message::Request(request) => {
                 if let Some(uri) = self.plain_uri(request.uri_text()).and_then(|uri| Uri::parse(&uri).ok()) {
                     request.set_uri(&uri);
+                    request.prove_target();
                 }
                 self.unmask_uris(request, Name::Route);
             }

@@ -29,6 +29,8 @@ use crate::sources::Sources;
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::tolls::Tolls;
+use crate::topology::Topoh;
+use crate::topology::topos::Topos;
 
 /// Nonces whose use counts are remembered.
 const NONCES: usize = 65_536;
@@ -57,6 +59,8 @@ pub struct World {
     pub tolls: Arc<Tolls>,
     /// Who guesses passwords.
     pub guesses: Arc<Guesses>,
+    /// Where what is hidden from peers is kept; `None`: it is not hidden, or in what they carry themselves.
+    pub topos: Option<Arc<Topos>>,
     /// The doors.
     pub outside: Outside,
     /// The calls of this worker.
@@ -109,6 +113,7 @@ impl World {
             guesses: Arc::default(),
             profiles: Arc::default(),
             tolls: Arc::default(),
+            topos: None,
             outside,
             calls: RefCell::default(),
             authenticator: RefCell::new(authenticator),
@@ -129,6 +134,12 @@ impl World {
     /// See [`crate::proxy::Proxy::with_seals`].
     pub fn set_seals(&mut self, secret: &Secret) {
         self.secret = secret.0;
+    }
+
+    /// What masks and unmasks messages, if anything does.
+    #[must_use]
+    pub fn topoh(&self) -> Option<&Topoh> {
+        self.topos.as_deref().map(Topos::topoh).or(self.settings.topoh.as_ref())
     }
 
     /// Sets the clock; it never goes back.

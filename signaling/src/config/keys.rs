@@ -18,6 +18,7 @@ mod tm;
 mod tokens;
 mod tolls;
 mod topoh;
+mod topos;
 
 use std::net::SocketAddr;
 
@@ -130,6 +131,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         guard::KEYS,
         alarm::KEYS,
         topoh::KEYS,
+        topos::KEYS,
         dns::KEYS,
     ]
     .into_iter()
@@ -146,11 +148,13 @@ pub const OBSOLETE: &[(&str, &str)] = &[
     ("tm.via1_matching", "the topmost Via always counts"),
     ("tm.callid_matching", "the branch names the transaction (RFC 3261 section 17.1.3)"),
     ("tm.reparse_invite", "CANCEL and negative ACK are always made from the INVITE as sent"),
-    ("topoh.mask_callid", "a Call-ID is the random text of its phone, and goes on as it is"),
-    ("topoh.callid_prefix", "Call-IDs go on as they are"),
     ("topoh.sanity_checks", "only what was masked with the key is ever unmasked"),
     ("topoh.uri_prefix_checks", "only what was masked with the key is ever unmasked"),
     ("topoh.event_callback", "there is no script"),
+    ("topos.db_url", "what is hidden is kept in the database of database.db_url"),
+    ("topos.mask_callid", "see topoh.mask_callid, which is for both"),
+    ("topos.sanity_checks", "every request is checked before anything is done with it"),
+    ("topos.event_callback", "there is no script"),
     ("registrar.aor_avp", "there are no AVPs; the address of record is that of To"),
     ("registrar.received_avp", "there are no AVPs; where a phone was seen is always noted"),
     ("registrar.reg_callid_avp", "there are no AVPs; see usrloc.matching_mode"),

@@ -41,6 +41,8 @@ pub struct Column {
 pub enum Holds {
     /// At most so many characters.
     Text(u16),
+    /// Characters, many.
+    Note,
     /// A whole number of 32 bits.
     Int,
     /// The same without sign, where there is such a thing.
@@ -284,6 +286,8 @@ impl Holds {
         let mysql = kind == Kind::MySql;
         match self {
             Self::Text(length) => format!("VARCHAR({length})"),
+            Self::Note if mysql => "MEDIUMTEXT".into(),
+            Self::Note => "TEXT".into(),
             Self::Unsigned if mysql => "INT(11) UNSIGNED".into(),
             Self::Port if mysql => "SMALLINT(5) UNSIGNED".into(),
             Self::Int if mysql => "INT(11)".into(),

@@ -389,7 +389,7 @@ impl Row {
     /// Column `index`, or nothing, as what it holds.
     pub fn value(&self, index: usize, holds: Holds) -> Result<Value, sqlx::Error> {
         match holds {
-            Holds::Text(_) => self.maybe_text(index).map(Value::Text),
+            Holds::Text(_) | Holds::Note => self.maybe_text(index).map(Value::Text),
             Holds::Real(_) => self.maybe_real(index).map(Value::Real),
             // MySQL's unsigned numbers come with the sign of as many bits; where PostgreSQL has no such type, they are kept
             // with a sign.

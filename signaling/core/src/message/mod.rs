@@ -94,6 +94,8 @@ pub struct Request {
     uri: Text,
     /// The same, once it was read.
     read: ReadUri,
+    /// See [`Request::has_proved_target`].
+    proved_target: bool,
     fields: Fields,
 }
 
@@ -132,7 +134,7 @@ impl Request {
     pub fn new(method: Method, uri: &Uri) -> Self {
         let fields = Fields::made();
         let (uri, read) = (Text::Owned(uri.as_str().as_bytes().into()), ReadUri::default());
-        Self { method, uri, read, fields }
+        Self { method, uri, read, proved_target: false, fields }
     }
 
     /// The method.
@@ -160,6 +162,18 @@ impl Request {
     pub fn set_uri(&mut self, uri: &Uri) {
         (self.uri, self.read) = (Text::Owned(uri.as_str().as_bytes().into()), ReadUri::default());
         self.fields.edited = true;
+    }
+
+    /// Whether the request-URI is one that we have given to its sender in other words, which nobody else could have written
+    /// ([`crate::topology`]). Nothing on the wire says so.
+    #[must_use]
+    pub const fn has_proved_target(&self) -> bool {
+        self.proved_target
+    }
+
+    /// From now on it has.
+    pub fn prove_target(&mut self) {
+        self.proved_target = true;
     }
 
     /// Max-Forwards; `None` when it is absent or no number from 0 to 255 (RFC 3261 §16.3 step 3).

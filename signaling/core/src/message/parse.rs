@@ -345,7 +345,8 @@ fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Re
             let answerable = method != Method::Ack && has_all(&fields);
             let mismatch = matches!(checked, Ok(false)).then_some(ParseErrorKind::MethodMismatch);
             let fault = fault.or(checked.err()).or(mismatch);
-            let request = Request { method, uri: text, read: super::ReadUri::default(), fields };
+            let read = super::ReadUri::default();
+            let request = Request { method, uri: text, read, proved_target: false, fields };
             match fault {
                 None => Ok(Message::Request(request)),
                 Some(kind) => Err(ParseError { kind, request: answerable.then(|| Box::new(request)) }),

@@ -15,6 +15,7 @@ use crate::outside::{Keys, LegKind};
 use crate::profiles::Membership;
 use crate::step::relay::{self, Branch, protocol_of};
 use crate::step::{Incoming, edge, hold, in_dialog, media, nat};
+use crate::topology::call_id::came_masked;
 use crate::transaction::ServerId;
 
 /// The end that watches a session timer hangs up at the latest when it runs out (RFC 4028 §10). We come after it.
@@ -106,6 +107,7 @@ impl Proxy {
             refer: may_refer(message),
             renewed: false,
             music: false,
+            knows_masked: came_masked(message),
             silent: 0,
         }
     }
@@ -293,6 +295,7 @@ impl Proxy {
             refer: may_refer(response),
             renewed: false,
             music: false,
+            knows_masked: !came_masked(&fork.incoming.message),
             silent: 0,
         })
     }

@@ -10,6 +10,7 @@ use crate::message::build::{self, NewRequest};
 use crate::message::header::NameAddr;
 use crate::message::{Method, Name, Request, StatusCode, Uri};
 use crate::step::{in_dialog, location, media, outbound, relay};
+use crate::topology::call_id::plain_branch;
 use crate::transaction::ServerId;
 
 /// How long answers to our BYEs are waited for.
@@ -126,6 +127,8 @@ impl Proxy {
         };
         let protocol = relay::protocol_of(&destination);
         let branch = self.world.with_rng(build::random_branch);
+        let masks = self.world.topoh().is_some_and(|topoh| topoh.mask_callid);
+        let branch = if masks && !end.knows_masked { plain_branch(&branch) } else { branch };
         let via =
             build::via(protocol, &self.world.sent_by(protocol, self.world.local_of(&destination)), &branch);
         let mut request =

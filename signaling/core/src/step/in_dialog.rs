@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
 use super::{
-    Incoming, Target, Verdict, auth, dtmf, early_update, glare, location, nat, outbound, session_timer,
+    Incoming, Target, Verdict, auth, dtmf, early_update, glare, location, media, nat, outbound, session_timer,
 };
 use crate::alias::{self, Alias};
 use crate::dialog::End;
@@ -204,7 +204,7 @@ async fn target(world: &World, incoming: &mut Incoming, flow: Option<Flow>) -> R
         None => {
             // The Contact that we gave to the sender names the flow as well.
             let flow = flow.filter(|flow| alias.is_none_or(|alias| alias.fits(flow)));
-            beside_calls(world, incoming, uri, next, flow).await
+            beside_calls(world, incoming, uri, next, flow, alias).await
         }
     }
 }
@@ -254,13 +254,22 @@ async fn beside_calls(
     uri: Uri,
     next: Option<Uri>,
     flow: Option<Flow>,
+    alias: Option<Alias>,
 ) -> Result<Target, Verdict> {
     let (call_id, tag) = (incoming.call_id(), incoming.message.from_tag().unwrap_or_default());
     let of_calls = matches!(
         incoming.method(),
         Method::Invite | Method::Ack | Method::Bye | Method::Update | Method::Prack | Method::Info
     );
-    if of_calls || world.calls.borrow().find(call_id, tag).is_some() {
+    let known = world.calls.borrow().find(call_id, tag).is_some();
+    if of_calls
+        && !known
+        && incoming.message.has_proved_target()
+        && media::sdp_of(&incoming.message).is_none()
+    {
+        return forgotten(world, incoming, &uri, next, alias).await;
+    }
+    if of_calls || known {
         return Err(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""));
     }
     if let Some(target) = registered_target(world, incoming, &uri).await.filter(|_| next.is_none()) {
@@ -279,6 +288,30 @@ async fn beside_calls(
     }
     let hops = outbound::next_hops(world, next.as_ref().unwrap_or(&uri)).await;
     Target::by_way_of(world, uri, hops).ok_or_else(|| incoming.refuse(world, GONE.0, GONE.1))
+}
+
+/// A call of before a restart, or of another node with the same key: its ends still hang up on each other, for what they say shows
+/// where we have said that the way leads. What needs the relay does not go on, for that knows nothing of the call.
+async fn forgotten(
+    world: &World,
+    incoming: &Incoming,
+    uri: &Uri,
+    next: Option<Uri>,
+    alias: Option<Alias>,
+) -> Result<Target, Verdict> {
+    if *incoming.method() == Method::Invite {
+        return Err(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""));
+    }
+    if next.is_none() {
+        if let Some(target) = registered_target(world, incoming, uri).await {
+            return Ok(target);
+        }
+        if let Some(Alias { remote, protocol }) = alias.filter(|alias| !alias.protocol.is_websocket()) {
+            return Ok(Target::new(world, uri.clone(), Destination::Address { protocol, remote }));
+        }
+    }
+    let hops = outbound::next_hops(world, next.as_ref().unwrap_or(uri)).await;
+    Target::by_way_of(world, uri.clone(), hops).ok_or_else(|| incoming.refuse(world, GONE.0, GONE.1))
 }
 
 /// The contact that the user in To has registered and that the request is for, by its URI or its GRUU.

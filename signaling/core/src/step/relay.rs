@@ -6,6 +6,7 @@ use crate::flow::{Destination, Flow, Protocol};
 use crate::flow_token;
 use crate::message::digits::decimal;
 use crate::message::{Method, Name, Request, StatusCode};
+use crate::topology::call_id::{came_masked, plain_branch};
 use crate::world::World;
 
 /// What our branches begin with: the cookie of RFC 3261, and a mark of ours. The seal of the request follows, so that
@@ -194,7 +195,9 @@ fn branch_name(world: &World, incoming: &Incoming) -> String {
     };
     let proof =
         if incoming.is_in_dialog() { String::new() } else { proof_of_passage(world, &incoming.message) };
-    [BRANCH_PREFIX, &*incoming.seal, &*proof, ".", &*unique].concat()
+    let name = [BRANCH_PREFIX, &*incoming.seal, &*proof, ".", &*unique].concat();
+    let masks = world.topoh().is_some_and(|topoh| topoh.mask_callid);
+    if masks && came_masked(&incoming.message) { plain_branch(&name) } else { name }
 }
 
 /// Record-Route (RFC 3261 §16.6 step 4): one entry per side where the sides differ, the outgoing one on top, so that each

@@ -180,7 +180,7 @@ fn came_back(world: &World, incoming: &Incoming) -> CameBack {
     let mut proof = None;
     let mut found = CameBack::No;
     for via in incoming.message.values(Name::Via) {
-        let via = world.settings.topoh.as_ref().map_or(Cow::Borrowed(via), |topoh| topoh.plain_via(via));
+        let via = world.topoh().map_or(Cow::Borrowed(via), |topoh| topoh.plain_via(via));
         let branch = Via::parse(&via).ok().and_then(|via| via.branch()?.strip_prefix(BRANCH_PREFIX));
         let Some(branch) = branch else { continue };
         if branch.starts_with(&incoming.seal) {

@@ -10,6 +10,7 @@ use super::{Incoming, Target};
 use crate::flow::{Destination, Protocol};
 use crate::message::header::Route;
 use crate::message::{Method, Name, Request};
+use crate::topology::topos::Topos;
 use crate::world::World;
 
 /// Makes the request fit, or its way.
@@ -47,11 +48,17 @@ pub(super) fn fit(world: &World, incoming: &Incoming, branch: &mut Branch) {
     }
 }
 
-/// How long it will be when it leaves: masks are longer than what they hide.
+/// How long it will be when it leaves: masks are longer than what they hide, and what is stripped is not sent.
 fn sent_len(world: &World, message: &Request) -> usize {
-    let Some(topoh) = &world.settings.topoh else { return message.sent_len() };
+    let Some(topoh) = world.topoh() else { return message.sent_len() };
     let mut masked = message.clone();
-    topoh.mask_request(&mut masked);
+    match world.topos {
+        Some(_) => Topos::strip(&mut masked),
+        None => topoh.mask_request(&mut masked),
+    }
+    if topoh.mask_callid {
+        topoh.mask_call_id_of(&mut masked);
+    }
     masked.sent_len()
 }
 

@@ -33,5 +33,6 @@ mod testbed;
 mod token;
 mod tolls;
 mod topology;
+mod topos;
 mod transfer;
 mod webrtc;

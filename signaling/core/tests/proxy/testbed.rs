@@ -31,6 +31,7 @@ use signaling_core::outside::{
 use signaling_core::proxy::Proxy;
 use signaling_core::settings::{Listener, Settings};
 use signaling_core::tables::Tables;
+use signaling_core::topology::topos::HiddenEnd;
 
 pub use self::messages::*;
 pub use self::outside::MemoryStore;

@@ -59,6 +59,28 @@ pub(super) const KEYS: &[Key] = &[
         about: "What its value begins with.",
         set: |c, v| word(v.token()?).map(|prefix| c.topoh.names.vparam_prefix = prefix),
     },
+    Key {
+        name: "topoh.mask_callid",
+        allowed: super::FLAG,
+        default: "false",
+        about: "Whether the ends of a call know it by different Call-IDs: some phones write their address into it. Records have that of the caller. It is for [topos] too.",
+        set: |c, v| v.flag().map(|flag| c.topoh.names.mask_callid = flag),
+    },
+    Key {
+        name: "topoh.callid_prefix",
+        allowed: "a token, or !!:",
+        default: "\"!!:\"",
+        about: "What a masked Call-ID begins with.",
+        set: |c, v| {
+            let text = v.text()?;
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~()<>:/[]?{}".contains(&byte);
+            if text.is_empty() || text.len() > 32 || !text.bytes().all(fits) {
+                return Err("it cannot stand in a Call-ID".into());
+            }
+            c.topoh.names.callid_prefix = text;
+            Ok(())
+        },
+    },
 ];
 
 fn word(text: String) -> Result<String, String> {

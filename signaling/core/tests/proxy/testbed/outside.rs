@@ -19,6 +19,8 @@ pub struct MemoryStore {
     pub tables: RefCell<Arc<Tables>>,
     /// Who has registered without an account.
     pub known: RefCell<Vec<String>>,
+    /// Ends of dialogs that are hidden, by their names.
+    pub hidden: RefCell<BTreeMap<String, HiddenEnd>>,
 }
 
 /// A door that the test holds too.
@@ -61,6 +63,14 @@ impl Store for Shared<MemoryStore> {
 
     fn is_known_user(&self, aor: &str) -> bool {
         self.0.known.borrow().iter().any(|known| known == aor)
+    }
+
+    fn save_hidden(&self, end: HiddenEnd) {
+        self.0.hidden.borrow_mut().insert(end.uuid.clone(), end);
+    }
+
+    fn forget_hidden(&self, uuids: Vec<String>) {
+        self.0.hidden.borrow_mut().retain(|uuid, _| !uuids.contains(uuid));
     }
 
     fn shares_bindings(&self) -> bool {
