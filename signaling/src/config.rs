@@ -15,9 +15,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 pub use listen::Listen;
 use regex::Regex;
 pub use sample::sample;
+use signaling_core::acl;
 use signaling_core::dispatcher;
 use signaling_core::profiles;
 use signaling_core::secfilter::Premium;
@@ -94,6 +96,7 @@ pub struct Config {
     pub blst: Blst,
     pub edge: Vec<Edge>,
     pub pike: Pike,
+    pub acl: AclFiles,
     pub secfilter: Secfilter,
     pub dst_exact_match: bool,
     pub premium: Vec<Box<str>>,
@@ -132,6 +135,31 @@ pub struct Config {
 pub struct Tls {
     pub ca_list: Option<PathBuf>,
     pub require_certificate: bool,
+}
+
+/// Section `[acl]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct AclFiles {
+    pub allow: Option<PathBuf>,
+    pub deny: Option<PathBuf>,
+}
+
+impl AclFiles {
+    /// What stands in them.
+    ///
+    /// # Errors
+    /// One cannot be read, or has a line that is no network.
+    pub fn read(&self) -> anyhow::Result<acl::Lists> {
+        let list = |path: &Option<PathBuf>| match path {
+            None => Ok(Vec::new()),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(anyhow::Error::from);
+                text.and_then(|text| Ok(acl::read(&text)?)).with_context(|| path.display().to_string())
+            }
+        };
+        Ok(acl::Lists { allow: list(&self.allow)?, deny: list(&self.deny)? })
+    }
 }
 
 /// Section `[topoh]`.
@@ -194,6 +222,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     pub message_size: usize,
     pub stranger_percent: usize,
+    pub ipv6_prefix: u8,
     pub send_queue: usize,
     pub worker_queue: usize,
     pub worker_queue_bytes: usize,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand::RngExt as _;
+use signaling_core::acl::Acl;
 use signaling_core::blocklist::Blocklist;
 use signaling_core::flow::Protocol;
 use signaling_core::guesses::Guesses;
@@ -65,6 +66,7 @@ const WATCH: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Gateway {
     domain: String,
+    acl: Arc<Acl>,
     bound: Vec<Bound>,
     certificates: Arc<Certificates>,
     database: Database,
@@ -109,10 +111,19 @@ impl Gateway {
         let (workers, inboxes) =
             Workers::new(count, config.limits.worker_queue, config.limits.worker_queue_bytes);
         let media = start_media(&config, &sounds, &workers)?;
+        let acl = Arc::new(Acl::default());
+        acl.set(config.acl.read()?);
         let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
         let client = certificates.client_config()?;
-        let transport =
-            Transport::new(config.limits.clone(), ping, udp, Arc::clone(&workers), client, Handle::current());
+        let transport = Transport::new(
+            config.limits.clone(),
+            ping,
+            udp,
+            Arc::clone(&workers),
+            client,
+            Arc::clone(&acl),
+            Handle::current(),
+        );
         let masks = masks(&config, &secret(&config.data_directory.join("auth.secret"))?);
         if masks.mask_callid && (config.topoh.enabled || config.topos.enabled) {
             workers.unmask(masks.clone());
@@ -142,8 +153,9 @@ impl Gateway {
             settings,
             location,
             blocklist: Arc::default(),
-            sources: Arc::default(),
-            guesses: Arc::default(),
+            acl: Arc::clone(&acl),
+            sources: Arc::new(Sources::by_prefix(config.limits.ipv6_prefix)),
+            guesses: Arc::new(Guesses::by_prefix(config.limits.ipv6_prefix)),
             profiles: Arc::default(),
             tolls: Arc::clone(&tolls),
             alarms: alarms.clone(),
@@ -182,6 +194,7 @@ impl Gateway {
         log_listeners(&bound);
         Ok(Self {
             domain,
+            acl,
             bound,
             certificates,
             database,
@@ -199,12 +212,16 @@ impl Gateway {
         })
     }
 
-    /// Takes up what has changed in the tables of routing and in those keys of the configuration that belong to them.
+    /// Takes up what has changed in the tables of routing and in those keys of the configuration that belong to them, and in the files
+    /// of addresses that are heard or not.
     ///
     /// # Errors
-    /// The database does not answer. What counted before goes on counting.
+    /// The database does not answer, or a file cannot be read. What counted before goes on counting.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
-        self.control.live.take_up(config, &self.database).await
+        let lists = config.acl.read()?;
+        self.control.live.take_up(config, &self.database).await?;
+        self.acl.set(lists);
+        Ok(())
     }
 
     /// The SIP domain in use.
@@ -363,6 +380,7 @@ struct WorkerMaker {
     settings: Arc<Settings>,
     location: Arc<Location>,
     blocklist: Arc<Blocklist>,
+    acl: Arc<Acl>,
     sources: Arc<Sources>,
     guesses: Arc<Guesses>,
     profiles: Arc<Profiles>,
@@ -416,6 +434,7 @@ impl WorkerMaker {
         let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
         let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
         let (profiles, guesses) = (Arc::clone(&self.profiles), Arc::clone(&self.guesses));
+        let acl = Arc::clone(&self.acl);
         let (topos, seals, tolls) = (self.topos.clone(), self.seals.clone(), Arc::clone(&self.tolls));
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
@@ -431,7 +450,7 @@ impl WorkerMaker {
                 Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
             let proxy = proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources));
             let proxy = proxy.with_profiles(Arc::clone(&profiles)).with_guesses(Arc::clone(&guesses));
-            let proxy = proxy.with_topos(topos.clone()).with_seals(&seals);
+            let proxy = proxy.with_topos(topos.clone()).with_seals(&seals).with_acl(Arc::clone(&acl));
             Ok(proxy.with_tolls(Arc::clone(&tolls)))
         })
     }

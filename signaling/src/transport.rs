@@ -18,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use signaling_core::acl::Acl;
 use signaling_core::flow::{ConnectionId, Destination, Protocol};
 use tokio::runtime::Handle;
 
@@ -39,6 +40,8 @@ use crate::worker::{WorkerId, Workers};
 pub struct Transport {
     flows: Flows,
     udp: Vec<UdpListener>,
+    /// Who is not heard at all.
+    acl: Arc<Acl>,
     connections: Arc<Admission>,
     handshakes: Arc<Admission>,
     limits: Limits,
@@ -67,13 +70,19 @@ impl Transport {
         udp: Vec<UdpListener>,
         workers: Arc<Workers>,
         client: Arc<rustls::ClientConfig>,
+        acl: Arc<Acl>,
         runtime: Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
+            acl,
             flows: Flows::default(),
             udp,
-            connections: Admission::new(limits.connections, limits.connections_per_source),
-            handshakes: Admission::new(limits.handshakes, limits.handshakes_per_source),
+            connections: Admission::new(
+                limits.connections,
+                limits.connections_per_source,
+                limits.ipv6_prefix,
+            ),
+            handshakes: Admission::new(limits.handshakes, limits.handshakes_per_source, limits.ipv6_prefix),
             limits,
             ping,
             workers,

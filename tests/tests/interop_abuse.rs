@@ -341,3 +341,56 @@ async fn push(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> 
     let length = timeout(Duration::from_millis(400), stream.read(&mut said)).await;
     String::from_utf8_lossy(&said[..length.ok().and_then(Result::ok).unwrap_or(0)]).into_owned()
 }
+
+/// An address on the list of those that are not heard: nothing comes back over UDP, and connections are closed. What the list says
+/// after a reload counts.
+#[tokio::test]
+async fn a_denied_address_is_not_heard_until_the_list_says_otherwise() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let list = folder.path().join("deny");
+    fs::write(&list, "# nobody\n")?;
+    let more = format!("[acl]\ndeny_file = \"{}\"\n", list.display());
+    let mut gateway = Gateway::start_with(&more).await?;
+    let account = gateway.account("alice", "stands-by-1")?;
+    let phone = Phone::registered(account, gateway.proxy()).await?;
+    fs::write(&list, format!("{}\n", gateway.address))?;
+    gateway.process().signal("HUP")?;
+    // The door is shut as soon as the list is read.
+    let shut = async {
+        loop {
+            let mut stream = TcpStream::connect(gateway.proxy()).await?;
+            let mut byte = [0];
+            if let Ok(read) = timeout(Duration::from_millis(200), stream.read(&mut byte)).await {
+                return Ok::<_, anyhow::Error>(read.unwrap_or_default());
+            }
+        }
+    };
+    assert_eq!(timeout(e2e::wait::PATIENCE, shut).await??, 0);
+    let mut other = Phone::new(phone.account.clone(), gateway.proxy()).await?;
+    let options =
+        |phone: &mut Phone| phone.request("OPTIONS", &format!("sip:{DOMAIN}"), &format!("sip:{DOMAIN}"));
+    let request = options(&mut other);
+    other.send(&request).await?;
+    let dropped = || {
+        let told = gateway.command(&["rpc", "stats.get_statistics", "core:drop_requests"], "").ok()?;
+        told.contains("core:drop_requests = 1").then_some(())
+    };
+    e2e::wait::until_now("the drop", e2e::wait::PATIENCE, dropped).await?;
+    fs::write(&list, "")?;
+    gateway.process().signal("HUP")?;
+    let heard = async {
+        loop {
+            let request = options(&mut other);
+            other.send(&request).await?;
+            // Not so often that it is a flood.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if let Some(answer) = other.drain().await?.into_iter().next() {
+                return Ok::<_, anyhow::Error>(answer);
+            }
+        }
+    };
+    let answer = timeout(e2e::wait::PATIENCE, heard).await??;
+    assert_eq!(answer.status(), Some(200), "{answer}");
+    assert_ne!(answer.header("Call-ID"), request.header("Call-ID"), "what was said meanwhile was not heard");
+    Ok(())
+}

@@ -71,6 +71,7 @@ const SIGNALING_LAYERS: &[&str] = &[
     "dispatcher",
     "topology",
     "settings",
+    "acl",
     "profiles",
     "secfilter",
     "tolls",
@@ -151,6 +152,7 @@ const LOCKS: &[(&str, &str)] = &[
     ("signaling/src/post.rs", "a connection of one task"),
     ("signaling/src/queue.rs", "between two tasks, behind the journals; and once for each alarm"),
     ("signaling/src/store/dialogs.rs", "its task, taken at the end"),
+    ("signaling/src/store/topos.rs", "its task, taken at the end"),
     ("signaling/src/store/writer.rs", "its task, taken at the end"),
     ("signaling/src/transport/admission.rs", "once for each connection"),
 ];

@@ -1,7 +1,7 @@
 //! Where a message came from and where it goes: the words shared with the transports of the shell.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -114,6 +114,23 @@ impl Flow {
     }
 }
 
+/// How many bits of an IPv6 address one subscriber has, unless it is said otherwise: of the rest he can use what he likes, and as many
+/// at once as he likes (RFC 4291 §2.5.1, RFC 6177).
+pub const IPV6_PREFIX: u8 = 64;
+
+/// What stands for the subscriber that `ip` belongs to: an IPv4 address, or the first `ipv6_prefix` bits of an IPv6 address.
+#[must_use]
+pub fn subscriber(ip: IpAddr, ipv6_prefix: u8) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let rest = 128 - u32::from(ipv6_prefix.min(128));
+            let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
+            IpAddr::from((ip.to_bits() & mask).to_be_bytes())
+        }
+        ip => ip,
+    }
+}
+
 /// A message as a transport delivers it: one datagram, one WebSocket message, or one framed part of a stream.
 #[derive(Debug, Clone)]
 pub struct Inbound {
@@ -153,4 +170,24 @@ pub struct Outbound {
     pub bytes: Bytes,
     /// Given back when all has failed, so that a client transaction learns of it at once (RFC 3261 §18.4).
     pub token: SendToken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_is_an_address_or_a_network() {
+        for (ip, bits, network) in [
+            ("192.0.2.7", 64, "192.0.2.7"),
+            ("::ffff:192.0.2.7", 64, "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2ff:3:4:5:6", 56, "2001:db8:1:200::"),
+            ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6"),
+            ("2001:db8::1", 0, "::"),
+        ] {
+            let of = |text: &str| text.parse::<IpAddr>().expect("an address");
+            assert_eq!(subscriber(of(ip), bits), of(network), "{ip}/{bits}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::bounded::Bounded;
+use crate::flow::{IPV6_PREFIX, subscriber};
 use crate::settings::AuthBlock;
 use crate::shards::Shards;
 
@@ -56,12 +57,20 @@ pub struct Guessed {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Guesses {
+    /// So many bits of an IPv6 address are those of one guesser.
+    ipv6_prefix: u8,
     /// By a keyed hash of the name: names may be long and many.
     parts: Shards<Bounded<u64, Guess>>,
     /// How many there are, so that nobody waits for a lock while there is none.
     count: AtomicUsize,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self::by_prefix(IPV6_PREFIX)
+    }
 }
 
 #[derive(Debug)]
@@ -76,6 +85,12 @@ struct Guess {
 }
 
 impl Guesses {
+    /// For IPv6 the first `ipv6_prefix` bits of an address are counted together (default 64).
+    #[must_use]
+    pub fn by_prefix(ipv6_prefix: u8) -> Self {
+        Self { ipv6_prefix, parts: Shards::default(), count: AtomicUsize::new(0) }
+    }
+
     /// Whether credentials are looked at.
     #[must_use]
     pub fn trial(&self, block: &AuthBlock, now: Instant, who: Guesser<'_>) -> Trial {
@@ -98,7 +113,8 @@ impl Guesses {
         let key = self.key(who);
         let mut part = self.parts.at(key);
         let before = part.len();
-        let fresh = || Guess { name: who.name(), count: 0, last: now, blocked_until: None, times: 0 };
+        let fresh =
+            || Guess { name: who.name(self.ipv6_prefix), count: 0, last: now, blocked_until: None, times: 0 };
         if let Some(guess) = part.entry(key, MAX, now, |guess| guess.is_idle(block, now), fresh) {
             if now.saturating_duration_since(guess.last) >= block.last_auth {
                 guess.count = 0;
@@ -125,6 +141,17 @@ impl Guesses {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// One refusal of those that are held against somebody was none.
+    pub fn excuse(&self, who: Guesser<'_>) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let key = self.key(who);
+        if let Some(guess) = self.parts.at(key).get_mut(&key) {
+            guess.count = guess.count.saturating_sub(1);
+        }
     }
 
     /// Forgives everybody.
@@ -156,16 +183,16 @@ impl Guesses {
     fn key(&self, who: Guesser<'_>) -> u64 {
         match who {
             Guesser::User(user) => self.parts.hash(&(0_u8, user)),
-            Guesser::Address(ip) => self.parts.hash(&(1_u8, ip.to_canonical())),
+            Guesser::Address(ip) => self.parts.hash(&(1_u8, subscriber(ip, self.ipv6_prefix))),
         }
     }
 }
 
 impl Guesser<'_> {
-    fn name(self) -> Box<str> {
+    fn name(self, ipv6_prefix: u8) -> Box<str> {
         match self {
             Self::User(user) => user[..user.floor_char_boundary(NAME)].into(),
-            Self::Address(ip) => ip.to_canonical().to_string().into(),
+            Self::Address(ip) => subscriber(ip, ipv6_prefix).to_string().into(),
         }
     }
 }

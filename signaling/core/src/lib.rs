@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, opens a socket or starts a thread: time, bytes and randomness come in as arguments.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod alias;
 pub mod blocklist;
 pub mod bounded;

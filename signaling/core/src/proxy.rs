@@ -36,6 +36,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 
+use crate::acl::Acl;
 use crate::blocklist::Blocklist;
 use crate::dialog::{Call, End};
 use crate::dispatcher::Question;
@@ -233,6 +234,15 @@ impl Proxy {
     pub fn with_sources(mut self, sources: Arc<Sources>) -> Self {
         if let Some(world) = Rc::get_mut(&mut self.world) {
             world.sources = sources;
+        }
+        self
+    }
+
+    /// The same for who is not heard at all.
+    #[must_use]
+    pub fn with_acl(mut self, acl: Arc<Acl>) -> Self {
+        if let Some(world) = Rc::get_mut(&mut self.world) {
+            world.acl = acl;
         }
         self
     }

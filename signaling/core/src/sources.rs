@@ -1,16 +1,17 @@
 //! Who sends more than a phone does: Kamailio's `pike` with its `ipban` table. All workers share one.
 //!
-//! Requests are counted by source address, and a source of more than so many in a sampling period is not listened to for a
+//! Requests are counted by source address, those of an IPv6 network of a subscriber together, and a source of more than so many in a sampling period is not listened to for a
 //! while. An office behind a NAT is one address: what comes over a flow on which somebody has proved who he is, is counted under
 //! his name, wherever he sends from, and never refused for what his neighbours do; where there is such a flow, the others are
 //! slowed down and not banned. Whoever has answered a call of ours, such as the trunk that it went to, is no stranger and is not
 //! counted.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::bounded::Bounded;
+use crate::flow::{IPV6_PREFIX, subscriber};
 use crate::settings::Pike;
 use crate::shards::Shards;
 
@@ -38,17 +39,25 @@ pub enum Admission {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sources {
+    /// So many bits of an IPv6 address are those of one source.
+    ipv6_prefix: u8,
     sources: Shards<Bounded<IpAddr, Source>>,
     /// Those who have proved who they are, by their names.
     users: Shards<Bounded<Arc<str>, Load>>,
 }
 
+impl Default for Sources {
+    fn default() -> Self {
+        Self::by_prefix(IPV6_PREFIX)
+    }
+}
+
 /// What an operator sees of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
-    /// Its address.
+    /// Its address, or the first one of its network.
     pub ip: IpAddr,
     /// Requests in its sampling period.
     pub count: u32,
@@ -67,16 +76,27 @@ struct Source {
     /// Requests in it.
     count: u32,
     banned_until: Option<Instant>,
-    /// Flows over which somebody has proved who he is, in the order of their ports; the last time that one was added or used.
+    /// Flows over which somebody has proved who he is, in the order of their places; the last time that one was added or used.
     proved: Vec<Proved>,
     proved_at: Instant,
 }
 
 #[derive(Debug)]
 struct Proved {
-    port: u16,
+    place: Place,
     /// `user@domain`; `None` for whom we have chosen to send to.
     user: Option<Arc<str>>,
+}
+
+/// A place within a source: the interface identifier of an IPv6 address, 0 for IPv4, and the port.
+type Place = (u64, u16);
+
+fn place_of(remote: SocketAddr) -> Place {
+    let interface = match remote.ip().to_canonical() {
+        IpAddr::V6(ip) => ip.octets().last_chunk().map_or(0, |half| u64::from_be_bytes(*half)),
+        IpAddr::V4(_) => 0,
+    };
+    (interface, remote.port())
 }
 
 /// What a user sends.
@@ -89,6 +109,12 @@ struct Load {
 }
 
 impl Sources {
+    /// For IPv6 the first `ipv6_prefix` bits of an address make a source (default 64).
+    #[must_use]
+    pub fn by_prefix(ipv6_prefix: u8) -> Self {
+        Self { ipv6_prefix, sources: Shards::default(), users: Shards::default() }
+    }
+
     /// Counts a request, or what else costs an answer.
     #[must_use]
     pub fn admit(&self, pike: &Pike, now: Instant, remote: SocketAddr) -> Admission {
@@ -99,9 +125,10 @@ impl Sources {
         if is_exempt(pike, ip) {
             return Admission::Pass;
         }
-        let mut shard = self.shard(ip);
+        let ip = self.key(ip);
+        let mut shard = self.sources.of(&ip);
         let Some(source) = entry(&mut shard, ip, pike, now) else { return Admission::Pass };
-        if let Some(proved) = source.flow(now, remote.port()) {
+        if let Some(proved) = source.flow(now, remote) {
             let user = proved.user.clone();
             source.proved_at = now;
             drop(shard);
@@ -149,19 +176,20 @@ impl Sources {
     /// `user`, as `user@domain`, has proved who he is over the flow from `remote`; or that is whom we have chosen to send to, and
     /// nobody.
     pub fn prove(&self, pike: &Pike, now: Instant, remote: SocketAddr, user: Option<&str>) {
-        let ip = remote.ip().to_canonical();
-        let mut shard = self.shard(ip);
+        let ip = self.key(remote.ip());
+        let mut shard = self.sources.of(&ip);
         let Some(source) = entry(&mut shard, ip, pike, now) else { return };
         source.count = source.count.saturating_sub(FORGIVEN);
         if !source.is_proved(now) || source.proved.len() >= MAX_PROVED {
             source.proved.clear();
         }
         source.proved_at = now;
-        match source.proved.binary_search_by_key(&remote.port(), |proved| proved.port) {
+        let place = place_of(remote);
+        match source.proved.binary_search_by_key(&place, |proved| proved.place) {
             // That he is also whom we send to tells nothing.
             Ok(at) if user.is_none() || source.proved[at].user.as_deref() == user => {}
             Ok(at) => source.proved[at].user = user.map(Into::into),
-            Err(at) => source.proved.insert(at, Proved { port: remote.port(), user: user.map(Into::into) }),
+            Err(at) => source.proved.insert(at, Proved { place, user: user.map(Into::into) }),
         }
     }
 
@@ -189,7 +217,8 @@ impl Sources {
         if pike.reqs_density_per_unit == 0 || is_exempt(pike, ip) {
             return false;
         }
-        let mut shard = self.shard(ip);
+        let ip = self.key(ip);
+        let mut shard = self.sources.of(&ip);
         let Some(source) = entry(&mut shard, ip, pike, now) else { return false };
         source.proved.clear();
         source.banned_until = Some(now + span);
@@ -198,15 +227,15 @@ impl Sources {
 
     /// Forgets a source and what it has done. Whether it was known.
     pub fn forget(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        self.shard(ip).remove(&ip).is_some()
+        let ip = self.key(ip);
+        self.sources.of(&ip).remove(&ip).is_some()
     }
 
     /// Whether somebody has proved who he is over the flow from `remote`, or we have chosen to send there.
     #[must_use]
     pub fn is_proved(&self, now: Instant, remote: SocketAddr) -> bool {
-        let ip = remote.ip().to_canonical();
-        self.shard(ip).get(&ip).is_some_and(|source| source.flow(now, remote.port()).is_some())
+        let ip = self.key(remote.ip());
+        self.sources.of(&ip).get(&ip).is_some_and(|source| source.flow(now, remote).is_some())
     }
 
     /// Whether nobody can know whether what comes from `remote` is from there: it is neither exempt nor proved.
@@ -218,14 +247,14 @@ impl Sources {
     /// Whether `user` has proved who he is over the flow from `remote`.
     #[must_use]
     pub fn is_of(&self, now: Instant, remote: SocketAddr, user: &str) -> bool {
-        let ip = remote.ip().to_canonical();
-        let shard = self.shard(ip);
-        let proved = shard.get(&ip).and_then(|source| source.flow(now, remote.port()));
+        let ip = self.key(remote.ip());
+        let shard = self.sources.of(&ip);
+        let proved = shard.get(&ip).and_then(|source| source.flow(now, remote));
         proved.is_some_and(|proved| proved.user.as_deref() == Some(user))
     }
 
-    fn shard(&self, ip: IpAddr) -> MutexGuard<'_, Bounded<IpAddr, Source>> {
-        self.sources.of(&ip)
+    fn key(&self, ip: IpAddr) -> IpAddr {
+        subscriber(ip, self.ipv6_prefix)
     }
 
     #[cfg(test)]
@@ -235,12 +264,12 @@ impl Sources {
 }
 
 impl Source {
-    /// The flow from `port`, if somebody has proved who he is over it.
-    fn flow(&self, now: Instant, port: u16) -> Option<&Proved> {
+    /// The flow from `remote`, if somebody has proved who he is over it.
+    fn flow(&self, now: Instant, remote: SocketAddr) -> Option<&Proved> {
         if !self.is_proved(now) {
             return None;
         }
-        let at = self.proved.binary_search_by_key(&port, |proved| proved.port).ok()?;
+        let at = self.proved.binary_search_by_key(&place_of(remote), |proved| proved.place).ok()?;
         self.proved.get(at)
     }
 
@@ -284,6 +313,27 @@ mod tests {
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address with port")
+    }
+
+    /// Whoever has an IPv6 network has all of its addresses.
+    #[test]
+    fn a_network_is_one_source() {
+        let (sources, pike, now) = (Sources::default(), PIKE(), start());
+        let of = |text: &str| -> SocketAddr { text.parse().expect("an address") };
+        let from = |host: u32| of(&format!("[2001:db8:1:2::{host:x}]:5060"));
+        for host in 0..pike.reqs_density_per_unit {
+            assert_eq!(sources.admit(&pike, now, from(host)), Admission::Pass, "{host}");
+        }
+        assert_eq!(sources.admit(&pike, now, from(99)), Admission::Ban);
+        assert_eq!(sources.admit(&pike, now, of("[2001:db8:1:2:ffff::1]:9")), Admission::Drop);
+        assert_eq!(sources.admit(&pike, now, of("[2001:db8:1:3::1]:5060")), Admission::Pass);
+        assert!(sources.forget(of("[2001:db8:1:2::abcd]:1").ip()));
+        // What one has proved is not his neighbour's, though they have the same port.
+        sources.prove(&pike, now, from(1), Some("alice@sip.example"));
+        assert!(sources.is_proved(now, from(1)) && !sources.is_proved(now, from(2)));
+        let wide = Sources::by_prefix(48);
+        assert!(wide.ban(&pike, now, from(1).ip(), pike.ban));
+        assert_eq!(wide.admit(&pike, now, of("[2001:db8:1:3::1]:5060")), Admission::Drop);
     }
 
     /// Sixteen in two seconds pass; one more, and nothing is heard for five minutes.

@@ -28,6 +28,8 @@ Stats {
     received: u64,
     /// Messages too long, dropped before parsing.
     oversized: u64,
+    /// Messages of sources that are not heard at all.
+    denied: u64,
     /// Messages of sources that send too much, dropped before parsing.
     flooded: u64,
     /// Requests of scanners, dropped.

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::acl::Acl;
 use crate::blocklist::Blocklist;
 use crate::dialog::Calls;
 use crate::digest::Authenticator;
@@ -51,6 +52,8 @@ pub struct World {
     pub location: Arc<Location>,
     /// Destinations that have failed lately.
     pub blocklist: Arc<Blocklist>,
+    /// Who is not heard at all.
+    pub acl: Arc<Acl>,
     /// Who sends too much.
     pub sources: Arc<Sources>,
     /// How many calls there are, of whom and to where.
@@ -109,6 +112,7 @@ impl World {
             settings,
             location,
             blocklist: Arc::default(),
+            acl: Arc::default(),
             sources: Arc::default(),
             guesses: Arc::default(),
             profiles: Arc::default(),

@@ -80,7 +80,10 @@ fn core_counters(list: &mut List, stats: &signaling_core::stats::Stats) {
         ("rcv_replies", stats.rcv_replies.sum(|name| name.ends_with("xx"))),
         ("fwd_requests", stats.fwd_requests),
         ("fwd_replies", stats.fwd_replies),
-        ("drop_requests", stats.flooded + stats.oversized + stats.scanners + stats.injections + listed),
+        (
+            "drop_requests",
+            stats.denied + stats.flooded + stats.oversized + stats.scanners + stats.injections + listed,
+        ),
         ("drop_replies", stats.strays),
         ("err_requests", stats.err_requests),
         ("err_replies", stats.malformed - stats.err_requests),

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use signaling_core::flow::subscriber;
+
 /// Counts what is held. Each counted thing holds a [`Permit`].
 #[derive(Debug)]
 pub(super) struct Admission {
     limit: usize,
     limit_per_source: usize,
+    ipv6_prefix: u8,
     held: Mutex<Held>,
 }
 
@@ -26,13 +29,14 @@ pub(super) struct Permit {
 }
 
 impl Admission {
-    pub(super) fn new(limit: usize, limit_per_source: usize) -> Arc<Self> {
-        Arc::new(Self { limit, limit_per_source, held: Mutex::default() })
+    /// So many places in all, and from one subscriber; `ipv6_prefix` bits of an IPv6 address are one.
+    pub(super) fn new(limit: usize, limit_per_source: usize, ipv6_prefix: u8) -> Arc<Self> {
+        Arc::new(Self { limit, limit_per_source, ipv6_prefix, held: Mutex::default() })
     }
 
     /// A place for `source`; `None` when there is none left.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Permit> {
-        let source = subscriber(source);
+        let source = subscriber(source, self.ipv6_prefix);
         let mut held = self.lock();
         if held.total >= self.limit {
             return None;
@@ -65,21 +69,13 @@ impl Drop for Permit {
     }
 }
 
-/// What one subscriber holds: an IPv4 address, or an IPv6 /64, of which anybody can use every address.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn limits_hold_and_places_come_back() {
-        let admission = Admission::new(3, 2);
+        let admission = Admission::new(3, 2, 64);
         let admit = |source: &str| admission.admit(source.parse().unwrap());
         let a1 = admit("192.0.2.1").unwrap();
         let _a2 = admit("::ffff:192.0.2.1").unwrap();
@@ -95,7 +91,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_source() {
-        let admission = Admission::new(9, 1);
+        let admission = Admission::new(9, 1, 64);
         let _one = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
         assert!(admission.admit("2001:db8::ffff:ffff:1".parse().unwrap()).is_none());
         assert!(admission.admit("2001:db8:0:1::1".parse().unwrap()).is_some());

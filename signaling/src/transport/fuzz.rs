@@ -48,7 +48,8 @@ pub(super) async fn serve(bytes: &[u8], stays: bool) -> Outcome {
     let (workers, mut inboxes) = Workers::new(1, 1 << 16, 1 << 24);
     let ping = Ping { interval: Duration::from_secs(25), missed: 2 };
     let client = Arc::clone(&CLIENT);
-    let transport = Transport::new(LIMITS.clone(), ping, Vec::new(), workers, client, Handle::current());
+    let transport =
+        Transport::new(LIMITS.clone(), ping, Vec::new(), workers, client, Arc::default(), Handle::current());
     let ends = Ends {
         protocol: Protocol::Ws,
         local: ([127, 0, 0, 1], 80).into(),
@@ -126,11 +127,18 @@ pub fn http(bytes: &[u8]) {
 async fn serve_http(bytes: &[u8]) -> Vec<u8> {
     let (workers, _inboxes) = Workers::new(1, 1 << 16, 1 << 24);
     let ping = Ping { interval: Duration::from_secs(25), missed: 2 };
-    let transport =
-        Transport::new(LIMITS.clone(), ping, Vec::new(), workers, Arc::clone(&CLIENT), Handle::current());
+    let transport = Transport::new(
+        LIMITS.clone(),
+        ping,
+        Vec::new(),
+        workers,
+        Arc::clone(&CLIENT),
+        Arc::default(),
+        Handle::current(),
+    );
     let remote = ([127, 0, 0, 1], 9).into();
     let ends = Ends { protocol: Protocol::Ws, local: ([127, 0, 0, 1], 80).into(), remote, host: WorkerId(0) };
-    let permit = Admission::new(1, 1).admit(remote.ip()).expect("the first");
+    let permit = Admission::new(1, 1, 64).admit(remote.ip()).expect("the first");
     let (ours, theirs) = tokio::io::duplex(ON_THE_WAY);
     let (mut reader, mut writer) = tokio::io::split(theirs);
     let say = async {

@@ -144,6 +144,10 @@ impl StreamListener {
             match self.socket.accept().await {
                 Ok((stream, remote)) => {
                     let remote = canonical(remote);
+                    if transport.acl.denies(remote.ip()) {
+                        transport.counters.refused_connections.add("connections refused: acl.deny_file");
+                        continue;
+                    }
                     match transport.connections.admit(remote.ip()) {
                         Some(permit) => {
                             let connection =

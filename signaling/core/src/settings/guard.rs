@@ -49,6 +49,11 @@ pub struct Network {
 pub struct BadNetwork;
 
 impl Network {
+    /// All of IPv4.
+    pub const EVERY_IPV4: Self = Self { address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), bits: 0 };
+    /// All of IPv6.
+    pub const EVERY_IPV6: Self = Self { address: IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), bits: 0 };
+
     /// One address.
     #[must_use]
     pub const fn of(address: IpAddr) -> Self {

@@ -19,6 +19,11 @@ use crate::world::World;
 pub fn admit(world: &World, flow: &Flow, bytes: &Bytes) -> bool {
     let mut stats = world.stats.borrow_mut();
     stats.received += 1;
+    // Streams are not even accepted; one of before a reload may be there still.
+    if world.acl.denies(flow.remote.ip()) {
+        stats.denied += 1;
+        return false;
+    }
     // CRLF keep-alive (RFC 5626 §4.4.1); over streams the framing answers it.
     if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         stats.keepalives += 1;

@@ -1,7 +1,9 @@
 //! Whom the proxy does not answer, what it calls malformed, and whoever guesses passwords.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use signaling_core::acl::{self, Acl, Lists};
 use signaling_core::digest::Algorithm;
 use signaling_core::event::{AuthFailure, Event, Hostility};
 use signaling_core::flow::Protocol;
@@ -296,6 +298,28 @@ fn a_forged_source_is_sent_one_short_answer() {
     bed.send(&victim, &short("REGISTER", "sip:sip.example", "alice@sip.example", 5));
     bed.expect_silence();
     assert_eq!(bed.proxy.stats().unamplified, 1);
+}
+
+/// Who is on the list is not heard, whatever he says.
+#[test]
+fn whoever_is_denied_is_not_heard() {
+    let mut bed = Bed::new(&[]);
+    let acl = Arc::new(Acl::default());
+    bed.proxy = bed.proxy.with_acl(Arc::clone(&acl));
+    let [eve, friend] = ["198.51.100.66:5060", "198.51.100.67:5060"].map(|at| bed.flow(Protocol::Udp, at));
+    acl.set(Lists {
+        deny: acl::read("198.51.100.0/24").expect("a list"),
+        allow: acl::read("198.51.100.67").expect("a list"),
+    });
+    bed.send(&eve, &options(1, &[]));
+    bed.send(&eve, "SIP/2.0 200 OK\r\n\r\n");
+    bed.expect_silence();
+    assert_eq!(bed.proxy.stats().denied, 2);
+    bed.send(&friend, &options(2, &[("198.51.100.66", "198.51.100.67")]));
+    bed.expect(&friend, "SIP/2.0 200 ");
+    acl.set(Lists::default());
+    bed.send(&eve, &options(3, &[]));
+    bed.expect(&eve, "SIP/2.0 200 ");
 }
 
 /// What is said to somebody who is there is said until he has heard it (RFC 3261 §17.2.1).

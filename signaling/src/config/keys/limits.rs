@@ -95,6 +95,13 @@ pub(super) const KEYS: &[Key] = &[
         set: |c, v| v.number(100, 1000).map(|number| c.limits.stranger_percent = number),
     },
     Key {
+        name: "limits.ipv6_prefix",
+        allowed: "48 to 128 bits",
+        default: "64",
+        about: "So much of an IPv6 address is what one subscriber has: floods, wrong passwords and connections are counted by it. 128 counts every address by itself.",
+        set: |c, v| v.number(48, 128).map(|number| c.limits.ipv6_prefix = number),
+    },
+    Key {
         name: "limits.max_forwards",
         allowed: "1 to 255",
         default: "70",

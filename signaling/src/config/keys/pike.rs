@@ -1,4 +1,4 @@
-//! Floods, under the names of Kamailio's `pike` module and of the `ipban` table of kamailio.cfg.
+//! Floods, under the names of Kamailio's `pike` module and of the `ipban` table of kamailio.cfg, and who is not heard at all.
 
 use super::Key;
 
@@ -44,5 +44,19 @@ pub(super) const KEYS: &[Key] = &[
         default: "[]",
         about: "Peers that are never counted. A trunk that shows no password belongs here, else its calls are a flood to pike, which is on by default. This host never is counted.",
         set: |c, v| v.networks().map(|list| c.pike.exempt = list),
+    },
+    Key {
+        name: "acl.allow_file",
+        allowed: "a path; empty for none",
+        default: "\"\"",
+        about: "A file of addresses that are heard whatever acl.deny_file says: an ADDRESS or ADDRESS/BITS a line, ALL for everybody, # before a remark. `causeway reload` reads both again.",
+        set: |c, v| v.optional().map(|path| c.acl.allow = path.map(Into::into)),
+    },
+    Key {
+        name: "acl.deny_file",
+        allowed: "a path; empty for none",
+        default: "\"\"",
+        about: "The same for addresses that are not heard: datagrams are dropped, connections closed, those of the page too. This host is always heard.",
+        set: |c, v| v.optional().map(|path| c.acl.deny = path.map(Into::into)),
     },
 ];
