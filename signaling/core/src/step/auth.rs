@@ -101,8 +101,12 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
     match judge(world, incoming, &proof, nonce, &known) {
         Ok(()) if proved == user => {
             world.sources.prove(&world.settings.pike, world.now(), incoming.flow.remote, Some(&claimed));
-            if !world.guesses.is_empty() {
-                world.guesses.forgive(Guesser::User(&guessed(&proof.username, realm)));
+            if !world.guesses.is_empty()
+                && world.guesses.forgive(Guesser::User(&guessed(&proof.username, realm)))
+                && has_md5_alone(&known)
+            {
+                // He had to answer with another algorithm first.
+                world.guesses.excuse(Guesser::Address(incoming.flow.remote.ip()));
             }
             incoming.user = Some(claimed);
             incoming.proved_until = until;
@@ -119,10 +123,16 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
                 Known::Ended => AuthFailure::Ended,
                 Known::Account(_) | Known::Ephemeral(..) => AuthFailure::WrongPassword,
             };
-            if refusal == Refusal::Wrong {
+            // Counted like a wrong one, or its count would tell that there is such an account.
+            if refusal == Refusal::Wrong || refusal == UNHASHED {
                 note_guess(world, incoming, &proof.username, realm);
+            }
+            if refusal == Refusal::Wrong {
                 tell_failure(world, incoming, &proof.username, reason);
             }
+            // And answered like one: whoever has failed by another algorithm is asked for the one that all accounts have.
+            let other = proof.algorithm.hash != Algorithm::MD5.hash;
+            let refusal = if refusal == Refusal::Wrong && other { UNHASHED } else { refusal };
             refuse(world, incoming, realm, refusal)
         }
     }
@@ -243,7 +253,15 @@ fn all_credentials(incoming: &Incoming) -> impl Iterator<Item = Option<Credentia
     })
 }
 
-/// An account without the hash of the algorithm was made before there was one, or by Kamailio: [`Refusal::NotOffered`].
+/// There is no hash of the algorithm that the proof was made by.
+const UNHASHED: Refusal = Refusal::NotOffered("algorithm");
+
+/// Whether a user's account was made before there was another hash than MD5, or by Kamailio.
+fn has_md5_alone(known: &Known<'_>) -> bool {
+    matches!(known, Known::Account(account) if account.ha1_sha256.is_empty())
+}
+
+/// An account without the hash of the algorithm: [`UNHASHED`], after the same computation.
 fn judge(
     world: &World,
     incoming: &Incoming,
@@ -252,7 +270,7 @@ fn judge(
     known: &Known<'_>,
 ) -> Result<(), Refusal> {
     if !world.settings.auth.algorithms.contains(&proof.algorithm) {
-        return Err(Refusal::NotOffered("algorithm"));
+        return Err(UNHASHED);
     }
     let hash = proof.algorithm.hash;
     let verify = |ha1: &str| {
@@ -260,7 +278,10 @@ fn judge(
         authenticator.verify(world.unix_now(), proof, nonce, incoming.method(), ha1)
     };
     match known {
-        Known::Account(account) => verify(account.ha1_by(hash).ok_or(Refusal::NotOffered("algorithm"))?),
+        Known::Account(account) => match account.ha1_by(hash) {
+            Some(ha1) => verify(ha1),
+            None => verify(&NOBODY[..hash.hex_len()]).and(Err(Refusal::Wrong)).map_err(|_| UNHASHED),
+        },
         Known::Ephemeral(_, ha1s) => {
             let verdicts = ha1s.iter().map(|ha1| verify(ha1));
             verdicts

@@ -171,6 +171,34 @@ fn nobody_learns_who_has_an_account() {
     assert!(matches!((wrong, unknown), (Some(AuthFailure::WrongPassword), Some(AuthFailure::UnknownUser))));
 }
 
+/// Nor who has an account that Kamailio has made, which cannot be checked by the better algorithm: not by what is asked for then, and
+/// not by when it is enough.
+#[test]
+fn nobody_learns_whose_account_is_an_old_one() {
+    let texts = ["alice", "bob", "carol"].map(|user| {
+        let mut bed = bed(&["alice", "bob"], &[Algorithm::SHA_256, Algorithm::MD5]);
+        let mut old = Account::of_password("bob", DOMAIN, &password("bob"));
+        old.ha1_sha256.clear();
+        bed.store.accounts.borrow_mut().insert("bob".into(), Arc::new(old));
+        let flow = bed.flow(Protocol::Udp, "198.51.100.7:5060");
+        let answers = (0..32).map(|number| {
+            let request = |count, more: &str| register(count, more).replace("alice", user);
+            bed.send(&flow, &request(2 * number + 1, ""));
+            let challenge = bed.receive(&flow);
+            let wrong = answer(&challenge, Algorithm::SHA_256, user, "guess");
+            bed.send(&flow, &request(2 * number + 2, &wrong));
+            bed.advance(std::time::Duration::from_secs(2));
+            let refusal = bed.receive(&flow);
+            (refusal.start_line().to_owned(), offered(&refusal))
+        });
+        answers.collect::<Vec<_>>()
+    });
+    assert_eq!(texts[0], texts[2]);
+    assert_eq!(texts[1], texts[2]);
+    assert!(texts[0][0] == ("SIP/2.0 401 Unauthorized".into(), vec!["MD5".into()]), "{:?}", texts[0]);
+    assert!(texts[0][31].0.starts_with("SIP/2.0 403 "), "{:?}", texts[0]);
+}
+
 /// A phone that comes back after a restart with the nonce of before is told that it is stale, and asks its user nothing.
 #[test]
 fn a_nonce_of_before_a_restart_is_stale_and_not_foreign() {
