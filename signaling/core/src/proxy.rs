@@ -679,7 +679,7 @@ impl Proxy {
             Outcome::Reply(mut response) => {
                 glare::release(&self.world, &incoming);
                 if !incoming.trusted && self.may_be_forged(&incoming.flow) {
-                    self.table.say_once(server);
+                    self.table.doubt(server);
                     if !self.fits_stranger(&incoming.message, &mut response) {
                         return self.table.abandon(server);
                     }
@@ -694,7 +694,12 @@ impl Proxy {
                 self.world.stats.borrow_mut().answered.note(response.status());
                 self.table.respond(now, server, &response);
             }
-            Outcome::Relay(branches, steps) => self.relay(server, incoming, branches, steps),
+            Outcome::Relay(branches, steps) => {
+                if !incoming.trusted && self.may_be_forged(&incoming.flow) {
+                    self.table.doubt(server);
+                }
+                self.relay(server, incoming, branches, steps);
+            }
             Outcome::Absorb => self.table.abandon(server),
         }
     }

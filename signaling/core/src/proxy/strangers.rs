@@ -1,5 +1,5 @@
 //! What a source hears over UDP that has not shown that it is there. Whoever forges the address of somebody else makes us send to
-//! him, so it is one answer for one request, and not much longer than that.
+//! him, so it is one answer for one request, and no longer than that where it can be.
 
 use super::Proxy;
 use crate::flow::{Flow, Protocol};
@@ -13,16 +13,16 @@ impl Proxy {
             && world.sources.is_stranger(&world.settings.pike, world.now(), flow.remote)
     }
 
-    /// Cuts an answer to a stranger to what may be said to one: it goes without Server where it is longer than its request; where it
-    /// is longer than it may be, in compact form, without Allow, and with the most preferred of several challenges; and not at all
-    /// (`false`) where that does not help.
+    /// Cuts an answer to a stranger to what may be said to one: where it is longer than its request it goes without Server and Allow, and
+    /// in compact form; where it is longer than it may be, with the most preferred of several challenges, at last without
+    /// Content-Length, which a datagram can do without (RFC 3261 §18.3); and not at all (`false`) where that does not help.
     pub(super) fn fits_stranger(&self, request: &Request, response: &mut Response) -> bool {
         let received = request.received_len();
         let most = received.saturating_mul(self.world.settings.limits.stranger_percent) / 100;
         if response.sent_len() > received {
             response.remove(Name::Server);
         }
-        if response.sent_len() > most {
+        if response.sent_len() > received {
             response.remove(Name::Allow);
             response.compact();
         }
@@ -34,6 +34,9 @@ impl Proxy {
                     left > 0
                 });
             }
+        }
+        if response.sent_len() > most && response.body().is_empty() {
+            response.remove(Name::ContentLength);
         }
         let fits = response.sent_len() <= most;
         self.world.stats.borrow_mut().unamplified += u64::from(!fits);

@@ -19,6 +19,9 @@ enum State {
     Accepted,
 }
 
+/// How often a final response is repeated to a client that may not be where it says.
+const REPEATS: u8 = 3;
+
 #[derive(Debug)]
 pub(super) struct ServerInvite {
     state: State,
@@ -28,8 +31,10 @@ pub(super) struct ServerInvite {
     /// The last response sent, replayed byte for byte.
     last: Option<Bytes>,
     interval: Duration,
-    /// See [`ServerInvite::say_once`].
-    once: bool,
+    /// See [`ServerInvite::doubt`].
+    doubted: bool,
+    /// Repetitions so far that nobody has asked for, to a client in doubt.
+    repeated: u8,
 }
 
 impl ServerInvite {
@@ -46,7 +51,8 @@ impl ServerInvite {
             trying: Some(trying),
             last: None,
             interval: timers.retr_timer1,
-            once: false,
+            doubted: false,
+            repeated: 0,
         };
         match when {
             Trying::AtOnce => _ = machine.send_trying(effects),
@@ -67,9 +73,19 @@ impl ServerInvite {
         true
     }
 
-    /// A refusal is not repeated until the request is, as long as nothing was said before.
-    pub(super) const fn say_once(&mut self) {
-        self.once = true;
+    /// The client may not be where it says: a refusal is not repeated until the request is, as long as nothing was said before, and
+    /// else it, or a 2xx, [a few times](REPEATS) until there is an ACK.
+    pub(super) const fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Whether a final response is repeated once more.
+    const fn may_repeat(&mut self) -> bool {
+        if self.doubted && self.repeated >= REPEATS {
+            return false;
+        }
+        self.repeated = self.repeated.saturating_add(1);
+        true
     }
 
     pub(super) fn on_retransmission(&self, effects: &mut Effects) {
@@ -88,7 +104,10 @@ impl ServerInvite {
                 effects.linger(Timer::I, timers.wt_timer, self.reliable);
                 Acked::Absorb
             }
-            State::Accepted => Acked::Deliver,
+            State::Accepted => {
+                self.doubted = false;
+                Acked::Deliver
+            }
             State::Proceeding | State::Confirmed => Acked::Absorb,
         }
     }
@@ -104,7 +123,9 @@ impl ServerInvite {
         match self.state {
             State::Proceeding => {}
             State::Accepted if status.is_success() => {
-                effects.send(bytes);
+                if self.may_repeat() {
+                    effects.send(bytes);
+                }
                 return true;
             }
             _ => return false,
@@ -113,7 +134,7 @@ impl ServerInvite {
         self.trying = None;
         // A challenge is said once (RFC 3261 §26.3.2.4), lest a forged source is sent eleven. The client that has heard
         // nothing yet asks again when it was lost.
-        let once = self.last.is_none() && (self.once || matches!(status.code(), 401 | 407));
+        let once = self.last.is_none() && (self.doubted || matches!(status.code(), 401 | 407));
         effects.send(bytes.clone());
         self.last = Some(bytes);
         if status.is_provisional() {
@@ -138,7 +159,7 @@ impl ServerInvite {
     pub(super) fn on_timer(&mut self, timer: Timer, timers: &Timers, effects: &mut Effects) {
         match timer {
             Timer::Trying if self.state == State::Proceeding => _ = self.send_trying(effects),
-            Timer::G if self.state == State::Completed => {
+            Timer::G if self.state == State::Completed && self.may_repeat() => {
                 self.on_retransmission(effects);
                 self.interval = (self.interval * 2).min(timers.retr_timer2);
                 effects.set(Timer::G, self.interval);

@@ -384,13 +384,13 @@ impl Table {
         sent
     }
 
-    /// What is said first to an INVITE is said once if it is a refusal, and again only when it is asked for: nobody knows yet whether
-    /// its client is where it says (RFC 3261 §8.2.7, §26.3.2.4).
-    pub fn say_once(&mut self, id: ServerId) {
+    /// Nobody knows whether the client of an INVITE is where it says (RFC 3261 §8.2.7, §26.3.2.4): what is said first to it is said
+    /// once if it is a refusal, and again only when it is asked for; a later one, or a 2xx, is repeated a few times only.
+    pub fn doubt(&mut self, id: ServerId) {
         if let Some(slot) = self.slot(id.0)
             && let Machine::ServerInvite(machine) = &mut self.entries[slot].machine
         {
-            machine.say_once();
+            machine.doubt();
         }
     }
 

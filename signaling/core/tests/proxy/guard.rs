@@ -9,7 +9,7 @@ use signaling_core::event::{AuthFailure, Event, Hostility};
 use signaling_core::flow::Protocol;
 use signaling_core::settings::{Auth, Pike, Sanity, Secfilter, Settings, Words};
 
-use crate::testbed::{Bed, DOMAIN, Phone, Sip, settings};
+use crate::testbed::{Bed, DOMAIN, Phone, Sip, legacy_sdp, settings};
 
 /// OPTIONS to the proxy, each its own transaction; `changes` are made to the text.
 fn options(number: u32, changes: &[(&str, &str)]) -> String {
@@ -298,6 +298,34 @@ fn a_forged_source_is_sent_one_short_answer() {
     bed.send(&victim, &short("REGISTER", "sip:sip.example", "alice@sip.example", 5));
     bed.expect_silence();
     assert_eq!(bed.proxy.stats().unamplified, 1);
+}
+
+/// Nor is it what a callee repeats to a caller who may not be where he says: a few times, until there is an ACK.
+#[test]
+fn a_forged_caller_is_told_a_few_times_only() {
+    for code in [200, 486] {
+        let mut bed = Bed::new(&["alice"]);
+        let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+        alice.register(&mut bed);
+        let mut eve = Phone::legacy(&mut bed, "eve", "198.51.100.66:5060");
+        let more = "Contact: <sip:eve@198.51.100.66:5060>\r\n";
+        let invite = eve.request("INVITE", "sip:alice@sip.example", "call-1", more, &legacy_sdp("eve"));
+        let invite = invite.replace("eve@sip.example", "eve@evil.example");
+        bed.send(&eve.flow, &invite);
+        bed.expect(&eve.flow, "SIP/2.0 100 ");
+        let offered = bed.expect(&alice.flow, "INVITE ");
+        let answer = alice.reply(&offered, code, "Said", if code == 200 { "v=0\r\n" } else { "" });
+        bed.send(&alice.flow, &answer);
+        let first = bed.expect(&eve.flow, &format!("SIP/2.0 {code} "));
+        for _ in 0..30 {
+            bed.advance(Duration::from_secs(1));
+            if code == 200 {
+                bed.send(&alice.flow, &answer);
+            }
+        }
+        let again = std::iter::from_fn(|| bed.try_receive(&eve.flow)).filter(|sent| sent.text == first.text);
+        assert_eq!(again.count(), 3, "{code}");
+    }
 }
 
 /// Who is on the list is not heard, whatever he says.

@@ -59,7 +59,8 @@ fn what_fits_in_compact_form_goes_so() {
         ("m", "Contact"),
         ("l", "Content-Length"),
     ] {
-        assert!(!invite.headers(compact).is_empty() && invite.headers(long).is_empty(), "{}", invite.text);
+        let in_full = invite.text.contains(&format!("\n{long}:"));
+        assert!(!invite.headers(compact).is_empty() && !in_full, "{}", invite.text);
     }
     assert_eq!(invite.headers("s"), ["Tea"]);
     assert!(invite.body().starts_with(&long_sdp(10 + room + 20)), "the body is as it was");

@@ -41,10 +41,7 @@ impl Sip {
     pub fn headers(&self, name: &str) -> Vec<&str> {
         let head = self.text.split("\r\n\r\n").next().unwrap_or_default();
         let fields = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
-        fields
-            .filter(|(field, _)| field.trim().eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
-            .collect()
+        fields.filter(|(field, _)| is_name(field.trim(), name)).map(|(_, value)| value.trim()).collect()
     }
 
     /// All values of a header whose lines may hold several.
@@ -61,6 +58,22 @@ impl Sip {
     pub fn tag(&self, header: &str) -> &str {
         self.header(header).split(";tag=").nth(1).map_or("", |tag| tag.split(';').next().unwrap_or_default())
     }
+}
+
+/// Whether a field has this name, be it in its compact form (RFC 3261 §7.3.3).
+fn is_name(field: &str, name: &str) -> bool {
+    let compact = match name {
+        "Via" => "v",
+        "From" => "f",
+        "To" => "t",
+        "Call-ID" => "i",
+        "Contact" => "m",
+        "Content-Length" => "l",
+        "Content-Type" => "c",
+        "Supported" => "k",
+        _ => name,
+    };
+    field.eq_ignore_ascii_case(name) || field.eq_ignore_ascii_case(compact)
 }
 
 /// The URI of a name-addr.
