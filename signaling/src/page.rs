@@ -25,12 +25,11 @@ const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\
     <h1>The page is not built</h1><p>The gateway runs, but was built without its softphone page. Build both with \
     <code>make run</code>, or the page alone with <code>make page</code> and then the gateway again.</p></html>";
 
-/// What the page asks the gateway about itself.
+/// What the page asks the gateway about itself. Everybody may ask: which version this is is for those who are let in.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PageInfo {
     name: &'static str,
-    version: &'static str,
     domain: String,
     websocket_path: &'static str,
     ca_certificate: Option<&'static str>,
@@ -87,7 +86,6 @@ fn state(well: bool, text: String) -> Response {
 async fn page_info(State(site): State<Arc<Site>>) -> Response {
     let info = PageInfo {
         name: "Causeway",
-        version: env!("CARGO_PKG_VERSION"),
         domain: site.domain.clone(),
         websocket_path: "/ws",
         ca_certificate: site.certificates.ca().map(|_| "/ca.crt"),

@@ -113,7 +113,7 @@ impl Post {
         let mut request = hyper::Request::post(&self.url.path)
             .header(header::HOST, format!("{}:{}", self.url.host, self.url.port))
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("Causeway/", env!("CARGO_PKG_VERSION")));
+            .header(header::USER_AGENT, "Causeway");
         for (name, value) in fields {
             request = request.header(*name, value);
         }

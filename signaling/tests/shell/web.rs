@@ -2,7 +2,7 @@
 
 use crate::support::{Bench, PATIENCE, closed, get, http, read_until, upgrade};
 use signaling_core::flow::Protocol;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[tokio::test]
 async fn pages_and_their_headers() {
@@ -17,7 +17,7 @@ async fn pages_and_their_headers() {
     assert!(!page.contains("strict-transport-security"), "not under the local CA: {page}");
     assert!(http(bench.tls(Protocol::Wss).await, &get("/healthz")).await.ends_with("\r\n\r\nok\n"));
     let info = http(bench.tls(Protocol::Wss).await, &get("/api/page")).await;
-    let expected = r#"{"name":"Causeway","version":"0.1.0","domain":"sip.example","websocketPath":"/ws","caCertificate":"/ca.crt","iceServers":[],"tokenClaim":null}"#;
+    let expected = r#"{"name":"Causeway","domain":"sip.example","websocketPath":"/ws","caCertificate":"/ca.crt","iceServers":[],"tokenClaim":null}"#;
     assert!(info.ends_with(expected), "{info}");
     let pem = http(bench.tls(Protocol::Wss).await, &get("/ca.pem")).await;
     assert!(pem.ends_with(&bench.gateway.certificates().ca().unwrap().pem), "{pem}");
@@ -151,6 +151,53 @@ async fn half_open_handshakes_are_bounded() {
     };
     tokio::time::timeout(PATIENCE, again).await.expect("a place for others");
     assert!(http(bench.tls(Protocol::Wss).await, &get("/healthz")).await.ends_with("ok\n"));
+}
+
+/// A ClientHello (RFC 5246 §7.4.1.2) of this version that offers one cipher suite.
+fn client_hello(version: u16, suite: u16) -> Vec<u8> {
+    // Point formats, the group x25519, and signatures by ECDSA and RSA with SHA-256.
+    const EXTENSIONS: &[u8] =
+        &[0, 11, 0, 2, 1, 0, 0, 10, 0, 4, 0, 2, 0, 29, 0, 13, 0, 8, 0, 6, 4, 3, 8, 4, 4, 1];
+    let mut body = version.to_be_bytes().to_vec();
+    body.extend([7; 32]);
+    body.extend([0, 0, 2]);
+    body.extend(suite.to_be_bytes());
+    body.extend([1, 0, 0, u8::try_from(EXTENSIONS.len()).unwrap()]);
+    body.extend(EXTENSIONS);
+    let length = u8::try_from(body.len()).unwrap();
+    let mut record = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
+    record.append(&mut body);
+    record
+}
+
+/// TLS 1.2 with forward secrecy and an AEAD is the least that is spoken (RFC 9325 §3.1.1, §4.1).
+#[tokio::test]
+async fn old_versions_and_weak_ciphers_are_refused() {
+    let bench = Bench::start("").await;
+    const TLS_1_0: u16 = 0x0301;
+    const TLS_1_1: u16 = 0x0302;
+    const TLS_1_2: u16 = 0x0303;
+    const ECDHE_ECDSA_AES_128_GCM_SHA256: u16 = 0xc02b;
+    for (version, suite, alert) in [
+        (TLS_1_2, ECDHE_ECDSA_AES_128_GCM_SHA256, None),
+        (TLS_1_1, ECDHE_ECDSA_AES_128_GCM_SHA256, Some(70)),
+        (TLS_1_0, ECDHE_ECDSA_AES_128_GCM_SHA256, Some(70)),
+        // Without forward secrecy, with CBC, and with RC4.
+        (TLS_1_2, 0x009c, Some(40)),
+        (TLS_1_2, 0xc009, Some(40)),
+        (TLS_1_2, 0xc007, Some(40)),
+    ] {
+        let mut stream = bench.tcp(Protocol::Wss).await;
+        stream.write_all(&client_hello(version, suite)).await.unwrap();
+        let mut answer = [0; 7];
+        tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        match alert {
+            None => assert_eq!((answer[0], answer[5]), (22, 2), "a ServerHello: {answer:?}"),
+            Some(alert) => {
+                assert_eq!((answer[0], answer[6]), (21, alert), "{version:x} {suite:x}: {answer:?}")
+            }
+        }
+    }
 }
 
 #[tokio::test]
