@@ -17,6 +17,35 @@ fn stranger(method: &str, uri: &str, more: &str) -> String {
     )
 }
 
+/// Nothing in a stranger's request leads it to anybody but a user of ours: not maddr, not Routes, not an alias that says where a
+/// browser is.
+#[test]
+fn strangers_find_no_way_around() {
+    let mut bed = Bed::new(&["alice"]);
+    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    for (request, answer) in [
+        (stranger("MESSAGE", "sip:a@203.0.113.1;maddr=203.0.113.6", ""), "SIP/2.0 403 Not relaying"),
+        (stranger("MESSAGE", "sip:alice@sip.example;maddr=203.0.113.6", ""), "SIP/2.0 480 "),
+        (
+            stranger("MESSAGE", "sip:a@elsewhere.example", "Route: <sip:203.0.113.5;lr>\r\n"),
+            "SIP/2.0 403 Not relaying",
+        ),
+        (
+            stranger(
+                "MESSAGE",
+                "sip:alice@sip.example",
+                "Route: <sip:192.0.2.1;lr>, <sip:203.0.113.5;lr>\r\n",
+            ),
+            "SIP/2.0 480 ",
+        ),
+        (stranger("MESSAGE", "sip:a@b;alias=203.0.113.9~41000~6", ""), "SIP/2.0 403 Not relaying"),
+    ] {
+        bed.send(&eve, &request);
+        bed.expect(&eve, answer);
+    }
+    bed.expect_silence();
+}
+
 #[test]
 fn strangers_are_told_no() {
     let mut bed = Bed::new(&["alice"]);
