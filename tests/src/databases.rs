@@ -19,7 +19,7 @@ const PASSWORD: &str = "kamailiorw";
 /// MariaDB's own log is smaller than it would be, and begun sooner.
 const LOG: &str = "--innodb-log-file-size=8M";
 /// The files that Debian's Kamailio makes the tables from that Causeway has too.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "standard",
     "auth_db",
     "usrloc",
