@@ -93,7 +93,7 @@ impl Bystanders {
     ) -> Result<(T, Measured)> {
         let Self { ends, ours, others } = self;
         let (page, audio) = (&ends.page, &mut ends.audio);
-        let (begun, over) = (Notify::new(), Cell::new(false));
+        let (begun, over, heard) = (Notify::new(), Cell::new(false), Cell::new(false));
         let attack = async {
             begun.notified().await;
             let outcome = attack.await;
@@ -103,7 +103,8 @@ impl Bystanders {
         let speaking = async {
             let mut packets = Vec::new();
             loop {
-                let last = over.get();
+                // To the end of what the page listens for, however slow it is.
+                let last = heard.get();
                 packets.extend(audio.speak(ours, PHONE_TONE, Duration::from_secs(1)).await?);
                 if last {
                     return anyhow::Ok(packets);
@@ -121,6 +122,7 @@ impl Bystanders {
             page.hears(PHONE_TONE).await?;
             let after = page.passed().await?;
             let lost = after.lost.saturating_sub(before.lost);
+            heard.set(true);
             anyhow::Ok(Passed { received: after.received - before.received, lost })
         };
         let calling = async {
@@ -133,8 +135,8 @@ impl Bystanders {
             }
             anyhow::Ok((calls, longest))
         };
-        let (outcome, packets, to_page, called) = tokio::join!(attack, speaking, listening, calling);
-        let (outcome, packets, to_page, (calls, longest)) = (outcome?, packets?, to_page?, called?);
+        let (outcome, packets, to_page, (calls, longest)) =
+            tokio::try_join!(attack, speaking, listening, calling)?;
         let heard = hear_ulaw(&packets[packets.len().saturating_sub(50)..]);
         ensure!(heard.is(BROWSER_TONE), "{heard:?} in {} packets", packets.len());
         let measured = Measured { to_phone: Passed::of(&packets), to_page, calls, longest };
