@@ -107,8 +107,15 @@ const LIVE: &[&str] = &[
 ];
 
 /// Passwords and keys, and URLs that may have one in them.
-const SECRET: &[&str] =
-    &["database.db_url", "acc.cdr_url", "jwt.secret", "auth_ephemeral.secret", "topoh.mask_key"];
+const SECRET: &[&str] = &[
+    "alarm.webhook_url",
+    "alarm.webhook_secret",
+    "database.db_url",
+    "acc.cdr_url",
+    "jwt.secret",
+    "auth_ephemeral.secret",
+    "topoh.mask_key",
+];
 
 /// Every key there is, in the order of the sample file.
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
