@@ -1,4 +1,4 @@
-//! Alarms: what an operator wants to hear of when it happens. Each is a line of the log ([`crate::events`]), a counter, and, where a
+//! Alarms: what an operator wants to hear of when it happens. Each is a line of the log (`events`), a counter, and, where a
 //! URL is set, JSON posted there.
 //!
 //! What is posted is bounded in every way, for whoever attacks causes it: the same alarm once in a while, so many in a second, so
