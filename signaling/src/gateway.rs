@@ -1,35 +1,30 @@
 //! The one place where concrete things meet: configuration, sockets, store, relay, and the workers that use them.
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
+mod listeners;
+mod settings;
+mod shared;
+
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rand::RngExt as _;
 use signaling_core::acl::Acl;
-use signaling_core::blocklist::Blocklist;
-use signaling_core::flow::Protocol;
 use signaling_core::guesses::Guesses;
 use signaling_core::location::Location;
-use signaling_core::outside::{Outside, StoredBinding};
-use signaling_core::profiles::Profiles;
-use signaling_core::proxy::Proxy;
+use signaling_core::outside::StoredBinding;
 use signaling_core::secfilter::Kind;
-use signaling_core::secret::Secret;
-use signaling_core::settings::{self, Settings, Voicemail};
 use signaling_core::sources::Sources;
 use signaling_core::tolls::Tolls;
-use signaling_core::topology::Topoh;
-use signaling_core::topology::topos::Topos;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::listeners::{
+    bind_streams, bind_udp, bound_addresses, certificate_names, log_listeners, start_streams, watch,
+};
+use self::shared::Shared;
 use crate::accounting::Accounting;
 use crate::alarms::Alarms;
 use crate::certs::Certificates;
@@ -43,11 +38,11 @@ use crate::sounds::Sounds;
 use crate::store::dialogs::Dialogs;
 use crate::store::{Database, unix_now};
 use crate::toll_file::{self, TollFile};
-use crate::transport::{
-    Bound, Listener, Origins, Ping, StreamListener, Transport, TransportStats, UdpListener, WebSettings,
-};
-use crate::worker::{self, Inbox, WorkerId, Workers};
+use crate::transport::{Bound, Ping, Transport, TransportStats, UdpListener};
+use crate::worker::{WorkerId, Workers};
 use crate::{host, page};
+
+pub(crate) use self::listeners::refresh_certificate;
 
 /// How long calls get to end when the gateway stops. With what follows it stays below five seconds.
 const SHUTDOWN: Duration = Duration::from_secs(4);
@@ -59,8 +54,6 @@ const TOLLS: &str = "tolls.jsonl";
 const TABLES: Duration = Duration::from_secs(1);
 /// How often it is looked whether all calls have ended, while no new ones are taken.
 const DRAINED: Duration = Duration::from_millis(200);
-/// How often the host's addresses and the certificate are looked at.
-const WATCH: Duration = Duration::from_secs(60);
 
 /// A running gateway.
 #[derive(Debug)]
@@ -92,13 +85,10 @@ impl Gateway {
     /// What cannot be opened, with the setting or file it comes from.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         make_data_directory(&config.data_directory)?;
-        let host_addresses = match config.addresses.as_slice() {
-            [] => host::addresses().context("addresses of this host")?,
-            listed => listed.to_vec(),
-        };
+        let host_addresses = host_addresses(&config)?;
         let domain = domain(&config, &host_addresses);
-        let countries = config.countries.as_deref().map(Countries::open).transpose()?;
         let (database, change) = open_database(&config, &domain).await?;
+        let countries = open_countries(&config, &database)?;
         let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
         let certificates = Certificates::open(&config, &names, &addresses)?;
 
@@ -113,85 +103,63 @@ impl Gateway {
         let media = start_media(&config, &sounds, &workers)?;
         let acl = Arc::new(Acl::default());
         acl.set(config.acl.read()?);
-        let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
-        let client = certificates.client_config()?;
-        let transport = Transport::new(
-            config.limits.clone(),
-            ping,
-            udp,
-            Arc::clone(&workers),
-            client,
-            Arc::clone(&acl),
-            Handle::current(),
-        );
-        let masks = masks(&config, &secret(&config.data_directory.join("auth.secret"))?);
+        let transport = start_transport(&config, udp, &workers, &certificates, &acl)?;
+
+        let secret = settings::secret(&config.data_directory.join("auth.secret"))?;
+        let masks = settings::masks(&config, &secret);
         if masks.mask_callid && (config.topoh.enabled || config.topos.enabled) {
             workers.unmask(masks.clone());
         }
-        let settings = Arc::new(whole_settings(&config, &domain, &bound, &host_addresses, sounds)?);
+        let settings = settings::whole(&config, secret, &domain, &bound, &host_addresses, sounds);
         let location = Arc::new(Location::new());
         location.load(registrations(&database, &domain, &bound).await?, unix_now());
 
-        let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
         let socket = config.rpc.socket.as_deref().map(control::socket::Socket::open).transpose()?;
         let journal = config.data_directory.join("calls.journal");
         let accounting = Accounting::start(&config.acc, &journal, count, database.sql()).await?;
         let (mode, period) = (config.dialog_mode, config.db_update_period);
         let dialogs = Dialogs::start(mode, period, database.sql(), &workers).await?;
-        if countries.is_none() && database.routing().secfilter.knows(Kind::Country) {
-            tracing::warn!("the table secfilter has countries: without geoip2.path nobody is of any");
-        }
-        let tolls = Arc::new(Tolls::default());
-        let toll_path = config.data_directory.join(TOLLS);
-        let toll_file = TollFile::open(&toll_path, &tolls).context("what was spent of the day")?;
         let (alarms, posting) = Alarms::start(&config.alarm, &domain)?;
-        let health = Arc::<Health>::default();
-        let maker = WorkerMaker {
-            health: Arc::clone(&health),
-            accounting: accounting.clone(),
-            dialogs: dialogs.clone(),
-            settings,
+        let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
+        let shared = Shared {
+            health: Arc::default(),
+            accounting,
+            dialogs,
+            settings: Arc::new(settings),
             location,
             blocklist: Arc::default(),
-            acl: Arc::clone(&acl),
+            acl,
             sources: Arc::new(Sources::by_prefix(config.limits.ipv6_prefix)),
             guesses: Arc::new(Guesses::by_prefix(config.limits.ipv6_prefix)),
             profiles: Arc::default(),
-            tolls: Arc::clone(&tolls),
-            alarms: alarms.clone(),
-            countries: countries.clone(),
-            topos: topos(&config, &masks, &database).await?,
-            seals: seals(&config, &masks),
-            database: database.clone(),
-            media: media.clone(),
+            tolls: Arc::default(),
+            alarms,
             dns: Dns::new(&config.dns, reach).with_countries(countries.clone()),
+            countries,
+            topos: settings::topos(&config, &masks, &database).await?,
+            seals: settings::seals(&config, &masks),
+            database,
+            media,
         };
-        let control = Arc::new(maker.control(&config, &bound, &certificates, &transport));
+        let toll_path = config.data_directory.join(TOLLS);
+        let toll_file = TollFile::open(&toll_path, &shared.tolls).context("what was spent of the day")?;
+        let control = Arc::new(shared.control(&config, &bound, &certificates, &transport));
         let threads = inboxes
             .into_iter()
-            .map(|inbox| maker.start(inbox, Arc::clone(&transport)))
+            .map(|inbox| shared.start(inbox, Arc::clone(&transport)))
             .collect::<anyhow::Result<_>>()?;
 
         let mut tasks = JoinSet::new();
-        let pages = page::router(&domain, Arc::clone(&certificates), database.clone(), Arc::clone(&health));
-        let pages = pages.merge(control::http::router(&control));
-        start_streams(&mut tasks, streams, &config, pages, &certificates, &transport)?;
+        start_streams(&mut tasks, streams, &config, pages(&domain, &control), &certificates, &transport)?;
         if let Some(socket) = socket {
             tasks.spawn(socket.run(Arc::clone(&control)));
         }
-        tasks.spawn(health::watch(
-            Arc::clone(&health),
-            Arc::clone(&workers),
-            media.clone(),
-            database.clone(),
-        ));
-        tasks.spawn(follow_tables(database.clone(), change));
         tasks.spawn(toll_file.follow());
-        if let Some(countries) = countries {
-            tasks.spawn(countries.follow());
-        }
+        follow(&mut tasks, &shared, &workers, change);
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
+        let Shared { acl, health, accounting, dialogs, database, media, tolls, alarms, .. } = shared;
+        let (tolls, alarms) = ((toll_path, tolls), (alarms, posting));
         Ok(Self {
             domain,
             acl,
@@ -207,8 +175,8 @@ impl Gateway {
             threads,
             tasks,
             media,
-            tolls: (toll_path, tolls),
-            alarms: (alarms, posting),
+            tolls,
+            alarms,
         })
     }
 
@@ -360,6 +328,53 @@ async fn open_database(config: &Config, domain: &str) -> anyhow::Result<(Databas
     Ok((database, change))
 }
 
+/// Those that are configured, else all of this host.
+fn host_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
+    match config.addresses.as_slice() {
+        [] => host::addresses().context("addresses of this host"),
+        listed => Ok(listed.to_vec()),
+    }
+}
+
+/// The file that tells the country of an address, where there is one.
+fn open_countries(config: &Config, database: &Database) -> anyhow::Result<Option<Countries>> {
+    let countries = config.countries.as_deref().map(Countries::open).transpose()?;
+    if countries.is_none() && database.routing().secfilter.knows(Kind::Country) {
+        tracing::warn!("the table secfilter has countries: without geoip2.path nobody is of any");
+    }
+    Ok(countries)
+}
+
+/// What carries messages, on the UDP sockets that are there.
+fn start_transport(
+    config: &Config,
+    udp: Vec<UdpListener>,
+    workers: &Arc<Workers>,
+    certificates: &Arc<Certificates>,
+    acl: &Arc<Acl>,
+) -> anyhow::Result<Arc<Transport>> {
+    let (limits, client) = (config.limits.clone(), certificates.client_config()?);
+    let ping = Ping { interval: config.ping_interval, missed: config.missed_pongs };
+    Ok(Transport::new(limits, ping, udp, Arc::clone(workers), client, Arc::clone(acl), Handle::current()))
+}
+
+/// The page, and what is asked over HTTP.
+fn pages(domain: &str, control: &Arc<Control>) -> axum::Router {
+    let (certificates, health) = (Arc::clone(&control.certificates), Arc::clone(&control.health));
+    page::router(domain, certificates, control.database.clone(), health).merge(control::http::router(control))
+}
+
+/// Begins to look after what changes by itself or from outside.
+fn follow(tasks: &mut JoinSet<()>, shared: &Shared, workers: &Arc<Workers>, change: u64) {
+    let (health, media, database) =
+        (Arc::clone(&shared.health), shared.media.clone(), shared.database.clone());
+    tasks.spawn(health::watch(health, Arc::clone(workers), media, database));
+    tasks.spawn(follow_tables(shared.database.clone(), change));
+    if let Some(countries) = shared.countries.clone() {
+        tasks.spawn(countries.follow());
+    }
+}
+
 /// The relay, whose events the workers hear.
 fn start_media(config: &Config, sounds: &Sounds, workers: &Arc<Workers>) -> anyhow::Result<MediaLink> {
     let media = MediaLink::start(config)?;
@@ -370,90 +385,6 @@ fn start_media(config: &Config, sounds: &Sounds, workers: &Arc<Workers>) -> anyh
     };
     media.watch(Arc::clone(workers), codes);
     Ok(media)
-}
-
-/// What every worker is made from.
-struct WorkerMaker {
-    health: Arc<Health>,
-    accounting: Accounting,
-    dialogs: Dialogs,
-    settings: Arc<Settings>,
-    location: Arc<Location>,
-    blocklist: Arc<Blocklist>,
-    acl: Arc<Acl>,
-    sources: Arc<Sources>,
-    guesses: Arc<Guesses>,
-    profiles: Arc<Profiles>,
-    tolls: Arc<Tolls>,
-    alarms: Alarms,
-    countries: Option<Countries>,
-    topos: Option<Arc<Topos>>,
-    seals: Secret,
-    database: Database,
-    media: MediaLink,
-    dns: Dns,
-}
-
-impl WorkerMaker {
-    fn control(
-        &self,
-        config: &Config,
-        bound: &[Bound],
-        certificates: &Arc<Certificates>,
-        transport: &Arc<Transport>,
-    ) -> Control {
-        Control {
-            health: Arc::clone(&self.health),
-            started: (Instant::now(), unix_now()),
-            config: config.clone(),
-            settings: Arc::clone(&self.settings),
-            bound: bound.to_vec(),
-            certificates: Arc::clone(certificates),
-            database: self.database.clone(),
-            accounting: self.accounting.clone(),
-            location: Arc::clone(&self.location),
-            sources: Arc::clone(&self.sources),
-            guesses: Arc::clone(&self.guesses),
-            profiles: Arc::clone(&self.profiles),
-            tolls: Arc::clone(&self.tolls),
-            alarms: self.alarms.clone(),
-            countries: self.countries.clone(),
-            blocklist: Arc::clone(&self.blocklist),
-            transport: Arc::clone(transport),
-            workers: transport.workers(),
-            media: self.media.clone(),
-            dns: self.dns.clone(),
-            live: control::cfg::Live::new(config),
-            visitors: Default::default(),
-            zero: Mutex::default(),
-            turns: Semaphore::new(control::AT_ONCE),
-        }
-    }
-
-    fn start(&self, inbox: Inbox, transport: Arc<Transport>) -> anyhow::Result<JoinHandle<()>> {
-        let (settings, location) = (Arc::clone(&self.settings), Arc::clone(&self.location));
-        let (blocklist, sources) = (Arc::clone(&self.blocklist), Arc::clone(&self.sources));
-        let (profiles, guesses) = (Arc::clone(&self.profiles), Arc::clone(&self.guesses));
-        let acl = Arc::clone(&self.acl);
-        let (topos, seals, tolls) = (self.topos.clone(), self.seals.clone(), Arc::clone(&self.tolls));
-        let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
-        let accounting = self.accounting.clone();
-        let (records, dialogs, alarms) = (self.accounting.clone(), self.dialogs.clone(), self.alarms.clone());
-        worker::start(inbox, transport, records, dialogs, alarms, move |now| {
-            let outside = Outside {
-                store: Box::new(database.clone()),
-                media: media.control(&accounting),
-                resolver: Box::new(dns.clone()),
-            };
-            let seed: [u8; 32] = rand::rng().random();
-            let proxy =
-                Proxy::new(Arc::clone(&settings), Arc::clone(&location), outside, seed, now, unix_now());
-            let proxy = proxy.with_blocklist(Arc::clone(&blocklist)).with_sources(Arc::clone(&sources));
-            let proxy = proxy.with_profiles(Arc::clone(&profiles)).with_guesses(Arc::clone(&guesses));
-            let proxy = proxy.with_topos(topos.clone()).with_seals(&seals).with_acl(Arc::clone(&acl));
-            Ok(proxy.with_tolls(Arc::clone(&tolls)))
-        })
-    }
 }
 
 /// Makes the data directory, for its owner only, unless it is there.
@@ -518,254 +449,11 @@ async fn warn_of_other_domains(database: &Database, domain: &str) -> anyhow::Res
     Ok(())
 }
 
-fn certificate_names(
-    config: &Config,
-    domain: &str,
-    addresses: &[IpAddr],
-) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
-    let mut names = BTreeSet::from(["localhost".to_owned()]);
-    let mut ips: BTreeSet<IpAddr> = addresses.iter().copied().chain(config.advertised).collect();
-    ips.extend([IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()]);
-    let listed = config.certificate_names.iter().chain(&config.aliases).cloned();
-    for name in listed.chain([domain.to_owned()]).chain(host::name()) {
-        match name.parse() {
-            Ok(ip) => _ = ips.insert(ip),
-            Err(_) => _ = names.insert(name),
-        }
-    }
-    (names, ips)
-}
-
-fn bind_udp(listen: Listen, addresses: &[IpAddr], workers: usize) -> anyhow::Result<Vec<UdpListener>> {
-    Ok(listen
-        .addresses(addresses)
-        .into_iter()
-        .map(|a| UdpListener::bind("sip.udp", a, workers))
-        .collect::<Result<_, _>>()?)
-}
-
-/// The bound listeners of one kind.
-struct Streams {
-    protocol: Protocol,
-    sockets: Vec<StreamListener>,
-}
-
-fn bind_streams(config: &Config) -> anyhow::Result<Vec<Streams>> {
-    let kinds = [
-        (Protocol::Tcp, "sip.tcp", config.tcp),
-        (Protocol::Tls, "sip.tls", config.tls),
-        (Protocol::Wss, "https.listen", config.https),
-        (Protocol::Ws, "https.websocket", config.websocket),
-    ];
-    let mut streams = Vec::new();
-    for (protocol, setting, listen) in kinds {
-        streams
-            .push(Streams { protocol, sockets: StreamListener::bind(setting, listen, &config.addresses)? });
-    }
-    Ok(streams)
-}
-
-/// Concrete addresses only: a wildcard socket counts once for each address of the host.
-fn bound_addresses(udp: &[UdpListener], streams: &[Streams], host_addresses: &[IpAddr]) -> Vec<Bound> {
-    let mut bound: Vec<Bound> =
-        udp.iter().map(|socket| Bound { protocol: Protocol::Udp, address: socket.local() }).collect();
-    for kind in streams {
-        for address in kind.sockets.iter().map(StreamListener::address) {
-            let concrete = if address.ip().is_unspecified() {
-                let reached = |ip: &&IpAddr| address.is_ipv6() || ip.is_ipv4();
-                host_addresses.iter().filter(reached).map(|ip| (*ip, address.port()).into()).collect()
-            } else {
-                vec![address]
-            };
-            bound.extend(concrete.into_iter().map(|address| Bound { protocol: kind.protocol, address }));
-        }
-    }
-    bound
-}
-
-fn log_listeners(bound: &[Bound]) {
-    for same in bound.chunk_by(|a, b| a.protocol == b.protocol) {
-        let addresses: Vec<String> = same.iter().map(|bound| bound.address.to_string()).collect();
-        tracing::info!(protocol = %same[0].protocol, addresses = addresses.join(" "), "listening");
-    }
-}
-
-/// The key of the nonces, made at the first start: a phone that comes back after a restart with the nonce of before is told
-/// that it is stale, and does not bother its user.
-fn secret(path: &Path) -> anyhow::Result<Secret> {
-    let of = |text: &str| -> anyhow::Result<Secret> {
-        let mut key = [0; 32];
-        hex::decode_to_slice(text.trim(), &mut key).context("64 hexadecimal digits are expected")?;
-        Ok(Secret(key))
-    };
-    let kept = match std::fs::read_to_string(path) {
-        Ok(text) => of(&text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let text = hex::encode(rand::rng().random::<[u8; 32]>());
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            file.and_then(|mut file| file.write_all(text.as_bytes()))
-                .map_err(Into::into)
-                .and_then(|()| of(&text))
-        }
-        Err(error) => Err(error.into()),
-    };
-    kept.with_context(|| format!("secret of nonces and GRUUs, {}", path.display()))
-}
-
-/// Masks of this installation are good for it alone, unless a key is set.
-fn masks(config: &Config, secret: &Secret) -> Topoh {
-    let topoh = &config.topoh;
-    let key = topoh.mask_key.clone().unwrap_or_else(|| secret.derive("topoh"));
-    Topoh { key, ..topoh.names.clone() }
-}
-
-/// The key of what others carry for us. Of this run, for what is sealed names what is in memory; where the ends of a dialog are
-/// hidden, it leads them to each other without that, and is understood by whoever understands the masks.
-fn seals(config: &Config, masks: &Topoh) -> Secret {
-    let hidden = config.topoh.enabled || config.topos.enabled;
-    if hidden { masks.key.derive("seals") } else { Secret(rand::rng().random()) }
-}
-
-/// What is hidden, with what was kept of it.
-async fn topos(config: &Config, masks: &Topoh, database: &Database) -> anyhow::Result<Option<Arc<Topos>>> {
-    if !config.topos.enabled {
-        return Ok(None);
-    }
-    let topos = Topos::new(config.topos.params, masks.clone());
-    if config.topos.kept {
-        let kept = database.keep_hidden(config.topos.params.dialog_expire, unix_now()).await;
-        topos.load(kept.context("table topos_d")?, unix_now());
-    }
-    Ok(Some(Arc::new(topos)))
-}
-
 fn threads(configured: usize) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64),
         count => count,
     }
-}
-
-/// The settings with what is kept in files.
-fn whole_settings(
-    config: &Config,
-    domain: &str,
-    bound: &[Bound],
-    host_addresses: &[IpAddr],
-    sounds: Sounds,
-) -> anyhow::Result<Settings> {
-    let secret = secret(&config.data_directory.join("auth.secret"))?;
-    let mut settings = settings(config, domain, bound, host_addresses);
-    settings.secret = secret.derive("registrar");
-    settings.topoh = config.topoh.enabled.then(|| masks(config, &secret));
-    settings.sounds.music_on_hold = sounds.music_on_hold;
-    settings.sounds.recording_notice = sounds.recording_notice;
-    settings.sounds.announcements = sounds.announcements;
-    settings.auth.secret = Some(secret);
-    Ok(settings)
-}
-
-fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[IpAddr]) -> Settings {
-    let mut aliases: Vec<String> = config.aliases.clone();
-    aliases.extend(host_addresses.iter().chain(&config.advertised).map(ToString::to_string));
-    aliases.push("localhost".to_owned());
-    aliases.extend(host::name());
-    aliases.retain(|alias| alias != domain);
-    let advertised = |bound: &Bound| {
-        let ip = config
-            .advertised
-            .filter(|ip| ip.is_ipv4() == bound.address.is_ipv4() && !bound.address.ip().is_loopback())?;
-        Some((ip.to_string(), bound.address.port()))
-    };
-    let listeners = bound.iter().map(|bound| settings::Listener {
-        protocol: bound.protocol,
-        addr: bound.address,
-        advertised: advertised(bound),
-    });
-    let defaults = Settings::default();
-    Settings {
-        domains: vec![domain.to_owned()],
-        aliases,
-        listeners: listeners.collect(),
-        timers: config.timers,
-        tm: config.tm.clone(),
-        registrar: config.registrar.clone(),
-        usrloc: config.usrloc,
-        dispatcher: config.dispatcher.clone(),
-        dialog: config.dialog,
-        nathelper: config.nathelper.clone(),
-        blst: config.blst,
-        edge: config.edge.clone(),
-        pike: config.pike.clone(),
-        secfilter: config.secfilter.clone(),
-        sanity: config.sanity.clone(),
-        voicemail: config.voicemail_host.clone().map(|host| Voicemail { host, port: config.voicemail_port }),
-        sounds: settings::Sounds {
-            record_users: config.record_users.clone(),
-            answered: config.announcements_answered.clone(),
-            ..defaults.sounds
-        },
-        dtmf: config.dtmf.clone(),
-        server_header: config.server_header.clone(),
-        min_se: config.min_se,
-        refer: config.refer,
-        tls_alias: config.certificate.is_some(),
-        udp: config.udp_settings.clone(),
-        limits: settings::Limits {
-            max_message_size: config.limits.message_size,
-            stranger_percent: config.limits.stranger_percent,
-            max_forwards: config.limits.max_forwards,
-            max_branches: config.limits.max_branches,
-            max_breadth: config.limits.max_breadth,
-            max_pending: config.limits.max_pending,
-            max_delay: config.limits.max_delay,
-            retry_after: config.limits.retry_after,
-        },
-        auth: config.auth.clone(),
-        ..defaults
-    }
-}
-
-fn start_streams(
-    tasks: &mut JoinSet<()>,
-    streams: Vec<Streams>,
-    config: &Config,
-    pages: axum::Router,
-    certificates: &Arc<Certificates>,
-    transport: &Arc<Transport>,
-) -> anyhow::Result<()> {
-    let hsts = (certificates.ca().is_none()).then_some(config.hsts);
-    let web = WebSettings { pages, origins: Origins::new(&config.origins), hsts };
-    for Streams { protocol, sockets } in streams {
-        let listener = match protocol {
-            Protocol::Tls => Listener::sip(Some(certificates.sip_server_config(&config.tls_settings)?)),
-            Protocol::Wss => Listener::web(Some(certificates.server_config(&[b"http/1.1"])?), &web),
-            // Strict transport security said over plain HTTP means nothing (RFC 6797 §7.2).
-            Protocol::Ws => Listener::web(None, &WebSettings { hsts: None, ..web.clone() }),
-            Protocol::Tcp | Protocol::Udp => Listener::sip(None),
-        };
-        for socket in sockets {
-            tasks.spawn(socket.run(listener.clone(), Arc::clone(transport)));
-        }
-    }
-    Ok(())
-}
-
-/// Looks at the certificate again, for the addresses that the host has now.
-///
-/// # Errors
-/// It cannot be read or made; the one in use stays.
-pub(crate) fn refresh_certificate(
-    certificates: &Certificates,
-    config: &Config,
-    domain: &str,
-) -> anyhow::Result<()> {
-    let addresses = match config.addresses.as_slice() {
-        [] => host::addresses().context("addresses of this host")?,
-        listed => listed.to_vec(),
-    };
-    let (names, addresses) = certificate_names(config, domain, &addresses);
-    certificates.refresh(config, &names, &addresses)
 }
 
 /// Takes up the tables of routing when a command has changed them.
@@ -791,32 +479,6 @@ async fn follow_tables(database: Database, mut known: u64) {
     }
 }
 
-/// Keeps the certificate good, and tells when the host has got another address.
-async fn watch(config: Config, domain: String, started_with: Vec<IpAddr>, certificates: Arc<Certificates>) {
-    let mut known = started_with;
-    let mut ticks = tokio::time::interval(WATCH);
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let now = match (config.addresses.is_empty(), host::addresses()) {
-            (true, Ok(now)) => now,
-            _ => known.clone(),
-        };
-        let gained: Vec<_> = now.iter().filter(|ip| !known.contains(ip)).collect();
-        if !gained.is_empty() {
-            tracing::warn!(?gained, "this host has another address: restart to take calls on it");
-        }
-        let (names, addresses) = certificate_names(&config, &domain, &now);
-        // Signing and files: short, but not for a thread that carries connections.
-        let (shared, config) = (Arc::clone(&certificates), config.clone());
-        let refresh = tokio::task::spawn_blocking(move || shared.refresh(&config, &names, &addresses));
-        if let Ok(Err(error)) = refresh.await {
-            tracing::error!(error = format!("{error:#}"), "certificate not renewed");
-        }
-        known = now;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -834,74 +496,5 @@ mod tests {
             assert_eq!(domain(&Config::parse(text, "test").unwrap(), &host), expected, "{text}");
         }
         assert_eq!(domain(&Config::defaults().unwrap(), &[]), "localhost");
-    }
-
-    #[test]
-    fn the_secret_of_the_nonces_is_kept_and_private() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("auth.secret");
-        let made = secret(&path).unwrap();
-        assert!(secret(&path).unwrap() == made, "the same after a restart");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        std::fs::write(&path, "short").unwrap();
-        let error = format!("{:#}", secret(&path).unwrap_err());
-        assert!(error.contains("auth.secret") && error.contains("64 hexadecimal digits"), "{error}");
-    }
-
-    #[test]
-    fn forking_is_as_configured_and_the_defaults_are_those_of_the_core() {
-        let of = |text: &str| settings(&Config::parse(text, "test").unwrap(), "example.com", &[], &[]);
-        let (defaults, core) = (of(""), Settings::default());
-        assert_eq!((&defaults.tm, defaults.timers, defaults.blst), (&core.tm, core.timers, core.blst));
-        assert_eq!(defaults.voicemail, None);
-        let changed = of("[tm]\nserial_forking = false\ncancel_b_method = 2\nfailure_reply_mode = 2\n\
-                          blst_503 = true\nblst_methods_lookup = -1\n[timers]\nfr_inv_timer_next = 9000\n\
-                          [voicemail]\nsrv_ip = \"192.0.2.9\"\nsrv_port = 5070\n");
-        assert!(!changed.tm.serial_forking && changed.blst.blst_503);
-        assert_eq!(changed.tm.cancel_b_method, settings::CancelBMethod::AtOnce);
-        assert_eq!(changed.tm.failure_reply_mode, settings::FailureReplyMode::DropLast);
-        assert_eq!(changed.blst.methods_lookup, u32::MAX);
-        assert_eq!(changed.timers.fr_inv_timer_next, Duration::from_secs(9));
-        assert_eq!(changed.voicemail, Some(Voicemail { host: "192.0.2.9".into(), port: 5070 }));
-    }
-
-    /// Nodes with one key understand each other; without one, an installation understands itself after a restart.
-    #[test]
-    fn masks_are_made_with_the_key_that_is_set() {
-        let of = |text: &str, secret: u8| masks(&Config::parse(text, "test").unwrap(), &Secret([secret; 32]));
-        let on = "[topoh]\nenabled = true\n";
-        assert!(of(on, 1) == of(on, 1) && of(on, 1) != of(on, 2));
-        let seals = |text: &str, secret: u8| seals(&Config::parse(text, "test").unwrap(), &of(text, secret));
-        assert!(seals(on, 1) == seals(on, 1) && seals(on, 1) != seals(on, 2) && seals("", 1) != seals("", 1));
-        let keyed = format!("{on}mask_key = \"s3cret\"\nmask_ip = \"10.0.0.1\"\n");
-        let (one, other) = (of(&keyed, 1), of(&keyed, 2));
-        assert!(one == other && one.key != Secret::default() && seals(&keyed, 1) == seals(&keyed, 2));
-        assert_eq!(
-            (&*one.mask_ip, &*one.uparam_name, &*one.vparam_prefix),
-            ("10.0.0.1", "line", "z9hG4bKsr-")
-        );
-        assert!(
-            !format!("{:?}", Config::parse(&keyed, "test").unwrap()).contains("s3cret"),
-            "no log shows it"
-        );
-    }
-
-    #[test]
-    fn every_name_of_the_host_is_ours() {
-        let config =
-            Config::parse("network.advertised = \"203.0.113.9\"\nsip.aliases = [\"gw.lan\"]", "test")
-                .unwrap();
-        let host = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([127, 0, 0, 1])];
-        let bound = ["192.0.2.1:5060", "127.0.0.1:5060"]
-            .map(|address| Bound { protocol: Protocol::Udp, address: address.parse().unwrap() });
-        let settings = settings(&config, "example.com", &bound, &host);
-        for name in ["example.com", "gw.lan", "localhost", "192.0.2.1", "127.0.0.1", "203.0.113.9"] {
-            assert_eq!(settings.local_domain(name), Some("example.com"), "{name}");
-        }
-        assert_eq!(settings.local_domain("example.org"), None);
-        let advertised: Vec<_> =
-            settings.listeners.iter().map(|listener| listener.advertised.clone()).collect();
-        assert_eq!(advertised, [Some(("203.0.113.9".to_owned(), 5060)), None], "loopback stays itself");
     }
 }
