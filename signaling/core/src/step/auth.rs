@@ -117,25 +117,35 @@ pub async fn authenticate(world: &World, incoming: &mut Incoming) -> ControlFlow
             tell_failure(world, incoming, &proof.username, AuthFailure::UserMismatch);
             ControlFlow::Break(incoming.refuse(world, StatusCode::FORBIDDEN, "Credentials of another user"))
         }
-        Err(refusal) => {
-            let reason = match known {
-                Known::Nobody => AuthFailure::UnknownUser,
-                Known::Ended => AuthFailure::Ended,
-                Known::Account(_) | Known::Ephemeral(..) => AuthFailure::WrongPassword,
-            };
-            // Counted like a wrong one, or its count would tell that there is such an account.
-            if refusal == Refusal::Wrong || refusal == UNHASHED {
-                note_guess(world, incoming, &proof.username, realm);
-            }
-            if refusal == Refusal::Wrong {
-                tell_failure(world, incoming, &proof.username, reason);
-            }
-            // And answered like one: whoever has failed by another algorithm is asked for the one that all accounts have.
-            let other = proof.algorithm.hash != Algorithm::MD5.hash;
-            let refusal = if refusal == Refusal::Wrong && other { UNHASHED } else { refusal };
-            refuse(world, incoming, realm, refusal)
-        }
+        Err(refusal) => fail(world, incoming, realm, &proof, &known, refusal),
     }
+}
+
+/// Counts a proof that is none, tells of it, and asks for another.
+fn fail(
+    world: &World,
+    incoming: &Incoming,
+    realm: &str,
+    proof: &Proof<'_>,
+    known: &Known<'_>,
+    refusal: Refusal,
+) -> ControlFlow<Verdict> {
+    let reason = match known {
+        Known::Nobody => AuthFailure::UnknownUser,
+        Known::Ended => AuthFailure::Ended,
+        Known::Account(_) | Known::Ephemeral(..) => AuthFailure::WrongPassword,
+    };
+    // Counted like a wrong one, or its count would tell that there is such an account.
+    if refusal == Refusal::Wrong || refusal == UNHASHED {
+        note_guess(world, incoming, &proof.username, realm);
+    }
+    if refusal == Refusal::Wrong {
+        tell_failure(world, incoming, &proof.username, reason);
+    }
+    // And answered like one: whoever has failed by another algorithm is asked for the one that all accounts have.
+    let other = proof.algorithm.hash != Algorithm::MD5.hash;
+    let refusal = if refusal == Refusal::Wrong && other { UNHASHED } else { refusal };
+    refuse(world, incoming, realm, refusal)
 }
 
 /// Whom credentials name.
