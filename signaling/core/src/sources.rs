@@ -253,7 +253,9 @@ impl Sources {
         proved.is_some_and(|proved| proved.user.as_deref() == Some(user))
     }
 
-    fn key(&self, ip: IpAddr) -> IpAddr {
+    /// What `ip` is counted and shown under: itself, or the network that it belongs to.
+    #[must_use]
+    pub fn key(&self, ip: IpAddr) -> IpAddr {
         subscriber(ip, self.ipv6_prefix)
     }
 

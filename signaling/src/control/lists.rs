@@ -125,7 +125,7 @@ pub(super) fn get(control: &Control, args: Args) -> Outcome {
         let item = json!({ "name": name, "value": found.count, "flags": 0, "expire": expire });
         return Ok(Answer::Value(json!({ "item": item })));
     }
-    let ip = address(&args, 1)?.to_canonical();
+    let ip = control.sources.key(address(&args, 1)?);
     let found = banned(control).into_iter().find(|(known, _)| *known == ip);
     let (ip, left) = found.ok_or_else(no_name)?;
     let item = json!({ "name": ip.to_string(), "value": 1, "flags": 0, "expire": end(left) });

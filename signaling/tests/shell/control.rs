@@ -449,10 +449,11 @@ async fn sources_are_banned_and_forgiven() {
         dump[0],
         json!({"entry": 0, "size": 1, "slot": [{"name": "198.51.100.7", "value": 1, "type": "int"}]})
     );
-    assert_eq!(
-        keys(&client.ask("htable.get", json!(["ipban", "2001:db8::7"])).await["item"]),
-        ["name", "value", "flags", "expire"]
-    );
+    for neighbour in ["2001:db8::7", "2001:db8::8"] {
+        let item = &client.ask("htable.get", json!(["ipban", neighbour])).await["item"];
+        assert_eq!(keys(item), ["name", "value", "flags", "expire"]);
+        assert_eq!(item["name"], "2001:db8::", "a network is one source");
+    }
     let top = client.ask("pike.top", json!([])).await;
     assert_eq!((&top["max_hits"], &top["number_of_rows"]), (&json!(16), &json!(2)));
     assert_eq!(top["list"][0]["status"], "HOT");
