@@ -3,7 +3,7 @@
 
 use super::Proxy;
 use crate::flow::{Flow, Protocol};
-use crate::message::{Name, Request, Response};
+use crate::message::{Name, Request, Response, StatusCode};
 
 impl Proxy {
     /// Whether the source of a message may be forged.
@@ -13,9 +13,10 @@ impl Proxy {
             && world.sources.is_stranger(&world.settings.pike, world.now(), flow.remote)
     }
 
-    /// Cuts an answer to a stranger to what may be said to one: where it is longer than its request it goes without Server and Allow, and
-    /// in compact form; where it is longer than it may be, with the most preferred of several challenges, at last without
-    /// Content-Length, which a datagram can do without (RFC 3261 §18.3); and not at all (`false`) where that does not help.
+    /// Cuts an answer to a stranger to what may be said to one: where it is longer than its request it goes without Server and,
+    /// unless it is a 405, without Allow, and in compact form; where it is longer than it may be, with the most preferred of
+    /// several challenges, at last without Content-Length, which a datagram can do without (RFC 3261 §18.3); and not at all
+    /// (`false`) where that does not help.
     pub(super) fn fits_stranger(&self, request: &Request, response: &mut Response) -> bool {
         let received = request.received_len();
         let most = received.saturating_mul(self.world.settings.limits.stranger_percent) / 100;
@@ -23,7 +24,10 @@ impl Proxy {
             response.remove(Name::Server);
         }
         if response.sent_len() > received {
-            response.remove(Name::Allow);
+            // A 405 is none without it (RFC 3261 §21.4.6).
+            if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+                response.remove(Name::Allow);
+            }
             response.compact();
         }
         for name in [Name::WwwAuthenticate, Name::ProxyAuthenticate] {
