@@ -52,12 +52,12 @@ test:
 bench: tools page
 	@cargo run --release --locked --package media --example relay_bench -- 200 10 1
 	@cargo run --release --locked --package media-core --example transcode_bench
-	@$(MAKE) bench-signaling ROUNDS=1 ROWS=all
+	@$(MAKE) bench-signaling ROUNDS=1 ROWS=$(or $(ROWS),all)
 
 # More rounds make the medians steadier.
 ROUNDS ?= 5
 # ROWS=contacts measures the memory of 300,000 contacts, ROWS=keeping what the database of the default configuration costs, ROWS=all
-# both, calls with a relay, and the rest, which takes some minutes.
+# both, calls with a relay, and the rest, which takes some ten minutes; ROWS=basic the rest alone, as when nothing is said here.
 ROWS ?=
 
 bench-signaling: build

@@ -73,7 +73,7 @@ suite "simulated" 600 "${quick[@]}" --package e2e --lib --test sim "${fuzz[@]}"
 suite "conformance" 600 "${quick[@]}" --package e2e "${conformance[@]}"
 # The same tests judge Kamailio, so that they say something about the RFC and not about our reading of it.
 suite "conformance of Kamailio" 300 env SUBJECT=kamailio "${quick[@]}" --package e2e "${conformance[@]}"
-check "load" 1500 make bench
+check "load" 1500 make bench ROWS=basic
 # One after the other: every case has a browser, and two cores give only one its real time.
 suite "interop" 1500 cargo test --locked --no-fail-fast --package e2e "${interop[@]}" -- --test-threads=1
 

@@ -46,6 +46,8 @@ type Figures = BTreeMap<(&'static str, Kind), Vec<f64>>;
 fn main() -> Result<()> {
     let rounds = std::env::args().nth(1).map_or(Ok(3), |rounds| rounds.parse::<usize>())?;
     let rows = std::env::args().nth(2).unwrap_or_default();
+    let known = ["", "basic", "all", "contacts", "keeping"];
+    anyhow::ensure!(known.contains(&&*rows), "no such rows: {rows} (of {})", known[1..].join(", "));
     if rows == "keeping" {
         return keeping::measure(rounds);
     }
