@@ -95,7 +95,7 @@ impl Server {
         let used = Command::new("du").arg("-sk").arg(&content).output()?;
         let used = String::from_utf8(used.stdout)?;
         let used: u64 = used.split_whitespace().next().context("du")?.parse()?;
-        let Some(disk) = Disk::holding(&server.data(), &content, used + 40_960)? else { return Ok(None) };
+        let Some(disk) = Disk::holding(&server.data(), &content, used + 98_304)? else { return Ok(None) };
         server.disk = Some(disk);
         server.run().await?;
         Ok(Some(server))
