@@ -65,6 +65,11 @@ pub(super) struct Without {
 }
 
 impl MasterKey {
+    fn blank(profile: Profile) -> Self {
+        let (key, salt) = ([0; MAX_KEY], [0; MAX_SALT]);
+        Self { profile, key, salt, mki: Box::default(), without: Without::default() }
+    }
+
     /// A key and salt of exactly the profile's lengths.
     ///
     /// # Errors
@@ -73,13 +78,7 @@ impl MasterKey {
         if key.len() != profile.key_len() || salt.len() != profile.salt_len() {
             return Err(KeyError::Length);
         }
-        let mut this = Self {
-            profile,
-            key: [0; MAX_KEY],
-            salt: [0; MAX_SALT],
-            mki: Box::default(),
-            without: Without::default(),
-        };
+        let mut this = Self::blank(profile);
         this.key[..key.len()].copy_from_slice(key);
         this.salt[..salt.len()].copy_from_slice(salt);
         Ok(this)
@@ -175,13 +174,7 @@ impl MasterKey {
 
     /// A fresh key for `a=crypto`; `rng` must be a cryptographic one.
     pub fn generate(profile: Profile, rng: &mut impl Rng) -> Self {
-        let mut this = Self {
-            profile,
-            key: [0; MAX_KEY],
-            salt: [0; MAX_SALT],
-            mki: Box::default(),
-            without: Without::default(),
-        };
+        let mut this = Self::blank(profile);
         rng.fill_bytes(&mut this.key[..profile.key_len()]);
         rng.fill_bytes(&mut this.salt[..profile.salt_len()]);
         this
