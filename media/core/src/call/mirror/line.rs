@@ -2,9 +2,9 @@
 
 use super::sdes::Keys;
 use crate::call::agree::is_target;
-use crate::call::plan::{DtlsRole, Protection, RemoteDtls, RemoteIce};
+use crate::call::plan::{DtlsRole, Protection, RemoteDtls, RemoteIce, Transports};
 use crate::command::{Dtls, Exchange, Ice, IceLite, RtcpMux, TransportProtocol};
-use crate::sdp::{Description, Fingerprint, Media, Setup};
+use crate::sdp::{Crypto, Description, Fingerprint, Media, Setup};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
@@ -211,10 +211,24 @@ impl MirrorLine {
     }
 
     /// Whether keys are offered to this end: SRTP, or plain RTP that may become it (RFC 8643).
-    pub(super) fn offers_keys(&self, sender: &Self, exchange: &Exchange) -> bool {
+    fn offers_keys(&self, sender: &Self, exchange: &Exchange) -> bool {
         let passes =
             exchange.transport_protocol.is_none() && !sender.is_srtp() && !sender.keys.heard.is_empty();
         !self.keys.off && self.protocol.is_some() && (self.is_srtp() || exchange.osrtp.offer || passes)
+    }
+
+    /// The keys that this end is offered, by which `sender` speaks to it.
+    pub(super) fn offer_keys(
+        &mut self,
+        sender: &Self,
+        exchange: &Exchange,
+        transports: &mut dyn Transports,
+    ) -> Vec<Crypto> {
+        if self.offers_keys(sender, exchange) {
+            return self.keys.offer(&sender.keys.heard, &exchange.sdes, transports);
+        }
+        self.keys.told.clear();
+        Vec::new()
     }
 
     /// Whether this end, which made the offer, is answered with keys where DTLS is out of the question.

@@ -151,13 +151,7 @@ impl Session {
                 told.push(media.codecs.clone());
                 continue;
             }
-            let line = self.mirror_line(to, index)?;
-            let offers_keys = line.offers_keys(&sender, exchange);
-            line.keys.told.retain(|_| offers_keys);
-            let crypto = match offers_keys {
-                true => line.keys.offer(&sender.keys.heard, &exchange.sdes, transports),
-                false => Vec::new(),
-            };
+            let crypto = self.mirror_line(to, index)?.offer_keys(&sender, exchange, transports);
             let formats = self.mirror_formats(pair, index)?;
             let before = [&formats.agreed[side], &formats.agreed[1 - side]];
             let offered = codecs::offer(before, &media.codecs, kind, &exchange.codec, times);
@@ -170,8 +164,9 @@ impl Session {
             formats.proposed = in_order(side, offered.offerer, offered.told);
             transports.media(from, index, kind)?;
             let latches = exchange.flags.port_latching;
-            let latches = latches.map_or_else(|| self.uses_ice([from, to], index), Ok)?;
-            if !latches && self.has_moved(pair, side, index, media) {
+            if !latches.map_or_else(|| self.uses_ice([from, to], index), Ok)?
+                && self.has_moved(pair, side, index, media)
+            {
                 self.renew_line(to, index, transports)?;
             }
             let mut section = self.mirror_section(to, index, media, kind, true, false, transports)?;

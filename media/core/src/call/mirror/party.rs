@@ -352,12 +352,7 @@ impl Session {
         let Some(kind) = kind.filter(|kind| *kind == MediaKind::Other || !spoken.is_empty()) else {
             return Ok(Section::refused(own.mid.clone()));
         };
-        let offers_keys = own.offers_keys(&sender, exchange);
-        own.keys.told.retain(|_| offers_keys);
-        let crypto = match offers_keys {
-            true => own.keys.offer(&[], &exchange.sdes, transports),
-            false => Vec::new(),
-        };
+        let crypto = own.offer_keys(&sender, exchange, transports);
         let formats = self.party_formats(to, index)?;
         let before = [&formats.agreed[0], &formats.agreed[1]];
         let offered = codecs::offer(before, &spoken, kind, &exchange.codec, Packing::default());
