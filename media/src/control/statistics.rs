@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use media_core::command::{Command, Reply, Value};
-use media_core::stats::{Faults, Numbers, QualityStats};
+use media_core::stats::{Faults, Numbers, QualityStats, Stats};
 
 use super::Control;
 use super::callers::{COMMANDS, Caller, Count, INTERVAL};
@@ -211,6 +211,43 @@ impl Statistics {
             "counter",
             "",
         );
+        self.closed(stats);
+        let relayed = [
+            ("relayedpackets", "Total relayed packets", "packets_total", stats.forwarded),
+            ("relayedpacketerrors", "Total relayed packet errors", "packet_errors_total", stats.dropped),
+            ("relayedbytes", "Total relayed bytes", "bytes_total", stats.forwarded_octets),
+        ];
+        for (suffix, place) in [("user", "userspace"), ("kernel", "kernel")] {
+            for (key, text, name, value) in relayed {
+                let value = if suffix == "user" { value } else { 0 };
+                self.number(&format!("{key}_{suffix}"), &format!("{text} ({place})"), value).as_metric(
+                    name,
+                    "counter",
+                    format!("type=\"{place}\""),
+                );
+            }
+        }
+        for (key, text, _, value) in relayed {
+            self.number(key, text, value);
+        }
+        self.number(
+            "zerowaystreams",
+            "Total number of streams with no relayed packets",
+            stats.zero_way_halves / 2,
+        )
+        .as_metric("zero_packet_streams_total", "counter", "");
+        self.number("onewaystreams", "Total number of 1-way streams", stats.one_way).as_metric(
+            "one_way_sessions_total",
+            "counter",
+            "",
+        );
+        self.faults(&stats.faults);
+        self.durations(numbers);
+        self.close();
+    }
+
+    /// Sessions by what has ended them.
+    fn closed(&mut self, stats: &Stats) {
         for (key, text, reason, value) in [
             ("rejectedsessions", "Total rejected sessions", "rejected", stats.rejected),
             ("timeoutsessions", "Total timed-out sessions via TIMEOUT", "timeout", stats.timed_out),
@@ -246,38 +283,6 @@ impl Statistics {
                 format!("reason=\"{reason}\""),
             );
         }
-        let relayed = [
-            ("relayedpackets", "Total relayed packets", "packets_total", stats.forwarded),
-            ("relayedpacketerrors", "Total relayed packet errors", "packet_errors_total", stats.dropped),
-            ("relayedbytes", "Total relayed bytes", "bytes_total", stats.forwarded_octets),
-        ];
-        for (suffix, place) in [("user", "userspace"), ("kernel", "kernel")] {
-            for (key, text, name, value) in relayed {
-                let value = if suffix == "user" { value } else { 0 };
-                self.number(&format!("{key}_{suffix}"), &format!("{text} ({place})"), value).as_metric(
-                    name,
-                    "counter",
-                    format!("type=\"{place}\""),
-                );
-            }
-        }
-        for (key, text, _, value) in relayed {
-            self.number(key, text, value);
-        }
-        self.number(
-            "zerowaystreams",
-            "Total number of streams with no relayed packets",
-            stats.zero_way_halves / 2,
-        )
-        .as_metric("zero_packet_streams_total", "counter", "");
-        self.number("onewaystreams", "Total number of 1-way streams", stats.one_way).as_metric(
-            "one_way_sessions_total",
-            "counter",
-            "",
-        );
-        self.faults(&stats.faults);
-        self.durations(numbers);
-        self.close();
     }
 
     /// Datagrams that were dropped on arrival.
