@@ -5,7 +5,7 @@ mod settings;
 mod shared;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +17,6 @@ use signaling_core::location::Location;
 use signaling_core::outside::StoredBinding;
 use signaling_core::secfilter::Kind;
 use signaling_core::sources::Sources;
-use signaling_core::tolls::Tolls;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -37,7 +36,7 @@ use crate::resolver::{Dns, Reach};
 use crate::sounds::Sounds;
 use crate::store::dialogs::Dialogs;
 use crate::store::{Database, unix_now};
-use crate::toll_file::{self, TollFile};
+use crate::toll_file::TollFile;
 use crate::transport::{Bound, Ping, Transport, TransportStats, UdpListener};
 use crate::worker::{WorkerId, Workers};
 use crate::{host, page};
@@ -59,23 +58,18 @@ const DRAINED: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Gateway {
     domain: String,
-    acl: Arc<Acl>,
     bound: Vec<Bound>,
     certificates: Arc<Certificates>,
-    database: Database,
-    accounting: Accounting,
-    dialogs: Dialogs,
+    shared: Shared,
     control: Arc<Control>,
-    health: Arc<Health>,
     transport: Arc<Transport>,
     workers: Arc<Workers>,
     threads: Vec<JoinHandle<()>>,
     tasks: JoinSet<()>,
-    media: MediaLink,
-    /// What was spent of the day, and the file for it.
-    tolls: (PathBuf, Arc<Tolls>),
-    /// And the task that posts them.
-    alarms: (Alarms, Option<tokio::task::JoinHandle<()>>),
+    /// What was spent of the day.
+    tolls: TollFile,
+    /// The task that posts alarms.
+    posting: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -141,8 +135,8 @@ impl Gateway {
             database,
             media,
         };
-        let toll_path = config.data_directory.join(TOLLS);
-        let toll_file = TollFile::open(&toll_path, &shared.tolls).context("what was spent of the day")?;
+        let tolls = TollFile::open(&config.data_directory.join(TOLLS), &shared.tolls)
+            .context("what was spent of the day")?;
         let control = Arc::new(shared.control(&config, &bound, &certificates, &transport));
         let threads = inboxes
             .into_iter()
@@ -154,29 +148,23 @@ impl Gateway {
         if let Some(socket) = socket {
             tasks.spawn(socket.run(Arc::clone(&control)));
         }
-        tasks.spawn(toll_file.follow());
-        follow(&mut tasks, &shared, &workers, change);
+        tasks.spawn(tolls.clone().follow());
+        tasks.spawn(follow_tables(Arc::clone(&control), change));
+        look_after(&mut tasks, &shared, &workers);
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
-        let Shared { acl, health, accounting, dialogs, database, media, tolls, alarms, .. } = shared;
-        let (tolls, alarms) = ((toll_path, tolls), (alarms, posting));
         Ok(Self {
             domain,
-            acl,
             bound,
             certificates,
-            database,
-            accounting,
-            dialogs,
+            shared,
             control,
-            health,
             transport,
             workers,
             threads,
             tasks,
-            media,
             tolls,
-            alarms,
+            posting,
         })
     }
 
@@ -187,8 +175,8 @@ impl Gateway {
     /// The database does not answer, or a file cannot be read. What counted before goes on counting.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
         let lists = config.acl.read()?;
-        self.control.live.take_up(config, &self.database).await?;
-        self.acl.set(lists);
+        self.control.live.take_up(config, &self.shared.database).await?;
+        self.shared.acl.set(lists);
         Ok(())
     }
 
@@ -207,7 +195,7 @@ impl Gateway {
     /// The accounts and registrations.
     #[must_use]
     pub fn database(&self) -> &Database {
-        &self.database
+        &self.shared.database
     }
 
     /// What an operator asks of it and has it do.
@@ -231,12 +219,12 @@ impl Gateway {
     /// Whether it lives, and whether it is to be given calls.
     #[must_use]
     pub fn health(&self) -> &Arc<Health> {
-        &self.health
+        &self.shared.health
     }
 
     /// Waits until it drains ([`Health::drain`]) and no call is left, or those that are have had their time.
     pub async fn drained(&self) {
-        let mut drains = self.health.drains();
+        let mut drains = self.shared.health.drains();
         loop {
             let Some(Drain { not_before, until }) = *drains.borrow_and_update() else {
                 if drains.changed().await.is_err() {
@@ -244,7 +232,7 @@ impl Gateway {
                 }
                 continue;
             };
-            let (calls, now) = (health::drain(&self.health, &self.workers).await, Instant::now());
+            let (calls, now) = (health::drain(&self.shared.health, &self.workers).await, Instant::now());
             match calls {
                 Some(0) if now >= not_before => return tracing::info!("drained: no call is left"),
                 _ if until.is_some_and(|until| now >= until) => {
@@ -291,24 +279,18 @@ impl Gateway {
                 tracing::error!("a signalling thread had panicked");
             }
         }
-        self.media.shut_down();
-        let (path, tolls) = &self.tolls;
-        if !tolls.all().is_empty()
-            && let Err(error) = toll_file::write_all(path, tolls)
-        {
-            tracing::error!(%error, "{} not written", path.display());
-        }
-        let (alarms, posting) = self.alarms;
+        let Shared { media, alarms, accounting, dialogs, database, .. } = self.shared;
+        media.shut_down();
         alarms.close();
         let posted = async {
-            let Some(mut posting) = posting else { return };
+            let Some(mut posting) = self.posting else { return };
             // Those that nobody takes in time are gone: they are in the log.
             if tokio::time::timeout(RECORDS, &mut posting).await.is_err() {
                 posting.abort();
             }
         };
-        tokio::join!(self.accounting.finish(RECORDS), self.dialogs.finish(RECORDS), posted);
-        let flushed = tokio::time::timeout(Duration::from_millis(400), self.database.close()).await;
+        tokio::join!(accounting.finish(RECORDS), dialogs.finish(RECORDS), self.tolls.finish(), posted);
+        let flushed = tokio::time::timeout(Duration::from_millis(400), database.close()).await;
         anyhow::ensure!(flushed.is_ok(), "the database is still busy");
         anyhow::ensure!(late == 0, "{late} signalling threads did not end their calls in time");
         Ok(())
@@ -364,12 +346,11 @@ fn pages(domain: &str, control: &Arc<Control>) -> axum::Router {
     page::router(domain, certificates, control.database.clone(), health).merge(control::http::router(control))
 }
 
-/// Begins to look after what changes by itself or from outside.
-fn follow(tasks: &mut JoinSet<()>, shared: &Shared, workers: &Arc<Workers>, change: u64) {
+/// Begins to look after what changes by itself.
+fn look_after(tasks: &mut JoinSet<()>, shared: &Shared, workers: &Arc<Workers>) {
     let (health, media, database) =
         (Arc::clone(&shared.health), shared.media.clone(), shared.database.clone());
     tasks.spawn(health::watch(health, Arc::clone(workers), media, database));
-    tasks.spawn(follow_tables(shared.database.clone(), change));
     if let Some(countries) = shared.countries.clone() {
         tasks.spawn(countries.follow());
     }
@@ -457,17 +438,15 @@ fn threads(configured: usize) -> usize {
 }
 
 /// Takes up the tables of routing when a command has changed them.
-async fn follow_tables(database: Database, mut known: u64) {
+async fn follow_tables(control: Arc<Control>, mut known: u64) {
     let mut ticks = tokio::time::interval(TABLES);
     loop {
         ticks.tick().await;
-        let change = database.change();
+        let change = control.database.change();
         if change == known {
             continue;
         }
-        // The keys of the configuration stay as they are.
-        let policy = database.routing().policy.clone();
-        match database.reload(policy).await {
+        match control.live.reread(&control.database).await {
             Ok(()) => known = change,
             Err(error) => {
                 tracing::error!(

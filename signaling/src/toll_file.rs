@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,21 @@ struct Line {
     milliseconds: u64,
 }
 
-/// The file.
-#[derive(Debug)]
+impl Line {
+    fn read(text: &str) -> Option<(Seat, Spent)> {
+        let Self { day, profile, value, calls, milliseconds } = serde_json::from_str(text).ok()?;
+        Some(((Profile::named(&profile)?, value), Spent { day, calls, milliseconds }))
+    }
+}
+
+/// The file; clones share it.
+#[derive(Debug, Clone)]
 pub(crate) struct TollFile {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
     path: PathBuf,
     tolls: Arc<Tolls>,
     /// Open while it is added to.
@@ -45,36 +57,61 @@ impl TollFile {
     /// # Errors
     /// It cannot be read.
     pub(crate) fn open(path: &Path, tolls: &Arc<Tolls>) -> std::io::Result<Self> {
+        Ok(Self { inner: Arc::new(Mutex::new(Inner::open(path, tolls)?)) })
+    }
+
+    /// Adds what has changed, again and again; never ends.
+    pub(crate) async fn follow(self) {
+        let (mut ticks, mut told) = (tokio::time::interval(LOOK), false);
+        loop {
+            ticks.tick().await;
+            match self.with(Inner::save).await {
+                Ok(()) => told = false,
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    tracing::error!(%error, "what was spent today is not written, and ends with the process");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Writes what there is.
+    pub(crate) async fn finish(&self) {
+        if let Err(error) = self.with(Inner::finish).await {
+            tracing::error!(%error, "what was spent today is not written");
+        }
+    }
+
+    /// On a thread that carries no connections: a disk may take its time.
+    async fn with(&self, act: fn(&mut Inner) -> std::io::Result<()>) -> std::io::Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let act = move || act(&mut inner.lock().unwrap_or_else(PoisonError::into_inner));
+        tokio::task::spawn_blocking(act).await.map_err(std::io::Error::other)?
+    }
+}
+
+impl Inner {
+    fn open(path: &Path, tolls: &Arc<Tolls>) -> std::io::Result<Self> {
         let text = match std::fs::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
-        // The last line may be half of one.
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-        tolls.load(lines.filter_map(|line| {
-            let seat = (Profile::named(&line.profile)?, line.value);
-            let Line { day, calls, milliseconds, .. } = line;
-            Some((seat, Spent { day, calls, milliseconds }))
-        }));
+        let (mut known, mut bad) = (Vec::new(), 0);
+        for line in text.split_inclusive('\n') {
+            match Line::read(line) {
+                Some(spent) => known.push(spent),
+                // A process that was killed may have left half of the last one.
+                None => bad += usize::from(line.ends_with('\n')),
+            }
+        }
+        if bad > 0 {
+            tracing::error!(lines = bad, "{}: lines that say nothing are left out", path.display());
+        }
+        tolls.load(known);
         let (path, tolls) = (path.to_owned(), Arc::clone(tolls));
         // What is in it is of earlier processes; the first change writes it anew.
         Ok(Self { path, tolls, file: None, length: text.len() as u64, most: 0 })
-    }
-
-    /// Adds what has changed, again and again; never ends.
-    pub(crate) async fn follow(mut self) {
-        let (mut ticks, mut told) = (tokio::time::interval(LOOK), false);
-        loop {
-            ticks.tick().await;
-            match self.save() {
-                Ok(()) => told = false,
-                Err(error) if !std::mem::replace(&mut told, true) => {
-                    tracing::error!(%error, "{} not written: what was spent today ends with the process", self.path.display());
-                }
-                Err(_) => {}
-            }
-        }
     }
 
     fn save(&mut self) -> std::io::Result<()> {
@@ -110,10 +147,14 @@ impl TollFile {
         self.most = 2 * self.length + SLACK;
         Ok(())
     }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        if self.tolls.all().is_empty() { Ok(()) } else { self.rewrite() }
+    }
 }
 
 /// Writes what is known now, in place of what there was; how much that is.
-pub(crate) fn write_all(path: &Path, tolls: &Tolls) -> std::io::Result<u64> {
+fn write_all(path: &Path, tolls: &Tolls) -> std::io::Result<u64> {
     let text = lines(&tolls.all());
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
@@ -150,7 +191,7 @@ mod tests {
         let path = directory.path().join("tolls.jsonl");
         let (alice, gateway) = (of_user("alice\"\n@x"), of_gateway("sip:192.0.2.9"));
         let tolls = Arc::new(Tolls::default());
-        let mut file = TollFile::open(&path, &tolls).unwrap();
+        let mut file = Inner::open(&path, &tolls).unwrap();
         file.save().unwrap();
         assert!(!path.exists(), "nothing is spent, nothing is kept");
         for _ in 0..5 {
@@ -165,7 +206,7 @@ mod tests {
         // It is killed in the middle of a line.
         std::fs::write(&path, &text[..text.len() - 9]).unwrap();
         let again = Arc::new(Tolls::default());
-        let mut file = TollFile::open(&path, &again).unwrap();
+        let mut file = Inner::open(&path, &again).unwrap();
         let milliseconds =
             |tolls: &Tolls| -> u64 { tolls.list(7).iter().map(|(_, spent)| spent.milliseconds).sum() };
         let lost = milliseconds(&tolls) - milliseconds(&again);
@@ -173,11 +214,17 @@ mod tests {
         spend(&again, &alice, 1);
         file.save().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2, "written anew");
-        // At the end all is written, whoever else may be at it.
+        // What somebody has spoilt in the middle takes no other line along.
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen('\n', "\nnothing\n", 1)).unwrap();
+        let spoilt = Arc::new(Tolls::default());
+        Inner::open(&path, &spoilt).unwrap();
+        assert_eq!(spoilt.list(7), again.list(7));
+        // At the end all is written.
         spend(&again, &gateway, 1);
-        write_all(&path, &again).unwrap();
+        file.finish().unwrap();
         let last = Arc::new(Tolls::default());
-        TollFile::open(&path, &last).unwrap();
+        Inner::open(&path, &last).unwrap();
         assert_eq!(last.list(7), again.list(7));
     }
 
@@ -187,7 +234,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tolls.jsonl");
         let tolls = Arc::new(Tolls::default());
-        let mut file = TollFile::open(&path, &tolls).unwrap();
+        let mut file = Inner::open(&path, &tolls).unwrap();
         let mut longest = 0;
         for _ in 0..60 {
             (0..500).for_each(|user| spend(&tolls, &of_user(&format!("user-{user}@sip.example")), 1));

@@ -155,6 +155,7 @@ const LOCKS: &[(&str, &str)] = &[
     ("signaling/src/store/dialogs.rs", "its task, taken at the end"),
     ("signaling/src/store/topos.rs", "its task, taken at the end"),
     ("signaling/src/store/writer.rs", "its task, taken at the end"),
+    ("signaling/src/toll_file.rs", "a file that two tasks write, once a second and at the end"),
     ("signaling/src/transport/admission.rs", "once for each connection"),
 ];
 

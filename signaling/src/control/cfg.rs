@@ -59,6 +59,16 @@ impl Live {
         (state.file, state.counts, state.changed) = (config.clone(), config.clone(), Changes::new());
         Ok(())
     }
+
+    /// Reads the tables of routing again; the configuration stays as it counts.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn reread(&self, database: &Database) -> anyhow::Result<()> {
+        // What a command changes meanwhile waits, so that it does not count for that moment alone.
+        let state = self.0.lock().await;
+        database.reload(state.counts.policy()).await
+    }
 }
 
 impl State {

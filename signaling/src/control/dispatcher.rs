@@ -62,14 +62,9 @@ pub(super) async fn reload(control: &Control) -> Outcome {
     Ok(Answer::Value(json!("Ok. Dispatcher successfully reloaded.")))
 }
 
-/// Reads the tables of routing; the configuration stays as it is.
 async fn take_up(control: &Control) -> Result<(), Fault> {
-    let policy = control.database.routing().policy.clone();
-    control
-        .database
-        .reload(policy)
-        .await
-        .map_err(|error| Fault::new(500, format!("Reload Failed: {error:#}")))
+    let read = control.live.reread(&control.database).await;
+    read.map_err(|error| Fault::new(500, format!("Reload Failed: {error:#}")))
 }
 
 pub(super) fn set_state(control: &Control, args: Args) -> Outcome {

@@ -19,10 +19,9 @@ fn failed(what: &str, error: &anyhow::Error) -> Fault {
     Fault::new(500, format!("{what}: {error:#}"))
 }
 
-/// Reads the tables of routing and the file of countries; the configuration stays as it is.
 async fn take_up(control: &Control) -> Result<(), Fault> {
-    let policy = control.database.routing().policy.clone();
-    control.database.reload(policy).await.map_err(|error| failed("Error loading data from database", &error))
+    let read = control.live.reread(&control.database).await;
+    read.map_err(|error| failed("Error loading data from database", &error))
 }
 
 pub(super) async fn reload(control: &Control) -> Outcome {

@@ -34,6 +34,7 @@ use crate::transport::{Bound, Transport};
 use crate::worker::{self, Inbox};
 
 /// What every worker is made from.
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) health: Arc<Health>,
     pub(super) accounting: Accounting,
