@@ -83,8 +83,8 @@ impl Server {
         Ok(server)
     }
 
-    /// The same with its data on a disk that can be filled; `None` where this host allows none.
-    pub async fn start_on_a_small_disk(engine: Engine) -> Result<Option<Self>> {
+    /// The same with its data on a disk that can be filled.
+    pub async fn start_on_a_small_disk(engine: Engine) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut ports = Ports::take().await?;
         let port = ports.listener()?;
@@ -95,10 +95,9 @@ impl Server {
         let used = Command::new("du").arg("-sk").arg(&content).output()?;
         let used = String::from_utf8(used.stdout)?;
         let used: u64 = used.split_whitespace().next().context("du")?.parse()?;
-        let Some(disk) = Disk::holding(&server.data(), &content, used + 98_304)? else { return Ok(None) };
-        server.disk = Some(disk);
+        server.disk = Some(Disk::holding(&server.data(), &content, used + 98_304)?);
         server.run().await?;
-        Ok(Some(server))
+        Ok(server)
     }
 
     /// Leaves its disk not a byte more.

@@ -41,11 +41,12 @@ impl Disk {
         Ok(Self { folder: folder.to_owned(), options: String::new(), content: None, way: Way::Limit })
     }
 
-    /// One of so many KiB with what is in `content`, its owners included; `None` where this host allows none, or not that.
-    pub fn holding(folder: &Path, content: &Path, kibibytes: u64) -> Result<Option<Self>> {
+    /// One of so many KiB with what is in `content`, its owners included; an error where this host allows none, or not that.
+    pub fn holding(folder: &Path, content: &Path, kibibytes: u64) -> Result<Self> {
         let disk =
             Self { content: Some(content.to_owned()), ..Self::with(folder, &format!("size={kibibytes}k"))? };
-        Ok((disk.way == Way::Mount).then_some(disk))
+        ensure!(disk.way == Way::Mount, "nothing can be mounted here: be root on a host that allows it");
+        Ok(disk)
     }
 
     /// One that nobody can write to; `None` where this host allows none.
