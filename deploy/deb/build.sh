@@ -36,7 +36,7 @@ gateway=$root/usr/bin/causeway
 put 644 etc/causeway/relay.conf <"$deploy/systemd/relay.conf"
 
 documents=usr/share/doc/causeway
-for example in fail2ban nftables kubernetes docker docker-compose.yml; do
+for example in fail2ban nftables proxies kubernetes docker docker-compose.yml; do
     (cd "$deploy" && find "$example" -type f) | while read -r file; do
         put 644 "$documents/examples/$file" <"$deploy/$file"
     done

@@ -25,8 +25,8 @@ use signaling_core::profiles;
 use signaling_core::secfilter::Premium;
 use signaling_core::secret::Secret;
 use signaling_core::settings::{
-    Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Pike, Referral, Registrar, Sanity, Secfilter, Timers, Tm, Udp,
-    Usrloc,
+    Auth, Blst, Dialog, Dtmf, Edge, Nathelper, Network, Pike, Referral, Registrar, Sanity, Secfilter, Timers,
+    Tm, Udp, Usrloc,
 };
 use signaling_core::tables::{self, Policy, Through};
 use signaling_core::token::ephemeral::Ephemeral;
@@ -54,6 +54,7 @@ pub struct Config {
     pub drain_timeout: Duration,
     pub addresses: Vec<IpAddr>,
     pub advertised: Option<IpAddr>,
+    pub proxy_protocol_from: Vec<Network>,
     pub domain: Option<String>,
     pub aliases: Vec<String>,
     pub udp: Listen,
@@ -68,6 +69,7 @@ pub struct Config {
     pub https: Listen,
     pub websocket: Listen,
     pub origins: Vec<String>,
+    pub forwarded_from: Vec<Network>,
     pub hsts: Duration,
     pub ping_interval: Duration,
     pub missed_pongs: u32,

@@ -8,6 +8,7 @@ pub mod fuzz;
 mod listen;
 mod outbox;
 mod peer_name;
+mod proxy_protocol;
 mod socket;
 mod stream;
 mod udp;

@@ -40,6 +40,6 @@ macro_rules! targets {
 }
 
 targets! {
-    sip_message sip_uri sip_alias sip_header sip_digest sip_framer websocket http jsonrpc proxy dialogue sdp offer ng bencode ng_stream
+    sip_message sip_uri sip_alias sip_header sip_digest sip_framer websocket http proxy_protocol jsonrpc proxy dialogue sdp offer ng bencode ng_stream
     datagram stun dtls rtp srtp rtcp telephone_event
 }

@@ -89,6 +89,7 @@ impl Key {
 }
 
 const LISTENER: &str = "\"off\", \"*:PORT\" or \"ADDRESS:PORT\"; a port alone means \"*:PORT\"";
+const NETWORKS: &str = "a list of addresses and networks such as \"192.0.2.0/24\"; empty for none";
 const HOSTS: &str = "a list of host names and addresses";
 
 /// The keys, and sections with a dot behind them, of [`Config::policy`].
@@ -231,6 +232,13 @@ const KEYS: &[Key] = &[
         set: |c, v| v.address().map(|address| c.advertised = address),
     },
     Key {
+        name: "network.proxy_protocol_from",
+        allowed: NETWORKS,
+        default: "[]",
+        about: "Reverse proxies that begin each connection with a header of the PROXY protocol, version 1 or 2, on any listener of streams. From there no connection is taken without it.",
+        set: |c, v| v.networks().map(|list| c.proxy_protocol_from = list),
+    },
+    Key {
         name: "sip.domain",
         allowed: "a host name or address; empty for the advertised or primary address of the host",
         default: "\"\"",
@@ -337,6 +345,13 @@ const KEYS: &[Key] = &[
         default: "[\"self\"]",
         about: "Pages that may open a WebSocket. A client that sends no Origin header is no page and is always let in.",
         set: |c, v| v.list().map(|list| c.origins = list),
+    },
+    Key {
+        name: "https.forwarded_from",
+        allowed: NETWORKS,
+        default: "[]",
+        about: "Reverse proxies that pass HTTP on, most often to https.websocket: their X-Forwarded-For says from whom a request or a WebSocket comes. Anybody else's says nothing.",
+        set: |c, v| v.networks().map(|list| c.forwarded_from = list),
     },
     Key {
         name: "https.hsts",

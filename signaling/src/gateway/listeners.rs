@@ -106,7 +106,9 @@ pub(super) fn start_streams(
     transport: &Arc<Transport>,
 ) -> anyhow::Result<()> {
     let hsts = (certificates.ca().is_none()).then_some(config.hsts);
-    let web = WebSettings { pages, origins: Origins::new(&config.origins), hsts };
+    let forwarders = config.forwarded_from.clone().into();
+    let web = WebSettings { pages, origins: Origins::new(&config.origins), hsts, forwarders };
+    let proxies: Arc<[_]> = config.proxy_protocol_from.clone().into();
     for Streams { protocol, sockets } in streams {
         let listener = match protocol {
             Protocol::Tls => Listener::sip(Some(certificates.sip_server_config(&config.tls_settings)?)),
@@ -116,7 +118,7 @@ pub(super) fn start_streams(
             Protocol::Tcp | Protocol::Udp => Listener::sip(None),
         };
         for socket in sockets {
-            tasks.spawn(socket.run(listener.clone(), Arc::clone(transport)));
+            tasks.spawn(socket.run(listener.clone().behind(Arc::clone(&proxies)), Arc::clone(transport)));
         }
     }
     Ok(())

@@ -36,13 +36,22 @@ impl Admission {
 
     /// A place for `source`; `None` when there is none left.
     pub(super) fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Permit> {
+        self.admit_up_to(source, self.limit_per_source)
+    }
+
+    /// The same for one that stands for many others.
+    pub(super) fn admit_any(self: &Arc<Self>, source: IpAddr) -> Option<Permit> {
+        self.admit_up_to(source, usize::MAX)
+    }
+
+    fn admit_up_to(self: &Arc<Self>, source: IpAddr, limit_per_source: usize) -> Option<Permit> {
         let source = subscriber(source, self.ipv6_prefix);
         let mut held = self.lock();
         if held.total >= self.limit {
             return None;
         }
         let from_source = held.sources.entry(source).or_default();
-        if *from_source >= self.limit_per_source {
+        if *from_source >= limit_per_source {
             return None;
         }
         *from_source += 1;

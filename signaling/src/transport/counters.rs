@@ -110,6 +110,8 @@ counters! {
     refused_handshakes,
     /// Handshakes that failed or took too long.
     failed_handshakes,
+    /// Connections closed because the reverse proxy that they came from did not say by the PROXY protocol from whom they are.
+    bad_proxy_headers,
     /// Connections closed because their peer did not read what was sent.
     slow_readers,
     /// Connections closed because nothing came for too long, or half a message.

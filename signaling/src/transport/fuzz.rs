@@ -94,7 +94,7 @@ pub fn websocket(bytes: &[u8]) {
 static WEB: LazyLock<Arc<Web>> = LazyLock::new(|| {
     let pages = axum::Router::new().route("/", axum::routing::get(|| async { "page" }));
     let origins = Origins::new(&["self".to_owned()]);
-    Arc::new(Web::new(&WebSettings { pages, origins, hsts: None }))
+    Arc::new(Web::new(&WebSettings { pages, origins, hsts: None, forwarders: Arc::default() }))
 });
 
 impl Movable for DuplexStream {
@@ -154,6 +154,19 @@ async fn serve_http(bytes: &[u8]) -> Vec<u8> {
     let web = Arc::clone(&WEB);
     tokio::join!(web::serve(web, Arc::clone(&transport), ours, ends, permit), say, hear);
     told
+}
+
+/// Gives the reader of PROXY headers any bytes.
+///
+/// # Panics
+/// When it reads more of them than a header may have.
+pub fn proxy_protocol(bytes: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut stream = bytes;
+    let read = runtime.block_on(super::proxy_protocol::read(&mut stream));
+    let taken = bytes.len() - stream.len();
+    assert!(taken <= 16 + super::proxy_protocol::REST, "{taken} bytes of a header");
+    assert!(read.is_err() || taken >= 15, "no header is so short");
 }
 
 #[cfg(test)]

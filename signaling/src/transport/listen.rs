@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signaling_core::flow::Protocol;
+use signaling_core::settings::Network;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -13,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::admission::Permit;
 use super::socket::{Connected, Movable};
 use super::web::Web;
-use super::{Transport, stream, web};
+use super::{Transport, proxy_protocol, stream, web};
 use crate::certs::identity;
 use crate::config::Listen;
 use crate::worker::WorkerId;
@@ -66,20 +67,42 @@ pub struct Listener {
     pub(super) protocol: Protocol,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) web: Option<Arc<Web>>,
+    /// Who says by the PROXY protocol from whom connections come.
+    proxies: Arc<[Network]>,
 }
 
 impl Listener {
     /// SIP over TCP, or over TLS with `tls`.
     #[must_use]
     pub fn sip(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        Self { protocol: if tls.is_some() { Protocol::Tls } else { Protocol::Tcp }, tls, web: None }
+        Self {
+            protocol: if tls.is_some() { Protocol::Tls } else { Protocol::Tcp },
+            tls,
+            web: None,
+            proxies: Arc::default(),
+        }
     }
 
     /// The page and SIP over WebSocket, with TLS when `tls` is there.
     #[must_use]
     pub fn web(tls: Option<Arc<rustls::ServerConfig>>, settings: &web::WebSettings) -> Self {
         let protocol = if tls.is_some() { Protocol::Wss } else { Protocol::Ws };
-        Self { protocol, tls, web: Some(Arc::new(Web::new(settings))) }
+        Self { protocol, tls, web: Some(Arc::new(Web::new(settings))), proxies: Arc::default() }
+    }
+
+    /// The same behind these reverse proxies, which begin each connection with a PROXY header.
+    #[must_use]
+    pub fn behind(self, proxies: Arc<[Network]>) -> Self {
+        Self { proxies, ..self }
+    }
+
+    fn is_behind(&self, peer: SocketAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(peer.ip()))
+    }
+
+    /// One that may have any number of connections: it forwards those of others.
+    fn is_forwarder(&self, peer: SocketAddr) -> bool {
+        self.web.as_ref().is_some_and(|web| web.is_forwarder(peer.ip()))
     }
 }
 
@@ -143,18 +166,11 @@ impl StreamListener {
         loop {
             match self.socket.accept().await {
                 Ok((stream, remote)) => {
-                    let remote = canonical(remote);
-                    if transport.acl.denies(remote.ip()) {
-                        transport.counters.refused_connections.add("connections refused: acl.deny_file");
-                        continue;
-                    }
-                    match transport.connections.admit(remote.ip()) {
-                        Some(permit) => {
-                            let connection =
-                                connection(listener.clone(), Arc::clone(&transport), stream, remote, permit);
-                            tokio::spawn(connection);
-                        }
-                        None => transport.counters.refused_connections.add("connections refused: too many"),
+                    let (remote, listener) = (canonical(remote), listener.clone());
+                    if listener.is_behind(remote) {
+                        tokio::spawn(proxied(listener, Arc::clone(&transport), stream, remote));
+                    } else if let Some(permit) = admit(&listener, &transport, remote) {
+                        tokio::spawn(connection(listener, Arc::clone(&transport), stream, remote, permit));
                     }
                 }
                 Err(error) => {
@@ -164,6 +180,46 @@ impl StreamListener {
                 }
             }
         }
+    }
+}
+
+/// A place for a connection from `remote`, if it may have one and there is one.
+fn admit(listener: &Listener, transport: &Transport, remote: SocketAddr) -> Option<Permit> {
+    if transport.acl.denies(remote.ip()) {
+        transport.counters.refused_connections.add("connections refused: acl.deny_file");
+        return None;
+    }
+    let permit = match listener.is_forwarder(remote) {
+        true => transport.connections.admit_any(remote.ip()),
+        false => transport.connections.admit(remote.ip()),
+    };
+    if permit.is_none() {
+        transport.counters.refused_connections.add("connections refused: too many");
+    }
+    permit
+}
+
+/// A connection that a reverse proxy passes on: it is that of whom the proxy names.
+async fn proxied(listener: Listener, transport: Arc<Transport>, mut stream: TcpStream, proxy: SocketAddr) {
+    let Some(waiting) = transport.handshakes.admit(proxy.ip()) else {
+        transport.counters.refused_handshakes.add("connections refused: too many handshakes");
+        return;
+    };
+    let header = proxy_protocol::read(&mut stream);
+    let remote = match tokio::time::timeout(transport.limits.handshake_timeout, header).await {
+        Ok(Ok(source)) => source.map_or(proxy, canonical),
+        Ok(Err(error)) => {
+            transport.counters.bad_proxy_headers.add("connections closed: no good PROXY header");
+            return tracing::debug!(%proxy, %error, "PROXY header");
+        }
+        Err(_) => {
+            transport.counters.bad_proxy_headers.add("connections closed: no good PROXY header");
+            return tracing::debug!(%proxy, "PROXY header timed out");
+        }
+    };
+    drop(waiting);
+    if let Some(permit) = admit(&listener, &transport, remote) {
+        connection(listener, transport, stream, remote, permit).await;
     }
 }
 

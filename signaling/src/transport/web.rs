@@ -1,6 +1,7 @@
 //! HTTP: the page and its few paths, and on any path the upgrade to SIP over WebSocket (RFC 7118).
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use signaling_core::flow::Protocol;
+use signaling_core::settings::Network;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::{ServiceExt as _, service_fn};
@@ -35,13 +37,15 @@ pub struct WebSettings {
     pub origins: Origins,
     /// Strict-Transport-Security; `None` sends none.
     pub hsts: Option<Duration>,
+    /// Reverse proxies whose X-Forwarded-For is believed.
+    pub forwarders: Arc<[Network]>,
 }
 
 /// From whom a request came, as an extension of it.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpPeer {
     /// Its address.
-    pub remote: std::net::SocketAddr,
+    pub remote: SocketAddr,
     /// Whether it came under TLS.
     pub secure: bool,
 }
@@ -82,6 +86,7 @@ pub(super) struct Web {
     pages: Router,
     origins: Origins,
     headers: Vec<(HeaderName, HeaderValue)>,
+    forwarders: Arc<[Network]>,
 }
 
 impl Web {
@@ -98,7 +103,30 @@ impl Web {
         {
             headers.push((header::STRICT_TRANSPORT_SECURITY, value));
         }
-        Self { pages: settings.pages.clone(), origins: settings.origins.clone(), headers }
+        let forwarders = Arc::clone(&settings.forwarders);
+        Self { pages: settings.pages.clone(), origins: settings.origins.clone(), headers, forwarders }
+    }
+
+    /// Whether `ip` is a reverse proxy whose X-Forwarded-For is believed.
+    pub(super) fn is_forwarder(&self, ip: IpAddr) -> bool {
+        self.forwarders.iter().any(|network| network.contains(ip.to_canonical()))
+    }
+
+    /// From whom a request comes that `peer` has passed on: the last of X-Forwarded-For that is no such proxy itself. What stands
+    /// before it anybody may have written. The port stays that of the connection, which tells it from others.
+    fn source(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+        let (mut source, name) = (peer.ip(), HeaderName::from_static("x-forwarded-for"));
+        let named: Vec<&str> = tokens(headers, &name).collect();
+        for word in named.into_iter().rev() {
+            if !self.is_forwarder(source) {
+                break;
+            }
+            let bare = word.trim_start_matches('[').trim_end_matches(']');
+            let ip = bare.parse().ok().or_else(|| word.parse().ok().map(|address: SocketAddr| address.ip()));
+            let Some(ip) = ip else { break };
+            source = ip.to_canonical();
+        }
+        SocketAddr::new(source, peer.port())
     }
 }
 
@@ -170,11 +198,24 @@ async fn answer<S: Movable>(
     ends: Ends,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
+    let forwarded = web.is_forwarder(ends.remote.ip());
+    let ends = Ends { remote: web.source(ends.remote, request.headers()), ..ends };
+    if forwarded && transport.acl.denies(ends.remote.ip()) {
+        transport.counters.refused_connections.add("connections refused: acl.deny_file");
+        return refuse(StatusCode::FORBIDDEN, "not from there");
+    }
     if is_upgrade(request.headers()) {
         return match check_upgrade(&request, &web.origins) {
             Ok((key, protocol)) => {
                 let upgrade = hyper::upgrade::on(&mut request);
-                let (transport, permit) = (Arc::clone(transport), Arc::clone(permit));
+                let (transport, mut permit) = (Arc::clone(transport), Arc::clone(permit));
+                if forwarded {
+                    let Some(own) = transport.connections.admit(ends.remote.ip()) else {
+                        transport.counters.refused_connections.add("connections refused: too many");
+                        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
+                    };
+                    permit = Arc::new(own);
+                }
                 tokio::spawn(async move {
                     match upgrade.await {
                         Ok(upgraded) => begin_websocket::<S>(transport, upgraded, ends, permit),
@@ -300,6 +341,34 @@ fn refuse(status: StatusCode, why: &'static str) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_trusted_proxy_has_written_is_believed() {
+        let settings = WebSettings {
+            pages: Router::new(),
+            origins: Origins::new(&[]),
+            hsts: None,
+            forwarders: ["10.0.0.0/8", "::1"].map(|text| text.parse().unwrap()).into(),
+        };
+        let web = Web::new(&settings);
+        for (peer, lines, expected) in [
+            ("10.0.0.1:4000", &["203.0.113.9"][..], "203.0.113.9:4000"),
+            ("10.0.0.1:4000", &["198.51.100.1, 203.0.113.9"], "203.0.113.9:4000"),
+            ("10.0.0.1:4000", &["198.51.100.1", "203.0.113.9, 10.0.0.2"], "203.0.113.9:4000"),
+            ("10.0.0.1:4000", &["[2001:db8::9]"], "[2001:db8::9]:4000"),
+            ("10.0.0.1:4000", &["203.0.113.9:1234"], "203.0.113.9:4000"),
+            ("[::1]:4000", &["203.0.113.9"], "203.0.113.9:4000"),
+            ("10.0.0.1:4000", &["203.0.113.9, nobody"], "10.0.0.1:4000"),
+            ("10.0.0.1:4000", &[], "10.0.0.1:4000"),
+            ("192.0.2.7:4000", &["203.0.113.9"], "192.0.2.7:4000"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            assert_eq!(web.source(peer.parse().unwrap(), &headers), expected.parse().unwrap(), "{lines:?}");
+        }
+    }
 
     fn upgrade(changes: &[(&'static str, Option<&'static str>)]) -> Request<()> {
         let mut request = Request::new(());

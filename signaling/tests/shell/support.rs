@@ -55,6 +55,16 @@ impl Bench {
         protocol: Protocol,
         root: CertificateDer<'static>,
     ) -> TlsStream<TcpStream> {
+        self.tls_over(self.tcp(protocol).await, protocol, root).await
+    }
+
+    /// The same over a connection on which something was said before.
+    pub(crate) async fn tls_over(
+        &self,
+        stream: TcpStream,
+        protocol: Protocol,
+        root: CertificateDer<'static>,
+    ) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(root).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -64,7 +74,7 @@ impl Bench {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let name = ServerName::IpAddress(self.address(protocol).ip().into());
-        TlsConnector::from(Arc::new(config)).connect(name, self.tcp(protocol).await).await.unwrap()
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 }
 

@@ -239,3 +239,89 @@ async fn broken_frames_end_only_their_own_connection() {
     }
     assert!(http(bench.tcp(Protocol::Ws).await, &get("/healthz")).await.ends_with("ok\n"));
 }
+
+/// Whoever a reverse proxy names by the PROXY protocol is the peer; what comes from there without a header is closed, counted.
+#[tokio::test]
+async fn a_proxy_says_from_whom_connections_come() {
+    let bench = Bench::start("network.proxy_protocol_from = [\"127.0.0.1\"]\n").await;
+    for header in [
+        &b"PROXY TCP4 203.0.113.9 192.0.2.1 40000 8443\r\n"[..],
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x01\x9c\x40\x20\xfb",
+    ] {
+        let mut stream = bench.tcp(Protocol::Tcp).await;
+        stream.write_all(header).await.unwrap();
+        let options = "OPTIONS sip:sip.example SIP/2.0\r\nVia: SIP/2.0/TCP 10.9.9.9:5060;branch=z9hG4bKp;rport\r\n\
+                       From: <sip:a@sip.example>;tag=a\r\nTo: <sip:sip.example>\r\nCall-ID: p\r\nCSeq: 1 OPTIONS\r\n\
+                       Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(options.as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(answer.contains("received=203.0.113.9") && answer.contains("rport=40000"), "{answer}");
+    }
+    // Within TLS all is as ever.
+    let ca = bench.gateway.certificates().ca().unwrap().der.clone();
+    let mut stream = bench.tcp(Protocol::Wss).await;
+    stream.write_all(b"PROXY UNKNOWN\r\n").await.unwrap();
+    let stream = bench.tls_over(stream, Protocol::Wss, ca.into()).await;
+    assert!(http(stream, &get("/healthz")).await.ends_with("ok\n"));
+    let refused = http(bench.tcp(Protocol::Ws).await, &get("/healthz")).await;
+    assert_eq!(refused, "", "no header, no answer");
+    assert_eq!(bench.gateway.transport_stats().bad_proxy_headers, 1);
+}
+
+/// Anybody else who begins with such a header has said nothing that counts.
+#[tokio::test]
+async fn a_stranger_does_not_say_from_whom_he_comes() {
+    let bench = Bench::start("network.proxy_protocol_from = [\"127.0.0.2\"]\n").await;
+    let header = "PROXY TCP4 203.0.113.9 192.0.2.1 40000 8443\r\n";
+    let answer = http(bench.tcp(Protocol::Ws).await, &format!("{header}{}", get("/healthz"))).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(bench.gateway.transport_stats().bad_proxy_headers, 0);
+    assert!(http(bench.tcp(Protocol::Ws).await, &get("/healthz")).await.ends_with("ok\n"));
+}
+
+/// Whom `acl.deny_file` names is not heard by way of a proxy either.
+#[tokio::test]
+async fn who_is_denied_is_denied_behind_a_proxy() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "203.0.113.0/24\n").unwrap();
+    let settings = format!(
+        "https.forwarded_from = [\"127.0.0.1\"]\nnetwork.proxy_protocol_from = [\"127.0.0.2\"]\nacl.deny_file = {:?}\n",
+        file.path()
+    );
+    let bench = Bench::start(&settings).await;
+    let forwarded =
+        |from: &str| get("/healthz").replace("\r\n\r\n", &format!("\r\nX-Forwarded-For: {from}\r\n\r\n"));
+    for (from, status) in [("203.0.113.9", " 403 "), ("198.51.100.9", " 200 ")] {
+        let answer = http(bench.tcp(Protocol::Ws).await, &forwarded(from)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1{status}")), "{answer}");
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = socket.connect(bench.address(Protocol::Ws)).await.unwrap();
+        let request = format!("PROXY TCP4 {from} 192.0.2.1 40000 8443\r\n{}", get("/healthz"));
+        assert_eq!(http(stream, &request).await.is_empty(), status == " 403 ", "{from}");
+    }
+}
+
+/// The same by X-Forwarded-For, of whom that is believed.
+#[tokio::test]
+async fn a_proxy_says_from_whom_requests_come() {
+    for (trusted, address) in [("127.0.0.1", "203.0.113.9"), ("192.0.2.1", "127.0.0.1")] {
+        // Half as many as are opened: each counts for its own source.
+        let settings = format!("https.forwarded_from = [{trusted:?}]\nlimits.connections_per_source = 2\n");
+        let bench = Bench::start(&settings).await;
+        let mut stream = bench.tcp(Protocol::Ws).await;
+        let fields = "Sec-WebSocket-Protocol: sip\r\nX-Forwarded-For: 198.51.100.1, 203.0.113.9\r\n";
+        stream.write_all(upgrade(fields).as_bytes()).await.unwrap();
+        assert!(read_until(&mut stream, "\r\n\r\n").await.contains(" 101 "));
+        let open = async {
+            while bench.gateway.transport_stats().open_connections == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, open).await.expect("it is open");
+        let call = r#"{"jsonrpc":"2.0","method":"core.tcp_list","id":1}"#;
+        let answer = bench.gateway.control().answer(call.as_bytes(), "test").await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.contains(&format!("\"src_ip\":\"{address}\"")), "{answer}");
+    }
+}

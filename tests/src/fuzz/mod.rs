@@ -31,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "sip_message", text: true, run: signaling::message, iterations: 12_000 },
     Target { name: "sip_uri", text: true, run: signaling::uri, iterations: 30_000 },
     Target { name: "sip_alias", text: true, run: signaling::alias, iterations: 20_000 },
@@ -40,6 +40,12 @@ pub const TARGETS: [Target; 23] = [
     Target { name: "sip_framer", text: true, run: signaling::framer, iterations: 10_000 },
     Target { name: "websocket", text: false, run: causeway::transport::fuzz::websocket, iterations: 6_000 },
     Target { name: "http", text: true, run: causeway::transport::fuzz::http, iterations: 3_000 },
+    Target {
+        name: "proxy_protocol",
+        text: false,
+        run: causeway::transport::fuzz::proxy_protocol,
+        iterations: 10_000,
+    },
     Target { name: "jsonrpc", text: true, run: control::jsonrpc, iterations: 20_000 },
     Target { name: "proxy", text: true, run: signaling::proxy, iterations: 6_000 },
     Target { name: "dialogue", text: false, run: dialogue::dialogue, iterations: 800 },
