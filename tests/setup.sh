@@ -22,6 +22,10 @@ fail2ban-regex:fail2ban
 nft:nftables
 svmap:sipvicious
 sipsak:sipsak
+nginx:nginx
+/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
+haproxy:haproxy
+caddy:caddy
 cc:build-essential
 cmake:cmake
 "
@@ -66,7 +70,7 @@ apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::
 if command -v systemctl >/dev/null 2>&1; then
     for package in "${missing[@]}"; do
         case $package in
-        kamailio | rtpengine-daemon | postgresql | mariadb-server) "${root[@]}" systemctl disable "${package%-server}" >/dev/null 2>&1 || true ;;
+        kamailio | rtpengine-daemon | postgresql | mariadb-server | nginx | haproxy | caddy) "${root[@]}" systemctl disable "${package%-server}" >/dev/null 2>&1 || true ;;
         esac
     done
 fi

@@ -77,6 +77,12 @@ impl Gateway {
         Ok(gateway)
     }
 
+    /// The same with more lines of the section of https.
+    pub async fn start_with_https(https: &str, more: &str) -> Result<Self> {
+        let section = format!("[sip]\ndomain = \"{DOMAIN}\"\n");
+        Self::launch_in(tempfile::tempdir()?, &section, https, more, &[], None).await
+    }
+
     /// Starts a gateway whose media a relay elsewhere carries, which takes ng commands at `relay`.
     pub async fn start_with_relay(relay: SocketAddr) -> Result<Self> {
         // The section of media is the last one, so that this line is one more of it.
@@ -95,14 +101,14 @@ impl Gateway {
         let disk = Disk::small(&folder.path().join("disk"), 160)?;
         let place = disk.folder().display();
         let more = format!("[recording]\nusers = [\"*\"]\nnotice = \"off\"\ndirectory = \"{place}\"\n");
-        Self::launch_in(folder, &format!("[sip]\ndomain = \"{DOMAIN}\"\n"), &more, &[], Some(disk)).await
+        Self::launch_in(folder, &format!("[sip]\ndomain = \"{DOMAIN}\"\n"), "", &more, &[], Some(disk)).await
     }
 
     /// Starts it with its database on a disk of its own.
     pub async fn start_on(disk: &Disk, database: &Path, more: &str) -> Result<Self> {
         let more = format!("[database]\ndb_url = \"sqlite://{}\"\n{more}", database.display());
         let section = format!("[sip]\ndomain = \"{DOMAIN}\"\n");
-        Self::launch_in(tempfile::tempdir()?, &section, &more, &[], Some(disk.clone())).await
+        Self::launch_in(tempfile::tempdir()?, &section, "", &more, &[], Some(disk.clone())).await
     }
 
     /// A file of the disk of [`Gateway::start_with_a_small_disk`] with this suffix, as the gateway sees it.
@@ -115,24 +121,25 @@ impl Gateway {
     }
 
     async fn launch(sip_section: &str, more: &str, arguments: &'static [&'static str]) -> Result<Self> {
-        Self::launch_in(tempfile::tempdir()?, sip_section, more, arguments, None).await
+        Self::launch_in(tempfile::tempdir()?, sip_section, "", more, arguments, None).await
     }
 
     async fn launch_in(
         folder: TempDir,
         sip_section: &str,
+        https: &str,
         more: &str,
         arguments: &'static [&'static str],
         disk: Option<Disk>,
     ) -> Result<Self> {
         let mut ports = Ports::take().await?;
         let mut port = || ports.listener();
-        let (sip, tls, https, websocket, ng) = (port()?, port()?, port()?, port()?, port()?);
+        let (sip, tls, https_port, websocket, ng) = (port()?, port()?, port()?, port()?, port()?);
         let (first, last) = ports.media();
         let text = format!(
             "[general]\ndata_directory = \"{data}\"\n\
              {sip_section}udp = \"*:{sip}\"\ntcp = \"*:{sip}\"\ntls = \"*:{tls}\"\n\
-             [https]\nlisten = \"*:{https}\"\nwebsocket = \"*:{websocket}\"\n\
+             [https]\nlisten = \"*:{https_port}\"\nwebsocket = \"*:{websocket}\"\n{https}\
              [media]\nfirst_port = {first}\nlast_port = {last}\nng = \"127.0.0.1:{ng}\"\n{more}\n",
             data = folder.path().join("data").display(),
         );
@@ -150,7 +157,7 @@ impl Gateway {
             address,
             sip,
             tls,
-            https,
+            https: https_port,
             websocket,
             ng,
             _ports: ports,
@@ -331,6 +338,15 @@ impl Gateway {
     }
 
     async fn tls_connect_as(&self, port: u16, identity: Option<Identity>) -> Result<TlsStream<TcpStream>> {
+        self.tls_over(TcpStream::connect((self.address, port)).await?, identity).await
+    }
+
+    /// TLS over a connection that is there, trusting its own CA and nothing else.
+    pub async fn tls_over(
+        &self,
+        stream: TcpStream,
+        identity: Option<Identity>,
+    ) -> Result<TlsStream<TcpStream>> {
         use rustls_pki_types::pem::PemObject;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.ca()).map_err(|e| anyhow!("{e}"))?)?;
@@ -342,8 +358,7 @@ impl Gateway {
             Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key)?,
             None => config.with_no_client_auth(),
         };
-        let stream = TcpStream::connect((self.address, port)).await?;
-        let name = rustls_pki_types::ServerName::IpAddress(self.address.into());
+        let name = rustls_pki_types::ServerName::IpAddress(stream.peer_addr()?.ip().into());
         Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
     }
 

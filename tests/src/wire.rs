@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::baresip::Account;
+use crate::digest::Client;
 use crate::sip::Message;
 use crate::wait::PATIENCE;
 
@@ -229,6 +231,30 @@ impl WebSocket {
         };
         let payload = self.0.bytes(usize::try_from(length)?).await?;
         Ok(Frame { opcode: head[0] & 0xf, payload })
+    }
+
+    /// Registers as a browser does, with the password that it is asked for; the last answer. `cseq` grows from one to the next.
+    pub async fn register(&mut self, account: &Account, cseq: u32) -> Result<Message> {
+        let Account { user, domain, password } = account;
+        let (call_id, uri) = (format!("{user}-{}", self.0.local), format!("sip:{domain}"));
+        let mut credentials = String::new();
+        for cseq in [cseq, cseq + 1] {
+            let request = format!(
+                "REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/WSS df7jal23ls0d.invalid;branch=z9hG4bK{cseq};rport\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:{user}@{domain}>;tag=w\r\nTo: <sip:{user}@{domain}>\r\n\
+                 Call-ID: {call_id}\r\nCSeq: {cseq} REGISTER\r\n\
+                 Contact: <sip:{user}@df7jal23ls0d.invalid;transport=ws>;expires=300\r\n{credentials}\
+                 Content-Length: 0\r\n\r\n"
+            );
+            self.send(true, opcode::TEXT, request.as_bytes()).await?;
+            let (_, answer) = self.message().await?;
+            if answer.status() != Some(401) || !credentials.is_empty() {
+                return Ok(answer);
+            }
+            let client = Client { user, password, method: "REGISTER", uri: &uri, nc: 1 };
+            credentials = format!("Authorization: {}\r\n", client.answer(answer.header("WWW-Authenticate"))?);
+        }
+        bail!("asked for a password twice")
     }
 
     /// The next SIP message; pings are answered.
