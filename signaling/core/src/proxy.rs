@@ -6,6 +6,7 @@
 
 mod acks;
 mod announce;
+mod begin;
 mod calls;
 pub mod control;
 mod dispatch;
@@ -42,7 +43,7 @@ use crate::dialog::{Call, End};
 use crate::dispatcher::Question;
 use crate::event::{EndCause, Event, Expiry};
 use crate::flow::{ConnectionId, Destination, Flow, Inbound, Outbound, Protocol, SendToken};
-use crate::fork::{self, Fork};
+use crate::fork::Fork;
 use crate::guesses::Guesses;
 use crate::location::{Gone, Location};
 use crate::message::{
@@ -51,12 +52,11 @@ use crate::message::{
 use crate::outside::{Lookup, Outside};
 use crate::overload::Overload;
 use crate::profiles::Profiles;
-use crate::route;
 use crate::secret::Secret;
 use crate::settings::Settings;
 use crate::sources::Sources;
 use crate::stats::Stats;
-use crate::step::relay::{self, Branch};
+use crate::step::relay::Branch;
 use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, sanity};
 use crate::stun;
 use crate::tolls::Tolls;
@@ -324,6 +324,7 @@ impl Proxy {
             Ok(Message::Request(request)) if self.has_no_room(&request) => {
                 self.refuse(&inbound.flow, request);
             }
+            Ok(Message::Request(request)) => self.meet(inbound.flow, request),
             Ok(message) => self.table.handle_message(now, inbound.flow, message),
             Err(error) => self.answer_malformed(&inbound.flow, &error),
         }
@@ -593,53 +594,6 @@ impl Proxy {
         self.routes.push(locate.boxed_local());
     }
 
-    /// Puts a request on the route. `merged`: another transaction of the same request is here.
-    fn begin(&mut self, server: Option<ServerId>, flow: Flow, request: Request, merged: bool) {
-        if let Some(server) = server.filter(|_| *request.method() == Method::Prack)
-            && self.pracked(server, flow, &request)
-        {
-            return;
-        }
-        if self.is_for_announcement(server, &request) || self.is_for_transfer(server, flow, &request) {
-            return;
-        }
-        let mut incoming = Incoming::new(&self.world, request, flow);
-        let transferred = flow.is_agent() && !incoming.is_in_dialog();
-        if merged || transferred {
-            incoming.begin_pass();
-        }
-        if transferred {
-            incoming.user = self.transfers.user_of(&incoming.message);
-        }
-        // What begins something was refused before; what belongs to a call has as much room again.
-        let limits = &self.world.settings.limits;
-        if self.routes.len() >= 2 * limits.max_pending {
-            let Some(server) = server else { return };
-            let headers = [(Name::RetryAfter, limits.retry_after.to_string())];
-            let response = incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &headers);
-            self.table.respond(self.world.now(), server, &response);
-            return;
-        }
-        if let Some(server) = server {
-            let invite = *incoming.method() == Method::Invite;
-            self.servers.insert(server, Server::Routing(invite.then(|| Box::new(incoming.clone()))));
-        }
-        let world = Rc::clone(&self.world);
-        let route = async move {
-            let verdict = match transferred {
-                true => route::transferred(&world, &mut incoming).await,
-                false => route::request(&world, &mut incoming).await,
-            };
-            let outcome = match verdict {
-                Verdict::Reply(response) => Outcome::Reply(response),
-                Verdict::Absorb => Outcome::Absorb,
-                Verdict::Relay(targets) => first_branches(&world, &incoming, targets).await,
-            };
-            Done::Request { server, incoming: Box::new(incoming), outcome }
-        };
-        self.begun.push_back(route.boxed_local());
-    }
-
     /// Carries out what the route has decided.
     fn routed(&mut self, server: Option<ServerId>, incoming: Incoming, outcome: Outcome) {
         let now = self.world.now();
@@ -871,23 +825,5 @@ impl Proxy {
         }
         drop(calls);
         self.end_call(call_id, from, if by_caller { EndCause::CallerBye } else { EndCause::CalleeBye });
-    }
-}
-
-/// The branches for the targets wanted most; where the relay refuses them all, for the next ones.
-async fn first_branches(world: &World, incoming: &Incoming, targets: Vec<Target>) -> Outcome {
-    let mut steps = fork::steps(targets, world.settings.tm.serial_forking);
-    let mut refusal = (StatusCode::MAX_BREADTH_EXCEEDED, "");
-    while let Some((step, breadth)) = fork::next_step(&mut steps, incoming.breadth) {
-        match relay::prepare(world, incoming, step, breadth).await {
-            Ok(branches) => return Outcome::Relay(branches, steps),
-            Err(error) => refusal = error,
-        }
-    }
-    let after = (Name::RetryAfter, world.settings.limits.retry_after.to_string());
-    let headers = (refusal.0 == StatusCode::SERVICE_UNAVAILABLE).then_some(after);
-    match incoming.refuse_with(world, refusal.0, refusal.1, headers.as_slice()) {
-        Verdict::Reply(response) => Outcome::Reply(response),
-        Verdict::Relay(_) | Verdict::Absorb => Outcome::Absorb,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use crate::event::Event;
 use crate::flow::{Destination, Protocol};
 use crate::guesses::Guesses;
 use crate::location::{Location, Shared};
-use crate::message::build;
 use crate::message::digits::push_hex;
+use crate::message::{Name, Request, build};
 use crate::outside::{Account, Outside, SharedText, Unavailable};
 use crate::overload::Door;
 use crate::profiles::Profiles;
@@ -269,6 +270,17 @@ impl World {
     #[must_use]
     pub fn tag(&self) -> String {
         build::random_tag(&mut *self.rng.borrow_mut())
+    }
+
+    /// The tag of answers to `request` that is the same for each copy of it.
+    #[must_use]
+    pub fn tag_of(&self, request: &Request) -> String {
+        // Nothing depends on it but that nobody else answers by it: no dialog begins with these.
+        let mut hash = DefaultHasher::new();
+        hash.write(&self.secret);
+        hash.write(request.raw(Name::Via).unwrap_or_default());
+        hash.write(request.call_id().as_bytes());
+        build::tag_of(hash.finish())
     }
 
     /// Uses the randomness.

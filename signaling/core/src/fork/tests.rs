@@ -54,20 +54,7 @@ fn fork(codes: &[i32]) -> Fork {
     };
     let address = "192.0.2.9:5060".parse().expect("address");
     let flow = Flow { protocol: Protocol::Udp, local: address, remote: address, connection: None };
-    let incoming = Incoming {
-        message,
-        flow,
-        user: None,
-        proved_until: None,
-        token: None,
-        trusted: false,
-        breadth: 60,
-        seal: String::new(),
-        spirals: false,
-        pass: None,
-        seats: None,
-        toll: None,
-    };
+    let incoming = Incoming::of(message, flow, 60);
     #[allow(clippy::disallowed_methods, reason = "an arbitrary origin; nothing depends on it")]
     let mut fork = Fork::new(incoming, Instant::now(), VecDeque::new());
     for (number, code) in codes.iter().enumerate() {

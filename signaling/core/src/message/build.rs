@@ -188,8 +188,14 @@ pub fn via(protocol: crate::flow::Protocol, sent_by: &str, branch: &str) -> Stri
 /// 64 random bits in lower-case letters and digits, for tags (RFC 3261 §19.3 asks for at least 32).
 #[must_use]
 pub fn random_tag(rng: &mut impl Rng) -> String {
+    tag_of(rng.random())
+}
+
+/// The tag that is made of `bits`.
+#[must_use]
+pub fn tag_of(bits: u64) -> String {
     let mut text = String::with_capacity(16);
-    push_hex(&mut text, &rng.random::<u64>().to_be_bytes());
+    push_hex(&mut text, &bits.to_be_bytes());
     text
 }
 

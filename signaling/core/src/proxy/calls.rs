@@ -38,7 +38,7 @@ impl Proxy {
         let call = Call {
             serial: 0,
             call_id: incoming.call_id().to_owned(),
-            seal: incoming.seal.clone(),
+            seal: incoming.seal(&self.world).to_owned(),
             from: person(message, Name::From),
             to: message.uri().map(plain).unwrap_or_default(),
             parties: Arc::new(parties(incoming, branches)),

@@ -28,6 +28,8 @@ pub async fn forward(world: &World, incoming: &mut Incoming) -> ControlFlow<Verd
         return ControlFlow::Continue(());
     }
     let Ok(uri) = incoming.message.uri().cloned() else { return ControlFlow::Continue(()) };
+    // Its Routes go.
+    let _ = incoming.seal(world);
     if let Some(flow) = flow_of(world, incoming) {
         incoming.message.remove_first_value(Name::Route);
         let target = Target { by_token: true, ..Target::new(world, uri, Destination::Flow(flow)) };

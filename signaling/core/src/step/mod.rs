@@ -30,6 +30,7 @@ pub mod size;
 pub mod tolls;
 pub mod voicemail;
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -59,8 +60,10 @@ pub struct Incoming {
     pub trusted: bool,
     /// How many branches it may be in at once from here on (RFC 5393 §5).
     pub breadth: u32,
-    /// Names this request as it came, to know it again when it comes back (RFC 3261 §16.6 step 8).
-    pub seal: String,
+    /// Names this request as it came, once that was asked for: see [`Incoming::seal`].
+    seal: OnceCell<Box<str>>,
+    /// Whether no transaction knows it yet, so that each copy of it is to be answered with the same To tag (RFC 3261 §8.2.7).
+    pub stateless: bool,
     /// Whether it has been here before, for another target (a spiral, RFC 3261 §6).
     pub spirals: bool,
     /// See [`Incoming::call_id`].
@@ -160,11 +163,15 @@ impl Incoming {
     /// A request as it came.
     #[must_use]
     pub fn new(world: &World, message: Request, flow: Flow) -> Self {
-        let number = message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
-        let (from, to) = (message.from_tag().unwrap_or_default(), message.to_tag().unwrap_or_default());
-        let parts = [message.uri_text(), from, to, message.call_id(), message.method().as_str()];
-        let routes = message.values(Name::Route);
-        let seal = world.seal(parts.into_iter().map(str::as_bytes).chain([number.as_slice()]).chain(routes));
+        let incoming = Self::of(message, flow, world.settings.limits.max_breadth);
+        // Most of these end here.
+        if *incoming.method() != Method::Register {
+            let _ = incoming.seal(world);
+        }
+        incoming
+    }
+
+    pub(crate) fn of(message: Request, flow: Flow, breadth: u32) -> Self {
         Self {
             message,
             flow,
@@ -172,13 +179,28 @@ impl Incoming {
             proved_until: None,
             token: None,
             trusted: false,
-            breadth: world.settings.limits.max_breadth,
-            seal,
+            breadth,
+            seal: OnceCell::new(),
+            stateless: false,
             spirals: false,
             pass: None,
             seats: None,
             toll: None,
         }
+    }
+
+    /// Names this request as it came, to know it again when it comes back (RFC 3261 §16.6 step 8). A step that changes the
+    /// request-URI or the Routes of a REGISTER asks for it before: that of any other request is made at once.
+    #[must_use]
+    pub fn seal(&self, world: &World) -> &str {
+        self.seal.get_or_init(|| {
+            let message = &self.message;
+            let number = message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
+            let (from, to) = (message.from_tag().unwrap_or_default(), message.to_tag().unwrap_or_default());
+            let parts = [message.uri_text(), from, to, message.call_id(), message.method().as_str()];
+            let parts = parts.into_iter().map(str::as_bytes).chain([number.as_slice()]);
+            world.seal(parts.chain(message.values(Name::Route))).into()
+        })
     }
 
     /// Names the call: the Call-ID, and behind a space the pass that this is, where the call comes through here more than
@@ -200,10 +222,8 @@ impl Incoming {
     }
 
     /// It begins a pass of its own.
-    pub fn begin_pass(&mut self) {
-        let seal = std::mem::take(&mut self.seal);
-        self.set_pass(Some(&seal));
-        self.seal = seal;
+    pub fn begin_pass(&mut self, world: &World) {
+        self.pass = Some(format!("{} {}", self.message.call_id(), self.seal(world)).into());
     }
 
     /// The method.
@@ -227,7 +247,7 @@ impl Incoming {
         reason: &str,
         headers: &[(Name<'_>, String)],
     ) -> Response {
-        let tag = world.tag();
+        let tag = if self.stateless { world.tag_of(&self.message) } else { world.tag() };
         let mut reply = Reply::new(&self.message, status).to_tag(&tag);
         if !reason.is_empty() {
             reply = reply.reason(reason);

@@ -195,7 +195,7 @@ fn branch_name(world: &World, incoming: &Incoming) -> String {
     };
     let proof =
         if incoming.is_in_dialog() { String::new() } else { proof_of_passage(world, &incoming.message) };
-    let name = [BRANCH_PREFIX, &*incoming.seal, &*proof, ".", &*unique].concat();
+    let name = [BRANCH_PREFIX, incoming.seal(world), &*proof, ".", &*unique].concat();
     let masks = world.topoh().is_some_and(|topoh| topoh.mask_callid);
     if masks && came_masked(&incoming.message) { plain_branch(&name) } else { name }
 }

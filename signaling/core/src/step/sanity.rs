@@ -21,7 +21,7 @@ pub fn check(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         CameBack::No => {}
         CameBack::Spiral => {
             incoming.spirals = true;
-            incoming.begin_pass();
+            incoming.begin_pass(world);
         }
         CameBack::Loop => return refuse(world, incoming, StatusCode::LOOP_DETECTED, ""),
     }
@@ -128,7 +128,7 @@ pub fn is_merged(world: &World, incoming: &Incoming) -> bool {
     let calls = world.calls.borrow();
     let first = || calls.find(incoming.message.call_id(), from_tag);
     calls.find(incoming.call_id(), from_tag).is_some()
-        || first().is_some_and(|call| call.seal == incoming.seal)
+        || first().is_some_and(|call| call.seal == incoming.seal(world))
 }
 
 /// Max-Forwards: none left is 483, none there is given the default (RFC 3261 §16.3 step 3, §16.6 step 3).
@@ -183,12 +183,13 @@ fn came_back(world: &World, incoming: &Incoming) -> CameBack {
         let via = world.topoh().map_or(Cow::Borrowed(via), |topoh| topoh.plain_via(via));
         let branch = Via::parse(&via).ok().and_then(|via| via.branch()?.strip_prefix(BRANCH_PREFIX));
         let Some(branch) = branch else { continue };
-        if branch.starts_with(&incoming.seal) {
+        if branch.starts_with(incoming.seal(world)) {
             return CameBack::Loop;
         }
         if !incoming.is_in_dialog() {
             let proof = proof.get_or_insert_with(|| relay::proof_of_passage(world, &incoming.message));
-            let passed = branch.get(incoming.seal.len()..).is_some_and(|rest| rest.starts_with(&**proof));
+            let passed =
+                branch.get(incoming.seal(world).len()..).is_some_and(|rest| rest.starts_with(&**proof));
             found = if passed { CameBack::Spiral } else { found };
         }
     }

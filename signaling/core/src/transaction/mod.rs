@@ -18,7 +18,7 @@ mod timer;
 use std::time::Duration;
 
 pub use stats::{Branches, Stats};
-pub use table::{Kind, Listed, SentBy, Table};
+pub use table::{Kind, Listed, Opening, SentBy, Table};
 pub use timer::{Patience, Timer, Timers};
 
 use crate::flow::Flow;

@@ -1,6 +1,7 @@
 //! The transactions of one worker: matching, timers, sending.
 
 mod listing;
+mod opening;
 
 use std::collections::{BTreeSet, VecDeque, hash_map};
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 pub use self::listing::{Kind, Listed};
+pub use self::opening::Opening;
 use super::answered::{Answer, Answered};
 use super::client::Client;
 use super::client_invite::ClientInvite;
@@ -204,17 +206,6 @@ impl Table {
         if *request.method() == Method::Ack {
             return self.handle_ack(now, flow, request);
         }
-        // The key is taken before the Via is stamped, whose text is part of it for RFC 2543 clients. Parsing refused
-        // what could fail here; dropping it is the safe answer all the same.
-        let Ok(key) = self.keys.server(&request, request.method(), request.to_tag()) else { return };
-        if let Some(&id) = self.servers.get(&key) {
-            return self.handle_retransmission(now, id);
-        }
-        if let Some(Answer { bytes, destination }) = self.answered.get(&key) {
-            self.stats.retransmissions += 1;
-            self.stats.rpl_sent += 1;
-            return self.send(*destination, bytes.clone());
-        }
         let invite = match request.method() {
             Method::Cancel => {
                 let key = self.keys.server(&request, &Method::Invite, request.to_tag());
@@ -222,13 +213,8 @@ impl Table {
             }
             _ => None,
         };
-        if request.stamp_source(flow.remote, self.config.force_rport).is_err() {
-            return;
-        }
-        if self.is_full(request.written_len()) {
-            return self.refuse(&flow, request);
-        }
-        let (id, merged) = self.begin_server(now, &flow, &request, key);
+        let Some(opening) = self.open(now, &flow, &mut request) else { return };
+        let (id, merged) = self.begin_server(now, opening, &request);
         self.events.push_back(match request.method() {
             Method::Cancel => Event::Cancel { id, invite: invite.map(ServerId), flow, request },
             _ => Event::Request { id, flow, request, merged },
@@ -236,51 +222,30 @@ impl Table {
     }
 
     /// The transaction, and whether another one serves the same request.
-    fn begin_server(&mut self, now: Instant, flow: &Flow, request: &Request, key: Key) -> (ServerId, bool) {
-        let (reliable, size) = (flow.protocol.is_reliable(), request.written_len());
+    fn begin_server(&mut self, now: Instant, opening: Opening, request: &Request) -> (ServerId, bool) {
+        if *request.method() != Method::Invite {
+            return (self.begin(now, opening), false);
+        }
         let timers = &self.config.timers;
-        let machine = if *request.method() == Method::Invite {
-            let trying = Reply::new(request, StatusCode::TRYING).reason(&self.config.trying_reason).build();
-            if self.config.trying == super::Trying::AtOnce {
-                self.stats.rpl_generated += 1;
-            }
-            let trying = trying.to_bytes();
-            Machine::ServerInvite(ServerInvite::start(
-                trying,
-                self.config.trying,
-                reliable,
-                timers,
-                &mut self.effects,
-            ))
-        } else {
-            Machine::Server(Server::start(reliable, timers, &mut self.effects))
-        };
+        let trying = Reply::new(request, StatusCode::TRYING).reason(&self.config.trying_reason).build();
+        if self.config.trying == super::Trying::AtOnce {
+            self.stats.rpl_generated += 1;
+        }
+        let machine = ServerInvite::start(
+            trying.to_bytes(),
+            self.config.trying,
+            opening.reliable(),
+            timers,
+            &mut self.effects,
+        );
         let merge_key = self.keys.merged(request);
         let serving = merge_key.map(|key| {
             let count = self.merged.entry(key).or_default();
             *count += 1;
             *count
         });
-        let via = request.top_via().ok();
-        let (destination, fallback) = response_destination(flow, via);
-        let id = self.insert(Entry {
-            id: 0,
-            machine,
-            destination,
-            fallback,
-            sent_by: sent_by(flow, via),
-            key,
-            merge_key,
-            response_tag: None,
-            silent: false,
-            branch: false,
-            answered: false,
-            size,
-            deadlines: Vec::with_capacity(3),
-        });
-        self.servers.insert(key, id);
-        self.apply(now, id);
-        (ServerId(id), serving.is_some_and(|count| count > 1))
+        let id = self.insert_server(now, opening, Machine::ServerInvite(machine), merge_key);
+        (id, serving.is_some_and(|count| count > 1))
     }
 
     fn handle_retransmission(&mut self, now: Instant, id: u64) {
@@ -396,9 +361,13 @@ impl Table {
 
     /// Answers a request with 503 and Retry-After, without a transaction: it costs little, whatever comes in numbers.
     pub fn refuse(&mut self, flow: &Flow, mut request: Request) {
-        if *request.method() == Method::Ack
-            || request.stamp_source(flow.remote, self.config.force_rport).is_err()
-        {
+        if request.stamp_source(flow.remote, self.config.force_rport).is_ok() {
+            self.turn_away(flow, &request);
+        }
+    }
+
+    fn turn_away(&mut self, flow: &Flow, request: &Request) {
+        if *request.method() == Method::Ack {
             return;
         }
         self.stats.refused += 1;
@@ -406,11 +375,11 @@ impl Table {
         // The same for each retransmission (RFC 3261 §8.2.7).
         let branch = request.top_via().ok().and_then(|via| via.branch()).unwrap_or_default();
         let tag = format!("{STATELESS_TAG}{}", branch.get(..branch.len().min(64)).unwrap_or_default());
-        let reply = Reply::new(&request, StatusCode::SERVICE_UNAVAILABLE)
+        let reply = Reply::new(request, StatusCode::SERVICE_UNAVAILABLE)
             .header(Name::RetryAfter, self.config.retry_after.to_string())
             .to_tag(&tag)
             .build();
-        self.send_response(flow, &request, &reply);
+        self.send_response(flow, request, &reply);
     }
 
     /// Whether a transaction serves this request already: it is a retransmission.
@@ -713,12 +682,16 @@ impl Table {
         self.effects.list.clear();
     }
 
-    /// Timer J is as long as retransmissions may come: 64·T1 (RFC 3261 §17.2.2).
     fn remember(&mut self, now: Instant, slot: usize, bytes: Bytes) {
         let entry = &self.entries[slot];
+        let (key, answer) = (entry.key, Answer { bytes, destination: entry.destination });
+        self.keep_answer(now, key, answer);
+    }
+
+    /// Timer J is as long as retransmissions may come: 64·T1 (RFC 3261 §17.2.2).
+    fn keep_answer(&mut self, now: Instant, key: Key, answer: Answer) {
         let stay = self.config.timers.max_noninv_lifetime.max(self.config.timers.wt_timer);
-        let answer = Answer { bytes, destination: entry.destination };
-        self.answered.insert(entry.key, answer, now + stay);
+        self.answered.insert(key, answer, now + stay);
     }
 
     fn transmit(&mut self, slot: usize, bytes: Bytes) {

@@ -199,6 +199,42 @@ fn nobody_learns_whose_account_is_an_old_one() {
     assert!(texts[0][31].0.starts_with("SIP/2.0 403 "), "{:?}", texts[0]);
 }
 
+/// Whoever has shown nothing costs nothing that stays: each copy of his request is challenged as if it were the first, under the same
+/// tag (RFC 3261 §8.2.7, §26.3.2.4). What has judged a password is said again and not done again.
+#[test]
+fn a_challenge_keeps_nothing_and_a_judgement_is_kept() {
+    for protocol in [Protocol::Udp, Protocol::Wss] {
+        let mut bed = bed(&["alice"], &[Algorithm::MD5]);
+        let flow = bed.flow(protocol, "198.51.100.7:5060");
+        let first = challenged(&mut bed, &flow, 1, "");
+        let second = challenged(&mut bed, &flow, 1, "");
+        assert_eq!(first.header("To"), second.header("To"));
+        assert!(first.header("To").contains(";tag="), "{}", first.text);
+        let other = challenged(&mut bed, &flow, 2, "");
+        assert_ne!(first.header("To"), other.header("To"));
+        let nonces = [&first, &second].map(|one| quoted(one.header("WWW-Authenticate"), "nonce"));
+        assert_ne!(nonces[0], nonces[1], "none of them is kept");
+        let (transactions, answered) = (bed.proxy.transaction_stats(), bed.proxy.stats().answered);
+        assert_eq!((transactions.total, transactions.answered, transactions.rpl_sent), (0, [0; 5], 3));
+        assert_eq!(answered.sum(|code| code == "401"), 3);
+        let wrong = answer(&first, Algorithm::MD5, "alice", "guess");
+        let refused = challenged(&mut bed, &flow, 3, &wrong);
+        let failures =
+            |bed: &Bed| bed.events.iter().filter(|e| matches!(e, Event::AuthFailed { .. })).count();
+        assert_eq!((failures(&bed), bed.proxy.transaction_stats().answered), (1, [0, 0, 1, 0, 0]));
+        if protocol == Protocol::Udp {
+            let again = challenged(&mut bed, &flow, 3, &wrong);
+            assert_eq!(refused.text, again.text);
+            assert_eq!((failures(&bed), bed.proxy.transaction_stats().retransmissions), (1, 1));
+        }
+        bed.send(&flow, &register(4, &answer(&second, Algorithm::MD5, "alice", &password("alice"))));
+        bed.expect(&flow, "SIP/2.0 200 ");
+        let stats = bed.proxy.transaction_stats();
+        assert_eq!((stats.total, stats.created, stats.freed, stats.current), (2, 2, 2, 0));
+        assert_eq!(bed.proxy.stats().accepted_regs, 1);
+    }
+}
+
 /// A phone that comes back after a restart with the nonce of before is told that it is stale, and asks its user nothing.
 #[test]
 fn a_nonce_of_before_a_restart_is_stale_and_not_foreign() {
