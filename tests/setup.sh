@@ -26,6 +26,7 @@ nginx:nginx
 /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 haproxy:haproxy
 caddy:caddy
+pebble:pebble
 cc:build-essential
 cmake:cmake
 "

@@ -1,9 +1,11 @@
-//! The certificate of every TLS listener: the operator's own, or one made here and signed by a local CA.
+//! The certificate of every TLS listener: the operator's own, one that an ACME server has issued, or one made here and signed by a
+//! local CA.
 //!
 //! Browsers refuse a microphone without HTTPS and a WebSocket with an unknown certificate without a word,
 //! so a first start must end with a certificate that needs one download, not an openssl evening.
 
 pub(crate) mod identity;
+mod issued;
 mod local_ca;
 mod own;
 
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
@@ -22,6 +24,8 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+pub(crate) use self::issued::{ACME_TLS, Challenges, Issued};
+pub(crate) use self::own::certificates;
 use crate::config::{Config, Tls};
 
 /// The certificate in use, which can be changed while listeners run.
@@ -30,6 +34,9 @@ pub struct Certificates {
     current: ArcSwap<CertifiedKey>,
     /// The CA to offer for download as DER and PEM; `None` with the operator's own certificate.
     ca: Option<CaFile>,
+    /// What an ACME server has issued.
+    issued: ArcSwapOption<Issued>,
+    challenges: Challenges,
 }
 
 /// The local CA's certificate, for people to install.
@@ -60,7 +67,8 @@ impl Certificates {
                 (made.key, Some(made.ca))
             }
         };
-        Ok(Arc::new(Self { current: ArcSwap::from_pointee(key), ca }))
+        let (issued, challenges) = (ArcSwapOption::empty(), Challenges::default());
+        Ok(Arc::new(Self { current: ArcSwap::from_pointee(key), ca, issued, challenges }))
     }
 
     /// Looks again: a certificate of ours is made anew when it runs out soon or the host has another address, one of the
@@ -83,6 +91,27 @@ impl Certificates {
     #[must_use]
     pub fn ca(&self) -> Option<&CaFile> {
         self.ca.as_ref()
+    }
+
+    /// What an ACME server has issued, if that is shown.
+    pub(crate) fn issued(&self) -> Option<Arc<Issued>> {
+        self.issued.load_full()
+    }
+
+    /// Shows it from now on. Open connections keep what they have.
+    pub(crate) fn show(&self, issued: Issued) {
+        self.issued.store(Some(Arc::new(issued)));
+    }
+
+    /// What is shown to an ACME server that looks.
+    pub(crate) fn challenges(&self) -> &Challenges {
+        &self.challenges
+    }
+
+    /// Whether whoever comes by name meets a certificate that browsers trust, so that nobody needs the local CA.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.ca.is_none() || self.issued.load().is_some()
     }
 
     /// A TLS server that shows this certificate. `alpn` names the protocols spoken over it, none for SIP.
@@ -108,7 +137,7 @@ impl Certificates {
         let name = || format!("tls.ca_list {}", path.display());
         let mut roots = rustls::RootCertStore::empty();
         let pem = std::fs::read(path).with_context(name)?;
-        let (added, _) = roots.add_parsable_certificates(own::certificates(&pem));
+        let (added, _) = roots.add_parsable_certificates(certificates(&pem));
         anyhow::ensure!(added > 0, "{} holds no certificate in PEM form", name());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
@@ -130,7 +159,7 @@ impl Certificates {
     pub fn client_config(self: &Arc<Self>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
         let mut roots = rustls::RootCertStore::empty();
         if let Ok(bundle) = std::fs::read("/etc/ssl/certs/ca-certificates.crt") {
-            roots.add_parsable_certificates(own::certificates(&bundle));
+            roots.add_parsable_certificates(certificates(&bundle));
         }
         roots.add_parsable_certificates(self.ca.iter().map(|ca| CertificateDer::from(ca.der.clone())));
         let config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -154,8 +183,17 @@ impl ResolvesClientCert for Certificates {
 }
 
 impl ResolvesServerCert for Certificates {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name();
+        // Whoever offers this offers nothing else, and without a proof there is nothing to say (RFC 8737 §3).
+        if hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS)) {
+            return self.challenges.tls(name?);
+        }
+        match &*self.issued.load() {
+            // Old phones name nobody. Whoever comes by an address does neither, and has to know the local CA in any case.
+            Some(issued) if name.is_none_or(|name| issued.is_for(name)) => Some(Arc::clone(&issued.key)),
+            _ => Some(self.current.load_full()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The sample file, the check and the reference are made from that table, so none of them can say something else.
 
+mod acme;
 mod environment;
 pub mod keys;
 mod listen;
@@ -15,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use acme::{Acme, Challenge, HmacKey};
 use anyhow::Context as _;
 pub use listen::Listen;
 use regex::Regex;
@@ -76,6 +78,7 @@ pub struct Config {
     pub certificate: Option<PathBuf>,
     pub private_key: Option<PathBuf>,
     pub certificate_names: Vec<String>,
+    pub acme: Acme,
     pub registrar: Registrar,
     pub usrloc: Usrloc,
     pub db_url: Option<Place>,
@@ -480,6 +483,7 @@ impl Config {
         if self.certificate.is_some() != self.private_key.is_some() {
             return Err("certificate.chain and certificate.private_key go together: set both or none".into());
         }
+        self.acme.check(self)?;
         if self.tls_settings.require_certificate && self.tls_settings.ca_list.is_none() {
             return Err("tls.require_certificate needs tls.ca_list: whose certificates are good".into());
         }
@@ -650,6 +654,17 @@ mod tests {
             ("[sip\n", Some((1, 5)), ""),
             ("[sip]\nudp = \"off\"\nudp = \"off\"\n", Some((3, 1)), "duplicate key"),
             ("[certificate]\nchain = \"a.pem\"\n", None, "go together"),
+            ("[acme]\ndomains = [\"192.0.2.1\"]\n", Some((2, 11)), "\"192.0.2.1\" is an address; allowed"),
+            ("[acme]\ndomains = [\"*.example\"]\n", Some((2, 11)), "is not a host name"),
+            ("[acme]\ndirectory = \"http://ca/\"\n", Some((2, 13)), "is no https URL"),
+            ("[acme]\neab_hmac_key = \"?\"\n", Some((2, 16)), "no URL-safe base64"),
+            ("[acme]\neab_kid = \"a\"\n", None, "go together"),
+            ("[acme]\ndomains = [\"a.example\"]\n[https]\nlisten = \"off\"\n", None, "needs https.listen"),
+            (
+                "[acme]\ndomains = [\"a.example\"]\n[certificate]\nchain = \"a\"\nprivate_key = \"b\"\n",
+                None,
+                "two ways to a certificate",
+            ),
             ("[media]\nfirst_port = 40000\n", None, "media.last_port must be at least 15 above"),
             ("[topoh]\nvparam_prefix = \"x\"\n", None, "must begin with z9hG4bK"),
             ("[topoh]\nenabled = true\n[topos]\nenabled = true\n", None, "one of them is enough"),

@@ -9,11 +9,12 @@
 //! | [`token`] | who may come in by the second one |
 //! | [`mod@cfg`] | the configuration, and what of it can be changed |
 //! | `metrics` | the counters for Prometheus |
-//! | `core`, `health`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `secfilter`, `tolls`, `tls`, `rtpengine` | the methods by their first words |
+//! | `acme`, `core`, `health`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `secfilter`, `tolls`, `tls`, `rtpengine` | the methods by their first words |
 //!
 //! An answer says only what is so. A method of Kamailio's that would have nothing true to say is not there. What the workers
 //! know is asked of each of them between two messages, so that the way of a message has no lock for it.
 
+mod acme;
 pub mod cfg;
 mod core;
 mod corex;
@@ -54,6 +55,7 @@ use tokio::sync::Semaphore;
 
 pub use self::jsonrpc::Fault;
 use crate::accounting::Accounting;
+use crate::acme::Acme;
 use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::Config;
@@ -87,6 +89,7 @@ pub struct Control {
     pub(crate) settings: Arc<Settings>,
     pub(crate) bound: Vec<Bound>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) acme: Option<Arc<Acme>>,
     pub(crate) database: Database,
     pub(crate) accounting: Accounting,
     pub(crate) location: Arc<Location>,

@@ -137,7 +137,7 @@ impl Gateway {
         };
         let tolls = TollFile::open(&config.data_directory.join(TOLLS), &shared.tolls)
             .context("what was spent of the day")?;
-        let control = Arc::new(shared.control(&config, &bound, &certificates, &transport));
+        let control = Arc::new(shared.control(&config, &bound, &certificates, &transport)?);
         let threads = inboxes
             .into_iter()
             .map(|inbox| shared.start(inbox, Arc::clone(&transport)))
@@ -149,8 +149,7 @@ impl Gateway {
             tasks.spawn(socket.run(Arc::clone(&control)));
         }
         tasks.spawn(tolls.clone().follow());
-        tasks.spawn(follow_tables(Arc::clone(&control), change));
-        look_after(&mut tasks, &shared, &workers);
+        look_after(&mut tasks, &shared, &control, change);
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
         Ok(Self {
@@ -347,10 +346,14 @@ fn pages(domain: &str, control: &Arc<Control>) -> axum::Router {
 }
 
 /// Begins to look after what changes by itself.
-fn look_after(tasks: &mut JoinSet<()>, shared: &Shared, workers: &Arc<Workers>) {
+fn look_after(tasks: &mut JoinSet<()>, shared: &Shared, control: &Arc<Control>, change: u64) {
     let (health, media, database) =
         (Arc::clone(&shared.health), shared.media.clone(), shared.database.clone());
-    tasks.spawn(health::watch(health, Arc::clone(workers), media, database));
+    tasks.spawn(health::watch(health, Arc::clone(&control.workers), media, database));
+    tasks.spawn(follow_tables(Arc::clone(control), change));
+    if let Some(acme) = control.acme.clone() {
+        tasks.spawn(acme.run());
+    }
     if let Some(countries) = shared.countries.clone() {
         tasks.spawn(countries.follow());
     }

@@ -12,7 +12,8 @@
 //! | [`accounting`] | a record of every call |
 //! | [`alarms`] | what an operator wants to hear of when it happens: counted, and posted to a URL |
 //! | [`countries`] | addresses to countries, by a file of MaxMind's format |
-//! | [`certs`] | the local CA, or the operator's own certificate |
+//! | [`certs`] | the local CA, the operator's own certificate, one that was issued |
+//! | `acme` | certificates from an ACME server |
 //! | [`media_link`] | the relay, in process or over ng |
 //! | [`resolver`] | names to addresses (RFC 3263) |
 //! | [`sounds`] | music on hold and the notice of a recording |
@@ -26,6 +27,7 @@
 
 pub mod accounting;
 pub mod accounts;
+mod acme;
 pub mod alarms;
 pub mod certs;
 pub mod commands;

@@ -204,7 +204,7 @@ async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
         true => demo::accounts(&directory, gateway.database(), gateway.domain()).await?.to_vec(),
         false => Vec::new(),
     };
-    let local_ca = gateway.certificates().ca().is_some();
+    let local_ca = !gateway.certificates().is_trusted();
     let screen = Screen {
         domain: gateway.domain(),
         bound: gateway.bound(),

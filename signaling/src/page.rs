@@ -60,6 +60,7 @@ pub fn router(
         )
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/.well-known/acme-challenge/{token}", get(challenge))
         .route("/api/page", get(page_info))
         .route("/ca.crt", get(ca_crt))
         .route("/ca.pem", get(ca_pem))
@@ -88,11 +89,19 @@ async fn page_info(State(site): State<Arc<Site>>) -> Response {
         name: "Causeway",
         domain: site.domain.clone(),
         websocket_path: "/ws",
-        ca_certificate: site.certificates.ca().map(|_| "/ca.crt"),
+        ca_certificate: (!site.certificates.is_trusted()).then_some("/ca.crt"),
         ice_servers: [],
         token_claim: site.database.routing().policy.tokens.as_ref().map(|tokens| tokens.user_claim.clone()),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(info)).into_response()
+}
+
+/// The proof for an ACME server that looks whether a name is ours (RFC 8555 §8.3).
+async fn challenge(State(site): State<Arc<Site>>, Path(token): Path<String>) -> Response {
+    match site.certificates.challenges().http(&token) {
+        Some(proof) => ([(header::CONTENT_TYPE, "application/octet-stream")], proof).into_response(),
+        None => (StatusCode::NOT_FOUND, "not found\n").into_response(),
+    }
 }
 
 async fn ca_crt(State(site): State<Arc<Site>>) -> Response {

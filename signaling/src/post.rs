@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper::header;
 use hyper_util::rt::TokioIo;
@@ -46,6 +47,21 @@ impl Url {
         Ok(Self { secure, host: host.to_owned(), port, path })
     }
 
+    /// Whether it is under TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// What is asked for there.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// For a socket: without the brackets of an IPv6 address.
     fn name(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
@@ -74,22 +90,11 @@ impl Post {
     /// # Errors
     /// No TLS.
     pub(crate) fn new(url: Url) -> anyhow::Result<Self> {
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { url, tls: TlsConnector::from(Arc::new(config)), connection: Mutex::default() })
+        Ok(Self { url, tls: connector(roots())?, connection: Mutex::default() })
     }
 
     async fn connect(&self) -> anyhow::Result<Sender> {
-        let stream = TcpStream::connect((self.url.name(), self.url.port)).await?;
-        if !self.url.secure {
-            return handshake(TokioIo::new(stream)).await;
-        }
-        let name = rustls_pki_types::ServerName::try_from(self.url.name().to_owned())?;
-        handshake(TokioIo::new(self.tls.connect(name, stream).await?)).await
+        connect(&self.url, &self.tls).await
     }
 
     /// Posts JSON, with further header fields. An error is worth another try.
@@ -111,7 +116,7 @@ impl Post {
             None => self.connect().await?,
         };
         let mut request = hyper::Request::post(&self.url.path)
-            .header(header::HOST, format!("{}:{}", self.url.host, self.url.port))
+            .header(header::HOST, self.url.authority())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "Causeway");
         for (name, value) in fields {
@@ -155,9 +160,44 @@ impl Pauses {
     }
 }
 
-async fn handshake<T>(io: TokioIo<T>) -> anyhow::Result<Sender>
+/// The authorities that browsers trust.
+pub(crate) fn roots() -> rustls::RootCertStore {
+    rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
+/// TLS to servers that these authorities vouch for.
+///
+/// # Errors
+/// No TLS.
+pub(crate) fn connector(roots: rustls::RootCertStore) -> anyhow::Result<TlsConnector> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Opens a connection to where `url` is.
+///
+/// # Errors
+/// There is nobody, or nobody who can be believed.
+pub(crate) async fn connect<B>(url: &Url, tls: &TlsConnector) -> anyhow::Result<http1::SendRequest<B>>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let stream = TcpStream::connect((url.name(), url.port)).await?;
+    if !url.secure {
+        return handshake(TokioIo::new(stream)).await;
+    }
+    let name = rustls_pki_types::ServerName::try_from(url.name().to_owned())?;
+    handshake(TokioIo::new(tls.connect(name, stream).await?)).await
+}
+
+async fn handshake<T, B>(io: TokioIo<T>) -> anyhow::Result<http1::SendRequest<B>>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let (sender, connection) = http1::handshake(io).await?;
     tokio::spawn(async move {

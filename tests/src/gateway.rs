@@ -338,13 +338,16 @@ impl Gateway {
     }
 
     async fn tls_connect_as(&self, port: u16, identity: Option<Identity>) -> Result<TlsStream<TcpStream>> {
-        self.tls_over(TcpStream::connect((self.address, port)).await?, identity).await
+        // A name for which no other certificate than its own CA's is shown.
+        let name = rustls_pki_types::ServerName::try_from("localhost")?;
+        self.tls_over(TcpStream::connect((self.address, port)).await?, name, identity).await
     }
 
     /// TLS over a connection that is there, trusting its own CA and nothing else.
     pub async fn tls_over(
         &self,
         stream: TcpStream,
+        name: rustls_pki_types::ServerName<'static>,
         identity: Option<Identity>,
     ) -> Result<TlsStream<TcpStream>> {
         use rustls_pki_types::pem::PemObject;
@@ -358,7 +361,6 @@ impl Gateway {
             Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key)?,
             None => config.with_no_client_auth(),
         };
-        let name = rustls_pki_types::ServerName::IpAddress(stream.peer_addr()?.ip().into());
         Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
     }
 

@@ -41,6 +41,7 @@ pub mod gateway;
 pub mod kamcmd;
 pub mod mmdb;
 pub mod page;
+pub mod pebble;
 pub mod peers;
 pub mod phone;
 pub mod ports;

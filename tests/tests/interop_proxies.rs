@@ -12,6 +12,7 @@ use e2e::ports::Ports;
 use e2e::process::Process;
 use e2e::wait::{self, PATIENCE};
 use e2e::wire::{WebSocket, Wire};
+use rustls_pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -58,15 +59,17 @@ impl Behind {
         path.into_os_string().into_string().ok().context("a path that is no text")
     }
 
-    /// Starts a proxy and waits until it listens on `port`.
-    async fn proxy(&self, program: &str, arguments: &[&str], port: u16) -> Result<Process> {
+    /// Starts a proxy and waits until it listens on all of `ports`.
+    async fn proxy(&self, program: &str, arguments: &[&str], ports: &[u16]) -> Result<Process> {
         let home = self.folder.path().to_str().context("a path that is no text")?;
         let environment = [("HOME", home), ("XDG_DATA_HOME", home), ("XDG_CONFIG_HOME", home)];
         let process = Process::start(&find(&[program])?, arguments, &environment, self.folder.path())?;
-        let listens = || async { Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok().map(drop)) };
-        wait::until(format!("{program} to listen"), PATIENCE, listens)
-            .await
-            .with_context(|| process.tail())?;
+        for port in ports {
+            let listens =
+                || async { Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await.ok().map(drop)) };
+            let listening = wait::until(format!("{program} on port {port}"), PATIENCE, listens).await;
+            listening.with_context(|| process.tail())?;
+        }
         Ok(process)
     }
 
@@ -76,7 +79,8 @@ impl Behind {
         socket.bind((BROWSER, 0).into())?;
         let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?;
         let own = stream.local_addr()?;
-        let wire = Wire::of_tls(self.gateway.tls_over(stream, None).await?)?;
+        let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
+        let wire = Wire::of_tls(self.gateway.tls_over(stream, name, None).await?)?;
         let mut browser = WebSocket::upgrade(wire, "Sec-WebSocket-Protocol: sip\r\n").await?;
         let answer = browser.register(&self.alice, 1).await?;
         ensure!(answer.status() == Some(200), "{answer}");
@@ -116,7 +120,7 @@ async fn nginx(mut behind: Behind) -> Result<(Behind, Process, u16, u16)> {
     )?;
     let folder = behind.folder.path().display();
     let main = format!("daemon off; pid {folder}/nginx.pid; error_log stderr;");
-    let process = behind.proxy("nginx", &["-c", &config, "-g", &main], passed).await?;
+    let process = behind.proxy("nginx", &["-c", &config, "-g", &main], &[passed, sips, ended]).await?;
     Ok((behind, process, passed, ended))
 }
 
@@ -153,7 +157,7 @@ async fn haproxy_passes_tls_on() -> Result<()> {
             ("127.0.0.1:5071 send-proxy-v2", format!("127.0.0.1:{tls} source {PROXY} send-proxy-v2")),
         ],
     )?;
-    let process = behind.proxy("haproxy", &["-db", "-f", &config], passed).await?;
+    let process = behind.proxy("haproxy", &["-db", "-f", &config], &[passed, sips]).await?;
     let (seen, own) = behind.signs_in(passed).await.with_context(|| process.tail())?;
     assert_eq!(seen, own);
     Ok(())
@@ -175,7 +179,7 @@ async fn caddy_ends_tls() -> Result<()> {
         &[("reverse_proxy 127.0.0.1:8080", format!("reverse_proxy {websocket}")), ("gw.example.com {", site)],
     )?;
     let process =
-        behind.proxy("caddy", &["run", "--adapter", "caddyfile", "--config", &config], port).await?;
+        behind.proxy("caddy", &["run", "--adapter", "caddyfile", "--config", &config], &[port]).await?;
     let (seen, own) = behind.signs_in(port).await.with_context(|| process.tail())?;
     assert_eq!(seen.ip(), own.ip());
     Ok(())

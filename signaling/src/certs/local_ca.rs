@@ -152,7 +152,8 @@ fn is_good(
         && addresses.is_subset(&has_addresses)
 }
 
-fn subject_names(certificate: &X509Certificate<'_>) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
+/// The DNS names and the addresses of a certificate.
+pub(super) fn subject_names(certificate: &X509Certificate<'_>) -> (BTreeSet<String>, BTreeSet<IpAddr>) {
     let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return (names, addresses) };
     for name in &extension.value.general_names {

@@ -33,7 +33,7 @@ pub(super) fn load(chain: &Path, key: &Path, now: i64) -> anyhow::Result<Certifi
 }
 
 /// The certificates of a PEM file; what is none is skipped.
-pub(super) fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+pub(crate) fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect()
 }
 

@@ -1,5 +1,6 @@
 //! The table of keys. Adding a key is adding a row; a row whose field nobody reads does not belong here.
 
+mod acme;
 mod alarm;
 mod dialog;
 mod dispatcher;
@@ -109,6 +110,7 @@ const LIVE: &[&str] = &[
 
 /// Passwords and keys, and URLs that may have one in them.
 const SECRET: &[&str] = &[
+    "acme.eab_hmac_key",
     "alarm.webhook_url",
     "alarm.webhook_secret",
     "database.db_url",
@@ -122,6 +124,7 @@ const SECRET: &[&str] = &[
 pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
     [
         KEYS,
+        acme::KEYS,
         relays::KEYS,
         recording::KEYS,
         dtmf::KEYS,
@@ -357,7 +360,7 @@ const KEYS: &[Key] = &[
         name: "https.hsts",
         allowed: "0 to 63072000 seconds; 0 for never",
         default: "15552000",
-        about: "Strict-Transport-Security (RFC 6797). Sent only with a certificate of your own: under the local CA it would lock out browsers that do not know it.",
+        about: "Strict-Transport-Security (RFC 6797). Sent only with a certificate of your own or from an ACME server: under the local CA it would lock out browsers that do not know it.",
         set: |c, v| v.seconds(0, 63_072_000).map(|time| c.hsts = time),
     },
     Key {

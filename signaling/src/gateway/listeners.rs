@@ -9,7 +9,7 @@ use signaling_core::flow::Protocol;
 use tokio::task::JoinSet;
 
 use super::host_addresses;
-use crate::certs::Certificates;
+use crate::certs::{ACME_TLS, Certificates};
 use crate::config::{Config, Listen};
 use crate::host;
 use crate::transport::{Bound, Listener, Origins, StreamListener, Transport, UdpListener, WebSettings};
@@ -50,6 +50,8 @@ pub(super) fn bind_udp(
 /// The bound listeners of one kind.
 pub(super) struct Streams {
     protocol: Protocol,
+    /// Whether they are for ACME servers alone, and no SIP.
+    challenges: bool,
     sockets: Vec<StreamListener>,
 }
 
@@ -62,8 +64,12 @@ pub(super) fn bind_streams(config: &Config) -> anyhow::Result<Vec<Streams>> {
     ];
     let mut streams = Vec::new();
     for (protocol, setting, listen) in kinds {
-        streams
-            .push(Streams { protocol, sockets: StreamListener::bind(setting, listen, &config.addresses)? });
+        let sockets = StreamListener::bind(setting, listen, &config.addresses)?;
+        streams.push(Streams { protocol, challenges: false, sockets });
+    }
+    if !config.acme.domains.is_empty() {
+        let sockets = StreamListener::bind("acme.http", config.acme.http, &config.addresses)?;
+        streams.push(Streams { protocol: Protocol::Ws, challenges: true, sockets });
     }
     Ok(streams)
 }
@@ -76,7 +82,7 @@ pub(super) fn bound_addresses(
 ) -> Vec<Bound> {
     let mut bound: Vec<Bound> =
         udp.iter().map(|socket| Bound { protocol: Protocol::Udp, address: socket.local() }).collect();
-    for kind in streams {
+    for kind in streams.iter().filter(|kind| !kind.challenges) {
         for address in kind.sockets.iter().map(StreamListener::address) {
             let concrete = if address.ip().is_unspecified() {
                 let reached = |ip: &&IpAddr| address.is_ipv6() || ip.is_ipv4();
@@ -105,14 +111,19 @@ pub(super) fn start_streams(
     certificates: &Arc<Certificates>,
     transport: &Arc<Transport>,
 ) -> anyhow::Result<()> {
-    let hsts = (certificates.ca().is_none()).then_some(config.hsts);
+    let asks = !config.acme.domains.is_empty();
+    let hsts = (certificates.ca().is_none() || asks).then_some(config.hsts);
+    let alpn: &[&[u8]] = if asks { &[b"http/1.1", ACME_TLS] } else { &[b"http/1.1"] };
+    let page = streams.iter().filter(|kind| kind.protocol == Protocol::Wss).flat_map(|kind| &kind.sockets);
+    let page = page.map(|socket| socket.address().port()).next().unwrap_or(443);
     let forwarders = config.forwarded_from.clone().into();
     let web = WebSettings { pages, origins: Origins::new(&config.origins), hsts, forwarders };
     let proxies: Arc<[_]> = config.proxy_protocol_from.clone().into();
-    for Streams { protocol, sockets } in streams {
+    for Streams { protocol, challenges, sockets } in streams {
         let listener = match protocol {
+            Protocol::Ws if challenges => Listener::challenges(page, &web),
             Protocol::Tls => Listener::sip(Some(certificates.sip_server_config(&config.tls_settings)?)),
-            Protocol::Wss => Listener::web(Some(certificates.server_config(&[b"http/1.1"])?), &web),
+            Protocol::Wss => Listener::web(Some(certificates.server_config(alpn)?), &web),
             // Strict transport security said over plain HTTP means nothing (RFC 6797 §7.2).
             Protocol::Ws => Listener::web(None, &WebSettings { hsts: None, ..web.clone() }),
             Protocol::Tcp | Protocol::Udp => Listener::sip(None),

@@ -20,6 +20,7 @@ use signaling_core::topology::topos::Topos;
 use tokio::sync::Semaphore;
 
 use crate::accounting::Accounting;
+use crate::acme::Acme;
 use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::Config;
@@ -58,20 +59,24 @@ pub(super) struct Shared {
 
 impl Shared {
     /// What an operator asks and has done, of the same.
+    ///
+    /// # Errors
+    /// What is kept of an ACME server cannot be used.
     pub(super) fn control(
         &self,
         config: &Config,
         bound: &[Bound],
         certificates: &Arc<Certificates>,
         transport: &Arc<Transport>,
-    ) -> Control {
-        Control {
+    ) -> anyhow::Result<Control> {
+        Ok(Control {
             health: Arc::clone(&self.health),
             started: (Instant::now(), unix_now()),
             config: config.clone(),
             settings: Arc::clone(&self.settings),
             bound: bound.to_vec(),
             certificates: Arc::clone(certificates),
+            acme: Acme::open(config, certificates)?,
             database: self.database.clone(),
             accounting: self.accounting.clone(),
             location: Arc::clone(&self.location),
@@ -90,7 +95,7 @@ impl Shared {
             visitors: Default::default(),
             zero: Mutex::default(),
             turns: Semaphore::new(control::AT_ONCE),
-        }
+        })
     }
 
     /// Starts the worker of an inbox.

@@ -15,7 +15,7 @@ use super::admission::Permit;
 use super::socket::{Connected, Movable};
 use super::web::Web;
 use super::{Transport, proxy_protocol, stream, web};
-use crate::certs::identity;
+use crate::certs::{ACME_TLS, identity};
 use crate::config::Listen;
 use crate::worker::WorkerId;
 
@@ -69,6 +69,8 @@ pub struct Listener {
     pub(super) web: Option<Arc<Web>>,
     /// Who says by the PROXY protocol from whom connections come.
     proxies: Arc<[Network]>,
+    /// The port of the page, where this one is for ACME servers alone.
+    page_at: Option<u16>,
 }
 
 impl Listener {
@@ -80,6 +82,7 @@ impl Listener {
             tls,
             web: None,
             proxies: Arc::default(),
+            page_at: None,
         }
     }
 
@@ -87,7 +90,19 @@ impl Listener {
     #[must_use]
     pub fn web(tls: Option<Arc<rustls::ServerConfig>>, settings: &web::WebSettings) -> Self {
         let protocol = if tls.is_some() { Protocol::Wss } else { Protocol::Ws };
-        Self { protocol, tls, web: Some(Arc::new(Web::new(settings))), proxies: Arc::default() }
+        Self {
+            protocol,
+            tls,
+            web: Some(Arc::new(Web::new(settings))),
+            proxies: Arc::default(),
+            page_at: None,
+        }
+    }
+
+    /// Plain HTTP for an ACME server that looks; everybody else is told that the page is on `port`.
+    #[must_use]
+    pub fn challenges(port: u16, settings: &web::WebSettings) -> Self {
+        Self { page_at: Some(port), ..Self::web(None, settings) }
     }
 
     /// The same behind these reverse proxies, which begin each connection with a PROXY header.
@@ -237,23 +252,30 @@ async fn connection(
     }
     let ends = Ends { protocol: listener.protocol, local, remote, host: transport.workers.next_host() };
     match &listener.tls {
-        None => serve(&listener, transport, Connected(stream), ends, permit, Vec::new()).await,
+        None => match (&listener.web, listener.page_at) {
+            (Some(web), Some(port)) => web::redirect(web, &transport, stream, ends, Some(port)).await,
+            _ => serve(&listener, transport, Connected(stream), ends, permit, Vec::new()).await,
+        },
         Some(tls) => {
             let Some(handshake) = transport.handshakes.admit(remote.ip()) else {
                 transport.counters.refused_handshakes.add("connections refused: too many handshakes");
                 return;
             };
             let accepted = async {
-                if listener.web.is_some() && speaks_http(&stream).await? {
-                    return Ok(Err(stream));
+                if let Some(web) = &listener.web
+                    && speaks_http(&stream).await?
+                {
+                    return Ok(Err((web, stream)));
                 }
                 TlsAcceptor::from(Arc::clone(tls)).accept(Connected(stream)).await.map(Ok)
             };
             match tokio::time::timeout(transport.limits.handshake_timeout, accepted).await {
-                Ok(Ok(Err(stream))) => {
+                Ok(Ok(Err((web, stream)))) => {
                     drop(handshake);
-                    web::redirect(&transport, stream, ends).await;
+                    web::redirect(web, &transport, stream, ends, None).await;
                 }
+                // It has seen what it came for (RFC 8737 §3).
+                Ok(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {}
                 Ok(Ok(Ok(stream))) => {
                     drop(handshake);
                     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());

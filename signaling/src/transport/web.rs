@@ -163,17 +163,23 @@ pub(super) async fn serve<S: Movable>(
     }
 }
 
-/// Tells one plain HTTP request on the TLS port where the page is.
-pub(super) async fn redirect<S>(transport: &Transport, stream: S, ends: Ends)
+/// Where an ACME server looks (RFC 8555 §8.3): by HTTP only, so that it can be before there is a certificate.
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
+/// Tells one plain HTTP request where the page is: on this port, or on `port`. An ACME server finds here what it looks for.
+pub(super) async fn redirect<S>(web: &Web, transport: &Transport, stream: S, ends: Ends, port: Option<u16>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| async move {
+        if request.uri().path().starts_with(CHALLENGES) {
+            return web.pages.clone().oneshot(request.map(Body::new)).await;
+        }
         let host =
             request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let mut response = refuse(StatusCode::TEMPORARY_REDIRECT, "this port speaks HTTPS");
-        if let Ok(location) = HeaderValue::from_str(&format!("https://{host}{path}")) {
+        let mut response = refuse(StatusCode::TEMPORARY_REDIRECT, "the page is under HTTPS");
+        if let Ok(location) = HeaderValue::from_str(&format!("https://{}{path}", at_port(host, port))) {
             response.headers_mut().insert(header::LOCATION, location);
         }
         Ok::<_, Infallible>(response)
@@ -189,6 +195,14 @@ where
         Ok(Err(error)) => tracing::debug!(remote = %ends.remote, %error, "HTTP"),
         Err(_) => tracing::debug!(remote = %ends.remote, "HTTP timed out"),
     }
+}
+
+/// `host` as it was asked for, or on another port.
+fn at_port(host: &str, port: Option<u16>) -> String {
+    let Some(port) = port else { return host.to_owned() };
+    let end = host.rfind(']').unwrap_or(0);
+    let name = host[end..].find(':').map_or(host, |colon| &host[..end + colon]);
+    if port == 443 { name.to_owned() } else { format!("{name}:{port}") }
 }
 
 async fn answer<S: Movable>(
@@ -367,6 +381,20 @@ mod tests {
                 headers.append("x-forwarded-for", line.parse().unwrap());
             }
             assert_eq!(web.source(peer.parse().unwrap(), &headers), expected.parse().unwrap(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_comes_by_plain_http_is_sent_to_the_port_of_the_page() {
+        for (host, port, expected) in [
+            ("gw.example", None, "gw.example"),
+            ("gw.example:8443", None, "gw.example:8443"),
+            ("gw.example", Some(443), "gw.example"),
+            ("gw.example:80", Some(8443), "gw.example:8443"),
+            ("[2001:db8::1]", Some(8443), "[2001:db8::1]:8443"),
+            ("[2001:db8::1]:80", Some(443), "[2001:db8::1]"),
+        ] {
+            assert_eq!(at_port(host, port), expected, "{host} {port:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! JSON-RPC as programs use it: over the Unix socket and over HTTPS, beside real SIP.
 
+mod acme;
 mod calls;
 mod commands;
 mod configuration;

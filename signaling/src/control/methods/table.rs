@@ -6,8 +6,8 @@ use signaling_core::secfilter::Side;
 use super::{Args, Method, Outcome, list_methods, method_help, method_signature};
 use crate::control::cfg::Kind;
 use crate::control::{
-    Control, cfg, core, corex, ctl, dispatcher, dlg, dns, health, lists, rtpengine, secfilter, statistics,
-    tls, tm, tolls, ul,
+    Control, acme, cfg, core, corex, ctl, dispatcher, dlg, dns, health, lists, rtpengine, secfilter,
+    statistics, tls, tm, tolls, ul,
 };
 
 /// One that only looks.
@@ -37,6 +37,15 @@ fn now<'a>(outcome: Outcome) -> BoxFuture<'a, Outcome> {
 
 /// All methods, sorted by name.
 pub const METHODS: &[Method] = &[
+    look(
+        "acme.list",
+        &[],
+        "The certificate from the ACME server, when the server is asked next, and why it has failed the last time. Times are in seconds since 1970.",
+        |c, _| now(acme::list(c)),
+    ),
+    change("acme.renew", &[], "Has the ACME server asked for another certificate at once.", |c, _| {
+        now(acme::renew(c))
+    }),
     change("cfg.commit", &[], "Changes all that was prepared by cfg.set_delayed, or nothing.", |c, _| {
         Box::pin(cfg::commit(c))
     }),
