@@ -9,6 +9,7 @@ mod control;
 mod forwarder;
 pub mod interface;
 pub mod io;
+pub mod probe;
 mod prompts;
 mod record_writer;
 mod worker;

@@ -133,6 +133,7 @@ const MEDIA_SEEN_BY_SIGNALING: &[&str] = &[
     "RelayConfig",
     "Reply",
     "command",
+    "probe",
 ];
 
 /// Where the signalling half has locks, and why none of them is one that all workers take for a message: what those share stands
