@@ -71,6 +71,23 @@ pub(crate) enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// Say what is wrong with this host, this configuration and the gateway that runs, and what mends it; exit code 1 for a fault.
+    /// Through a gateway that runs it makes calls between a browser and a phone, whose accounts it makes and removes again.
+    Doctor {
+        /// A STUN server that says where it sees this host; two of them also say which kind of NAT is on the way.
+        #[arg(long, value_name = "HOST:PORT")]
+        stun: Vec<String>,
+        /// A time server to compare the clock with.
+        #[arg(long, value_name = "HOST")]
+        ntp: Option<String>,
+        /// Make no call.
+        #[arg(long)]
+        no_call: bool,
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print what completes these commands in a shell.
     Completions {
         /// Which shell.

@@ -39,7 +39,7 @@ use crate::store::{Database, unix_now};
 use crate::toll_file::TollFile;
 use crate::transport::{Bound, Ping, Transport, TransportStats, UdpListener};
 use crate::worker::{WorkerId, Workers};
-use crate::{host, page};
+use crate::{doctor, host, page};
 
 pub(crate) use self::listeners::refresh_certificate;
 
@@ -150,6 +150,7 @@ impl Gateway {
         }
         tasks.spawn(tolls.clone().follow());
         look_after(&mut tasks, &shared, &control, change);
+        tasks.spawn(doctor::at_start(config.clone()));
         tasks.spawn(watch(config, domain.clone(), host_addresses, Arc::clone(&certificates)));
         log_listeners(&bound);
         Ok(Self {
@@ -310,7 +311,7 @@ async fn open_database(config: &Config, domain: &str) -> anyhow::Result<(Databas
 }
 
 /// Those that are configured, else all of this host.
-fn host_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
+pub(crate) fn host_addresses(config: &Config) -> anyhow::Result<Vec<IpAddr>> {
     match config.addresses.as_slice() {
         [] => host::addresses().context("addresses of this host"),
         listed => Ok(listed.to_vec()),

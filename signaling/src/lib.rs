@@ -21,6 +21,7 @@
 //! | [`health`] | whether it lives, and whether it is to be given calls |
 //! | [`page`] | the softphone page and what else HTTP answers |
 //! | [`accounts`], [`commands`] | the `user` commands; those that look after the database |
+//! | [`doctor`] | what is wrong, in words, with what mends it |
 //! | [`demo`] | the demo accounts and the first screen |
 //! | [`host`], [`logging`] | what this host is called; how lines are written |
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ pub mod config;
 pub mod control;
 pub mod countries;
 pub mod demo;
+pub mod doctor;
 mod events;
 pub mod gateway;
 pub mod health;

@@ -20,7 +20,7 @@ use causeway::demo::{self, Screen};
 use causeway::gateway::{self, Gateway};
 use causeway::health::{self, Drain};
 use causeway::store::Database;
-use causeway::{accounts, commands, host, logging};
+use causeway::{accounts, commands, doctor, host, logging};
 use clap::{CommandFactory as _, Parser as _};
 use command_line::{Cli, Command, ConfigCommand, Db, File, Registrations, Token, User};
 use sd_notify::NotifyState;
@@ -90,6 +90,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Drain { timeout, at_least, no_wait, file, .. } => {
             commands::drain::drain(&file.read()?, timeout, at_least, !no_wait, say)
         }
+        Command::Doctor { stun, ntp, no_call, file, output } => {
+            let options = doctor::Options { stun, ntp, call: !no_call };
+            runtime()?.block_on(examine(&file.read()?, &options, output.json))
+        }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "causeway", &mut text);
@@ -130,6 +134,24 @@ fn execute(command: Command) -> anyhow::Result<()> {
             say(&format!("the configuration is good (data directory {data})\n"))
         }
     }
+}
+
+/// Tells what the doctor finds, for people as it comes.
+async fn examine(config: &Config, options: &doctor::Options, json: bool) -> anyhow::Result<()> {
+    let mut found = Vec::new();
+    let worst = doctor::examine(config, options, |finding| {
+        if json {
+            found.push(finding.json());
+            return Ok(());
+        }
+        say(&finding.text())
+    });
+    let worst = worst.await?;
+    if json {
+        say(&format!("{:#}\n", serde_json::json!({ "worst": worst.as_str(), "findings": found })))?;
+    }
+    anyhow::ensure!(worst < doctor::Level::Fault, "something is wrong: see each fault");
+    Ok(())
 }
 
 fn token(command: Token, config: &Config, json: bool) -> anyhow::Result<()> {
