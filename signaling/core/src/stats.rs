@@ -208,9 +208,9 @@ table! {
 impl Answers {
     /// Counts one.
     pub fn note(&mut self, status: StatusCode) {
-        let code = status.code();
-        let own = Self::NAMES.into_iter().find(|name| name.parse() == Ok(code));
-        self.count(own.unwrap_or(if code < 200 { "xxx" } else { class(status) }));
+        let digits = status.digits();
+        let own = Self::NAMES.into_iter().find(|name| name.as_bytes() == digits);
+        self.count(own.unwrap_or(if status.code() < 200 { "xxx" } else { class(status) }));
     }
 }
 

@@ -55,6 +55,21 @@ impl Binding {
         Self { stored, connection, held_until: None, heard_at: second(unix_now), nated }
     }
 
+    /// A binding that takes the place of `old`, registered over `connection`.
+    pub(super) fn in_place_of(
+        old: &Self,
+        stored: Arc<StoredBinding>,
+        connection: Option<ConnectionId>,
+        unix_now: u64,
+    ) -> Self {
+        let (was, is) = (&old.stored, &stored);
+        let unmoved = was.contact() == is.contact()
+            && was.received() == is.received()
+            && was.protocol() == is.protocol();
+        let nated = if unmoved { old.nated } else { is.is_nated() };
+        Self { stored, connection, held_until: None, heard_at: second(unix_now), nated }
+    }
+
     /// The same with what is stored of it now.
     pub(super) fn renewed(self, stored: Arc<StoredBinding>) -> Self {
         let nated = stored.is_nated();

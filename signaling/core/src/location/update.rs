@@ -125,18 +125,22 @@ pub(super) fn apply(
             }
             return Err(Rejected::OutOfOrder);
         }
-        let old = known.map(|at| bindings.remove(at).stored);
+        let old = known.map(|at| bindings.remove(at));
         if wanted.expires_at() <= unix_now {
-            outcome.removed.extend(old);
+            outcome.removed.extend(old.map(|old| old.stored));
             continue;
         }
         added += usize::from(old.is_none());
-        let ruid = old.as_ref().map_or(wanted.ruid(), |old| old.ruid());
+        let ruid = old.as_ref().map_or(wanted.ruid(), |old| old.stored.ruid());
         let row = BindingRow { ruid, ..wanted.row() };
         let stored = Arc::new(StoredBinding::from(row));
-        outcome.replaced.extend(old.filter(|old| old.contact() != wanted.contact()));
         outcome.registered.push(Arc::clone(&stored));
-        bindings.push(Binding::new(stored, flow.connection, unix_now));
+        bindings.push(match &old {
+            Some(old) => Binding::in_place_of(old, stored, flow.connection, unix_now),
+            None => Binding::new(stored, flow.connection, unix_now),
+        });
+        let replaced = old.map(|old| old.stored).filter(|old| old.contact() != wanted.contact());
+        outcome.replaced.extend(replaced);
     }
     if added > 0 && bindings.len() > rules.max_contacts {
         return Err(Rejected::TooManyContacts);

@@ -12,14 +12,24 @@ pub(crate) fn push_decimal(text: &mut String, number: u64) {
             break;
         }
     }
-    text.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    push_ascii(text, &digits[at..]);
 }
 
 /// Adds bytes in lower-case hexadecimal digits.
 pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let digit = |four: u8| char::from(DIGITS[usize::from(four & 15)]);
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
+    let mut pairs = [[0; 2]; 32];
+    for some in bytes.chunks(pairs.len()) {
+        for (pair, byte) in pairs.iter_mut().zip(some) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        }
+        push_ascii(text, pairs[..some.len()].as_flattened());
+    }
+}
+
+/// Adds digits in one piece.
+fn push_ascii(text: &mut String, digits: &[u8]) {
+    text.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }
 
 /// A number alone.
@@ -44,6 +54,12 @@ mod tests {
             let mut text = "x".to_owned();
             push_hex(&mut text, &number.to_be_bytes());
             assert_eq!(text, format!("x{number:016x}"));
+        }
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in [0, 1, 31, 32, 33, 64, 256] {
+            let mut text = String::new();
+            push_hex(&mut text, &bytes[..length]);
+            assert_eq!(text, bytes[..length].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         }
     }
 }

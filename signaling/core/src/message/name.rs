@@ -181,6 +181,8 @@ impl NameId {
             let id = INDEX[at];
             match TABLE.get(usize::from(id)) {
                 None => return Self::OTHER,
+                // Most are spelled as here, which is the quicker comparison.
+                Some(entry) if entry.1.as_bytes() == text => return Self(id),
                 Some(entry) if entry.1.as_bytes().eq_ignore_ascii_case(text) => return Self(id),
                 Some(_) => at = (at + 1) % SLOTS,
             }

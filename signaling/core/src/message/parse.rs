@@ -342,14 +342,16 @@ fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Re
             Ok(Message::Response(Response { status, reason: text, fields }))
         }
         StartKind::Request(method) => {
-            let answerable = method != Method::Ack && has_all(&fields);
             let mismatch = matches!(checked, Ok(false)).then_some(ParseErrorKind::MethodMismatch);
             let fault = fault.or(checked.err()).or(mismatch);
             let read = super::ReadUri::default();
             let request = Request { method, uri: text, read, proved_target: false, fields };
             match fault {
                 None => Ok(Message::Request(request)),
-                Some(kind) => Err(ParseError { kind, request: answerable.then(|| Box::new(request)) }),
+                Some(kind) => {
+                    let answerable = *request.method() != Method::Ack && has_all(&request);
+                    Err(ParseError { kind, request: answerable.then(|| Box::new(request)) })
+                }
             }
         }
     }
@@ -357,9 +359,10 @@ fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Re
 
 /// The headers without which no element can place a message; Max-Forwards is not among them, for the sake of RFC 2543.
 fn check(fields: &Fields) -> Result<&str, ParseErrorKind> {
-    once::<From<'_>>(fields)?;
-    once::<To<'_>>(fields)?;
-    let call_id = single(fields, Name::CallId)?;
+    let [from, to, call_id, cseq] = singles(fields, [Name::From, Name::To, Name::CallId, Name::CSeq]);
+    From::parse(from?)?;
+    To::parse(to?)?;
+    let call_id = call_id?;
     if call_id.is_empty() || call_id.iter().any(|&byte| byte <= b' ' || byte >= 0x7f) {
         return Err(HeaderError::new("Call-ID", "is no word").into());
     }
@@ -367,21 +370,25 @@ fn check(fields: &Fields) -> Result<&str, ParseErrorKind> {
     if !top.is_sip_2() {
         return Err(HeaderError::new("Via", "is not of SIP/2.0").into());
     }
-    let cseq = single(fields, Name::CSeq)?;
-    Ok(CSeq::parse(cseq)?.method)
+    Ok(CSeq::parse(cseq?)?.method)
 }
 
-fn once<'a, H: Header<'a>>(fields: &'a Fields) -> Result<H, ParseErrorKind> {
-    Ok(H::parse(single(fields, H::NAME)?)?)
-}
-
-fn single<'a>(fields: &'a Fields, name: Name<'static>) -> Result<&'a [u8], ParseErrorKind> {
-    let mut values = fields.raw_all(name);
-    let value = values.next().ok_or(ParseErrorKind::Missing(name.as_str()))?;
-    match values.next() {
-        None => Ok(value),
-        Some(_) => Err(ParseErrorKind::Duplicate(name.as_str())),
+/// The values of fields that stand there once.
+fn singles<'a, const COUNT: usize>(
+    fields: &'a Fields,
+    names: [Name<'static>; COUNT],
+) -> [Result<&'a [u8], ParseErrorKind>; COUNT] {
+    let ids = names.map(|name| name.id());
+    let mut found = names.map(|name| Err(ParseErrorKind::Missing(name.as_str())));
+    for field in &fields.fields {
+        if let Some(at) = ids.iter().position(|id| *id == field.id) {
+            found[at] = match &found[at] {
+                Err(ParseErrorKind::Missing(_)) => Ok(field.value(&fields.source)),
+                _ => Err(ParseErrorKind::Duplicate(names[at].as_str())),
+            };
+        }
     }
+    found
 }
 
 /// Whether a response can be made and finds its way.

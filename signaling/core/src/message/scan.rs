@@ -125,6 +125,18 @@ pub(crate) fn find_outside(bytes: &[u8], in_brackets: bool, wanted: u8) -> Optio
     }
 }
 
+/// The same outside quoted strings alone, for text that mostly has one of both within a few characters.
+pub(crate) fn find_unquoted(bytes: &[u8], wanted: u8) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let found = next(bytes, at, |rest| rest.iter().position(|&byte| byte == wanted || byte == b'"'))?;
+        if bytes[found] == wanted {
+            return Some(found);
+        }
+        at = end_of_quoted(bytes, found + 1)?;
+    }
+}
+
 /// Position behind the quote that closes a quoted string, whose text begins at `at`.
 fn end_of_quoted(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
@@ -185,7 +197,7 @@ pub(crate) fn unquote(text: &str) -> std::borrow::Cow<'_, str> {
     let Some(inner) = text.get(1..text.len().saturating_sub(1)).filter(|_| quoted) else {
         return text.into();
     };
-    if find(inner, b'\\').is_none() {
+    if memchr(b'\\', inner.as_bytes()).is_none() {
         return inner.into();
     }
     let mut plain = String::with_capacity(inner.len());
@@ -243,6 +255,9 @@ mod tests {
             ("", true, b',', None),
         ] {
             assert_eq!(find_outside(text.as_bytes(), in_brackets, wanted), expected, "{text}");
+            if in_brackets {
+                assert_eq!(find_unquoted(text.as_bytes(), wanted), expected, "{text}");
+            }
         }
     }
 

@@ -232,11 +232,7 @@ fn is_of_trusted_source(world: &World, incoming: &Incoming) -> bool {
 
 /// Whom the request says it is from, when that is a local address.
 fn claimed(world: &World, incoming: &Incoming) -> Option<String> {
-    let uri: Option<Uri> = match incoming.method() {
-        Method::Register => incoming.message.to_header().ok().and_then(|to| to.uri().ok()),
-        _ => incoming.message.from_header().ok().and_then(|from| from.uri().ok()),
-    };
-    local_aor(world, &uri?)
+    local_aor(world, incoming.claims.as_ref()?)
 }
 
 /// The credentials for our realm and their position, among those for other proxies on the way. Of several the first counts

@@ -50,6 +50,8 @@ pub struct Incoming {
     pub message: Request,
     /// Where it came from.
     pub flow: Flow,
+    /// Whom it says it is from, as [`sanity::check`] has read it: To of a REGISTER, else From.
+    pub(crate) claims: Option<Uri>,
     /// The address of record of its sender, once proved.
     pub user: Option<String>,
     /// Until when what has proved that is good, in seconds since 1970; `None` for as long as one likes.
@@ -58,6 +60,8 @@ pub struct Incoming {
     pub token: Option<String>,
     /// Whether it came from a source that need not prove anything (tables `address` and `trusted`).
     pub trusted: bool,
+    /// Max-Forwards of what it becomes: how many more hops it may take (RFC 3261 §16.6 step 3).
+    pub hops: u8,
     /// How many branches it may be in at once from here on (RFC 5393 §5).
     pub breadth: u32,
     /// Names this request as it came, once that was asked for: see [`Incoming::seal`].
@@ -175,10 +179,12 @@ impl Incoming {
         Self {
             message,
             flow,
+            claims: None,
             user: None,
             proved_until: None,
             token: None,
             trusted: false,
+            hops: 0,
             breadth,
             seal: OnceCell::new(),
             stateless: false,

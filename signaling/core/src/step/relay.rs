@@ -127,10 +127,11 @@ pub fn method_bit(method: &Method) -> u32 {
     super::registrar::method_bit(method.as_str()).unwrap_or(OTHER)
 }
 
-/// The copy for one target (RFC 3261 §16.6 steps 1 to 8; Max-Forwards was counted by `sanity`).
+/// The copy for one target (RFC 3261 §16.6 steps 1 to 8).
 fn branch(world: &World, incoming: &Incoming, target: Target, breadth: u32) -> Branch {
     let mut message = incoming.message.clone();
     message.set_uri(&target.uri);
+    message.set(Name::MaxForwards, decimal(incoming.hops.into()));
     reliable::leave_out(&mut message, &target);
     renumber::raise(world, incoming, &mut message);
     for route in target.routes.iter().rev() {

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::{Incoming, Verdict, edge};
-use crate::message::header::{Authorization, Expires, Header as _, Route, Via, decimal};
-use crate::message::{Method, Name, Params, Request, StatusCode, digits};
+use crate::message::header::{Authorization, Expires, From, Header as _, Route, To, Via, decimal};
+use crate::message::{Method, Name, Param, Request, StatusCode, Uri};
 use crate::settings::{OutboundMode, Sanity};
 use crate::step::relay::{self, BRANCH_PREFIX};
 use crate::world::World;
@@ -36,8 +36,9 @@ fn refuse(world: &World, incoming: &Incoming, status: StatusCode, reason: &str) 
 }
 
 /// The checks of Kamailio's `sanity` module that the parser leaves, with its answers.
-fn well_formed(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
+fn well_formed(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     let (sanity, message) = (&world.settings.sanity, &incoming.message);
+    let parties = Parties { from: message.from_header().ok(), to: message.to_header().ok() };
     let malformed =
         |reason| ControlFlow::Break(incoming.refuse_malformed(world, StatusCode::BAD_REQUEST, reason));
     match message.uri() {
@@ -52,10 +53,13 @@ fn well_formed(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
             return malformed("Bad Request URI");
         }
     }
-    if let Some(reason) = bad_party(sanity, message) {
-        world.stats.borrow_mut().bad_uris += 1;
-        return malformed(reason);
-    }
+    let claims = match parties.read(sanity, *message.method() == Method::Register) {
+        Ok(claims) => claims,
+        Err(reason) => {
+            world.stats.borrow_mut().bad_uris += 1;
+            return malformed(reason);
+        }
+    };
     match message.get::<Expires>() {
         Err(_) if !sanity.checks(Sanity::EXPIRES) => {}
         Err(_) if message.raw(Name::Expires).is_some_and(<[u8]>::is_empty) => {
@@ -64,7 +68,7 @@ fn well_formed(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
         Err(_) => return malformed("Expires value is illegal"),
         Ok(_) => {}
     }
-    if sanity.checks(Sanity::TAGS) && has_two_tags(message) {
+    if sanity.checks(Sanity::TAGS) && parties.have_two_tags() {
         return malformed("Multiple Tags in From or To");
     }
     if sanity.checks(Sanity::DIGEST | Sanity::AUTHORIZATION) && has_bad_credentials(sanity, message) {
@@ -73,30 +77,39 @@ fn well_formed(world: &World, incoming: &Incoming) -> ControlFlow<Verdict> {
     if sanity.checks(Sanity::RFC3261) && !is_of_rfc3261(message) {
         return malformed("Not of RFC 3261");
     }
+    incoming.claims = claims;
     ControlFlow::Continue(())
 }
 
-/// What is wrong with the URI of From or To. That of To is the address of record of a REGISTER (RFC 3261 §10.2).
-fn bad_party(sanity: &Sanity, message: &Request) -> Option<&'static str> {
-    let wanted = |bit| sanity.checks(Sanity::URIS) && sanity.uri_checks & bit != 0;
-    let from = message.from_header().ok().and_then(|from| from.uri().ok());
-    if wanted(2) && from.is_none() {
-        return Some("Bad From URI");
-    }
-    let to = message.to_header().ok().and_then(|to| to.uri().ok());
-    let register = *message.method() == Method::Register;
-    match to {
-        None if register || wanted(4) => Some("Bad To URI"),
-        Some(to) if register && !to.is_sip() => Some("An address of record is a SIP URI"),
-        _ => None,
-    }
+/// From and To, which all of this is asked of.
+struct Parties<'a> {
+    from: Option<From<'a>>,
+    to: Option<To<'a>>,
 }
 
-fn has_two_tags(message: &Request) -> bool {
-    let tags =
-        |params: Params<'_>| params.iter().filter(|param| param.name.eq_ignore_ascii_case("tag")).count();
-    let from = message.from_header().is_ok_and(|from| tags(from.params()) > 1);
-    from || message.to_header().is_ok_and(|to| tags(to.params()) > 1)
+impl Parties<'_> {
+    /// Whom the request says it is from, or what is wrong with a URI. That of To is the address of record of a REGISTER
+    /// (RFC 3261 §10.2).
+    fn read(&self, sanity: &Sanity, register: bool) -> Result<Option<Uri>, &'static str> {
+        let wanted = |bit| sanity.checks(Sanity::URIS) && sanity.uri_checks & bit != 0;
+        let from = self.from.and_then(|from| from.uri().ok());
+        if wanted(2) && from.is_none() {
+            return Err("Bad From URI");
+        }
+        match self.to.and_then(|to| to.uri().ok()) {
+            None if register || wanted(4) => Err("Bad To URI"),
+            Some(to) if register && !to.is_sip() => Err("An address of record is a SIP URI"),
+            to => Ok(if register { to } else { from }),
+        }
+    }
+
+    fn have_two_tags(&self) -> bool {
+        let is_tag = |param: &Param<'_>| param.name.eq_ignore_ascii_case("tag");
+        let params = [self.from.map(|from| from.params()), self.to.map(|to| to.params())];
+        // Behind most there is nothing but a tag.
+        let mut longer = params.into_iter().flatten().filter(|params| params.as_str().contains(';'));
+        longer.any(|params| params.iter().filter(is_tag).count() > 1)
+    }
 }
 
 fn has_bad_credentials(sanity: &Sanity, message: &Request) -> bool {
@@ -144,7 +157,7 @@ fn hop(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
         }
         None => world.settings.limits.max_forwards,
     };
-    incoming.message.set(Name::MaxForwards, digits::decimal(left.into()));
+    incoming.hops = left;
     ControlFlow::Continue(())
 }
 
@@ -181,6 +194,9 @@ fn came_back(world: &World, incoming: &Incoming) -> CameBack {
     let mut found = CameBack::No;
     for via in incoming.message.values(Name::Via) {
         let via = world.topoh().map_or(Cow::Borrowed(via), |topoh| topoh.plain_via(via));
+        if memchr::memmem::find(&via, BRANCH_PREFIX.as_bytes()).is_none() {
+            continue;
+        }
         let branch = Via::parse(&via).ok().and_then(|via| via.branch()?.strip_prefix(BRANCH_PREFIX));
         let Some(branch) = branch else { continue };
         if branch.starts_with(incoming.seal(world)) {

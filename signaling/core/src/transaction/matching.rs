@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 
+use crate::message::header::Via;
 use crate::message::{Fields, HeaderError, Method, Name, Request};
 
 /// Names a transaction: 128 bits of keyed hashes of what matches it, which nobody outside can aim at each other.
@@ -58,7 +59,17 @@ impl Keys {
         method: &Method,
         to_tag: Option<&str>,
     ) -> Result<Key, HeaderError> {
-        let via = request.top_via()?;
+        self.server_by(&request.top_via()?, request, method, to_tag)
+    }
+
+    /// The same for a request whose topmost Via was read.
+    pub(super) fn server_by(
+        &self,
+        via: &Via<'_>,
+        request: &Request,
+        method: &Method,
+        to_tag: Option<&str>,
+    ) -> Result<Key, HeaderError> {
         let method = method.as_str();
         if let Some(branch) = via.cookie_branch() {
             let host = lower_case(via.host());

@@ -521,7 +521,10 @@ impl Table {
     /// Answers `request`, which came over `flow`, without a transaction (RFC 3261 §8.2.7).
     pub fn send_response(&mut self, flow: &Flow, request: &Request, response: &Response) {
         self.stats.rpl_sent += 1;
-        let (destination, fallback) = response_destination(flow, request.top_via().ok());
+        let (destination, fallback) = match request.top_via() {
+            Ok(via) => response_destination(flow, &via, self.config.force_rport),
+            Err(_) => (Destination::Flow(*flow), None),
+        };
         let bytes = response.to_bytes();
         self.transmits.push_back(Outbound { destination, fallback, bytes, token: SendToken(0) });
     }
@@ -765,35 +768,36 @@ impl Table {
 }
 
 /// The sent-by of a request, if it is a name that may lead to its sender. Whoever came over a WebSocket cannot be dialled.
-fn sent_by(flow: &Flow, via: Option<Via<'_>>) -> Option<Box<SentBy>> {
-    let via = via.filter(|via| !flow.protocol.is_websocket() && host_ip(via.host()).is_none())?;
+fn sent_by(flow: &Flow, via: &Via<'_>) -> Option<Box<SentBy>> {
+    if flow.protocol.is_websocket() || host_ip(via.host()).is_some() {
+        return None;
+    }
     let host = normal_host(via.host());
     let is_name = host.parse::<IpAddr>().is_err() && host != "invalid" && !host.ends_with(".invalid");
     is_name.then(|| Box::new(SentBy { protocol: flow.protocol, host, port: via.port() }))
 }
 
-/// Where responses to the request with this Via go (RFC 3261 §18.2.2, RFC 3581 §4), and where instead when a connection is gone.
-fn response_destination(flow: &Flow, via: Option<Via<'_>>) -> (Destination, Option<Destination>) {
+/// Where responses to the request with this Via go, as its sender wrote it (RFC 3261 §18.2.2, RFC 3581 §4), and where instead when
+/// a connection is gone.
+fn response_destination(flow: &Flow, via: &Via<'_>, force_rport: bool) -> (Destination, Option<Destination>) {
+    let to_port = |port| SocketAddr::new(flow.remote.ip(), port);
     match flow.protocol {
         Protocol::Udp => {
-            // Without rport the answer goes to the port that sent-by names, from the socket the request came to.
-            let remote = via.and_then(|via| via.response_address()).unwrap_or(flow.remote);
-            // Another place that `maddr` names would hear what it has not asked for, from us: nothing is sent to it, and
-            // nobody who knows it can come by multicast, which is not listened to (RFC 3261 §18.2.2).
-            if via.and_then(|via| via.maddr()) == Some(flow.remote.ip()) {
-                let port = via.and_then(|via| via.port()).unwrap_or(5060);
-                let remote = SocketAddr::new(flow.remote.ip(), port);
-                return (Destination::Flow(Flow { remote, ..*flow }), None);
-            }
-            let port = if remote.ip() == flow.remote.ip() { remote.port() } else { flow.remote.port() };
-            let mut remote = flow.remote;
-            remote.set_port(port);
+            let remote = if via.maddr() == Some(flow.remote.ip()) {
+                // Another place that `maddr` names would hear what it has not asked for, from us: nothing is sent to it, and
+                // nobody who knows it can come by multicast, which is not listened to (RFC 3261 §18.2.2).
+                to_port(via.port().unwrap_or(5060))
+            } else if force_rport || via.params().contains("rport") {
+                flow.remote
+            } else {
+                // The answer goes to the port that sent-by names, from the socket the request came to.
+                to_port(via.port().unwrap_or(5060))
+            };
             (Destination::Flow(Flow { remote, ..*flow }), None)
         }
         protocol @ (Protocol::Tcp | Protocol::Tls) => {
             let default = if protocol == Protocol::Tls { 5061 } else { 5060 };
-            let mut remote = flow.remote;
-            remote.set_port(via.and_then(|via| via.port()).unwrap_or(default));
+            let remote = to_port(via.port().unwrap_or(default));
             (Destination::Flow(*flow), Some(Destination::Address { protocol, remote }))
         }
         Protocol::Ws | Protocol::Wss => (Destination::Flow(*flow), None),

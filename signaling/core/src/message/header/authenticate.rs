@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Header, text};
-use crate::message::scan::{find_outside, split_lws, split_once, trim_str, unquote};
+use crate::message::scan::{find_unquoted, split_lws, split_once, trim_str, unquote};
 use crate::message::{HeaderError, Name};
 
 /// Comma-separated `name=value` pairs behind the scheme `Digest`.
@@ -26,11 +26,8 @@ impl<'a> DigestParams<'a> {
         std::iter::from_fn(move || {
             loop {
                 let text = rest?;
-                let (one, more) = match find_outside(text.as_bytes(), true, b',') {
-                    Some(at) => (&text[..at], Some(&text[at + 1..])),
-                    None => (text, None),
-                };
-                rest = more;
+                let one = &text[..find_unquoted(text.as_bytes(), b',').unwrap_or(text.len())];
+                rest = text.get(one.len() + 1..);
                 if let Some((name, value)) = split_once(one, b'=') {
                     return Some((trim_str(name), unquote(trim_str(value))));
                 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Answer, Entry, Key, Machine, SentBy, Server, Table, response_destination, sent_by};
 use crate::flow::{Destination, Flow, Outbound, SendToken};
-use crate::message::{Request, Response};
+use crate::message::{Name, Request, Response};
 use crate::transaction::ServerId;
 
 /// A request that belongs to nothing that is here. Whoever has it makes a transaction of it ([`Table::begin`]) or answers it.
@@ -32,7 +32,8 @@ impl Table {
     pub fn open(&mut self, now: Instant, flow: &Flow, request: &mut Request) -> Option<Opening> {
         // The key is taken before the Via is stamped, whose text is part of it for RFC 2543 clients. Parsing refused
         // what could fail here; dropping it is the safe answer all the same.
-        let key = self.keys.server(request, request.method(), request.to_tag()).ok()?;
+        let via = request.top_via().ok()?;
+        let key = self.keys.server_by(&via, request, request.method(), request.to_tag()).ok()?;
         if let Some(&id) = self.servers.get(&key) {
             self.handle_retransmission(now, id);
             return None;
@@ -44,15 +45,16 @@ impl Table {
             self.send(destination, bytes);
             return None;
         }
-        request.stamp_source(flow.remote, self.config.force_rport).ok()?;
+        let (destination, fallback) = response_destination(flow, &via, self.config.force_rport);
+        let (reliable, sent_by) = (flow.protocol.is_reliable(), sent_by(flow, &via));
+        if let Some(stamped) = via.stamped(flow.remote, self.config.force_rport) {
+            request.replace_value(Name::Via, 0, stamped);
+        }
         let size = request.written_len();
         if self.is_full(size) {
             self.turn_away(flow, request);
             return None;
         }
-        let via = request.top_via().ok();
-        let (destination, fallback) = response_destination(flow, via);
-        let (reliable, sent_by) = (flow.protocol.is_reliable(), sent_by(flow, via));
         Some(Opening { key, reliable, destination, fallback, sent_by, size })
     }
 
