@@ -27,7 +27,7 @@ mod takeover;
 mod tolls;
 mod transfer;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -61,7 +61,7 @@ use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, san
 use crate::stun;
 use crate::tolls::Tolls;
 use crate::topology::topos::Topos;
-use crate::transaction::{self, Cancelled, ClientId, SentBy, ServerId, Table, Timer, Trying};
+use crate::transaction::{self, Cancelled, ClientId, IdMap, IdSet, SentBy, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
 /// When an INVITE hears 100 that is still on the route (RFC 3261 §17.2.1); one that is relayed hears it at once. What we
@@ -83,14 +83,14 @@ pub struct Proxy {
     routes: FuturesUnordered<LocalBoxFuture<'static, Done>>,
     /// Those that have not been looked at yet; most wait for nothing.
     begun: VecDeque<LocalBoxFuture<'static, Done>>,
-    servers: HashMap<ServerId, Server>,
-    clients: HashMap<ClientId, (ServerId, usize)>,
+    servers: IdMap<ServerId, Server>,
+    clients: IdMap<ClientId, (ServerId, usize)>,
     /// BYEs of our own that have no final response yet.
-    byes: HashSet<ClientId>,
+    byes: IdSet<ClientId>,
     /// UPDATEs of our own that have no final response yet.
-    refreshes: HashMap<ClientId, refresh::Refresh>,
+    refreshes: IdMap<ClientId, refresh::Refresh>,
     /// Keep-alive requests of our own that have no final response yet.
-    keepalives: HashMap<ClientId, keepalive::Asked>,
+    keepalives: IdMap<ClientId, keepalive::Asked>,
     /// Keys for ends that have them as INFO.
     keys: keys::Keys,
     /// Calls whose callers are told why they are refused.
@@ -186,11 +186,11 @@ impl Proxy {
             table: Table::new(config),
             routes: FuturesUnordered::new(),
             begun: VecDeque::new(),
-            servers: HashMap::new(),
-            clients: HashMap::new(),
-            byes: HashSet::new(),
-            refreshes: HashMap::new(),
-            keepalives: HashMap::new(),
+            servers: IdMap::default(),
+            clients: IdMap::default(),
+            byes: IdSet::default(),
+            refreshes: IdMap::default(),
+            keepalives: IdMap::default(),
             keys: keys::Keys::default(),
             announcements: announce::Announcements::default(),
             moves: reanchor::Moves::default(),

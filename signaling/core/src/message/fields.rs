@@ -169,7 +169,9 @@ impl Fields {
     /// # Errors
     /// When the value does not parse.
     pub fn get<'a, H: Header<'a> + 'a>(&'a self) -> Result<Option<H>, HeaderError> {
-        self.all::<H>().next().transpose()
+        let split = H::NAME.id().is_list();
+        let first = self.raw_all(H::NAME).find_map(|value| Values::new(value, split).next());
+        first.map(H::parse).transpose()
     }
 
     /// Every value of a typed header, in order.

@@ -24,6 +24,7 @@ macro_rules! names {
 
         impl<'a> Name<'a> {
             /// The canonical spelling.
+            #[inline]
             #[must_use]
             pub const fn as_str(&self) -> &'a str {
                 match self { $(Self::$variant => $text,)* Self::Other(text) => text }

@@ -3,7 +3,6 @@
 
 mod answered;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::message::{Name, Response, StatusCode};
 use crate::outside::MediaError;
 use crate::step::announce::{self, Way};
 use crate::step::{Incoming, media, relay};
-use crate::transaction::ServerId;
+use crate::transaction::{IdMap, ServerId};
 use crate::world::World;
 
 /// Between the answer and the first word: an end opens its loudspeaker, a browser makes its DTLS association.
@@ -29,7 +28,7 @@ const MAX_OPEN: usize = 256;
 /// Calls that are told why they are refused.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
-    open: HashMap<ServerId, Announcement>,
+    open: IdMap<ServerId, Announcement>,
     /// Those that were answered.
     calls: answered::Calls,
 }

@@ -23,7 +23,7 @@ impl Proxy {
             return self.table.handle_message(now, flow, Message::Request(request));
         }
         let Some(opening) = self.table.open(now, &flow, &mut request) else { return };
-        let mut incoming = Incoming::new(&self.world, request, flow);
+        let mut incoming = Box::new(Incoming::new(&self.world, request, flow));
         incoming.stateless = true;
         let mut route = on_route(Rc::clone(&self.world), incoming, false).boxed_local();
         match route.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -75,7 +75,7 @@ impl Proxy {
         if self.is_for_announcement(server, &request) || self.is_for_transfer(server, flow, &request) {
             return;
         }
-        let mut incoming = Incoming::new(&self.world, request, flow);
+        let mut incoming = Box::new(Incoming::new(&self.world, request, flow));
         let transferred = flow.is_agent() && !incoming.is_in_dialog();
         if merged || transferred {
             incoming.begin_pass(&self.world);
@@ -94,7 +94,7 @@ impl Proxy {
         }
         if let Some(server) = server {
             let invite = *incoming.method() == Method::Invite;
-            self.servers.insert(server, Server::Routing(invite.then(|| Box::new(incoming.clone()))));
+            self.servers.insert(server, Server::Routing(invite.then(|| incoming.clone())));
         }
         let route = on_route(Rc::clone(&self.world), incoming, transferred);
         let done = route.map(move |(incoming, outcome)| Done::Request { server, incoming, outcome });
@@ -118,7 +118,11 @@ fn shows_credentials(incoming: &Incoming) -> bool {
 }
 
 /// What the route decides, and the branches that this begins with. `transferred`: it is of a transfer that is carried out here.
-async fn on_route(world: Rc<World>, mut incoming: Incoming, transferred: bool) -> (Box<Incoming>, Outcome) {
+async fn on_route(
+    world: Rc<World>,
+    mut incoming: Box<Incoming>,
+    transferred: bool,
+) -> (Box<Incoming>, Outcome) {
     let verdict = match transferred {
         true => route::transferred(&world, &mut incoming).await,
         false => route::request(&world, &mut incoming).await,
@@ -126,9 +130,10 @@ async fn on_route(world: Rc<World>, mut incoming: Incoming, transferred: bool) -
     let outcome = match verdict {
         Verdict::Reply(response) => Outcome::Reply(response),
         Verdict::Absorb => Outcome::Absorb,
-        Verdict::Relay(targets) => first_branches(&world, &incoming, targets).await,
+        // A piece of memory of its own: most requests go nowhere, and can do with a small one.
+        Verdict::Relay(targets) => Box::pin(first_branches(&world, &incoming, targets)).await,
     };
-    (Box::new(incoming), outcome)
+    (incoming, outcome)
 }
 
 /// The branches for the targets wanted most; where the relay refuses them all, for the next ones.

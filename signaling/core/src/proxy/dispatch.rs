@@ -1,6 +1,5 @@
 //! Asks the gateways of the table `dispatcher` whether they are there, by OPTIONS (Kamailio's `ds_ping_interval`).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -12,14 +11,14 @@ use crate::flow::Destination;
 use crate::message::build::{self, NewRequest};
 use crate::message::{Method, Request, Response};
 use crate::step::{outbound, relay};
-use crate::transaction::ClientId;
+use crate::transaction::{ClientId, IdMap};
 use crate::world::World;
 
 /// The questions that wait for their answers.
 #[derive(Debug)]
 pub(super) struct Questions {
     /// With the time of each.
-    open: HashMap<ClientId, (Question, Instant)>,
+    open: IdMap<ClientId, (Question, Instant)>,
     /// When this worker looks next whether a round is due; `None` for never.
     pub(super) next: Option<Instant>,
 }
@@ -28,7 +27,7 @@ impl Questions {
     /// None yet.
     pub(super) fn new(world: &World) -> Self {
         let interval = world.settings.dispatcher.ping_interval;
-        Self { open: HashMap::new(), next: (!interval.is_zero()).then(|| world.now() + interval) }
+        Self { open: IdMap::default(), next: (!interval.is_zero()).then(|| world.now() + interval) }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Keys that the relay has heard of one end, for another that has them as INFO ([`crate::step::dtmf`]).
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::Proxy;
@@ -9,7 +8,7 @@ use crate::message::{Method, Name, Response};
 use crate::outside::Keys as Way;
 use crate::step::dtmf::{DTMF_RELAY, Pressed};
 use crate::step::in_dialog;
-use crate::transaction::ClientId;
+use crate::transaction::{ClientId, IdSet};
 
 /// How long a key is said to be held: the relay tells that it was pressed, and no more.
 const LENGTH: Duration = Duration::from_millis(160);
@@ -24,7 +23,7 @@ const MAX_WAITING: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     /// INFO requests of ours that have no final response yet.
-    told: HashSet<ClientId>,
+    told: IdSet<ClientId>,
     /// Those that wait until their call has agreed, in their order.
     waiting: Vec<Key>,
     again: Option<Instant>,

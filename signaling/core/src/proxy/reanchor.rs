@@ -19,7 +19,7 @@ use crate::flow::Destination;
 use crate::message::{Method, Name, Response};
 use crate::outside::{LegKind, MediaError, MediaExchange};
 use crate::step::{hold, in_dialog, media, nat};
-use crate::transaction::ClientId;
+use crate::transaction::{ClientId, IdMap};
 
 /// An end that is not to be had now (491, a browser without its WebSocket) is asked again so much later.
 const AGAIN: Duration = Duration::from_secs(3);
@@ -32,9 +32,9 @@ pub(super) struct Moves {
     moves: HashMap<u64, Move>,
     next: u64,
     /// INVITEs of ours without a final response.
-    asked: HashMap<ClientId, u64>,
+    asked: IdMap<ClientId, u64>,
     /// What answers a 2xx that is repeated.
-    acks: HashMap<ClientId, (Destination, Bytes)>,
+    acks: IdMap<ClientId, (Destination, Bytes)>,
     /// Which are to be gone on with, and when.
     again: Vec<(Instant, u64)>,
 }

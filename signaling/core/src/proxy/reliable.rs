@@ -15,7 +15,7 @@ use crate::flow::Flow;
 use crate::message::header::RAck;
 use crate::message::{Fields, Method, Request, Response, StatusCode};
 use crate::step::{Incoming, Verdict, early_update, in_dialog, media, reliable};
-use crate::transaction::ServerId;
+use crate::transaction::{IdMap, ServerId};
 
 /// Dialogs of one INVITE; what more of them say goes back as it comes.
 const MAX_DIALOGS: usize = 16;
@@ -26,7 +26,7 @@ const MAX_WAITING: usize = 4;
 /// All of a worker.
 #[derive(Debug, Default)]
 pub(super) struct Reliable {
-    invites: HashMap<ServerId, Invite>,
+    invites: IdMap<ServerId, Invite>,
     /// By [`Incoming::call_id`], From tag and To tag.
     dialogs: HashMap<[String; 3], ServerId>,
     deadlines: BTreeSet<(Instant, ServerId, usize)>,

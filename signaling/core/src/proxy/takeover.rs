@@ -1,7 +1,6 @@
 //! A user agent comes back over another connection while a call is being set up: what is pending moves there. (What is
 //! answered needs no moving: [`in_dialog::follow`] looks where its ends are whenever something is sent.)
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::{Proxy, Server};
@@ -10,7 +9,7 @@ use crate::fork::Fork;
 use crate::location::Peer;
 use crate::message::{Method, Name, StatusCode};
 use crate::step::{in_dialog, nat};
-use crate::transaction::{ClientId, ServerId};
+use crate::transaction::{ClientId, IdMap, ServerId};
 
 /// How long one end of a call that is not answered yet has to come back. The other end is waiting for it.
 const EARLY_RETURN: Duration = Duration::from_secs(5);
@@ -18,8 +17,8 @@ const EARLY_RETURN: Duration = Duration::from_secs(5);
 /// Who is waited for, since when.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
-    callers: HashMap<ServerId, Instant>,
-    callees: HashMap<ClientId, Instant>,
+    callers: IdMap<ServerId, Instant>,
+    callees: IdMap<ClientId, Instant>,
 }
 
 impl Awaited {

@@ -29,7 +29,7 @@ use crate::outside::{Keys, LegKind};
 use crate::settings::Referral;
 use crate::step::refer::{self, Wish};
 use crate::step::{Incoming, in_dialog, media, relay};
-use crate::transaction::{ClientId, ServerId};
+use crate::transaction::{ClientId, IdMap, ServerId};
 
 /// Transfers of one worker at a time; more are refused.
 const MOST: usize = 1024;
@@ -53,7 +53,7 @@ pub(super) struct Transfers {
     /// Requests of agents, by branch.
     asked: HashMap<String, Asked>,
     /// NOTIFYs under way, and whether they are the last ones.
-    notices: HashMap<ClientId, (u64, bool)>,
+    notices: IdMap<ClientId, (u64, bool)>,
     /// Whether there ever was one.
     used: bool,
     /// Messages to agents.

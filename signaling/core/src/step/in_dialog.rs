@@ -25,15 +25,20 @@ use crate::world::World;
 
 /// Ends the route of every request with a To tag.
 pub async fn route(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
-    if !incoming.is_in_dialog() {
-        return match incoming.method() {
-            Method::Ack => ControlFlow::Break(Verdict::Absorb),
-            Method::Bye | Method::Prack => {
-                ControlFlow::Break(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""))
-            }
-            _ => ControlFlow::Continue(()),
-        };
+    if incoming.is_in_dialog() {
+        // Its own piece of memory, so that what has no dialog, most of all, can do with a small one.
+        return Box::pin(along(world, incoming)).await;
     }
+    match incoming.method() {
+        Method::Ack => ControlFlow::Break(Verdict::Absorb),
+        Method::Bye | Method::Prack => {
+            ControlFlow::Break(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""))
+        }
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+async fn along(world: &World, incoming: &mut Incoming) -> ControlFlow<Verdict> {
     let strict = undo_strict_routing(world, incoming);
     let routed = remove_own_routes(world, incoming);
     if routed.is_none() && !strict {

@@ -15,6 +15,7 @@ mod stats;
 mod table;
 mod timer;
 
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 pub use stats::{Branches, Stats};
@@ -84,6 +85,31 @@ pub struct ServerId(u64);
 /// A client transaction. Never used twice: a stale one names nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(u64);
+
+/// A map by the ids of transactions: nobody outside chooses those, so that one multiplication is hash enough.
+pub type IdMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// The same without values.
+pub type IdSet<K> = std::collections::HashSet<K, BuildHasherDefault<IdHasher>>;
+
+/// See [`IdMap`].
+#[derive(Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio: slot and serial number both reach the high bits, and the turn brings those to the low ones.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What the transaction user learns.
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use crate::message::{Method, Name, Request, Response, StatusCode, build};
 use crate::outside::MediaError;
 use crate::proxy::{Done, Proxy, Server};
 use crate::step::{announce, media};
-use crate::transaction::ServerId;
+use crate::transaction::{IdMap, ServerId};
 
 /// The calls, by the INVITE that began each.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    open: HashMap<ServerId, Call>,
+    open: IdMap<ServerId, Call>,
     /// The same by Call-ID and our tag.
     dialogs: HashMap<(String, String), ServerId>,
 }
