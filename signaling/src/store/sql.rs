@@ -20,6 +20,9 @@ const CONNECTIONS: u32 = 4;
 /// How long a connection is waited for, and a file that another program writes to.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What one connection to a file keeps of it, in KiB where it is negative (SQLite's `cache_size`).
+const CACHE: &str = "-8192";
+
 /// What speaks SQL at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -341,6 +344,8 @@ async fn open_file(path: &Path) -> anyhow::Result<Sql> {
         .journal_mode(SqliteJournalMode::Wal)
         // A 200 to REGISTER is a promise over a power cut; NORMAL may lose the last transactions of a WAL.
         .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+        // Room for what a second of registrations touches: pages are else read again for each row.
+        .pragma("cache_size", CACHE)
         .busy_timeout(PATIENCE);
     let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE);
     Ok(Sql::Sqlite(pool.connect_with(options).await?))

@@ -18,8 +18,9 @@ use super::health::{Failure, Health, RETRY};
 use super::sql::{Kind, Sql};
 use super::{DbMode, location};
 
-/// Addresses of record written in one transaction.
-const BATCH: usize = 1000;
+/// Addresses of record written in one transaction: what comes within a second fits, so that each page of the file that this
+/// touches is written once.
+const BATCH: usize = 4000;
 /// Addresses of record that may wait; the bindings themselves are those of the table in memory.
 const ROOM: usize = 500_000;
 /// For so many of those that wait a part keeps room.
@@ -46,6 +47,8 @@ struct Shared {
     mode: DbMode,
     health: Health,
     waiting: Shards<Waiting>,
+    /// How many have begun to wait.
+    turns: AtomicU64,
     /// Addresses of record that are being written.
     writing: AtomicUsize,
     /// Wakes the task.
@@ -65,6 +68,8 @@ type Waiting = HashMap<String, Save>;
 struct Save {
     bindings: Vec<Arc<StoredBinding>>,
     extent: Extent,
+    /// Its place among those that wait.
+    turn: u64,
     /// Who waits until they are durable.
     told: Vec<oneshot::Sender<Result<(), Unavailable>>>,
 }
@@ -91,6 +96,7 @@ impl Writer {
             mode,
             health,
             waiting: Shards::default(),
+            turns: AtomicU64::new(0),
             writing: AtomicUsize::new(0),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
@@ -139,7 +145,8 @@ impl Writer {
             self.shared.lose(1, &"too many wait");
             return Ok(None);
         }
-        let save = waiting.entry(aor.to_owned()).or_default();
+        let turn = || self.shared.turns.fetch_add(1, Ordering::Relaxed);
+        let save = waiting.entry(aor.to_owned()).or_insert_with(|| Save { turn: turn(), ..Save::default() });
         save.bindings = bindings.to_vec();
         save.extent = save.extent.max(extent);
         Ok((self.mode != DbMode::WriteBack).then(|| {
@@ -259,6 +266,8 @@ impl Shared {
                 break;
             }
         }
+        // Who comes one after the other does so again and again, and has rows that stand together.
+        batch.sort_unstable_by_key(|(_, save)| save.turn);
         (!batch.is_empty()).then_some(batch)
     }
 
@@ -275,14 +284,15 @@ impl Shared {
                 self.lose(1, &error);
                 tell(batch, &Err(Failure::Refused(error).unavailable()));
             }
+            // It is in one of the halves.
             Err(Failure::Refused(_)) => {
-                let mut batch = batch.into_iter();
-                while let Some(one) = batch.next() {
-                    if !Box::pin(self.write(vec![one])).await {
-                        self.put_back(batch.collect());
-                        return false;
-                    }
+                let mut first = batch;
+                let second = first.split_off(first.len() / 2);
+                if !Box::pin(self.write(first)).await {
+                    self.put_back(second);
+                    return false;
                 }
+                return Box::pin(self.write(second)).await;
             }
         }
         true
