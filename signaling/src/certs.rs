@@ -82,9 +82,13 @@ impl Certificates {
         names: &BTreeSet<String>,
         addresses: &BTreeSet<IpAddr>,
     ) -> anyhow::Result<()> {
-        let fresh = Self::open(config, names, addresses)?;
-        self.current.store(fresh.current.load_full());
+        self.adopt(&*Self::open(config, names, addresses)?);
         Ok(())
+    }
+
+    /// Shows from now on what another one has read or made.
+    pub(crate) fn adopt(&self, fresh: &Self) {
+        self.current.store(fresh.current.load_full());
     }
 
     /// The CA to offer for download.

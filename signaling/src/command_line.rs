@@ -39,10 +39,13 @@ pub(crate) enum Command {
     },
     #[command(flatten)]
     Table(TableCommand),
-    /// Have the running gateway take up changed tables, and the sections routing and pstn of the configuration.
+    /// Have the running gateway read its tables and its configuration again, all or nothing; exit code 4 when keys have changed that
+    /// count only after a restart.
     Reload {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        output: Output,
     },
     /// Say whether the running gateway is well; exit code 1 if not, and 3 when none runs.
     Health {

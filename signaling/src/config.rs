@@ -52,6 +52,8 @@ use crate::store::{DbMode, Storage};
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each field is described once, by its key")]
 pub struct Config {
+    /// The file that it was read from.
+    pub file: Option<PathBuf>,
     pub data_directory: PathBuf,
     pub drain_timeout: Duration,
     pub addresses: Vec<IpAddr>,
@@ -418,7 +420,8 @@ impl Config {
             place: None,
             what: format!("cannot be read: {error}"),
         })?;
-        Self::parse_with(&text.unwrap_or_default(), &file, environment::of_process())
+        let config = Self::parse_with(&text.unwrap_or_default(), &file, environment::of_process())?;
+        Ok(Self { file: path.map(Path::to_owned), ..config })
     }
 
     /// Reads `text`, which errors call `file`.

@@ -10,6 +10,7 @@
 //! | [`mod@cfg`] | the configuration, and what of it can be changed |
 //! | `metrics` | the counters for Prometheus |
 //! | `acme`, `core`, `health`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `secfilter`, `tolls`, `tls`, `rtpengine` | the methods by their first words |
+//! | [`reload`] | what is read again while the gateway runs |
 //!
 //! An answer says only what is so. A method of Kamailio's that would have nothing true to say is not there. What the workers
 //! know is asked of each of them between two messages, so that the way of a message has no lock for it.
@@ -28,6 +29,7 @@ pub mod jsonrpc;
 mod lists;
 pub mod methods;
 mod metrics;
+pub mod reload;
 mod rtpengine;
 mod secfilter;
 pub mod socket;
@@ -43,6 +45,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use signaling_core::acl::Acl;
 use signaling_core::blocklist::Blocklist;
 use signaling_core::guesses::Guesses;
 use signaling_core::location::Location;
@@ -89,6 +92,7 @@ pub struct Control {
     pub(crate) settings: Arc<Settings>,
     pub(crate) bound: Vec<Bound>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) acl: Arc<Acl>,
     pub(crate) acme: Option<Arc<Acme>>,
     pub(crate) database: Database,
     pub(crate) accounting: Accounting,
@@ -112,6 +116,17 @@ pub struct Control {
 }
 
 impl Control {
+    /// Reads the operator's certificate again, or makes that of the local CA anew if it must be. It is not shown yet.
+    ///
+    /// # Errors
+    /// It cannot be read or made.
+    pub(crate) async fn read_certificate(&self) -> anyhow::Result<Arc<Certificates>> {
+        let (config, domain) =
+            (self.config.clone(), self.settings.domains.first().cloned().unwrap_or_default());
+        // Signing and files: short, but not for a thread that carries connections.
+        tokio::task::spawn_blocking(move || crate::gateway::read_certificate(&config, &domain)).await?
+    }
+
     /// Answers a JSON-RPC message; `None` when there is nothing to answer. `by` says for the log who asks.
     pub async fn answer(&self, message: &[u8], by: &str) -> Option<Vec<u8>> {
         // Never closed.

@@ -41,7 +41,7 @@ use crate::transport::{Bound, Ping, Transport, TransportStats, UdpListener};
 use crate::worker::{WorkerId, Workers};
 use crate::{doctor, host, page};
 
-pub(crate) use self::listeners::refresh_certificate;
+pub(crate) use self::listeners::read_certificate;
 
 /// How long calls get to end when the gateway stops. With what follows it stays below five seconds.
 const SHUTDOWN: Duration = Duration::from_secs(4);
@@ -174,10 +174,7 @@ impl Gateway {
     /// # Errors
     /// The database does not answer, or a file cannot be read. What counted before goes on counting.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
-        let lists = config.acl.read()?;
-        self.control.live.take_up(config, &self.shared.database).await?;
-        self.shared.acl.set(lists);
-        Ok(())
+        self.control.take_up(config).await.map(drop)
     }
 
     /// The SIP domain in use.

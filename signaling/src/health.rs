@@ -187,6 +187,18 @@ pub(crate) async fn drain(health: &Arc<Health>, workers: &Workers) -> Option<usi
     Some(calls.await?.into_iter().sum())
 }
 
+/// Tells systemd that the configuration is read again (`Type=notify-reload`).
+pub(crate) fn notify_reloading() {
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now());
+    notify(&states);
+}
+
+/// Tells it that the gateway serves.
+pub fn notify_ready() {
+    notify(&[NotifyState::Ready]);
+}
+
 /// Tells systemd (`Type=notify`); without it nobody is told.
 pub fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {

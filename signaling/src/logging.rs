@@ -19,8 +19,7 @@ static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 /// # Errors
 /// The filter is not one, or logging runs already.
 pub fn start(log: &Log) -> anyhow::Result<()> {
-    let filter: Targets = log.filter.parse().context("log.level")?;
-    let (filter, handle) = Layer::new(filter);
+    let (filter, handle) = Layer::new(filter(log)?);
     let registry = tracing_subscriber::registry().with(filter).with(dependencies());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if log.json {
@@ -33,6 +32,21 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     // The log starts once.
     let _ = FILTER.set(handle);
     Ok(())
+}
+
+/// What `log.level` says.
+///
+/// # Errors
+/// It is no filter.
+pub fn filter(log: &Log) -> anyhow::Result<Targets> {
+    log.filter.parse().context("log.level")
+}
+
+/// Has so much be said from now on, if this program writes the log.
+pub fn set(filter: Targets) {
+    if let Some(Err(error)) = FILTER.get().map(|handle| handle.reload(filter)) {
+        tracing::error!(%error, "log.level not taken up");
+    }
 }
 
 /// How much is said, by Kamailio's numbers: 3 debug, 2 info, 0 warnings, -1 errors.

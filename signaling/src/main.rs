@@ -1,7 +1,7 @@
 //! The `causeway` command.
 //!
 //! Exit codes: 0 done, 1 something failed while running, 2 the command line or the configuration is wrong, 3 no gateway runs that
-//! could be asked.
+//! could be asked, 4 the configuration was read again, and some of what has changed in it counts only after a restart.
 
 mod command_line;
 mod manual;
@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use causeway::commands::ask::{self, NoGateway};
+use causeway::commands::reload::NeedsRestart;
 use causeway::config::{Config, ConfigError};
 use causeway::control::jsonrpc::{Fault, INVALID_PARAMS, METHOD_NOT_FOUND};
 use causeway::control::token::Tokens;
@@ -22,7 +23,7 @@ use causeway::health::{self, Drain};
 use causeway::store::Database;
 use causeway::{accounts, commands, doctor, host, logging};
 use clap::{CommandFactory as _, Parser as _};
-use command_line::{Cli, Command, ConfigCommand, Db, File, Registrations, Token, User};
+use command_line::{Cli, Command, ConfigCommand, Db, Registrations, Token, User};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,6 +42,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match error {
         _ if error.is::<ConfigError>() => 2,
         _ if error.is::<NoGateway>() => 3,
+        _ if error.is::<NeedsRestart>() => 4,
         _ if error.downcast_ref().is_some_and(asked_wrongly) => 2,
         _ => 1,
     }
@@ -64,7 +66,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
                 tracing::warn!("{warning}");
             }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let result = runtime.block_on(run(config, &file, demo));
+            let result = runtime.block_on(run(config, demo));
             runtime.shutdown_timeout(std::time::Duration::from_millis(100));
             result
         }
@@ -77,7 +79,11 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let own = own_domain(&config);
             runtime()?.block_on(table_commands::execute(command, &config, &own))
         }
-        Command::Reload { file } => commands::reload::ask(&file.read()?.data_directory),
+        Command::Reload { file, output } => {
+            let answer = commands::reload::ask(&file.read()?)?;
+            say(&if output.json { format!("{answer:#}\n") } else { commands::reload::shown(&answer) })?;
+            Ok(commands::reload::whole(&answer)?)
+        }
         Command::Health { ready, file, output } => {
             let (text, well) = commands::drain::health(&file.read()?, ready, output.json)?;
             say(&text)?;
@@ -208,7 +214,7 @@ fn own_domain(config: &Config) -> String {
     gateway::domain(config, &host::addresses().unwrap_or_default())
 }
 
-async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
+async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
     let files = host::raise_file_limit();
     if files < config.limits.connections as u64 + 2000 {
         tracing::warn!(
@@ -250,7 +256,8 @@ async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
                 gateway.health().drain(Drain { not_before: now, until: Some(now + drain_timeout) });
                 health::notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
             }
-            _ = hangup.recv() => reload(&gateway, file).await,
+            // The log has what becomes of it.
+            _ = hangup.recv() => drop(gateway.control().reload().await),
             () = gateway.drained() => break,
         }
     }
@@ -265,19 +272,6 @@ async fn run(config: Config, file: &File, demo: bool) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// All that has changed, or nothing.
-async fn reload(gateway: &Gateway, file: &File) {
-    let reloaded = async { gateway.reload(&file.read()?).await };
-    let mut states = vec![NotifyState::Reloading];
-    states.extend(NotifyState::monotonic_usec_now());
-    health::notify(&states);
-    match reloaded.await {
-        Ok(()) => tracing::info!("tables and routing reloaded"),
-        Err(error) => tracing::error!(error = format!("{error:#}"), "not reloaded: what was before counts"),
-    }
-    health::notify(&[NotifyState::Ready]);
 }
 
 async fn user(command: User, config: &Config, domain: Option<String>, json: bool) -> anyhow::Result<()> {

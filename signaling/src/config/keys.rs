@@ -68,13 +68,19 @@ impl Key {
         self.name.split_once('.').map_or(self.name, |(_, leaf)| leaf)
     }
 
-    /// Whether it can be changed while the gateway runs: these are what `causeway reload` takes up, too.
+    /// Whether a command can change it while the gateway runs.
     #[must_use]
     pub fn is_live(&self) -> bool {
         LIVE.iter().any(|live| match live.strip_suffix('.') {
             Some(section) => self.section() == section,
             None => self.name == *live,
         })
+    }
+
+    /// Whether `causeway reload` takes it up.
+    #[must_use]
+    pub fn is_reloaded(&self) -> bool {
+        self.is_live() || RELOADED.contains(&self.name)
     }
 
     /// Whether it may hold what nobody is to see.
@@ -106,7 +112,15 @@ const LIVE: &[&str] = &[
     "dialog.max_calls_per_user",
     "dialog.max_calls_per_group",
     "dialog.max_calls_to_gateway",
+    "tolls.",
+    "secfilter.premium_dst",
+    "secfilter.premium_group",
+    "secfilter.dst_exact_match",
 ];
+
+/// Those besides that are read again with the file, but not changed by a command: it would have to read files of its own, or has
+/// another command.
+const RELOADED: &[&str] = &["acl.allow_file", "acl.deny_file", "log.level"];
 
 /// Passwords and keys, and URLs that may have one in them.
 const SECRET: &[&str] = &[
@@ -682,7 +696,7 @@ mod tests {
 
     #[test]
     fn keys_that_can_be_changed_and_secret_ones_are_there() {
-        for name in LIVE.iter().chain(SECRET) {
+        for name in LIVE.iter().chain(RELOADED).chain(SECRET) {
             let known = all().any(|key| key.name == *name || name.strip_suffix('.') == Some(key.section()));
             assert!(known, "{name}");
         }

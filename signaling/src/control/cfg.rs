@@ -49,15 +49,23 @@ impl Live {
         Self(Mutex::new(State { file, changed: Changes::new(), counts, prepared: Changes::new() }))
     }
 
-    /// The file was read again: it counts, and what commands have changed of it does not any more.
+    /// The file was read again: it counts, and what commands have changed of it does not any more. `also` does what else belongs to
+    /// it, before anybody changes something again. What counted before.
     ///
     /// # Errors
     /// The database does not answer. What counted before goes on counting.
-    pub async fn take_up(&self, config: &Config, database: &Database) -> anyhow::Result<()> {
+    pub async fn take_up(
+        &self,
+        config: &Config,
+        database: &Database,
+        also: impl FnOnce(),
+    ) -> anyhow::Result<Config> {
         let mut state = self.0.lock().await;
         database.reload(config.policy()).await?;
-        (state.file, state.counts, state.changed) = (config.clone(), config.clone(), Changes::new());
-        Ok(())
+        also();
+        state.file = config.clone();
+        state.changed.clear();
+        Ok(std::mem::replace(&mut state.counts, config.clone()))
     }
 
     /// Reads the tables of routing again; the configuration stays as it counts.
@@ -74,7 +82,7 @@ impl Live {
 impl State {
     /// The value of a key as it counts: one that cannot be changed is as it was at the start.
     fn value(&self, control: &Control, key: &Key) -> Value {
-        if key.is_live() { self.counts.value(key) } else { control.config.value(key) }
+        if key.is_reloaded() { self.counts.value(key) } else { control.config.value(key) }
     }
 
     async fn apply(&mut self, control: &Control, changed: Changes) -> Result<(), Fault> {

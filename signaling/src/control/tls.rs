@@ -51,13 +51,11 @@ pub(super) fn options(control: &Control) -> Outcome {
 
 /// Reads the operator's certificate again, or looks whether that of the local CA is still good.
 pub(super) async fn reload(control: &Control) -> Outcome {
-    let (certificates, config) = (control.certificates.clone(), control.config.clone());
-    let domain = control.settings.domains.first().cloned().unwrap_or_default();
-    // Signing and files: short, but not for a thread that carries connections.
-    let refresh = move || crate::gateway::refresh_certificate(&certificates, &config, &domain);
-    match tokio::task::spawn_blocking(refresh).await {
-        Ok(Ok(())) => Ok(Answer::Value(json!("Ok. TLS configuration reloaded."))),
-        Ok(Err(error)) => Err(Fault::new(500, format!("the certificate in use stays: {error:#}"))),
-        Err(error) => Err(Fault::new(500, error.to_string())),
+    match control.read_certificate().await {
+        Ok(fresh) => {
+            control.certificates.adopt(&fresh);
+            Ok(Answer::Value(json!("Ok. TLS configuration reloaded.")))
+        }
+        Err(error) => Err(Fault::new(500, format!("the certificate in use stays: {error:#}"))),
     }
 }

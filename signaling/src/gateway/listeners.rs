@@ -138,14 +138,10 @@ pub(super) fn start_streams(
 /// Looks at the certificate again, for the addresses that the host has now.
 ///
 /// # Errors
-/// It cannot be read or made; the one in use stays.
-pub(crate) fn refresh_certificate(
-    certificates: &Certificates,
-    config: &Config,
-    domain: &str,
-) -> anyhow::Result<()> {
+/// It cannot be read or made.
+pub(crate) fn read_certificate(config: &Config, domain: &str) -> anyhow::Result<Arc<Certificates>> {
     let (names, addresses) = certificate_names(config, domain, &host_addresses(config)?);
-    certificates.refresh(config, &names, &addresses)
+    Certificates::open(config, &names, &addresses)
 }
 
 /// Keeps the certificate good, and tells when the host has got another address.

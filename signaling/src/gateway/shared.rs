@@ -76,6 +76,7 @@ impl Shared {
             settings: Arc::clone(&self.settings),
             bound: bound.to_vec(),
             certificates: Arc::clone(certificates),
+            acl: Arc::clone(&self.acl),
             acme: Acme::open(config, certificates)?,
             database: self.database.clone(),
             accounting: self.accounting.clone(),

@@ -7,6 +7,7 @@ mod configuration;
 mod dispatcher;
 mod drain;
 mod fields;
+mod reload;
 mod secfilter;
 mod tolls;
 mod transactions;

@@ -6,7 +6,7 @@ use signaling_core::secfilter::Side;
 use super::{Args, Method, Outcome, list_methods, method_help, method_signature};
 use crate::control::cfg::Kind;
 use crate::control::{
-    Control, acme, cfg, core, corex, ctl, dispatcher, dlg, dns, health, lists, rtpengine, secfilter,
+    Control, acme, cfg, core, corex, ctl, dispatcher, dlg, dns, health, lists, reload, rtpengine, secfilter,
     statistics, tls, tm, tolls, ul,
 };
 
@@ -158,6 +158,12 @@ pub const METHODS: &[Method] = &[
     }),
     look("core.psx", &[], "The same with a name for each field.", |_, _| now(core::psx())),
     look("core.pwd", &[], "The working directory of the process.", |_, _| now(core::pwd())),
+    change(
+        "core.reload",
+        &[],
+        "Reads tables and configuration again: which keys count now, and which from the next start on. All or nothing.",
+        |c, _| Box::pin(reload::reload(c)),
+    ),
     look(
         "core.shmmem",
         &[],

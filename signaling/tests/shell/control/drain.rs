@@ -56,13 +56,13 @@ async fn draining_has_its_limits() {
 }
 
 /// A gateway as an operator runs it.
-struct Process {
+pub(super) struct Process {
     child: Child,
-    directory: tempfile::TempDir,
+    pub(super) directory: tempfile::TempDir,
 }
 
 impl Process {
-    fn start(general: &str) -> Self {
+    pub(super) fn start(general: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = format!(
             "[general]\n{general}\n[network]\naddresses = [\"127.0.0.1\"]\n[sip]\ndomain = \"sip.example\"\n\
@@ -72,13 +72,14 @@ impl Process {
         std::fs::write(directory.path().join("x.toml"), config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
         command.args(["run", "--config", "x.toml"]).current_dir(directory.path());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         // It has started when it shows its first screen.
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
         Self { child, directory }
     }
 
-    fn command(&self, arguments: &[&str]) -> Output {
+    pub(super) fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
         command.args(arguments).args(["--config", "x.toml"]).current_dir(self.directory.path());
         command.output().unwrap()
@@ -94,8 +95,12 @@ impl Process {
     }
 
     fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    pub(super) fn signal(&self, name: &str) {
         let number = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", "TERM", &number]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &number]).status().unwrap().success());
     }
 
     /// Until it says so.
