@@ -65,6 +65,93 @@ pub struct Stats {
     pub dtls_failed: u64,
     /// Measurements of how streams sound.
     pub quality: QualityStats,
+    /// How the streams of answered calls have sounded, each once, when its call has ended.
+    pub ended: EndedQuality,
+}
+
+/// Measurements by size: how many are no larger than each of `N` bounds, which whoever counts says each time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Histogram<const N: usize> {
+    /// Those above the bound before, up to this one.
+    counts: [u64; N],
+    /// All, also those above the last bound.
+    count: u64,
+    /// Their sum.
+    sum: f64,
+}
+
+impl<const N: usize> Default for Histogram<N> {
+    fn default() -> Self {
+        Self { counts: [0; N], count: 0, sum: 0.0 }
+    }
+}
+
+impl<const N: usize> Histogram<N> {
+    /// Counts one; `bounds` rise.
+    pub fn note(&mut self, bounds: &[f64; N], value: f64) {
+        if let Some(place) = bounds.iter().position(|bound| value <= *bound) {
+            self.counts[place] += 1;
+        }
+        self.count += 1;
+        self.sum += value;
+    }
+
+    /// How many there are up to each bound, smaller ones included.
+    pub fn cumulative(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        })
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What they add up to.
+    pub const fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.counts.iter_mut().zip(more.counts).for_each(|(sum, more)| *sum += more);
+        self.count += more.count;
+        self.sum += more.sum;
+    }
+}
+
+/// How streams of audio have sounded from the first packet to the last.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct EndedQuality {
+    /// Mean opinion score, by [`EndedQuality::MOS`].
+    pub mos: Histogram<9>,
+    /// Interarrival jitter at the end, seconds, by [`EndedQuality::JITTER`].
+    pub jitter: Histogram<9>,
+    /// Share of packets that did not come, 0 to 1, by [`EndedQuality::LOSS`].
+    pub loss: Histogram<9>,
+}
+
+impl EndedQuality {
+    /// From what nobody understands to the best that G.107 has; below 3.6 many users complain.
+    pub const MOS: [f64; 9] = [1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 4.0, 4.2, 4.4];
+    /// Up to what a playout buffer of ordinary size bears, and beyond.
+    pub const JITTER: [f64; 9] = [0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5];
+    /// From what nobody hears to what nobody understands.
+    pub const LOSS: [f64; 9] = [0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
+
+    /// Counts a stream.
+    pub fn note(&mut self, mos: f64, jitter: f64, loss: f64) {
+        self.mos.note(&Self::MOS, mos);
+        self.jitter.note(&Self::JITTER, jitter);
+        self.loss.note(&Self::LOSS, loss);
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.mos.add(&more.mos);
+        self.jitter.add(&more.jitter);
+        self.loss.add(&more.loss);
+    }
 }
 
 /// What was wrong with a datagram that was dropped on arrival.
@@ -207,6 +294,7 @@ impl Stats {
             played,
             recordings,
             quality,
+            ended,
         } = more;
         self.commands += commands;
         self.calls_created += calls_created;
@@ -239,6 +327,7 @@ impl Stats {
         self.played += played;
         self.recordings += recordings;
         self.quality.add(quality);
+        self.ended.add(ended);
     }
 }
 
@@ -274,5 +363,28 @@ impl Numbers {
         self.ports_free += more.ports_free;
         self.ports_total += more.ports_total;
         self.port_last = self.port_last.max(more.port_last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_what_is_no_larger_than_each_bound() {
+        let mut one = Histogram::default();
+        [0.5, 1.0, 1.5, 9.0].iter().for_each(|value| one.note(&[1.0, 2.0], *value));
+        assert_eq!(one.cumulative().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!((one.count(), one.sum()), (4, 12.0));
+        let mut sum = one;
+        sum.add(&one);
+        assert_eq!((sum.cumulative().collect::<Vec<_>>(), sum.count(), sum.sum()), (vec![4, 6], 8, 24.0));
+    }
+
+    #[test]
+    fn bounds_rise() {
+        for bounds in [EndedQuality::MOS, EndedQuality::JITTER, EndedQuality::LOSS] {
+            assert!(bounds.is_sorted_by(|a, b| a < b), "{bounds:?}");
+        }
     }
 }

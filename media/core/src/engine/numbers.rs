@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Engine, report};
 use crate::call::leg::LegKey;
+use crate::call::plan::MediaKind;
 use crate::command::{Reply, SessionReport, Tuning};
 use crate::rtp::quality::{Conditions, Impairment};
 use crate::sockets::Sockets;
@@ -72,8 +73,8 @@ impl<S: Sockets> Engine<S> {
         if !call.answered {
             return;
         }
-        let legs = call.legs.iter().filter_map(|(_, key)| self.paths.legs.get(*key));
-        for line in legs.clone().flat_map(|leg| leg.lines().map(|(_, line)| line)) {
+        let legs = || call.legs.iter().filter_map(|(_, key)| self.paths.legs.get(*key));
+        for line in legs().flat_map(|leg| leg.lines().map(|(_, line)| line)) {
             // Both ways of a pair are looked at, so what is true of both is counted once by halves.
             for route in &line.routes {
                 let other = self.paths.legs.get(route.leg).and_then(|leg| leg.line(route.line));
@@ -83,6 +84,15 @@ impl<S: Sockets> Engine<S> {
                     (1.., 0) => stats.one_way += 1,
                     _ => {}
                 }
+            }
+        }
+        for leg in legs() {
+            for (index, line) in leg.lines().filter(|(_, line)| line.kind == MediaKind::Audio) {
+                let Some(quality) = report::quality(line) else { continue };
+                let codec = report::codec_of(call, leg, index, line).map(|codec| codec.name.as_str());
+                let packets = line.received.packets;
+                let jitter = quality.jitter.as_secs_f64();
+                stats.ended.note(quality.mos(packets, codec), jitter, quality.loss(packets));
             }
         }
     }

@@ -122,7 +122,8 @@ impl<S: Sockets> Engine<S> {
     }
 }
 
-fn quality(line: &Line) -> Option<Quality> {
+/// What was measured of what an end sends on a line; `None` before it has sent anything.
+pub(super) fn quality(line: &Line) -> Option<Quality> {
     let ssrc = line.reception.ssrc()?;
     let view = line.remote_view;
     let clock = line.sink.clock();

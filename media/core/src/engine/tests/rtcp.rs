@@ -8,6 +8,7 @@ use crate::rtcp::feedback::{append_nack, append_pli, nack_sequence_numbers};
 use crate::rtcp::ntp::to_short;
 use crate::rtcp::reports::{SenderInfo, begin_compound};
 use crate::rtcp::{ReportBlock, RtcpPacket, parse};
+use crate::stats::EndedQuality;
 
 /// The network of the bed takes so long one way.
 const WAY: Duration = Duration::from_millis(5);
@@ -91,6 +92,15 @@ fn every_call_has_a_score_of_its_own() {
         };
         let told = &numbers.stats.quality;
         assert_eq!(told.samples, lossy.iter().map(|source| u64::from(source.samples)).sum::<u64>());
+        assert_eq!(numbers.stats.ended.mos.count(), 0, "the call goes on");
+        bed.engine.remove_call(bed.now, bed.call);
+        let Reply::Numbers(numbers) = bed.engine.handle_command(bed.now, &Command::Statistics) else {
+            panic!("numbers")
+        };
+        let EndedQuality { mos, jitter, loss } = numbers.stats.ended;
+        assert_eq!([mos.count(), jitter.count(), loss.count()], [2; 3], "each end once");
+        assert!(mos.sum() < 2.0 * 4.4 && loss.sum() > 2.0 * 0.03, "{mos:?} {loss:?}");
+        assert_eq!(loss.cumulative().last(), Some(2));
     }
 }
 
