@@ -7,6 +7,7 @@
 mod certificate;
 mod control;
 mod forwarder;
+pub mod hep;
 pub mod interface;
 pub mod io;
 pub mod probe;
@@ -31,6 +32,7 @@ use media_core::command::{Play, Record, Recording, Source, StopMedia};
 use media_core::dtls::Certificate;
 use media_core::engine::Settings;
 pub use media_core::engine::{Event, EventKind};
+pub use media_core::stats;
 pub use media_core::transcode::Silence;
 use rand::RngExt;
 
@@ -115,6 +117,8 @@ pub struct RelayConfig {
     pub sip_source: bool,
     /// Over ng, we are the DTLS server where we may choose.
     pub dtls_passive: bool,
+    /// Whether the RTCP of ends is told of as events ([`EventKind::Rtcp`]).
+    pub tell_rtcp: bool,
     /// How calls are recorded; `None`: none can be.
     pub recording: Option<RecordingConfig>,
     /// Where sound is forwarded to; `None`: it cannot be.
@@ -154,6 +158,7 @@ impl Default for RelayConfig {
             max_packet_rate: MAX_PACKET_RATE,
             sip_source: false,
             dtls_passive: false,
+            tell_rtcp: false,
             recording: None,
             forwarding: None,
             plain_io: false,
@@ -476,6 +481,7 @@ fn worker_settings(config: &RelayConfig, share: (usize, usize), certificate: Cer
         jitter_buffer: config.jitter_buffer,
         keys_apart: config.keys_apart,
         max_packet_rate: config.max_packet_rate,
+        tell_rtcp: config.tell_rtcp,
     }
 }
 

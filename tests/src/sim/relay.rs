@@ -127,6 +127,7 @@ impl Relay {
             jitter_buffer: 0,
             keys_apart: media_core::screen::APART,
             max_packet_rate: 5_000,
+            tell_rtcp: false,
             silent_timeout: Duration::from_secs(3600),
         };
         let sockets = FakeSockets::default();

@@ -95,6 +95,8 @@ pub struct Settings {
     pub keys_apart: Duration,
     /// Packets an end of a call may send in a second; 0 for no limit.
     pub max_packet_rate: u32,
+    /// Whether the RTCP of ends is told of: [`EventKind::Rtcp`].
+    pub tell_rtcp: bool,
 }
 
 /// A local address and what is announced for it.
@@ -139,6 +141,19 @@ pub enum EventKind {
     Dtmf(u8),
     /// No RTP for too long: the call was ended.
     MediaTimeout,
+    /// The end has sent a compound packet of RTCP.
+    Rtcp(Box<Rtcp>),
+}
+
+/// RTCP of an end, in clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rtcp {
+    /// Where it came from; port 0 where that is not known.
+    pub from: SocketAddr,
+    /// Where it came to.
+    pub to: SocketAddr,
+    /// All of it.
+    pub octets: Box<[u8]>,
 }
 
 /// One call.

@@ -3,10 +3,11 @@
 //! Reports never pass from one leg to another: what is true of the one path is false of the other. Pictures asked for
 //! and packets asked for again do, translated to what the other leg calls the stream.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::Engine;
 use super::timer::REPORT_INTERVAL;
+use super::{Engine, EventKind, Rtcp};
 use crate::call::leg::{Leg, LegKey, Line};
 use crate::call::plan::{Feedback, MediaKind};
 use crate::forward::{Paths, Transmit};
@@ -30,6 +31,9 @@ impl<S: Sockets> Engine<S> {
             Ok(asks) => {
                 self.paths.stats.rtcp_received += 1;
                 self.tape(now, key, line.unwrap_or(0), packet.as_slice(), None);
+                if self.settings.tell_rtcp {
+                    self.tell_rtcp(key, line, packet.as_slice());
+                }
                 let known = self.paths.legs.get(key).and_then(|leg| leg.line(line?));
                 let passes = known.is_some_and(|known| known.routes.iter().any(|route| route.rtcp));
                 if let Some(line) = line.filter(|_| passes) {
@@ -41,6 +45,22 @@ impl<S: Sockets> Engine<S> {
             }
             Err(_) => self.drop_at(Fault::Malformed, key, packet),
         }
+    }
+
+    /// Tells of RTCP that has come from an end.
+    fn tell_rtcp(&mut self, key: LegKey, line: Option<usize>, octets: &[u8]) {
+        let Some(leg) = self.paths.legs.get(key) else { return };
+        let place = line.and_then(|line| leg.line(line));
+        let port = place.and_then(|line| if line.rtcp_mux { line.rtp.as_ref() } else { line.rtcp.as_ref() });
+        let (from, port) = match (&leg.secure, port) {
+            (Some(secure), _) => (secure.address(), secure.port),
+            (None, Some(port)) => (port.latch.target(), port.port),
+            (None, None) => (None, 0),
+        };
+        let to = SocketAddr::new(leg.address, port);
+        let unknown = SocketAddr::new(leg.address, 0);
+        let rtcp = Rtcp { from: from.unwrap_or(unknown), to, octets: octets.into() };
+        self.tell(key, EventKind::Rtcp(Box::new(rtcp)));
     }
 
     /// Passes a compound packet to those that hear the line, as it is.

@@ -215,6 +215,7 @@ pub(super) fn settings() -> Settings {
         jitter_buffer: 0,
         keys_apart: crate::screen::APART,
         max_packet_rate: 0,
+        tell_rtcp: false,
         silent_timeout: Duration::from_secs(3600),
     }
 }
