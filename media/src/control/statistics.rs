@@ -40,6 +40,23 @@ impl Rates {
     }
 }
 
+/// What Prometheus says of metrics with several samples, and of those that people are not told of.
+const HELP: &[(&str, &str)] = &[
+    ("bytes_total", "Bytes of the RTP packets that were relayed"),
+    ("closed_sessions_total", "Sessions that have ended, by reason"),
+    ("dropped_datagrams_total", "Datagrams dropped on arrival, by reason"),
+    ("errors_total", "Commands of a controller that had an error"),
+    ("mediastreams", "Media streams, by where they are forwarded"),
+    ("packet_errors_total", "RTP packets that could not be relayed"),
+    ("packets_total", "RTP packets that were relayed"),
+    ("ports", "Ports of an interface"),
+    ("ports_free", "Ports of an interface that are free"),
+    ("ports_used", "Ports of an interface that are in use"),
+    ("request_seconds_total", "Time that commands of a controller have taken"),
+    ("requests_total", "Commands of a controller"),
+    ("sessions", "Sessions that there are"),
+];
+
 /// A number with its name for Prometheus: name, kind, labels.
 type Prometheus = (&'static str, &'static str, String);
 
@@ -102,7 +119,7 @@ impl Control {
 
 impl Relay {
     /// What all workers tell of themselves, added up; `None` when the relay has stopped.
-    pub(super) async fn numbers(&self) -> Option<Box<Numbers>> {
+    pub async fn numbers(&self) -> Option<Box<Numbers>> {
         match self.ask(Command::Statistics).await {
             Reply::Numbers(numbers) => Some(numbers),
             _ => None,
@@ -515,10 +532,9 @@ impl Statistics {
         };
         let (mut out, mut seen) = (String::new(), HashSet::new());
         for (told, _, (name, kind, _)) in named().filter(|(_, _, (name, ..))| seen.insert(*name)) {
-            if let Some((text, _)) = told {
-                _ = writeln!(out, "# HELP rtpengine_{name} {text}");
-            }
-            _ = writeln!(out, "# TYPE rtpengine_{name} {kind}");
+            let own = HELP.iter().find(|(known, _)| known == name).map(|(_, text)| *text);
+            let text = own.or(told.as_ref().map(|(text, _)| &**text)).unwrap_or(name);
+            _ = writeln!(out, "# HELP rtpengine_{name} {text}\n# TYPE rtpengine_{name} {kind}");
             for (_, value, (_, _, labels)) in named().filter(|(_, _, (other, ..))| other == name) {
                 let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
                 _ = writeln!(out, "rtpengine_{name}{labels} {value}");

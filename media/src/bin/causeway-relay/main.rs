@@ -84,9 +84,11 @@ fn log(settings: &Settings) {
     let (filter, handle) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = tracing_subscriber::registry().with(filter);
-    match settings.no_log_timestamps {
-        true => log.with(lines.without_time()).init(),
-        false => log.with(lines).init(),
+    match (settings.log_json, settings.no_log_timestamps) {
+        (true, true) => log.with(lines.json().flatten_event(true).without_time()).init(),
+        (true, false) => log.with(lines.json().flatten_event(true)).init(),
+        (false, true) => log.with(lines.without_time()).init(),
+        (false, false) => log.with(lines).init(),
     }
     // The log is set up once.
     LOG.get_or_init(|| handle);

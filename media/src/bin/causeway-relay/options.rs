@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     /// The level of the log, syslog's 0 to 7.
     pub(crate) log_level: u8,
     /// No times in the log.
+    /// Whether log lines are JSON.
+    pub(crate) log_json: bool,
     pub(crate) no_log_timestamps: bool,
     /// To be told, once each.
     pub(crate) warnings: Vec<String>,
@@ -55,6 +57,7 @@ impl Default for Settings {
             forwarding: None,
             pidfile: None,
             log_level: 6,
+            log_json: false,
             no_log_timestamps: false,
             warnings: Vec::new(),
             seen: Vec::new(),

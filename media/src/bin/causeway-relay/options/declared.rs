@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::values::{
-    DAY, certificate, forward_to, forwarding, forwarding_rate, interface, learning, listen_ng, log_level,
-    max_sessions, number, octets, ports, recording, recording_format, recording_method, seconds, signature,
-    silence_detect, software_id, table, text,
+    DAY, certificate, forward_to, forwarding, forwarding_rate, interface, learning, listen_ng, log_format,
+    log_level, max_sessions, number, octets, ports, recording, recording_format, recording_method, seconds,
+    signature, silence_detect, software_id, table, text,
 };
 use super::{Effect, Opt, opt};
 use Effect::{Always, Refuse, Set, Warn};
@@ -159,7 +159,13 @@ pub(super) const OPTIONS: &[Opt] = &[
     opt("log-facility-cdr", None, "STRING", "syslog facility", LOG),
     opt("log-facility-rtcp", None, "STRING", "syslog facility", LOG),
     opt("log-facility-dtmf", None, "STRING", "syslog facility", LOG),
-    opt("log-format", None, "STRING", "format of the log", LOG),
+    opt(
+        "log-format",
+        None,
+        "FORMAT",
+        "json: a line of JSON each; default or parsable: text (default)",
+        Set(log_format),
+    ),
     opt("log-mark-prefix", None, "STRING", "mark of sensitive lines", LOG),
     opt("log-mark-suffix", None, "STRING", "mark of sensitive lines", LOG),
     opt("split-logs", None, "", "one line of log per line", LOG),

@@ -89,6 +89,8 @@ fn a_command_line_of_rtpengine() {
     assert_eq!(relay.listen_ng, Some("[::]:2223".parse().unwrap()));
     assert_eq!(relay.listen_cli, ["[::]:12345".parse().unwrap()]);
     assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
+    assert!(!settings.log_json && run("--log-format=json", "").unwrap().log_json);
+    assert!(run("--log-format=xml", "").is_err());
 }
 
 #[test]

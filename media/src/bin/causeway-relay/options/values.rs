@@ -169,6 +169,16 @@ pub(super) fn max_sessions(settings: &mut Settings, value: &str) -> Result<(), S
     Ok(())
 }
 
+/// rtpengine's two formats are text here.
+pub(super) fn log_format(settings: &mut Settings, value: &str) -> Result<(), String> {
+    settings.log_json = match value {
+        "json" => true,
+        "default" | "parsable" => false,
+        _ => return Err("default, parsable or json".to_owned()),
+    };
+    Ok(())
+}
+
 pub(super) fn log_level(settings: &mut Settings, value: &str) -> Result<(), String> {
     settings.log_level = number::<u8>(value).ok().filter(|level| *level <= 7).ok_or("0 to 7")?;
     Ok(())
