@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -28,6 +28,8 @@ use tokio::task::JoinSet;
 
 use self::journal::{Destination, Journal, Left};
 use self::record::{Heard, Record};
+use crate::events::hub::Hub;
+use crate::hep::Hep;
 use crate::post::{Pauses, Post, Taken, Url};
 use crate::queue::Queue;
 use crate::store::sql::Sql;
@@ -72,6 +74,10 @@ struct Inner {
     tasks: Mutex<JoinSet<()>>,
     /// Records that had no room in memory.
     postponed: AtomicU64,
+    /// Who hears of calls that are over.
+    events: OnceLock<Hub>,
+    /// And who hears how they sounded.
+    hep: OnceLock<Hep>,
 }
 
 /// A destination and what waits for it.
@@ -108,6 +114,8 @@ impl Accounting {
             closed: watch::Sender::new(false),
             tasks: Mutex::default(),
             postponed: AtomicU64::new(0),
+            events: OnceLock::new(),
+            hep: OnceLock::new(),
         });
         let mut destinations = Vec::new();
         if settings.db {
@@ -136,6 +144,25 @@ impl Accounting {
     #[must_use]
     pub const fn off() -> Self {
         Self { inner: None }
+    }
+
+    /// Has `events` hear of each call that is over, when its record is whole. To be called once.
+    pub fn tell(&self, events: &Hub) {
+        if let Some(inner) = &self.inner {
+            match inner.events.set(events.clone()) {
+                Ok(()) => events.expect_records(),
+                Err(_) => tracing::error!("records are told twice"),
+            }
+        }
+    }
+
+    /// Has `hep` hear how each call that is over has sounded. To be called once.
+    pub fn report(&self, hep: &Hep) {
+        if let Some(inner) = &self.inner
+            && inner.hep.set(hep.clone()).is_err()
+        {
+            tracing::error!("calls are reported twice");
+        }
     }
 
     /// Notes what has happened to a call of this worker. Whether it has, so that [`Accounting::flush`] must follow before anybody
@@ -318,6 +345,12 @@ impl Inner {
             }
             for (_, queue) in destinations {
                 self.hand_over(queue, &record);
+            }
+            if let Some(events) = self.events.get() {
+                events.note_record(&record);
+            }
+            if let Some(hep) = self.hep.get() {
+                hep.report(&record);
             }
         }
         // No record is in the database, and open in the journal.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 pub use acme::{Acme, Challenge, HmacKey};
 use anyhow::Context as _;
+use aws_lc_rs::hmac;
 pub use listen::Listen;
 use regex::Regex;
 pub use sample::sample;
@@ -42,8 +43,11 @@ use self::keys::Key;
 use self::said::Said;
 use self::value::Value;
 use crate::accounting;
-use crate::alarms;
 use crate::control::Doors;
+use crate::events::kind::Kinds;
+use crate::events::{hub, webhook};
+use crate::hep;
+use crate::post::Url;
 use crate::store::dialogs::DialogMode;
 use crate::store::sql::Place;
 use crate::store::{DbMode, Storage};
@@ -110,7 +114,10 @@ pub struct Config {
     pub premium_group: String,
     pub countries: Option<PathBuf>,
     pub tolls: tolls::Limits,
-    pub alarm: alarms::Settings,
+    pub alarm: Alarm,
+    pub webhooks: Vec<webhook::Settings>,
+    pub webhook_key: Option<hmac::Key>,
+    pub siptrace: hep::Settings,
     pub sanity: Sanity,
     pub topoh: Hiding,
     pub topos: Stripping,
@@ -166,6 +173,30 @@ impl AclFiles {
             }
         };
         Ok(acl::Lists { allow: list(&self.allow)?, deny: list(&self.deny)? })
+    }
+}
+
+/// Section `[alarm]`.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "each field is described once, by its key")]
+pub struct Alarm {
+    pub url: Option<Url>,
+    pub key: Option<hmac::Key>,
+    pub interval: Duration,
+    pub kinds: Kinds,
+}
+
+impl Config {
+    /// Who is told of events, alarms among them.
+    #[must_use]
+    pub fn told(&self) -> hub::Settings {
+        let signed =
+            |hook: &webhook::Settings| webhook::Settings { key: self.webhook_key.clone(), ..hook.clone() };
+        let Alarm { url, key, interval, kinds } = self.alarm.clone();
+        let name = "alarm.webhook_url";
+        let alarms = url.map(|url| webhook::Settings { name, url, key, kinds });
+        let webhooks = self.webhooks.iter().map(signed).chain(alarms).collect();
+        hub::Settings { webhooks, interval }
     }
 }
 

@@ -8,7 +8,8 @@
 //! | [`socket`], [`http`] | the two doors |
 //! | [`token`] | who may come in by the second one |
 //! | [`mod@cfg`] | the configuration, and what of it can be changed |
-//! | `metrics` | the counters for Prometheus |
+//! | `events` | what happens, to read along |
+//! | `metrics` | what Prometheus reads, gathered |
 //! | `acme`, `core`, `health`, `corex`, `ctl`, `tm`, `ul`, `dlg`, `dns`, `dispatcher`, `statistics`, `lists`, `secfilter`, `tolls`, `tls`, `rtpengine` | the methods by their first words |
 //! | [`reload`] | what is read again while the gateway runs |
 //!
@@ -23,6 +24,7 @@ mod ctl;
 mod dispatcher;
 mod dlg;
 mod dns;
+mod events;
 mod health;
 pub mod http;
 pub mod jsonrpc;
@@ -41,6 +43,7 @@ mod tolls;
 mod ul;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -59,10 +62,10 @@ use tokio::sync::Semaphore;
 pub use self::jsonrpc::Fault;
 use crate::accounting::Accounting;
 use crate::acme::Acme;
-use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::Config;
 use crate::countries::Countries;
+use crate::events::hub::Hub;
 use crate::health::Health;
 use crate::media_link::MediaLink;
 use crate::resolver::Dns;
@@ -73,13 +76,15 @@ use crate::worker::Workers;
 /// Messages that are answered at a time; others wait.
 pub(crate) const AT_ONCE: usize = 8;
 
-/// Section `[rpc]` of the configuration.
+/// Sections `[rpc]` and `[metrics]` of the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Doors {
     /// The Unix socket; `None` for none.
     pub socket: Option<PathBuf>,
     /// Who may post to `/rpc` over HTTPS, with a token.
     pub allow: Vec<Network>,
+    /// Where `/metrics` is served without TLS and token; `None` for nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What the methods look at and change.
@@ -88,6 +93,8 @@ pub struct Control {
     pub(crate) health: Arc<Health>,
     /// When the gateway has started, by both clocks.
     pub(crate) started: (Instant, u64),
+    /// Where `/metrics` is served without TLS and token.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) config: Config,
     pub(crate) settings: Arc<Settings>,
     pub(crate) bound: Vec<Bound>,
@@ -101,7 +108,7 @@ pub struct Control {
     pub(crate) guesses: Arc<Guesses>,
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) tolls: Arc<Tolls>,
-    pub(crate) alarms: Alarms,
+    pub(crate) events: Hub,
     pub(crate) countries: Option<Countries>,
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) transport: Arc<Transport>,

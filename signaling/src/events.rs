@@ -1,8 +1,24 @@
-//! What happened, as log lines: one line an event, `call_id` on every line of a call.
+//! What happened: here as log lines, one line an event, `call_id` on every line of a call; and for others who want to hear of it.
+//!
+//! | module | one line |
+//! |---|---|
+//! | [`kind`] | what events are about, a word each |
+//! | [`hub`] | where all comes together and goes out |
+//! | [`webhook`] | posted to URLs, signed, tried again |
+//! | [`stream`] | for those who read along |
+//! | `alarm` | what keeps alarms from being many |
+//! | `told` | an event as JSON |
 //!
 //! The words "authentication failed", "pike blocking", "scanner dropped", "SQL injection dropped", "secfilter dropped",
 //! "destination barred", "limit of the day reached" and "malformed SIP request", followed by `address=`, stay as they are: fail2ban
 //! filters match them (deploy/fail2ban). Values that a peer chose go in as fields, which the formatter quotes, so that none can forge a line.
+
+mod alarm;
+pub mod hub;
+pub mod kind;
+pub mod stream;
+pub(crate) mod told;
+pub mod webhook;
 
 use signaling_core::event::{CallRecord, Event, Hostility};
 
@@ -19,8 +35,10 @@ pub(crate) fn log(event: &Event) {
         | Event::Flooded { .. }
         | Event::UserFlooded { .. }
         | Event::Overloaded { .. }
-        | Event::OverloadEnded { .. } => trouble(event),
-        Event::Registered { aor, contact, transport, source, expires } => {
+        | Event::OverloadEnded { .. }
+        | Event::RelayDown { .. }
+        | Event::RelayUp { .. } => trouble(event),
+        Event::Registered { aor, contact, transport, source, expires, .. } => {
             let (aor, contact) = (aor.as_str(), contact.as_str());
             tracing::info!(aor, contact, %transport, %source, expires, "registered");
         }
@@ -125,6 +143,8 @@ fn trouble(event: &Event) {
         Event::Overloaded { pending } => {
             tracing::warn!(pending, "overload: new requests are refused with 503");
         }
+        Event::RelayDown { relay } => tracing::warn!(relay, "the relay does not answer: disabled"),
+        Event::RelayUp { relay } => tracing::info!(relay, "the relay answers again"),
         Event::OverloadEnded { refused } => tracing::warn!(refused, "overload is over"),
         Event::OutsideFailed { call_id, what } => {
             tracing::warn!(call_id = call_id.as_str(), what = what.as_str(), "request failed");

@@ -4,7 +4,7 @@ mod listeners;
 mod settings;
 mod shared;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,20 +17,23 @@ use signaling_core::location::Location;
 use signaling_core::outside::StoredBinding;
 use signaling_core::secfilter::Kind;
 use signaling_core::sources::Sources;
+use signaling_core::topology::Topoh;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use self::listeners::{
-    bind_streams, bind_udp, bound_addresses, certificate_names, log_listeners, start_streams, watch,
+    MetricsDoor, bind_streams, bind_udp, bound_addresses, certificate_names, log_listeners, start_streams,
+    watch,
 };
 use self::shared::Shared;
 use crate::accounting::Accounting;
-use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::{Config, Listen};
 use crate::control::{self, Control};
 use crate::countries::Countries;
+use crate::events::hub::Hub;
 use crate::health::{self, Drain, Health};
+use crate::hep::Hep;
 use crate::media_link::{Codes, MediaLink};
 use crate::resolver::{Dns, Reach};
 use crate::sounds::Sounds;
@@ -47,6 +50,8 @@ pub(crate) use self::listeners::read_certificate;
 const SHUTDOWN: Duration = Duration::from_secs(4);
 /// How long records of calls get to reach their destinations then.
 const RECORDS: Duration = Duration::from_millis(200);
+/// How long events get after that.
+const EVENTS: Duration = Duration::from_millis(100);
 /// The file in the data directory with what was spent of the day.
 const TOLLS: &str = "tolls.jsonl";
 /// How often it is looked whether a command has changed a table.
@@ -68,8 +73,8 @@ pub struct Gateway {
     tasks: JoinSet<()>,
     /// What was spent of the day.
     tolls: TollFile,
-    /// The task that posts alarms.
-    posting: Option<tokio::task::JoinHandle<()>>,
+    /// The tasks that tell others what happens.
+    telling: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -101,7 +106,9 @@ impl Gateway {
 
         let secret = settings::secret(&config.data_directory.join("auth.secret"))?;
         let masks = settings::masks(&config, &secret);
-        if masks.mask_callid && (config.topoh.enabled || config.topos.enabled) {
+        let masked = masks.mask_callid && (config.topoh.enabled || config.topos.enabled);
+        let mask = masked.then(|| masks.clone());
+        if let Some(masks) = &mask {
             workers.unmask(masks.clone());
         }
         let settings = settings::whole(&config, secret, &domain, &bound, &host_addresses, sounds);
@@ -113,7 +120,7 @@ impl Gateway {
         let accounting = Accounting::start(&config.acc, &journal, count, database.sql()).await?;
         let (mode, period) = (config.dialog_mode, config.db_update_period);
         let dialogs = Dialogs::start(mode, period, database.sql(), &workers).await?;
-        let (alarms, posting) = Alarms::start(&config.alarm, &domain)?;
+        let (events, telling) = tell(&config, &domain, mask, &workers, &accounting, &media)?;
         let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
         let shared = Shared {
             health: Arc::default(),
@@ -127,7 +134,7 @@ impl Gateway {
             guesses: Arc::new(Guesses::by_prefix(config.limits.ipv6_prefix)),
             profiles: Arc::default(),
             tolls: Arc::default(),
-            alarms,
+            events,
             dns: Dns::new(&config.dns, reach).with_countries(countries.clone()),
             countries,
             topos: settings::topos(&config, &masks, &database).await?,
@@ -137,7 +144,9 @@ impl Gateway {
         };
         let tolls = TollFile::open(&config.data_directory.join(TOLLS), &shared.tolls)
             .context("what was spent of the day")?;
-        let control = Arc::new(shared.control(&config, &bound, &certificates, &transport)?);
+        let metrics = MetricsDoor::open(config.rpc.metrics).await?;
+        let address = metrics.as_ref().map(MetricsDoor::address).transpose()?;
+        let control = Arc::new(shared.control(&config, &bound, &certificates, &transport, address)?);
         let threads = inboxes
             .into_iter()
             .map(|inbox| shared.start(inbox, Arc::clone(&transport)))
@@ -147,6 +156,9 @@ impl Gateway {
         start_streams(&mut tasks, streams, &config, pages(&domain, &control), &certificates, &transport)?;
         if let Some(socket) = socket {
             tasks.spawn(socket.run(Arc::clone(&control)));
+        }
+        if let Some(metrics) = metrics {
+            tasks.spawn(metrics.serve(Arc::clone(&control)));
         }
         tasks.spawn(tolls.clone().follow());
         look_after(&mut tasks, &shared, &control, change);
@@ -164,7 +176,7 @@ impl Gateway {
             threads,
             tasks,
             tolls,
-            posting,
+            telling,
         })
     }
 
@@ -205,6 +217,12 @@ impl Gateway {
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// Where `/metrics` is served without TLS and token, if it is.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.control.metrics
     }
 
     /// What its transports have carried, refused and lost.
@@ -276,22 +294,42 @@ impl Gateway {
                 tracing::error!("a signalling thread had panicked");
             }
         }
-        let Shared { media, alarms, accounting, dialogs, database, .. } = self.shared;
+        let Shared { media, events, accounting, dialogs, database, .. } = self.shared;
         media.shut_down();
-        alarms.close();
-        let posted = async {
-            let Some(mut posting) = self.posting else { return };
-            // Those that nobody takes in time are gone: they are in the log.
-            if tokio::time::timeout(RECORDS, &mut posting).await.is_err() {
-                posting.abort();
-            }
-        };
-        tokio::join!(accounting.finish(RECORDS), dialogs.finish(RECORDS), self.tolls.finish(), posted);
+        tokio::join!(accounting.finish(RECORDS), dialogs.finish(RECORDS), self.tolls.finish());
+        // The last calls are among the records.
+        events.close();
+        self.workers.hep().into_iter().for_each(Hep::close);
+        let mut told = futures_util::future::join_all(self.telling);
+        // What nobody takes in time is gone: it is in the log.
+        if tokio::time::timeout(EVENTS, &mut told).await.is_err() {
+            tracing::warn!(counts = ?events.counts(), "events are left untold");
+        }
         let flushed = tokio::time::timeout(Duration::from_millis(400), database.close()).await;
         anyhow::ensure!(flushed.is_ok(), "the database is still busy");
         anyhow::ensure!(late == 0, "{late} signalling threads did not end their calls in time");
         Ok(())
     }
+}
+
+/// What others are told of what happens, and the tasks that tell it.
+fn tell(
+    config: &Config,
+    domain: &str,
+    masks: Option<Topoh>,
+    workers: &Workers,
+    accounting: &Accounting,
+    media: &MediaLink,
+) -> anyhow::Result<(Hub, Vec<tokio::task::JoinHandle<()>>)> {
+    let (events, mut telling) = Hub::start(&config.told(), domain)?;
+    accounting.tell(&events);
+    media.tell(&events);
+    if let Some((hep, sending)) = Hep::start(&config.siptrace, masks) {
+        telling.push(sending);
+        accounting.report(&hep);
+        workers.trace(hep);
+    }
+    Ok((events, telling))
 }
 
 /// The database with everything that is read from it before anybody is served, and the number of its last change.

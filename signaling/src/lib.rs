@@ -10,8 +10,8 @@
 //! | [`worker`] | the signalling threads, each with a proxy of its own |
 //! | [`store`] | accounts and registrations in SQLite, PostgreSQL or MySQL |
 //! | [`accounting`] | a record of every call |
-//! | [`alarms`] | what an operator wants to hear of when it happens: counted, and posted to a URL |
 //! | [`countries`] | addresses to countries, by a file of MaxMind's format |
+//! | [`events`] | what happens: log lines, webhooks, a stream to read along |
 //! | [`certs`] | the local CA, the operator's own certificate, one that was issued |
 //! | `acme` | certificates from an ACME server |
 //! | [`media_link`] | the relay, in process or over ng |
@@ -19,6 +19,8 @@
 //! | [`sounds`] | music on hold and the notice of a recording |
 //! | [`control`] | JSON-RPC with kamcmd's methods, over a socket and HTTPS |
 //! | [`health`] | whether it lives, and whether it is to be given calls |
+//! | [`metrics`] | every metric once: name, kind, labels, help; and the text for Prometheus |
+//! | [`hep`] | copies of messages, RTCP and quality for Homer |
 //! | [`page`] | the softphone page and what else HTTP answers |
 //! | [`accounts`], [`commands`] | the `user` commands; those that look after the database |
 //! | [`doctor`] | what is wrong, in words, with what mends it |
@@ -29,7 +31,6 @@
 pub mod accounting;
 pub mod accounts;
 mod acme;
-pub mod alarms;
 pub mod certs;
 pub mod commands;
 pub mod config;
@@ -37,12 +38,14 @@ pub mod control;
 pub mod countries;
 pub mod demo;
 pub mod doctor;
-mod events;
+pub mod events;
 pub mod gateway;
 pub mod health;
+pub mod hep;
 pub mod host;
 pub mod logging;
 pub mod media_link;
+pub mod metrics;
 mod moment;
 pub mod page;
 mod post;

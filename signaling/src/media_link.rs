@@ -25,6 +25,7 @@ use self::listened::Listened;
 pub use self::relays::{RelayStatus, Relays};
 use crate::accounting::Accounting;
 use crate::config::{self, Config, RecordingFormat};
+use crate::events::hub::Hub;
 use crate::worker::Workers;
 
 /// The relay in use; clones share it.
@@ -76,6 +77,13 @@ impl MediaLink {
         }
     }
 
+    /// Has `events` hear of relays that do not answer, and answer again. To be called once.
+    pub fn tell(&self, events: &Hub) {
+        if let Self::Several(relays) = self {
+            relays.tell(events);
+        }
+    }
+
     /// The door for one worker. `accounting` hears what is agreed on and counted there.
     #[must_use]
     pub fn control(&self, accounting: &Accounting) -> Box<dyn MediaControl> {
@@ -100,6 +108,11 @@ impl MediaLink {
             Self::Several(relays) => relays.status(),
             Self::Off => Vec::new(),
         }
+    }
+
+    /// What the relay of this process has counted; `None` without one.
+    pub(crate) async fn numbers(&self) -> Option<Box<media::stats::Numbers>> {
+        self.in_process()?.numbers().await
     }
 
     /// Whether the relay with this URL answers.
@@ -173,6 +186,7 @@ fn in_process(config: &Config) -> anyhow::Result<InProcess> {
         silent_timeout: media.silent_timeout,
         max_sessions: media.max_sessions,
         max_packet_rate: media.max_packet_rate,
+        tell_rtcp: config.siptrace.wants_rtcp(),
         recording: Some(recording(config)),
         ..RelayConfig::default()
     })
@@ -268,6 +282,11 @@ async fn follow(
             EventKind::MediaTimeout => {
                 tracing::warn!(call_id, leg, "no media for too long: ports given back");
                 workers.media_timed_out(event.call_id);
+            }
+            EventKind::Rtcp(rtcp) => {
+                if let Some(hep) = workers.hep() {
+                    hep.rtcp(&event.call_id, rtcp.from, rtcp.to, &rtcp.octets);
+                }
             }
             EventKind::Dtmf(key) => {
                 match feature.press(Instant::now(), &event.call_id, leg, key) {

@@ -101,6 +101,10 @@ pub struct Counts {
     pub failures: u64,
     /// Changes of registrations that will never be written.
     pub lost: u64,
+    /// How long there has been something to write without a pause.
+    pub behind: Duration,
+    /// Whether the last question had an answer.
+    pub is_up: bool,
 }
 
 impl Storage {
@@ -227,7 +231,8 @@ impl Database {
     pub fn counts(&self) -> Counts {
         let (waiting, failures, lost) = self.writer.counts();
         let failures = failures + self.accounts.failures() + self.reads.failures();
-        Counts { waiting, failures, lost }
+        let is_up = !(self.writer.is_down() || self.accounts.is_down() || self.reads.is_down());
+        Counts { waiting, failures, lost, behind: self.writer.behind(), is_up }
     }
 
     /// Adds an account, or gives one that is there another password. `ha1` and `ha1b` are as Kamailio computes them; the

@@ -19,8 +19,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use signaling_core::acl::Acl;
-use signaling_core::flow::{ConnectionId, Destination, Protocol};
+use signaling_core::flow::{ConnectionId, Destination, Flow, Protocol};
 use tokio::runtime::Handle;
 
 use self::admission::Admission;
@@ -195,8 +196,19 @@ impl Transport {
             Err(_) => Ok(()),
             Ok(()) => {
                 self.counters.of(Protocol::Udp).sent(1, queued.bytes.len());
+                if let Some(hep) = self.workers.hep() {
+                    hep.sent(Protocol::Udp, self.udp[socket].local(), remote, &queued.bytes);
+                }
                 Ok(())
             }
+        }
+    }
+
+    /// A message was written on a connection.
+    fn written(&self, flow: &Flow, bytes: &Bytes) {
+        self.counters.of(flow.protocol).sent(1, bytes.len());
+        if let Some(hep) = self.workers.hep() {
+            hep.sent(flow.protocol, flow.local, flow.remote, bytes);
         }
     }
 

@@ -26,8 +26,8 @@ use tokio::time::Sleep;
 
 use self::owners::{Kept, Owners};
 use crate::accounting::Accounting;
-use crate::alarms::Alarms;
-use crate::events;
+use crate::events::{self, hub::Hub};
+use crate::hep::Hep;
 use crate::store::dialogs::Dialogs;
 use crate::transport::{Outbox, Transport, UdpReader};
 
@@ -93,8 +93,12 @@ pub struct Workers {
     dropped: AtomicU64,
     /// What takes the masks off Call-IDs, where those are masked.
     masks: OnceLock<Topoh>,
+    /// Who is told of every message, if anybody is.
+    hep: OnceLock<Hep>,
     /// Messages of each kind that may wait for one worker.
     queue: usize,
+    /// Bytes of messages that may wait for one worker.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -196,7 +200,9 @@ impl Workers {
             epoch: Instant::now(),
             dropped: AtomicU64::new(0),
             masks: OnceLock::new(),
+            hep: OnceLock::new(),
             queue,
+            bytes,
         };
         (Arc::new(workers), inboxes)
     }
@@ -220,6 +226,9 @@ impl Workers {
     /// Hands over a datagram that the worker of `reader` has read; with a full mailbox it is dropped, as a network would, and the
     /// peer sends it again.
     fn deliver_datagram(&self, now: Instant, reader: &mut Inbox, inbound: Inbound) {
+        if let Some(hep) = self.hep() {
+            hep.received(&inbound.flow, &inbound.bytes);
+        }
         let is_free = reader.own.inbound.len() < self.backlog();
         let (owner, begins) = self.owner_of(now, &inbound.bytes, reader.id, is_free);
         let (own, mailbox) = (owner == reader.id.0, &self.mailboxes[owner]);
@@ -266,6 +275,9 @@ impl Workers {
 
     /// Hands over a message of a stream that `host` serves, waiting for room: the peer is slowed down by its own window.
     pub(crate) async fn deliver(&self, host: WorkerId, inbound: Inbound) {
+        if let Some(hep) = self.hep() {
+            hep.received(&inbound.flow, &inbound.bytes);
+        }
         let since = Instant::now();
         let waiting = &self.mailboxes[host.0].inbound;
         let is_free = waiting.max_capacity() - waiting.capacity() < self.backlog();
@@ -335,6 +347,15 @@ impl Workers {
         tokio::time::timeout(ANSWER, answer).await.ok()?.ok()
     }
 
+    /// Messages that others have put into each mailbox, and the bytes of all that wait, those of its own thread too.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (usize, usize)> {
+        let of = |queue: &mpsc::Sender<Waiting>| queue.max_capacity() - queue.capacity();
+        self.mailboxes.iter().map(move |mailbox| {
+            let bytes = self.bytes.saturating_sub(mailbox.room.available_permits());
+            (of(&mailbox.calls) + of(&mailbox.inbound), bytes)
+        })
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.mailboxes.len()
@@ -402,6 +423,18 @@ impl Workers {
         }
     }
 
+    /// `hep` is told of every message from now on. To be called once.
+    pub fn trace(&self, hep: Hep) {
+        if self.hep.set(hep).is_err() {
+            tracing::error!("messages are traced twice");
+        }
+    }
+
+    /// Who is told of every message.
+    pub(crate) fn hep(&self) -> Option<&Hep> {
+        self.hep.get()
+    }
+
     /// The Call-ID of a message as whoever has begun the call knows it.
     fn call_id<'m>(&self, message: &'m [u8]) -> Cow<'m, [u8]> {
         let call_id = peek_call_id(message).unwrap_or_default();
@@ -451,7 +484,7 @@ pub fn start(
     transport: Arc<Transport>,
     accounting: Accounting,
     dialogs: Dialogs,
-    alarms: Alarms,
+    hub: Hub,
     proxy: impl Fn(Instant) -> anyhow::Result<Proxy> + Send + 'static,
 ) -> anyhow::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
@@ -460,7 +493,7 @@ pub fn start(
     let name = format!("signaling-{}", inbox.id.0);
     let work = move || loop {
         let life = AssertUnwindSafe(|| {
-            runtime.block_on(live(&mut inbox, &transport, (&accounting, &dialogs, &alarms), &proxy))
+            runtime.block_on(live(&mut inbox, &transport, (&accounting, &dialogs, &hub), &proxy))
         });
         match catch_unwind(life) {
             Ok(Ok(())) => return,
@@ -478,7 +511,7 @@ pub fn start(
 async fn live(
     inbox: &mut Inbox,
     transport: &Arc<Transport>,
-    (accounting, dialogs, alarms): (&Accounting, &Dialogs, &Alarms),
+    (accounting, dialogs, hub): (&Accounting, &Dialogs, &Hub),
     proxy: &impl Fn(Instant) -> anyhow::Result<Proxy>,
 ) -> anyhow::Result<()> {
     let proxy = proxy(Instant::now())?;
@@ -494,7 +527,7 @@ async fn live(
         outbox,
         accounting,
         dialogs,
-        alarms,
+        hub,
         shutting_down,
         stopped,
     };
@@ -512,7 +545,7 @@ struct Worker<'a> {
     outbox: Outbox,
     accounting: &'a Accounting,
     dialogs: &'a Dialogs,
-    alarms: &'a Alarms,
+    hub: &'a Hub,
     workers: Arc<Workers>,
     shutting_down: bool,
     stopped: bool,
@@ -604,7 +637,7 @@ impl Worker<'_> {
         while let Some(event) = self.proxy.poll_event() {
             noted |= self.accounting.note(self.inbox.id.0, &event);
             self.dialogs.note(self.inbox.id.0, &event);
-            self.alarms.note(&event);
+            self.hub.note(&event);
             events::log(&event);
         }
         if noted {

@@ -133,7 +133,9 @@ const MEDIA_SEEN_BY_SIGNALING: &[&str] = &[
     "RelayConfig",
     "Reply",
     "command",
+    "hep",
     "probe",
+    "stats",
 ];
 
 /// Where the signalling half has locks, and why none of them is one that all workers take for a message: what those share stands
@@ -148,11 +150,15 @@ const LOCKS: &[(&str, &str)] = &[
     ("signaling/src/control/cfg.rs", "an operator's changes"),
     ("signaling/src/control/ctl.rs", "once for each connection of an operator"),
     ("signaling/src/gateway/shared.rs", "an operator's counters, at the start"),
+    ("signaling/src/events/stream.rs", "once for each event that is told, by the task that tells"),
     ("signaling/src/health.rs", "what was found, once for each look and each question"),
     ("signaling/src/media_link/blobs.rs", "once for each sound that a relay elsewhere plays"),
     ("signaling/src/media_link/ng_client.rs", "the order of such sounds, awaited by a task of its own"),
     ("signaling/src/post.rs", "a connection of one task"),
-    ("signaling/src/queue.rs", "between two tasks, behind the journals; and once for each alarm"),
+    (
+        "signaling/src/queue.rs",
+        "between two tasks, behind the journals; and once for each event that somebody wants",
+    ),
     ("signaling/src/store/dialogs.rs", "its task, taken at the end"),
     ("signaling/src/store/topos.rs", "its task, taken at the end"),
     ("signaling/src/store/writer.rs", "its task, taken at the end"),

@@ -25,6 +25,8 @@ pub enum Event {
         source: SocketAddr,
         /// Lifetime granted, in seconds.
         expires: u32,
+        /// Whether it was bound before.
+        renewed: bool,
     },
     /// A contact was removed by its owner.
     Unregistered {
@@ -256,6 +258,16 @@ pub enum Event {
     OverloadEnded {
         /// Requests refused meanwhile.
         refused: u64,
+    },
+    /// A relay does not answer, and is left alone for a while.
+    RelayDown {
+        /// As the configuration names it.
+        relay: String,
+    },
+    /// It answers again.
+    RelayUp {
+        /// As the configuration names it.
+        relay: String,
     },
     /// A door of [`crate::outside`] did not open.
     OutsideFailed {

@@ -6,7 +6,7 @@ mod keepalive;
 mod shared;
 mod update;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
@@ -304,6 +304,18 @@ impl Location {
                 contacts + registered.map(|record| record.bindings.len()).sum::<usize>(),
             )
         })
+    }
+
+    /// Bindings by a property of theirs, for the statistics.
+    #[must_use]
+    pub fn count_by<K: Ord>(&self, property: impl Fn(&Binding) -> K) -> BTreeMap<K, usize> {
+        let mut counts = BTreeMap::new();
+        for shard in self.shards.each() {
+            for binding in shard.records.values().flat_map(|record| &record.bindings) {
+                *counts.entry(property(binding)).or_insert(0) += 1;
+            }
+        }
+        counts
     }
 
     /// Whether a binding is registered over `connection`.

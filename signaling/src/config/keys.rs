@@ -15,6 +15,7 @@ mod registrar;
 mod relays;
 mod routing;
 mod rpc;
+mod siptrace;
 mod tm;
 mod tokens;
 mod tolls;
@@ -127,6 +128,9 @@ const SECRET: &[&str] = &[
     "acme.eab_hmac_key",
     "alarm.webhook_url",
     "alarm.webhook_secret",
+    "events.webhooks",
+    "events.webhook_secret",
+    "siptrace.auth_key",
     "database.db_url",
     "acc.cdr_url",
     "jwt.secret",
@@ -155,6 +159,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> + Clone {
         pike::KEYS,
         guard::KEYS,
         alarm::KEYS,
+        siptrace::KEYS,
         topoh::KEYS,
         topos::KEYS,
         dns::KEYS,

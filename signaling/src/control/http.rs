@@ -1,4 +1,4 @@
-//! `POST /rpc` and `GET /metrics` over HTTPS, for those of `rpc.allow` who have a token.
+//! `POST /rpc`, `GET /metrics` and `GET /events` over HTTPS, for those of `rpc.allow` who have a token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +12,40 @@ use axum::routing::{get, post};
 
 use super::jsonrpc::MAX_MESSAGE;
 use super::token::Tokens;
-use super::{Control, metrics};
+use super::{Control, events, metrics};
+use crate::metrics::CONTENT_TYPE;
 use crate::transport::HttpPeer;
 
 /// How long a body may take to come.
 const BODY: Duration = Duration::from_secs(10);
 
-/// The path, if anybody may use it.
+/// The paths, if anybody may use them.
 pub fn router(control: &Arc<Control>) -> Router {
     if control.config.rpc.allow.is_empty() {
         return Router::new();
     }
     let router = Router::new().route("/rpc", post(answer)).route("/metrics", get(counters));
+    let router = router.route("/events", get(events::events));
     router.with_state(Arc::clone(control))
 }
 
+/// `/metrics` for whoever asks: what `metrics.listen` opens.
+pub(crate) fn open_metrics(control: &Arc<Control>) -> Router {
+    let open = async |State(control): State<Arc<Control>>| numbers(&control).await;
+    Router::new().route("/metrics", get(open)).with_state(Arc::clone(control))
+}
+
 async fn counters(State(control): State<Arc<Control>>, request: Request) -> Response {
-    let peer = request.extensions().get().copied();
-    let token = bearer(request.headers()).map(str::to_owned);
-    if let Err(refusal) = caller(&control, peer, token).await {
-        return refusal;
+    match caller_of(&control, &request).await {
+        Ok(_) => numbers(&control).await,
+        Err(refusal) => refusal,
     }
-    match metrics::metrics(&control).await {
+}
+
+async fn numbers(control: &Control) -> Response {
+    match metrics::metrics(control).await {
         Ok(text) => {
-            let fields = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+            let fields = [(header::CACHE_CONTROL, "no-store"), (header::CONTENT_TYPE, CONTENT_TYPE)];
             (fields, text).into_response()
         }
         Err(fault) => {
@@ -46,9 +56,7 @@ async fn counters(State(control): State<Arc<Control>>, request: Request) -> Resp
 }
 
 async fn answer(State(control): State<Arc<Control>>, request: Request) -> Response {
-    let peer = request.extensions().get().copied();
-    let token = bearer(request.headers()).map(str::to_owned);
-    let by = match caller(&control, peer, token).await {
+    let by = match caller_of(&control, &request).await {
         Ok(by) => by,
         Err(refusal) => return refusal,
     };
@@ -66,6 +74,15 @@ async fn answer(State(control): State<Arc<Control>>, request: Request) -> Respon
 }
 
 /// Who asks, for the log; or what he hears who may not.
+pub(super) fn caller_of<'a>(
+    control: &'a Control,
+    request: &Request,
+) -> impl Future<Output = Result<String, Response>> + use<'a> {
+    let peer = request.extensions().get().copied();
+    let token = bearer(request.headers()).map(str::to_owned);
+    caller(control, peer, token)
+}
+
 async fn caller(
     control: &Control,
     peer: Option<HttpPeer>,
@@ -114,6 +131,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
-fn refuse(status: StatusCode, why: &'static str) -> Response {
+pub(super) fn refuse(status: StatusCode, why: &'static str) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{why}\n")).into_response()
 }

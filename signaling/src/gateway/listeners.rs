@@ -1,16 +1,18 @@
 //! The addresses of this host that the gateway listens on, and the certificate for them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use signaling_core::flow::Protocol;
 use tokio::task::JoinSet;
 
 use super::host_addresses;
 use crate::certs::{ACME_TLS, Certificates};
 use crate::config::{Config, Listen};
+use crate::control::{self, Control};
 use crate::host;
 use crate::transport::{Bound, Listener, Origins, StreamListener, Transport, UdpListener, WebSettings};
 
@@ -94,6 +96,30 @@ pub(super) fn bound_addresses(
         }
     }
     bound
+}
+
+/// The socket of `metrics.listen`.
+pub(super) struct MetricsDoor(tokio::net::TcpListener);
+
+impl MetricsDoor {
+    pub(super) async fn open(address: Option<SocketAddr>) -> anyhow::Result<Option<Self>> {
+        let Some(address) = address else { return Ok(None) };
+        let opened = tokio::net::TcpListener::bind(address).await;
+        let socket = opened.with_context(|| format!("metrics.listen {address}"))?;
+        tracing::info!(address = %socket.local_addr()?, "metrics without a token");
+        Ok(Some(Self(socket)))
+    }
+
+    pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.0.local_addr()?)
+    }
+
+    /// Answers until the gateway ends.
+    pub(super) async fn serve(self, control: Arc<Control>) {
+        if let Err(error) = axum::serve(self.0, control::http::open_metrics(&control)).await {
+            tracing::error!(%error, "metrics.listen");
+        }
+    }
 }
 
 pub(super) fn log_listeners(bound: &[Bound]) {

@@ -1,5 +1,6 @@
 //! What all workers share, from which each of them and the control of the gateway are made.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -21,11 +22,11 @@ use tokio::sync::Semaphore;
 
 use crate::accounting::Accounting;
 use crate::acme::Acme;
-use crate::alarms::Alarms;
 use crate::certs::Certificates;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::countries::Countries;
+use crate::events::hub::Hub;
 use crate::health::Health;
 use crate::media_link::MediaLink;
 use crate::resolver::Dns;
@@ -48,7 +49,7 @@ pub(super) struct Shared {
     pub(super) guesses: Arc<Guesses>,
     pub(super) profiles: Arc<Profiles>,
     pub(super) tolls: Arc<Tolls>,
-    pub(super) alarms: Alarms,
+    pub(super) events: Hub,
     pub(super) countries: Option<Countries>,
     pub(super) topos: Option<Arc<Topos>>,
     pub(super) seals: Secret,
@@ -68,10 +69,12 @@ impl Shared {
         bound: &[Bound],
         certificates: &Arc<Certificates>,
         transport: &Arc<Transport>,
+        metrics: Option<SocketAddr>,
     ) -> anyhow::Result<Control> {
         Ok(Control {
             health: Arc::clone(&self.health),
             started: (Instant::now(), unix_now()),
+            metrics,
             config: config.clone(),
             settings: Arc::clone(&self.settings),
             bound: bound.to_vec(),
@@ -85,7 +88,7 @@ impl Shared {
             guesses: Arc::clone(&self.guesses),
             profiles: Arc::clone(&self.profiles),
             tolls: Arc::clone(&self.tolls),
-            alarms: self.alarms.clone(),
+            events: self.events.clone(),
             countries: self.countries.clone(),
             blocklist: Arc::clone(&self.blocklist),
             transport: Arc::clone(transport),
@@ -108,8 +111,8 @@ impl Shared {
         let (topos, seals, tolls) = (self.topos.clone(), self.seals.clone(), Arc::clone(&self.tolls));
         let (database, media, dns) = (self.database.clone(), self.media.clone(), self.dns.clone());
         let accounting = self.accounting.clone();
-        let (records, dialogs, alarms) = (self.accounting.clone(), self.dialogs.clone(), self.alarms.clone());
-        worker::start(inbox, transport, records, dialogs, alarms, move |now| {
+        let (records, dialogs, events) = (self.accounting.clone(), self.dialogs.clone(), self.events.clone());
+        worker::start(inbox, transport, records, dialogs, events, move |now| {
             let outside = Outside {
                 store: Box::new(database.clone()),
                 media: media.control(&accounting),

@@ -65,6 +65,11 @@ impl InProcess {
         }
     }
 
+    /// What it has counted; `None` when it has stopped.
+    pub(super) async fn numbers(&self) -> Option<Box<media::stats::Numbers>> {
+        self.relay.numbers().await
+    }
+
     /// Ends a call, and what was counted in it; `None` when it is not known.
     pub(super) fn end(&self, call_id: &str) -> impl Future<Output = Option<Box<CallReport>>> + Send + use<> {
         let delete = Delete { call_id: call_id.to_owned(), ..Delete::default() };

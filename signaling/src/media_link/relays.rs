@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, join_all};
+use signaling_core::event::Event;
 use signaling_core::outside::{MediaControl, MediaError, MediaExchange};
 use signaling_core::shards::Shards;
 use tokio::task::AbortHandle;
@@ -19,6 +20,7 @@ use super::Report;
 use super::in_process::InProcess;
 use super::ng_client::{NgClient, Patience, Trouble};
 use crate::config::{RelayPlace, RelaySettings, RelaySounds};
+use crate::events::{self, hub::Hub};
 use crate::moment::Moment;
 
 /// Calls whose relay is remembered; beyond that, where a call goes follows from its Call-ID alone.
@@ -43,6 +45,8 @@ struct Inner {
     none_left: AtomicBool,
     lost: OnceLock<Lost>,
     pinging: OnceLock<AbortHandle>,
+    /// Who hears of relays that do not answer, and answer again.
+    events: OnceLock<Hub>,
 }
 
 /// Who is told of calls whose relay is gone.
@@ -125,24 +129,14 @@ impl Node {
         until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    /// Tells of it once.
-    fn disable(&self, tout: Duration) {
-        if self.disabled_until.swap(Some(Instant::now() + tout)).is_none() {
-            tracing::warn!(
-                relay = self.name,
-                seconds = tout.as_secs(),
-                "the relay does not answer: disabled"
-            );
-        }
+    /// Whether it was not before.
+    fn disable(&self, tout: Duration) -> bool {
+        self.disabled_until.swap(Some(Instant::now() + tout)).is_none()
     }
 
     /// Whether it was disabled.
     fn enable(&self) -> bool {
-        let was = self.disabled_until.get().is_some() && self.disabled_until.swap(None).is_some();
-        if was {
-            tracing::info!(relay = self.name, "the relay answers again");
-        }
-        was
+        self.disabled_until.get().is_some() && self.disabled_until.swap(None).is_some()
     }
 
     async fn exchange(
@@ -193,8 +187,9 @@ impl Relays {
         }
         let settings = settings.clone();
         let (placed, lost, pinging) = (Shards::default(), OnceLock::new(), OnceLock::new());
+        let events = OnceLock::new();
         let none_left = AtomicBool::new(false);
-        Ok(Self { inner: Arc::new(Inner { nodes, settings, placed, none_left, lost, pinging }) })
+        Ok(Self { inner: Arc::new(Inner { nodes, settings, placed, none_left, lost, pinging, events }) })
     }
 
     /// Each relay as it is now.
@@ -251,6 +246,13 @@ impl Relays {
             Link::InProcess(relay) => Some(relay),
             Link::Ng(_) => None,
         })
+    }
+
+    /// Has `events` hear of relays that do not answer, and answer again. To be called once.
+    pub(super) fn tell(&self, events: &Hub) {
+        if self.inner.events.set(events.clone()).is_err() {
+            tracing::error!("events of relays are told twice");
+        }
     }
 
     /// Begins to ping, and tells of calls whose relay is gone. Must be called within a runtime, once.
@@ -444,9 +446,19 @@ impl Inner {
         (0..self.nodes.len()).find(|other| *other != index && self.nodes[*other].is_enabled())
     }
 
+    fn tell(&self, event: &Event) {
+        events::log(event);
+        if let Some(hub) = self.events.get() {
+            hub.note(event);
+        }
+    }
+
     /// A node does not answer: it is left alone, and its calls move.
     fn lose(self: &Arc<Self>, index: usize) {
-        self.nodes[index].disable(self.settings.rtpengine_disable_tout);
+        let relay = &self.nodes[index];
+        if relay.disable(self.settings.rtpengine_disable_tout) {
+            self.tell(&Event::RelayDown { relay: relay.name.clone() });
+        }
         if self.nodes.iter().any(Node::is_enabled) {
             self.move_calls(index, false);
         } else if !self.none_left.swap(true, Ordering::AcqRel) {
@@ -456,7 +468,9 @@ impl Inner {
 
     /// A node answers. One that was disabled may have been restarted: calls that it does not know any more begin anew.
     fn answers(self: &Arc<Self>, index: usize) {
-        if self.nodes[index].enable() {
+        let relay = &self.nodes[index];
+        if relay.enable() {
+            self.tell(&Event::RelayUp { relay: relay.name.clone() });
             self.none_left.store(false, Ordering::Release);
             self.move_calls(index, true);
         }

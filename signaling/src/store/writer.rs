@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signaling_core::outside::{StoredBinding, Unavailable};
 use signaling_core::shards::Shards;
@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::health::{Failure, Health, RETRY};
 use super::sql::{Kind, Sql};
 use super::{DbMode, location};
+use crate::moment::Moment;
 
 /// Addresses of record written in one transaction: what comes within a second fits, so that each page of the file that this
 /// touches is written once.
@@ -59,6 +60,8 @@ struct Shared {
     closing: Notify,
     /// Changes that were not written and never will be.
     lost: AtomicU64,
+    /// Since when there has always been something to write.
+    behind: Moment,
 }
 
 /// The latest bindings of each address of record that has changed since it was written.
@@ -102,6 +105,7 @@ impl Writer {
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             lost: AtomicU64::new(0),
+            behind: Moment::default(),
         });
         let task = tokio::spawn(run(Arc::clone(&shared)));
         Self { mode, shared, task: Mutex::new(Some(task)) }
@@ -180,6 +184,11 @@ impl Writer {
         (shared.count(), shared.health.failures(), shared.lost.load(Ordering::Relaxed))
     }
 
+    /// How long there has been something to write without a pause.
+    pub(super) fn behind(&self) -> Duration {
+        self.shared.behind.get().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// Returns when everything that was taken is written, or cannot be.
     pub(super) async fn finish(&self) {
         self.shared.close();
@@ -196,6 +205,7 @@ async fn run(shared: Arc<Shared>) {
     let mut first = 0;
     loop {
         shared.wake.notified().await;
+        shared.behind.swap(Some(Instant::now()));
         if shared.mode == DbMode::WriteBack {
             shared.pause(GATHER).await;
         }
@@ -215,6 +225,7 @@ async fn run(shared: Arc<Shared>) {
             shared.pause(RETRY).await;
             last = shared.is_closed();
         }
+        shared.behind.swap(None);
         if last {
             return;
         }
@@ -420,6 +431,7 @@ mod tests {
             }
             let (waiting, failures, lost) = writer.counts();
             assert!(waiting == 100 && failures > 0 && lost == 0, "{shut}: {waiting} {failures} {lost}");
+            assert!(writer.behind() > Duration::ZERO, "{shut}");
             execute(shutting, open).await;
             let written = async {
                 while writer.counts().0 > 0 {

@@ -80,6 +80,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $(pub(super) $name: Counter,)*
+            pub(super) completed_handshakes: AtomicU64,
             traffic: [TrafficCounters; 5],
         }
 
@@ -91,13 +92,22 @@ macro_rules! counters {
             pub open_connections: usize,
             /// Datagrams dropped because their worker was busy.
             pub dropped_datagrams: u64,
+            /// TLS handshakes of peers that have connected, completed.
+            pub completed_handshakes: u64,
             traffic: [Traffic; 5],
         }
 
         impl Counters {
             pub(super) fn read(&self, open_connections: usize, dropped_datagrams: u64) -> TransportStats {
                 let traffic = self.traffic.each_ref().map(TrafficCounters::read);
-                TransportStats { $($name: self.$name.read(),)* open_connections, dropped_datagrams, traffic }
+                let completed_handshakes = self.completed_handshakes.load(Ordering::Relaxed);
+                TransportStats {
+                    $($name: self.$name.read(),)*
+                    open_connections,
+                    dropped_datagrams,
+                    completed_handshakes,
+                    traffic,
+                }
             }
         }
     };

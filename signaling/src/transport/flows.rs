@@ -235,11 +235,6 @@ impl Registration {
         self.id
     }
 
-    /// What is spoken on it.
-    pub(super) fn protocol(&self) -> Protocol {
-        self.peer.0
-    }
-
     /// The next message to be written; `None` when there will be none.
     pub(super) async fn next(&mut self) -> Option<Queued> {
         let queued = self.queue.recv().await?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use signaling_core::flow::Protocol;
@@ -278,6 +279,7 @@ async fn connection(
                 Ok(Ok(Ok(stream))) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {}
                 Ok(Ok(Ok(stream))) => {
                     drop(handshake);
+                    transport.counters.completed_handshakes.fetch_add(1, Ordering::Relaxed);
                     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                     let proved = shown.map(identity::names).unwrap_or_default();
                     serve(&listener, transport, stream, ends, permit, proved).await;

@@ -63,6 +63,12 @@ impl Transport {
                 Ok(sent) => {
                     let bytes = rest.iter().take(sent).map(|datagram| datagram.queued.bytes.len()).sum();
                     traffic.sent(sent, bytes);
+                    if let Some(hep) = self.workers.hep() {
+                        for datagram in &rest[..sent] {
+                            let local = self.udp[datagram.socket].local();
+                            hep.sent(Protocol::Udp, local, datagram.remote, &datagram.queued.bytes);
+                        }
+                    }
                     sent
                 }
                 Err(error) => {

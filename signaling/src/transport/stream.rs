@@ -86,7 +86,7 @@ pub(super) async fn serve<S>(
     let mut writing = None;
     let why = tokio::select! {
         why = read(&transport, (flow, ends.host), reader, &pongs, &proved) => why,
-        why = write(&transport, writer, &mut registration, &mut writing, pong_queue) => why,
+        why = write(&transport, &flow, writer, &mut registration, &mut writing, pong_queue) => why,
         () = close.notified() => "closed by us",
     };
     tracing::debug!(protocol = %ends.protocol, remote = %ends.remote, why, "connection ended");
@@ -192,6 +192,7 @@ fn speaks_sip(buffer: &[u8]) -> bool {
 /// Writes what is queued, for ever; `writing` holds the message of which not all is written.
 async fn write<W: AsyncWrite + Unpin>(
     transport: &Transport,
+    flow: &Flow,
     mut writer: W,
     registration: &mut Registration,
     writing: &mut Option<Queued>,
@@ -211,7 +212,7 @@ async fn write<W: AsyncWrite + Unpin>(
             return "reset by peer";
         }
         if writing.take().is_some() {
-            transport.counters.of(registration.protocol()).sent(1, bytes.len());
+            transport.written(flow, &bytes);
         }
     }
 }

@@ -68,7 +68,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let close = Arc::clone(&registration.close);
     let (code, why) = tokio::select! {
         ended = read(transport, (flow, host), &mut stream, &unanswered) => ended,
-        why = write(transport, &mut sink, registration, writing, &unanswered) => return why,
+        why = write(transport, &flow, &mut sink, registration, writing, &unanswered) => return why,
         () = close.notified() => (Some(CloseCode::Away), "closed by us"),
     };
     // A peer that reads nothing must not hold the task: the close frame is a courtesy.
@@ -158,6 +158,7 @@ fn pong(transport: &Transport, flow: &Flow) {
 /// Writes what is queued, and pings, for ever; `writing` holds the message of which not all is written.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     transport: &Transport,
+    flow: &Flow,
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     registration: &mut Registration,
     writing: &mut Option<Queued>,
@@ -182,7 +183,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
             return "reset by peer";
         }
         if let Some(sent) = writing.take() {
-            transport.counters.of(registration.protocol()).sent(1, sent.bytes.len());
+            transport.written(flow, &sent.bytes);
         }
     }
 }

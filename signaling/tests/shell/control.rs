@@ -6,6 +6,7 @@ mod commands;
 mod configuration;
 mod dispatcher;
 mod drain;
+mod events;
 mod fields;
 mod reload;
 mod secfilter;

@@ -261,7 +261,14 @@ impl Proxy {
         updated.map_err(|rejected| format!("not registered: {rejected:?}"))?;
         let (transport, source) = (flow.protocol, flow.remote);
         let (contact, expires) = (new.contact.clone(), new.expires);
-        self.world.tell(Event::Registered { aor: aor.clone(), contact, transport, source, expires });
+        self.world.tell(Event::Registered {
+            aor: aor.clone(),
+            contact,
+            transport,
+            source,
+            expires,
+            renewed: false,
+        });
         self.save_bindings(aor);
         self.settle();
         Ok(())

@@ -212,7 +212,8 @@ fn tell(world: &World, incoming: &Incoming, aor: &str, updated: &Updated, now: u
     for binding in &outcome.registered {
         let expires = u32::try_from(binding.expires_at().saturating_sub(now)).unwrap_or(u32::MAX);
         let (aor, contact) = (aor.to_owned(), binding.contact().to_owned());
-        world.tell(Event::Registered { aor, contact, transport, source, expires });
+        let renewed = updated.before.iter().any(|old| old.stored.ruid() == binding.ruid());
+        world.tell(Event::Registered { aor, contact, transport, source, expires, renewed });
     }
 }
 

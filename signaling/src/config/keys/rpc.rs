@@ -1,4 +1,4 @@
-//! Control by JSON-RPC.
+//! Control by JSON-RPC, and what else is asked over HTTP.
 
 use super::Key;
 
@@ -16,5 +16,12 @@ pub(super) const KEYS: &[Key] = &[
         default: "[\"127.0.0.0/8\", \"::1\"]",
         about: "Who may post the same to /rpc of https.listen, with a token of causeway token add.",
         set: |c, v| v.networks().map(|networks| c.rpc.allow = networks),
+    },
+    Key {
+        name: "metrics.listen",
+        allowed: "\"off\" or \"ADDRESS:PORT\"",
+        default: "\"off\"",
+        about: "Where /metrics for Prometheus is served over plain HTTP too, to whoever asks: keep it on loopback, or in a network of your own. On https.listen it needs a token, as /rpc and /events do.",
+        set: |c, v| super::door(v).map(|door| c.rpc.metrics = door),
     },
 ];
