@@ -33,6 +33,14 @@ pub struct Account {
     pub domain: String,
 }
 
+impl Account {
+    /// Its address of record.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("sip:{}@{}", self.user, self.domain)
+    }
+}
+
 /// A running baresip.
 #[derive(Debug)]
 pub struct Baresip {
@@ -185,11 +193,12 @@ impl Baresip {
         found.await.with_context(|| self.process.tail())
     }
 
-    /// The DTMF digits heard so far.
+    /// The DTMF digits heard since a [`Baresip::mark`].
     #[must_use]
-    pub fn digits(&self) -> String {
+    pub fn digits_after(&self, mark: usize) -> String {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.iter().filter(|e| e["type"] == "CALL_DTMF_START").filter_map(|e| e["param"].as_str()).collect()
+        let digits = events.iter().skip(mark).filter(|event| event["type"] == "CALL_DTMF_START");
+        digits.filter_map(|event| event["param"].as_str()).collect()
     }
 
     /// What it hears from now on for `span`, once that much has come in; silence when nothing comes.
@@ -331,12 +340,12 @@ fn next_netstring(unread: &mut Vec<u8>) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// Fails unless `digits` came in this order, and nothing else.
-pub async fn expect_digits(phone: &Baresip, digits: &str) -> Result<()> {
+/// Fails unless `digits` came in this order since a [`Baresip::mark`], and nothing else.
+pub async fn expect_digits(phone: &Baresip, mark: usize, digits: &str) -> Result<()> {
     let heard = wait::until_now(format!("digits {digits}"), PATIENCE, || {
-        (phone.digits().len() >= digits.len()).then_some(())
+        (phone.digits_after(mark).len() >= digits.len()).then_some(())
     });
-    heard.await.with_context(|| format!("heard {:?}", phone.digits()))?;
-    ensure!(phone.digits() == digits, "wanted {digits:?}, heard {:?}", phone.digits());
+    heard.await.with_context(|| format!("heard {:?}", phone.digits_after(mark)))?;
+    ensure!(phone.digits_after(mark) == digits, "wanted {digits:?}, heard {:?}", phone.digits_after(mark));
     Ok(())
 }

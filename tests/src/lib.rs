@@ -18,7 +18,9 @@
 //! | [`disks`] | small and read-only disks |
 //! | [`dns`] | a name server with the records of a test |
 //! | [`bystanders`] | a call that is measured while something else goes on |
+//! | [`house`] | who serves page and phones: our gateway, or one half of it |
 //! | [`scene`] | the three of them, registered and ready to call |
+//! | [`calls`] | the calls that they make, whoever serves them |
 //! | [`fuzz`] | one entry per parser of network input, for the smoke test and for cargo-fuzz |
 //! | [`torture`] | the messages of RFC 4475 and RFC 5118 |
 //! | [`sim`] | phones, browsers, proxy and relay in one thread with a virtual clock |
@@ -29,6 +31,7 @@
 
 pub mod baresip;
 pub mod bystanders;
+pub mod calls;
 pub mod chromium;
 pub mod container;
 pub mod databases;
@@ -38,6 +41,7 @@ pub mod disks;
 pub mod dns;
 pub mod fuzz;
 pub mod gateway;
+pub mod house;
 pub mod kamcmd;
 pub mod mmdb;
 pub mod page;

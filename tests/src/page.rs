@@ -129,6 +129,18 @@ impl Page {
         .map(drop)
     }
 
+    /// Chooses `value` in a list.
+    pub async fn choose(&self, id: &str, value: &str) -> Result<()> {
+        self.shown(id).await?;
+        self.run(&format!(
+            "const list = find({}); list.value = {}; list.dispatchEvent(new Event('change', {{ bubbles: true }}));",
+            json!(id),
+            json!(value)
+        ))
+        .await
+        .map(drop)
+    }
+
     /// Clicks a button, once it is there and can be clicked.
     pub async fn click(&self, id: &str) -> Result<()> {
         self.until(
@@ -241,6 +253,11 @@ impl Page {
     /// From the next call on the page has no audio codec but this one (in lower case), and telephone-event.
     pub async fn only_codec(&self, name: &str) -> Result<()> {
         self.run(&format!("instruments.onlyCodec = {};", json!(name))).await.map(drop)
+    }
+
+    /// From the next call on the page has all its codecs again.
+    pub async fn all_codecs(&self) -> Result<()> {
+        self.run("instruments.onlyCodec = undefined;").await.map(drop)
     }
 
     /// The SDPs the page's peer connections were given and made: `[{ kind, type, sdp }]`, kind `local` or `remote`.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::baresip::{Account, Baresip};
 use crate::chromium::Chromium;
 use crate::gateway::Gateway;
+use crate::house::House;
 use crate::page::Page;
 use crate::phone::{Audio, Dialog, Phone, hear_ulaw};
 use crate::sip::Sdp;
@@ -31,8 +32,8 @@ pub struct Scene {
     pub alice: Account,
     /// Account of the phone.
     pub bob: Account,
-    /// The gateway between them.
-    pub gateway: Gateway,
+    /// Who serves them.
+    pub house: House,
 }
 
 impl Scene {
@@ -46,19 +47,24 @@ impl Scene {
         Self::set_with(gateway, "").await
     }
 
+    /// The same in another house.
+    pub async fn set_in(house: House) -> Result<Self> {
+        Self::set_saying(house, "", [BROWSER_TONE, PHONE_TONE].map(Sound::Tone)).await
+    }
+
     /// The same with a phone that has one codec alone, as `PCMA/8000/1`.
     pub async fn set_with(gateway: Gateway, codec: &str) -> Result<Self> {
-        Self::set_saying(gateway, codec, [BROWSER_TONE, PHONE_TONE].map(Sound::Tone)).await
+        Self::set_saying(gateway.into(), codec, [BROWSER_TONE, PHONE_TONE].map(Sound::Tone)).await
     }
 
     /// The same, with the page and the phone saying these.
-    pub async fn set_saying(gateway: Gateway, codec: &str, [browser, phone]: [Sound; 2]) -> Result<Self> {
-        let alice = gateway.account("alice", "page-of-alice-1")?;
-        let bob = gateway.account("bob", "phone-of-bob-2")?;
-        let phone = Baresip::registered_with(&bob, gateway.proxy(), "udp", phone, codec).await?;
-        let browser = Chromium::start(browser, Some(&gateway.ca())).await?;
-        let page = Page::registered(&browser, &gateway, &alice).await?;
-        Ok(Self { page, phone, browser, alice, bob, gateway })
+    pub async fn set_saying(house: House, codec: &str, [browser, phone]: [Sound; 2]) -> Result<Self> {
+        let alice = house.account("alice", "page-of-alice-1")?;
+        let bob = house.account("bob", "phone-of-bob-2")?;
+        let phone = Baresip::registered_with(&bob, house.proxy("udp"), "udp", phone, codec).await?;
+        let browser = Chromium::start(browser, Some(&house.gateway.ca())).await?;
+        let page = house.page(&browser, &alice).await?;
+        Ok(Self { page, phone, browser, alice, bob, house })
     }
 
     /// The page calls the phone, and the phone answers.
@@ -75,12 +81,31 @@ impl Scene {
     /// The phone calls the page, and the page answers.
     pub async fn phone_calls_page(&mut self) -> Result<()> {
         let mark = self.phone.mark();
-        self.phone.dial(&format!("sip:alice@{}", self.alice.domain)).await?;
+        self.phone_dials_page().await?;
         self.page.shown("incoming").await?;
         self.phone.event_after(mark, "CALL_RINGING").await?;
         self.page.answer().await?;
         self.phone.event_after(mark, "CALL_ESTABLISHED").await?;
         self.page.call(&["connected"]).await
+    }
+
+    /// The phone dials the page.
+    pub async fn phone_dials_page(&mut self) -> Result<()> {
+        self.phone.dial(&self.alice.uri()).await
+    }
+
+    /// In all that the page said and was told at last there is no audio codec but `codec`.
+    pub async fn page_spoke_only(&self, codec: &str) -> Result<()> {
+        let all = self.page.descriptions().await?;
+        let answer = all.iter().rev().find(|(_, kind, _)| kind == "answer").map(|(.., sdp)| sdp.clone());
+        let answer = answer.unwrap_or_default();
+        Sdp::parse(&answer)?;
+        let names =
+            answer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.split([' ', '/']).nth(1));
+        let names: Vec<String> =
+            names.map(str::to_lowercase).filter(|name| name != "telephone-event").collect();
+        ensure!(names == [codec], "{names:?} in {answer}");
+        Ok(())
     }
 
     /// Both ends hear each other's tone, at the right pitch.

@@ -18,9 +18,9 @@ async fn calls(service: &'static str) -> Result<()> {
     scene.phone_calls_page().await?;
     scene.both_hear().await?;
 
-    scene.gateway.container()?.is_healthy().await?;
-    scene.gateway.command(&["drain", "--no-wait", "--timeout", "60"], "")?;
-    ensure!(scene.gateway.get("/readyz").await?.starts_with("HTTP/1.1 503 "));
+    scene.house.gateway.container()?.is_healthy().await?;
+    scene.house.gateway.command(&["drain", "--no-wait", "--timeout", "60"], "")?;
+    ensure!(scene.house.gateway.get("/readyz").await?.starts_with("HTTP/1.1 503 "));
     scene.phone.hang_up().await?;
     scene.phone.event_after(mark, "CALL_CLOSED").await?;
     scene.page.call_over(None).await

@@ -49,7 +49,7 @@ async fn baresip_hears_baresip() -> Result<()> {
     callee.hears(440.0).await?;
     caller.hears(880.0).await?;
     caller.press('5').await?;
-    expect_digits(&callee, "5").await?;
+    expect_digits(&callee, 0, "5").await?;
     assert!(caller.listen(Duration::from_millis(200)).await?.is(880.0));
     callee.hang_up().await?;
     caller.event("CALL_CLOSED").await.map(drop)

@@ -101,7 +101,7 @@ async fn a_cut_websocket_comes_back() -> Result<()> {
 #[tokio::test]
 async fn pictures_are_taken() -> Result<()> {
     let mut scene = Scene::set().await?;
-    let signed_out = Page::open(&scene.browser, &scene.gateway).await?;
+    let signed_out = Page::open(&scene.browser, &scene.house.gateway).await?;
     pictures(&signed_out, "signed-out").await?;
     signed_out.tab.close().await?;
     pictures(&scene.page, "registered").await?;

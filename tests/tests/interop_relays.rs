@@ -45,7 +45,7 @@ async fn page_and_phone_go_on_when_rtpengine_dies() -> Result<()> {
     scene.both_hear().await?;
     ensure!((first.calls().await, then.calls().await) == (1, 0), "all calls go to the first relay");
     first.kill()?;
-    scene.gateway.logs(&["call goes on through another relay"]).await?;
+    scene.house.gateway.logs(&["call goes on through another relay"]).await?;
     scene.both_hear().await?;
     carries(&then, 1).await?;
     scene.phone.hang_up().await?;
