@@ -225,6 +225,25 @@ async fn rtpengine_ctl_works_with_our_relay() -> Result<()> {
     Ok(())
 }
 
+/// Every option of rtpengine's, long and short, is one of ours, so that its command line starts our relay, or says why not.
+#[tokio::test]
+async fn our_relay_knows_every_option_of_rtpengine() -> Result<()> {
+    let options = async |program: std::path::PathBuf| -> Result<Vec<String>> {
+        let output = tokio::process::Command::new(program).arg("--help").output().await?;
+        let text = String::from_utf8(output.stdout)?;
+        let named = text.lines().filter(|line| line.trim_start().starts_with('-'));
+        let words = named.flat_map(|line| line.split_whitespace().take_while(|word| word.starts_with('-')));
+        let bare = |word: &str| word.trim_end_matches(',').split('=').next().unwrap_or_default().to_owned();
+        Ok(words.map(bare).collect())
+    };
+    let (theirs, ours) = tokio::try_join!(options(find(&["rtpengine"])?), options(relay_binary()?))?;
+    ensure!(theirs.len() > 150, "{theirs:?}");
+    let known = |option: &&String| ours.contains(option) || option.starts_with("--log-level-");
+    let missing: Vec<_> = theirs.iter().filter(|option| !known(option)).collect();
+    ensure!(missing.is_empty(), "not known to our relay: {missing:?}");
+    Ok(())
+}
+
 /// systemd hears when the relay is ready and when it stops, and SIGINT ends it within five seconds, with all doors open.
 #[tokio::test]
 async fn our_relay_is_a_service() -> Result<()> {

@@ -17,7 +17,7 @@ use media::{ForwardingConfig, RecordingConfig, RelayConfig};
 
 use self::declared::{OPTIONS, SUBSYSTEM};
 use self::help::{help, manual};
-use self::written::{config, words};
+use self::written::{config, printed, words};
 use Effect::{Always, Refuse, Set, Warn};
 
 /// What the relay is started with.
@@ -126,15 +126,11 @@ pub(crate) fn parse(
     let value =
         |long: &str| words.iter().rev().find(|(opt, _)| opt.long == long).map(|(_, value)| value.as_str());
     let mut settings = Settings::default();
-    if words.is_empty() && arguments.iter().any(|word| word == "--help" || word == "-h") {
-        return Ok(Wanted::Print(help()));
-    }
-    if let Some(word) =
-        arguments.iter().find(|word| ["--version", "-v", "--man", "--codecs"].contains(&word.as_str()))
-    {
-        return Ok(Wanted::Print(match word.as_str() {
-            "--man" => manual(),
-            "--codecs" => media::codecs().map(|name| format!("{name}\n")).collect(),
+    if let Some(opt) = arguments.iter().find_map(|word| printed(word)).filter(|_| words.is_empty()) {
+        return Ok(Wanted::Print(match opt.long {
+            "help" => help(),
+            "man" => manual(),
+            "codecs" => media::codecs().map(|name| format!("{name}\n")).collect(),
             _ => format!("causeway-relay {}\n", env!("CARGO_PKG_VERSION")),
         }));
     }

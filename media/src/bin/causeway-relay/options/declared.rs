@@ -468,3 +468,11 @@ pub(super) const OPTIONS: &[Opt] = &[
 /// rtpengine has a level per subsystem; the log here has one.
 pub(super) const SUBSYSTEM: Opt =
     opt("log-level-SUBSYSTEM", None, "INT", "level of one subsystem", Warn("the log has one level"));
+
+/// Those that have something printed in place of a start.
+pub(super) const PRINTED: &[Opt] = &[
+    opt("help", Some('h'), "", "print this", Always),
+    opt("version", Some('v'), "", "print the version", Always),
+    opt("man", None, "", "print the manual page", Always),
+    opt("codecs", None, "", "print the formats that are converted", Always),
+];

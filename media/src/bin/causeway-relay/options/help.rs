@@ -2,8 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::declared::{OPTIONS, SUBSYSTEM};
+use super::declared::{OPTIONS, PRINTED, SUBSYSTEM};
 use super::{Effect, Opt};
+
+/// Every option, in the order in which they are shown.
+fn all() -> impl Iterator<Item = &'static Opt> {
+    OPTIONS.iter().chain([&SUBSYSTEM]).chain(PRINTED)
+}
 
 fn names(opt: &Opt) -> String {
     let short = opt.short.map(|short| format!("-{short}, ")).unwrap_or_default();
@@ -25,13 +30,9 @@ pub(super) fn help() -> String {
         "Media relay for WebRTC browsers and SIP phones, controlled by rtpengine's ng protocol.\n\n\
         Usage: causeway-relay [OPTION…]\n\n"
             .to_owned();
-    for opt in OPTIONS.iter().chain([&SUBSYSTEM]) {
+    for opt in all() {
         let _ = writeln!(out, "  {:38} {}", names(opt), meaning(opt));
     }
-    out.push_str("  -h, --help                             print this\n");
-    out.push_str("  -v, --version                          print the version\n");
-    out.push_str("      --man                              print the manual page\n");
-    out.push_str("      --codecs                           print the formats that are converted\n");
     out
 }
 
@@ -45,7 +46,7 @@ pub(super) fn manual() -> String {
          .SH OPTIONS\n",
         env!("CARGO_PKG_VERSION")
     );
-    for opt in OPTIONS.iter().chain([&SUBSYSTEM]) {
+    for opt in all() {
         let _ = writeln!(out, ".TP\n.B {}\n{}", escape(&names(opt)), escape(&meaning(opt)));
     }
     out

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use media::RecordingMethod;
 
+use super::declared::PRINTED;
 use super::*;
 
 #[test]
@@ -69,7 +70,42 @@ fn every_option_is_declared_once() {
         let before = &OPTIONS[..at];
         assert!(!before.iter().any(|other| other.long == opt.long), "{}", opt.long);
         assert!(opt.short.is_none() || !before.iter().any(|other| other.short == opt.short), "{}", opt.long);
-        assert!(help().contains(opt.long) && manual().contains(&opt.long.replace('-', "\\-")));
+    }
+}
+
+/// Help and manual page say the same of every option, and none is missing in them that is taken.
+#[test]
+fn help_and_manual_show_every_option() {
+    let (help, manual) = (run("--help", "").unwrap_err(), run("--man", "").unwrap_err());
+    let shown = |line: &str| {
+        let names = line.trim_start().split("  ").next().unwrap_or_default().trim().to_owned();
+        let meaning = line.split_once(&names).map(|(_, rest)| rest.trim().to_owned()).unwrap_or_default();
+        (names, meaning)
+    };
+    // The usage has the first words.
+    let in_help: Vec<_> = help.lines().filter(|line| line.starts_with("  ")).map(shown).collect();
+    let plain = manual.replace("\\-", "-").replace("\\e", "\\");
+    let (_, options) = plain.split_once(".SH OPTIONS\n").unwrap();
+    let entries = options.split(".TP\n.B ").filter_map(|entry| entry.trim_end().split_once('\n'));
+    let in_manual: Vec<_> = entries.map(|(names, meaning)| (names.to_owned(), meaning.to_owned())).collect();
+    assert_eq!(in_help.len(), OPTIONS.len() + 1 + PRINTED.len());
+    for ((names, meaning), said) in in_help.iter().zip(&in_manual) {
+        // A long name has no room for its column.
+        let all = (format!("{names} {meaning}"), format!("{} {}", said.0, said.1));
+        assert_eq!(all.0.trim_end(), all.1.trim_end());
+        assert!(!said.1.is_empty(), "{names} means nothing");
+    }
+    assert_eq!(in_manual.len(), in_help.len());
+    for opt in OPTIONS.iter().chain(PRINTED) {
+        let long = format!("--{}", opt.long);
+        let is_it = |names: &str| names.split([',', '=', ' ']).any(|word| word == long);
+        let (names, _) = in_manual.iter().find(|(names, _)| is_it(names)).unwrap_or_else(|| panic!("{long}"));
+        assert_eq!(opt.short.is_some(), names.starts_with('-') && !names.starts_with("--"), "{names}");
+        // It is taken, or it is said why not; a value that does not fit is another matter.
+        let value = if opt.value.is_empty() { "" } else { " x" };
+        if let Err(refused) = run(&format!("{long}{value}"), "") {
+            assert!(!refused.contains("there is no option"), "{refused}");
+        }
     }
 }
 

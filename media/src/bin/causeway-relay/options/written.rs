@@ -1,6 +1,6 @@
 //! How options are written: on a command line, and in a file.
 
-use super::declared::OPTIONS;
+use super::declared::{OPTIONS, PRINTED};
 use super::{Opt, find};
 
 /// `--long=value`, `--long value`, `-s value`, `-svalue`, `-fE`.
@@ -8,7 +8,7 @@ pub(super) fn words(arguments: &[String]) -> Result<Vec<(&'static Opt, String)>,
     let mut found = Vec::new();
     let mut rest = arguments.iter();
     while let Some(word) = rest.next() {
-        if ["--help", "-h", "--version", "-v", "--man", "--codecs"].contains(&word.as_str()) {
+        if printed(word).is_some() {
             return Ok(Vec::new());
         }
         let mut next = |opt: &Opt| rest.next().cloned().ok_or_else(|| format!("{} wants a value", opt.long));
@@ -39,6 +39,15 @@ pub(super) fn words(arguments: &[String]) -> Result<Vec<(&'static Opt, String)>,
         }
     }
     Ok(found)
+}
+
+/// The option that a word is, if it is one that has something printed.
+pub(super) fn printed(word: &str) -> Option<&'static Opt> {
+    PRINTED.iter().find(|opt| {
+        let short =
+            opt.short.is_some_and(|short| word.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4])));
+        short || word.strip_prefix("--") == Some(opt.long)
+    })
 }
 
 /// The keys of one section of a file: `key = value`, comments after `#` or `;` at the beginning of a line.
