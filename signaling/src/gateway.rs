@@ -114,6 +114,7 @@ impl Gateway {
         let settings = settings::whole(&config, secret, &domain, &bound, &host_addresses, sounds);
         let location = Arc::new(Location::new());
         location.load(registrations(&database, &domain, &bound).await?, unix_now());
+        database.keep_known_users().await.context("table causeway_users")?;
 
         let socket = config.rpc.socket.as_deref().map(control::socket::Socket::open).transpose()?;
         let journal = config.data_directory.join("calls.journal");

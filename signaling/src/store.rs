@@ -144,8 +144,6 @@ impl Database {
         let named = || format!("database {}", storage.place.name());
         schema::bring(&sql, bring).await.with_context(named)?;
         let accounts = Accounts::new(&sql, storage.changes.clone()).await.with_context(named)?;
-        let users = storage.changes.with_extension("users");
-        let users = KnownUsers::open(users.clone()).with_context(|| users.display().to_string())?;
         let writer = Writer::start(sql.clone(), storage.mode);
         let (accounts, writer) = (Arc::new(accounts), Arc::new(writer));
         let changes = Arc::new(Changes(storage.changes.clone()));
@@ -159,7 +157,7 @@ impl Database {
             reads,
             tables: Arc::default(),
             gateways: Arc::default(),
-            users: Arc::new(users),
+            users: Arc::default(),
             hidden: Arc::default(),
             changes,
         })
@@ -167,7 +165,7 @@ impl Database {
 
     /// Waits until all that was written is in the main file.
     pub async fn close(&self) {
-        tokio::join!(self.writer.finish(), self.hidden.finish());
+        tokio::join!(self.writer.finish(), self.hidden.finish(), self.users.finish());
         self.sql.close().await;
     }
 
@@ -334,6 +332,14 @@ impl Database {
     /// The database does not answer, or they are kept already.
     pub async fn keep_hidden(&self, time: Duration, unix_now: u64) -> anyhow::Result<Vec<HiddenEnd>> {
         self.hidden.begin(&self.sql, time, unix_now).await
+    }
+
+    /// Knows users without an account from now on by what the table of them says, and keeps it.
+    ///
+    /// # Errors
+    /// The database does not answer, or they are kept already.
+    pub async fn keep_known_users(&self) -> anyhow::Result<()> {
+        self.users.begin(&self.sql, &self.changes.0.with_extension("users")).await
     }
 
     /// Names the domain of registrations that were written without one, so that they are replaced with the others.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use e2e::baresip::Account;
+use e2e::baresip::{Account, Baresip};
 use e2e::gateway::{DOMAIN, Gateway};
 use e2e::kamcmd::{Peer, fields};
 use e2e::phone::Phone;
@@ -12,9 +12,12 @@ use e2e::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+/// The headers of an operator's request.
+const OPERATOR: &str = "From: <sip:operator@causeway.test>\r\nTo: <sip:bob@causeway.test>\r\n";
+
 /// What is asked.
 fn questions() -> Vec<(&'static str, Value)> {
-    let bob = format!("bob@{DOMAIN}");
+    let (bob, bob_uri) = (format!("bob@{DOMAIN}"), format!("sip:bob@{DOMAIN}"));
     let none = || json!([]);
     vec![
         ("core.info", none()),
@@ -55,6 +58,7 @@ fn questions() -> Vec<(&'static str, Value)> {
         ("cnt.reset", json!(["core", "rcv_requests"])),
         ("tm.stats", none()),
         ("tm.list", none()),
+        ("tm.t_uac_start", json!(["OPTIONS", bob_uri, "sip:192.0.2.1:5060", ".", OPERATOR])),
         ("sl.stats", none()),
         ("stats.get_statistics", json!(["sl:"])),
         ("stats.reset_statistics", json!(["sl:"])),
@@ -67,6 +71,7 @@ fn questions() -> Vec<(&'static str, Value)> {
         ("dlg.list_ctx", none()),
         ("dlg.dlg_list", json!(["compared"])),
         ("dlg.briefing", none()),
+        ("dlg.bridge_dlg", json!(["sip:one@192.0.2.1", "sip:two@192.0.2.1", "."])),
         ("dlg.stats_active", none()),
         ("dlg.profile_get_size", json!(["all"])),
         ("dlg.profile_list", json!(["all"])),
@@ -110,6 +115,8 @@ const SAME: &[&str] = &[
     "core.prints",
     "core.printi",
     "jsonrpc.echo",
+    "tm.t_uac_start",
+    "dlg.bridge_dlg",
 ];
 
 /// What is wrong for both has one code.
@@ -124,6 +131,11 @@ fn refusals() -> Vec<(&'static str, Value)> {
         ("ul.rm", json!(["none", "bob@causeway.test"])),
         ("ul.rm_contact", json!(["location", "bob@causeway.test", "sip:nobody@192.0.2.1"])),
         ("tm.cancel", json!(["none", "1"])),
+        ("tm.t_uac_start", json!(["OPTIONS", "bob", ".", ".", OPERATOR])),
+        ("tm.t_uac_start", json!(["OPTIONS", "sip:bob@192.0.2.1", "nobody", ".", OPERATOR])),
+        ("tm.t_uac_start", json!(["OPTIONS", "sip:bob@192.0.2.1", ".", ".", "From: <sip:a@192.0.2.1>\r\n"])),
+        ("tm.t_uac_start", json!(["OPTIONS", "sip:bob@192.0.2.1", ".", "udp:192.0.2.1:9", OPERATOR])),
+        ("tm.t_uac_start", json!(["MESSAGE", "sip:bob@192.0.2.1", ".", ".", OPERATOR, "hello"])),
         ("cnt.get", json!(["none", "none"])),
         ("cfg.get", json!(["none", "none"])),
         ("system.methodHelp", json!(["none"])),
@@ -284,5 +296,44 @@ async fn answers_have_kamailios_fields() -> Result<()> {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+/// An operator has two phones talk to each other, and writes to a third.
+#[tokio::test]
+async fn an_operator_joins_two_phones() -> Result<()> {
+    const TONES: [f64; 2] = [1000.0, 620.0];
+    let gateway = Gateway::start().await?;
+    let [erin, bob] =
+        [gateway.account("erin", "phone-of-erin-1")?, gateway.account("bob", "phone-of-bob-2")?];
+    let proxy = gateway.proxy();
+    let (mut first, mut second) = tokio::try_join!(
+        Baresip::registered(&erin, proxy, "udp", TONES[0]),
+        Baresip::registered(&bob, proxy, "udp", TONES[1])
+    )?;
+    gateway.command(&["rpc", "dlg.bridge_dlg", &erin.uri(), &bob.uri(), "."], "")?;
+    for phone in [&mut first, &mut second] {
+        phone.event("CALL_INCOMING").await?;
+        phone.accept().await?;
+        phone.event("CALL_ESTABLISHED").await?;
+    }
+    // Whoever was asked anew forgets to record what it hears.
+    tokio::try_join!(first.goes_on_receiving(), second.hears(TONES[0]))?;
+    second.hang_up().await?;
+    first.event("CALL_CLOSED").await?;
+
+    let carol = gateway.account("carol", "scripted-phone-3")?;
+    let mut carol = Phone::registered(carol, proxy).await?;
+    let headers = format!("From: <{}>\r\nTo: <{}>\r\nContent-Type: text/plain\r\n", erin.uri(), carol.aor());
+    let mut control = Peer::causeway(&gateway).await?;
+    let request = json!(["MESSAGE", carol.aor(), ".", ".", headers, "hello"]);
+    let (said, answered) = tokio::join!(control.ask("tm.t_uac_wait", &request), async {
+        let message = carol.receive("the message", |m| m.method() == Some("MESSAGE")).await?;
+        anyhow::ensure!(message.body == "hello", "{message}");
+        carol.answer(&message, 202, "Accepted", "c1", "").await
+    });
+    answered?;
+    let said = said?;
+    assert_eq!((&said[0], &said[1]), (&json!(202), &json!("Accepted")), "{said}");
     Ok(())
 }

@@ -11,6 +11,7 @@ mod calls;
 pub mod control;
 mod dispatch;
 mod drain;
+pub mod errand;
 mod forking;
 mod hiding;
 mod keepalive;
@@ -64,6 +65,8 @@ use crate::topology::topos::Topos;
 use crate::transaction::{self, Cancelled, ClientId, IdMap, IdSet, SentBy, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
+pub use self::transfer::NotBridged;
+
 /// When an INVITE hears 100 that is still on the route (RFC 3261 §17.2.1); one that is relayed hears it at once. What we
 /// refuse ourselves needs none, and a forged source hears one message for the one it was forged on.
 const TRYING: Duration = Duration::from_millis(200);
@@ -105,6 +108,8 @@ pub struct Proxy {
     awaited: takeover::Awaited,
     /// Transfers that are carried out here.
     transfers: transfer::Transfers,
+    /// Requests of operators.
+    errands: errand::Errands,
     /// Connections that nobody needs any more.
     closing: VecDeque<ConnectionId>,
     /// Whether new calls are refused, so that this process can be replaced once those that there are have ended.
@@ -197,6 +202,7 @@ impl Proxy {
             reliable: reliable::Reliable::default(),
             awaited: takeover::Awaited::default(),
             transfers: transfer::Transfers::default(),
+            errands: errand::Errands::default(),
             closing: VecDeque::new(),
             draining: false,
             stopping: None,
@@ -410,6 +416,7 @@ impl Proxy {
             self.watch_acks();
             self.refresh_sessions();
             self.end_old_transfers();
+            self.end_old_errands();
         }
         self.natping();
         self.keep_alive();

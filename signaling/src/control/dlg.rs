@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use signaling_core::dialog::{Call, header_call_id};
+use signaling_core::message::build::random_call_id;
 use signaling_core::profiles::{Profile, Seat};
 use signaling_core::proxy::control::{Dialog, DialogEnd, State};
 
@@ -134,6 +135,27 @@ pub(super) async fn end_dlg(control: &Control, args: Args) -> Outcome {
     }
     let wanted = move |call: &Call| call.serial == serial;
     outcome(control.ask_one(worker, move |proxy, now| proxy.end_calls(now, wanted)).await?)
+}
+
+/// Begins it; what comes of it is seen in the calls.
+pub(super) async fn bridge_dlg(control: &Control, args: Args) -> Outcome {
+    let (first, second) = (args.text(0)?, args.text(1)?);
+    if !matches!(args.optional(2)?.as_deref(), None | Some("" | "." | "_none" | "_none_")) {
+        return Err(Fault::new(
+            400,
+            "there is no outbound proxy but the routes of the configuration: say \".\"",
+        ));
+    }
+    let offer = args.optional(3)?.filter(|body| !matches!(&**body, "" | "." | "_none" | "_none_"));
+    let call_id = random_call_id(&mut rand::rng());
+    let worker = control.workers.worker_of_call(&call_id);
+    let begun = control.ask_one(worker, move |proxy, now| {
+        proxy.bridge(now, &call_id, [&first, &second], offer.map(Into::into))
+    });
+    match begun.await? {
+        Ok(()) => Ok(Answer::Value(json!({}))),
+        Err(error) => Err(Fault::new(500, error.to_string())),
+    }
 }
 
 fn outcome(ended: usize) -> Outcome {

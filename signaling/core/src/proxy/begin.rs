@@ -8,10 +8,9 @@ use futures_util::future::FutureExt as _;
 use super::{Done, Outcome, Proxy, Server};
 use crate::flow::Flow;
 use crate::fork;
-use crate::message::{Message, Method, Name, Request, Response, StatusCode};
+use crate::message::{Message, Method, Name, Request, Response, StatusCode, Uri};
 use crate::route;
-use crate::step::relay;
-use crate::step::{Incoming, Target, Verdict};
+use crate::step::{Incoming, Target, Verdict, outbound, relay};
 use crate::transaction::{Opening, ServerId};
 use crate::world::World;
 
@@ -25,7 +24,7 @@ impl Proxy {
         let Some(opening) = self.table.open(now, &flow, &mut request) else { return };
         let mut incoming = Box::new(Incoming::new(&self.world, request, flow));
         incoming.stateless = true;
-        let mut route = on_route(Rc::clone(&self.world), incoming, false).boxed_local();
+        let mut route = on_route(Rc::clone(&self.world), incoming, Way::Usual).boxed_local();
         match route.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready((incoming, Outcome::Reply(response))) => self.answer(opening, &incoming, *response),
             Poll::Ready((_, Outcome::Absorb)) => {}
@@ -76,12 +75,9 @@ impl Proxy {
             return;
         }
         let mut incoming = Box::new(Incoming::new(&self.world, request, flow));
-        let transferred = flow.is_agent() && !incoming.is_in_dialog();
-        if merged || transferred {
+        let way = self.way_of(&mut incoming);
+        if merged {
             incoming.begin_pass(&self.world);
-        }
-        if transferred {
-            incoming.user = self.transfers.user_of(&incoming.message);
         }
         // What begins something was refused before; what belongs to a call has as much room again.
         let limits = &self.world.settings.limits;
@@ -96,10 +92,39 @@ impl Proxy {
             let invite = *incoming.method() == Method::Invite;
             self.servers.insert(server, Server::Routing(invite.then(|| incoming.clone())));
         }
-        let route = on_route(Rc::clone(&self.world), incoming, transferred);
+        let route = on_route(Rc::clone(&self.world), incoming, way);
         let done = route.map(move |(incoming, outcome)| Done::Request { server, incoming, outcome });
         self.begun.push_back(done.boxed_local());
     }
+
+    /// What part of the route is for a request. One that an agent sends outside of dialogs is known by it.
+    fn way_of(&self, incoming: &mut Incoming) -> Way {
+        if !incoming.flow.is_agent() {
+            return Way::Usual;
+        }
+        if let Some(next_hop) = self.errands.next_hop_of(&incoming.message) {
+            incoming.trusted = true;
+            return Way::Errand(next_hop);
+        }
+        if incoming.is_in_dialog() {
+            return Way::Usual;
+        }
+        incoming.user = self.transfers.user_of(&incoming.message);
+        if !self.transfers.is_first(&incoming.message) {
+            incoming.begin_pass(&self.world);
+        }
+        Way::Transfer
+    }
+}
+
+/// What part of the route is for a request.
+enum Way {
+    /// That for all that others say.
+    Usual,
+    /// That for a call of an agent.
+    Transfer,
+    /// The same for a request of an operator; or the place to which he wants it to go.
+    Errand(Option<Uri>),
 }
 
 /// Whether a request is none of a call and concerns no other: one with a transaction of its own and nothing else.
@@ -117,15 +142,12 @@ fn shows_credentials(incoming: &Incoming) -> bool {
     incoming.token.is_some() || has(Name::Authorization) || has(Name::ProxyAuthorization)
 }
 
-/// What the route decides, and the branches that this begins with. `transferred`: it is of a transfer that is carried out here.
-async fn on_route(
-    world: Rc<World>,
-    mut incoming: Box<Incoming>,
-    transferred: bool,
-) -> (Box<Incoming>, Outcome) {
-    let verdict = match transferred {
-        true => route::transferred(&world, &mut incoming).await,
-        false => route::request(&world, &mut incoming).await,
+/// What the route decides, and the branches that this begins with.
+async fn on_route(world: Rc<World>, mut incoming: Box<Incoming>, way: Way) -> (Box<Incoming>, Outcome) {
+    let verdict = match way {
+        Way::Usual => route::request(&world, &mut incoming).await,
+        Way::Transfer | Way::Errand(None) => route::transferred(&world, &mut incoming).await,
+        Way::Errand(Some(hop)) => outbound::by_way_of(&world, &incoming, &hop).await,
     };
     let outcome = match verdict {
         Verdict::Reply(response) => Outcome::Reply(response),

@@ -207,9 +207,16 @@ impl Proxy {
         self.refuse_pending(server, StatusCode::REQUEST_TERMINATED, Some(&reason))
     }
 
-    /// Cancels the INVITE with this Call-ID and CSeq number that is not answered yet (Kamailio's `tm.cancel`). Whether there is
-    /// one.
-    pub fn cancel_invite(&mut self, now: Instant, call_id: &str, cseq: u32) -> bool {
+    /// Answers the INVITE with this Call-ID and CSeq number that is not answered yet with `status`, a refusal, and cancels its
+    /// branches (Kamailio's `tm.cancel` and `tm.reply_callid`). An empty `phrase` is the registered one. Whether there is one.
+    pub fn refuse_invite(
+        &mut self,
+        now: Instant,
+        call_id: &str,
+        cseq: u32,
+        status: StatusCode,
+        phrase: &str,
+    ) -> bool {
         self.world.set_now(now);
         let is_it = |message: &Fields| {
             message.call_id() == call_id && message.cseq().is_ok_and(|found| found.number == cseq)
@@ -220,10 +227,10 @@ impl Proxy {
             _ => None,
         });
         let reason = EndCause::Command.reason();
-        let cancelled = found
-            .is_some_and(|server| self.refuse_pending(server, StatusCode::REQUEST_TERMINATED, Some(&reason)));
+        let refused =
+            found.is_some_and(|server| self.refuse_pending_with(server, status, phrase, Some(&reason)));
         self.settle();
-        cancelled
+        refused
     }
 
     /// Removes the bindings of `aor`, or the one with this Contact; how many.

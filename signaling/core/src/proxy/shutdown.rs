@@ -50,11 +50,22 @@ impl Proxy {
         status: StatusCode,
         reason: Option<&str>,
     ) -> bool {
+        self.refuse_pending_with(server, status, "", reason)
+    }
+
+    /// The same with another reason phrase than the registered one.
+    pub(super) fn refuse_pending_with(
+        &mut self,
+        server: ServerId,
+        status: StatusCode,
+        phrase: &str,
+        reason: Option<&str>,
+    ) -> bool {
         let now = self.world.now();
         let headers: Vec<_> = reason.map(|reason| (Name::Reason, reason.to_owned())).into_iter().collect();
         match self.servers.get_mut(&server) {
             Some(Server::Routing(Some(incoming))) => {
-                let response = incoming.answer(&self.world, status, "", &headers);
+                let response = incoming.answer(&self.world, status, phrase, &headers);
                 self.servers.insert(server, Server::Ended);
                 self.table.respond(now, server, &response);
             }
@@ -63,7 +74,7 @@ impl Proxy {
                     && *fork.incoming.method() == Method::Invite
                     && !fork.incoming.is_in_dialog() =>
             {
-                let response = fork.incoming.answer(&self.world, status, "", &headers);
+                let response = fork.incoming.answer(&self.world, status, phrase, &headers);
                 self.fail(server, &response);
                 let reasons: Vec<&str> = reason.into_iter().collect();
                 self.cancel_legs(server, None, &reasons);

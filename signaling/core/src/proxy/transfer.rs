@@ -13,14 +13,16 @@
 //! A transfer that fails changes nothing: the call of referrer and transferee is what it was. One whose referrer has left ends it.
 
 mod agent;
+mod bridge;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use self::agent::{Asked, Leg, Side, Why};
+pub use self::bridge::NotBridged;
 use super::{Proxy, Server};
 use crate::dialog::{End, header_call_id};
 use crate::flow::{Destination, Flow, Outbound, Protocol};
@@ -73,6 +75,8 @@ struct Transfer {
     tag: String,
     /// The user on whose account the target is called.
     user: Option<String>,
+    /// Who is called before the target, when the agent has begun it all; `None` once he has answered.
+    first: Option<bridge::First>,
     /// The agent in the dialog with the transferee, in the referrer's place.
     kept: Leg,
     /// The agent in the dialog with the target.
@@ -118,8 +122,17 @@ impl Transfers {
     /// The user on whose account an agent calls.
     pub(super) fn user_of(&self, invite: &Fields) -> Option<String> {
         let key = (invite.call_id().to_owned(), invite.from_tag()?.to_owned());
-        let (id, _) = self.legs.get(&key)?;
-        self.all.get(id)?.user.clone()
+        let (id, side) = self.legs.get(&key)?;
+        let transfer = self.all.get(id)?;
+        match side {
+            Side::Kept => transfer.first.as_ref()?.user.clone(),
+            Side::Fresh => transfer.user.clone(),
+        }
+    }
+
+    /// Whether this INVITE of an agent begins a call of its own, and not another pass of one.
+    pub(super) fn is_first(&self, invite: &Fields) -> bool {
+        matches!(self.of(invite.call_id(), invite.from_tag()), Some((_, Side::Kept)))
     }
 
     fn of(&self, call_id: &str, tag: Option<&str>) -> Option<(u64, Side)> {
@@ -193,7 +206,9 @@ impl Proxy {
                 }
                 self.table.respond(now, server, &response);
                 self.notify(id, StatusCode::TRYING, "", false);
-                self.call_target(id, &incoming, wish);
+                let by = incoming.message.text(Name::ReferredBy);
+                let by = by.unwrap_or(without_tag(&self.transfers.all[&id].referrer.address)).to_owned();
+                self.call_target(id, Some(by), wish);
             }
         }
         true
@@ -230,7 +245,7 @@ impl Proxy {
         if self.transfers.of(&call_id, Some(&referrer.tag)).is_some() {
             return Err((StatusCode::REQUEST_PENDING, ""));
         }
-        let flow = self.agent_flow(&transferee);
+        let flow = self.agent_at(transferee.local.ip());
         let tag = self.world.tag();
         let did = relay::did_of(&self.world, incoming.call_id(), caller);
         let here = self.world.sent_by(flow.protocol, flow.local);
@@ -261,6 +276,7 @@ impl Proxy {
             flow,
             tag,
             user,
+            first: None,
             kept,
             fresh,
             stage: Stage::Calling,
@@ -279,24 +295,21 @@ impl Proxy {
     }
 
     /// An agent is at an address of ours, and at a port where nobody is.
-    fn agent_flow(&self, transferee: &End) -> Flow {
-        let ip = transferee.local.ip();
+    fn agent_at(&self, ip: IpAddr) -> Flow {
         let listener = self.world.settings.listener(Protocol::Udp, ip);
         let port = listener.map_or(5060, |listener| listener.addr.port());
         Flow::of_agent(SocketAddr::new(ip, port))
     }
 
-    /// The INVITE to the target, in the name of the transferee.
-    fn call_target(&mut self, id: u64, refer: &Incoming, wish: Wish) {
+    /// The INVITE to the target, in the name of the transferee; `by` tells who wants it.
+    fn call_target(&mut self, id: u64, by: Option<String>, wish: Wish) {
         let Some(transfer) = self.transfers.all.get(&id) else { return };
         tracing::info!(call_id = transfer.call, by = transfer.referrer.address, target = %wish.target, "transfer");
-        let by = match refer.message.text(Name::ReferredBy) {
-            Some(by) => by.to_owned(),
-            None => without_tag(&transfer.referrer.address).to_owned(),
-        };
         let sent = self.agent_asks(id, Side::Fresh, Method::Invite, Why::Target, |invite| {
-            invite.push(Name::ReferredBy, by);
-            invite.push(Name::Allow, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY, MESSAGE");
+            if let Some(by) = by {
+                invite.push(Name::ReferredBy, by);
+            }
+            invite.push(Name::Allow, bridge::ALLOW);
             if let Some((name, dialog)) = wish.dialog {
                 // Whoever does not know it would ring once more beside the call that is meant.
                 invite.push(Name::Require, name.as_str().to_ascii_lowercase());
@@ -460,7 +473,8 @@ impl Proxy {
     fn not_connected(&mut self, id: u64, status: StatusCode, reason: &str) {
         self.notify(id, status, reason, true);
         self.give_back_place(id);
-        if self.transfers.all.get(&id).is_some_and(|transfer| transfer.gone && transfer.taken) {
+        let in_call = |transfer: &Transfer| transfer.gone && transfer.taken && transfer.first.is_none();
+        if self.transfers.all.get(&id).is_some_and(in_call) {
             self.agent_asks(id, Side::Kept, Method::Bye, Why::End, |_| {});
         }
         self.end_transfer(id);

@@ -42,6 +42,15 @@ pub async fn elsewhere(world: &World, incoming: &Incoming) -> ControlFlow<Verdic
     }
 }
 
+/// Sends a request by way of `next_hop`, wherever its Request-URI leads.
+pub async fn by_way_of(world: &World, incoming: &Incoming, next_hop: &Uri) -> Verdict {
+    let hops = next_hops(world, next_hop).await;
+    match incoming.message.uri() {
+        Ok(uri) => to_first(world, incoming, uri.clone(), hops),
+        Err(_) => incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI"),
+    }
+}
+
 async fn send(world: &World, incoming: &Incoming, uri: &Uri) -> Verdict {
     let (uri, hops) =
         match alias::take(uri.as_str()).map(|taken| taken.map(|(uri, at)| (Uri::parse(&uri), at))) {
@@ -54,6 +63,10 @@ async fn send(world: &World, incoming: &Incoming, uri: &Uri) -> Verdict {
                 return incoming.refuse(world, StatusCode::BAD_REQUEST, "Bad Request-URI");
             }
         };
+    to_first(world, incoming, uri, hops)
+}
+
+fn to_first(world: &World, incoming: &Incoming, uri: Uri, hops: Vec<Destination>) -> Verdict {
     match Target::by_way_of(world, uri, hops) {
         Some(target) => Verdict::Relay(vec![target]),
         None => {

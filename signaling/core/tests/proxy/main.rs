@@ -2,6 +2,7 @@
 
 mod announce;
 mod auth;
+mod bridge;
 mod call;
 mod control;
 mod dialog;
@@ -9,6 +10,7 @@ mod dispatcher;
 mod drain;
 mod dtmf;
 mod edge;
+mod errand;
 mod forking;
 mod goodput;
 mod guard;

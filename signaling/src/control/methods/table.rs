@@ -226,6 +226,13 @@ pub const METHODS: &[Method] = &[
         "Sets the state of a gateway, or of all of a set (all): a in use, i inactive, d disabled, t trying, with p behind it to be asked.",
         |c, a| now(dispatcher::set_state(c, a)),
     ),
+    change(
+        "dlg.bridge_dlg",
+        &["from", "to", "op?", "body?"],
+        "Calls the first and, when he has answered, the second, and joins the two. Where they are is decided as for calls between \
+         them; body is what the first is offered while he waits.",
+        |c, a| Box::pin(dlg::bridge_dlg(c, a)),
+    ),
     look("dlg.briefing", &[], "The calls, briefly.", |c, _| Box::pin(dlg::briefing(c))),
     look("dlg.dlg_list", &["callid", "fromtag?"], "The call with this Call-ID.", |c, a| {
         Box::pin(dlg::dlg_list(c, a))
@@ -429,9 +436,28 @@ pub const METHODS: &[Method] = &[
         Box::pin(tm::cancel(c, a))
     }),
     look("tm.list", &[], "The transactions.", |c, _| Box::pin(tm::list(c))),
+    change(
+        "tm.reply_callid",
+        &["code", "reason", "callid", "cseq"],
+        "Refuses an INVITE that is not answered yet with this code, 300 or more, and cancels its branches.",
+        |c, a| Box::pin(tm::reply_callid(c, a)),
+    ),
     look("tm.stats", &[], "Transactions in numbers. One that is relayed counts once.", |c, _| {
         Box::pin(tm::stats(c))
     }),
+    change(
+        "tm.t_uac_start",
+        &["method", "ruri", "nexthop", "socket", "headers", "body?"],
+        "Sends a request, by way of nexthop unless that is a dot; without one a user of ours is reached where he is registered. \
+         Headers are lines, with From and To among them.",
+        |c, a| Box::pin(tm::t_uac_start(c, a)),
+    ),
+    change(
+        "tm.t_uac_wait",
+        &["method", "ruri", "nexthop", "socket", "headers", "body?"],
+        "The same, and says what was answered: code, phrase, of a 2xx Contact, next hop and Route, and the headers.",
+        |c, a| Box::pin(tm::t_uac_wait(c, a)),
+    ),
     look(
         "tolls.list",
         &["value?"],
@@ -481,7 +507,6 @@ pub const ABSENT: &[(&str, &str)] = &[
     ("cfg.del_delayed", "a section has no instances; see cfg.reset"),
     ("cfg.del_group_inst", "a section has no instances"),
     ("core.udp4_raw_info", "nothing is sent by raw sockets"),
-    ("dlg.bridge_dlg", "the gateway calls nobody on its own"),
     (
         "dns.",
         "the cache holds what name servers say, and cannot be looked into; see dns.lookup and dns.delete_all",
@@ -493,8 +518,5 @@ pub const ABSENT: &[(&str, &str)] = &[
     ("rtpengine.reload", "relays are those of media.relay"),
     ("tm.clean", "a transaction is freed when it ends"),
     ("tm.hash_stats", "a worker has a table of its own; see tm.stats"),
-    ("tm.reply", "a request is answered by its route; see tm.cancel"),
-    ("tm.reply_callid", "a request is answered by its route; see tm.cancel"),
-    ("tm.t_uac_start", "requests are sent by those who have something to say"),
-    ("tm.t_uac_wait", "requests are sent by those who have something to say"),
+    ("tm.reply", "the numbers of a transaction are those of its worker; see tm.reply_callid"),
 ];

@@ -373,4 +373,12 @@ pub const TABLES: &[Table] = &[
         added: &[],
         indexes: &[index("hash_idx", &["hash_entry", "hash_id"])],
     },
+    // Who has signed in without an account; Kamailio has nothing of the kind.
+    Table {
+        name: "causeway_users",
+        version: 0,
+        columns: &[text("username", 128), text("domain", 128)],
+        added: &[],
+        indexes: &[index("account_idx", &["username", "domain"])],
+    },
 ];

@@ -80,6 +80,8 @@ pub(super) struct Asked {
 /// What for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Why {
+    /// To call whoever is called before the target.
+    First,
     /// To call the target.
     Target,
     /// To have the transferee talk to it.
@@ -171,6 +173,12 @@ impl Proxy {
         }
         let flow = transfer.flow;
         self.say(flow, &ack.to_bytes());
+    }
+
+    /// Has a message of an agent arrive that belongs to no transfer.
+    pub(in super::super) fn say_as_agent(&mut self, flow: Flow, bytes: &Bytes) -> bool {
+        self.transfers.used = true;
+        self.say(flow, bytes)
     }
 
     /// Has a message of an agent arrive.
@@ -299,6 +307,9 @@ impl Proxy {
     }
 
     fn agent_answered(&mut self, response: &Response) {
+        if self.errand_answered(response) {
+            return;
+        }
         let status = response.status();
         let method = response.cseq().map_or("", |cseq| cseq.method);
         let of = |asked: &Asked| asked.request.method().as_str() == method;
@@ -330,6 +341,8 @@ impl Proxy {
             self.say(flow, &ack.to_bytes());
         }
         match why {
+            Why::First if status.is_success() => self.first_answered(id, response),
+            Why::First => self.first_refused(id, response),
             Why::Target if status.is_success() => self.connected(id, response),
             Why::Target => {
                 if let Some(transfer) = self.transfers.all.get_mut(&id) {
