@@ -45,6 +45,13 @@ impl Service {
         }
     }
 
+    /// What it has told so far was told before now.
+    fn forgets(&self) -> Result<()> {
+        self.socket.set_nonblocking(true)?;
+        while self.socket.recv(&mut [0; 512]).is_ok() {}
+        Ok(self.socket.set_nonblocking(false)?)
+    }
+
     /// Waits until it tells this; whatever else it tells before.
     fn tells(&self, what: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
@@ -62,6 +69,7 @@ impl Service {
     fn is_watched_over(&self, thread: &str) -> Result<()> {
         self.tells("WATCHDOG=1")?;
         let mut frozen = Frozen::thread(self.process.id(), thread)?;
+        self.forgets()?;
         // One may have been on its way.
         let mut signs = 0;
         while let Some(told) = self.told(LIMIT * 2)? {
