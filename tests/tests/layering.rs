@@ -160,6 +160,7 @@ const LOCKS: &[(&str, &str)] = &[
         "between two tasks, behind the journals; and once for each event that somebody wants",
     ),
     ("signaling/src/store/dialogs.rs", "its task, taken at the end"),
+    ("signaling/src/store/known_users.rs", "its task, taken at the end"),
     ("signaling/src/store/topos.rs", "its task, taken at the end"),
     ("signaling/src/store/writer.rs", "its task, taken at the end"),
     ("signaling/src/toll_file.rs", "a file that two tasks write, once a second and at the end"),
