@@ -139,7 +139,7 @@ async fn what_happens_is_read_along_and_nothing_is_missed_by_who_comes_back() {
     let (_, text) =
         listen(&bench, &token, "/events", "Last-Event-ID: 00000000-9\r\n", "removed by command").await;
     assert!(text.contains("event: missed\ndata: {\"restarted\":true}\n"), "{text}");
-    let (mut last, _) = listen(&bench, &token, "/events", "", ": causeway").await;
+    let (mut last, _) = listen(&bench, &token, "/events", "Connection: close\r\n", ": causeway").await;
     bench.gateway.stop().await.unwrap();
     // The end of the gateway is the end of the stream.
     read_until(&mut last, "").await;
