@@ -313,8 +313,12 @@ impl Proxy {
         if flow.protocol == Protocol::Udp
             && let Some(answer) = stun::answer(bytes, flow.remote)
         {
-            self.world.stats.borrow_mut().keepalives += 1;
-            return self.table.send(Destination::Flow(*flow), answer);
+            // Whoever keeps a flow open has registered over it (RFC 5626 §4.4.2).
+            if self.may_hear(flow, bytes, &answer) {
+                self.world.stats.borrow_mut().keepalives += 1;
+                self.table.send(Destination::Flow(*flow), answer);
+            }
+            return;
         }
         let mut parsed = Message::parse_with(inbound.bytes, &self.parse_limits());
         self.count_arrival(&parsed);
@@ -566,7 +570,7 @@ impl Proxy {
                 if let Some(invite) = invite.filter(|_| flow.connection.is_some()) {
                     self.table.move_server(invite, flow);
                 }
-                self.cancelled(id, invite, &request)
+                self.cancelled(id, invite, &flow, &request)
             }
             transaction::Event::Response { id, flow, response } => self.arrived(id, flow, response),
             transaction::Event::Timeout { id, timer } => self.timed_out(id, timer),
@@ -666,17 +670,23 @@ impl Proxy {
     }
 
     /// CANCEL (RFC 3261 §9.2, §16.10).
-    fn cancelled(&mut self, id: ServerId, invite: Option<ServerId>, cancel: &Request) {
+    fn cancelled(&mut self, id: ServerId, invite: Option<ServerId>, flow: &Flow, cancel: &Request) {
         let now = self.world.now();
-        let known = invite.and_then(|invite| Some((invite, self.servers.get_mut(&invite)?)));
-        if known.is_none() && self.world.settings.tm.drop_unmatched_cancel {
+        let is_known = invite.is_some_and(|invite| self.servers.contains_key(&invite));
+        if !is_known && self.world.settings.tm.drop_unmatched_cancel {
             return self.table.abandon(id);
         }
-        let status = if known.is_some() { StatusCode::OK } else { StatusCode::CALL_DOES_NOT_EXIST };
+        let status = if is_known { StatusCode::OK } else { StatusCode::CALL_DOES_NOT_EXIST };
         let tag = self.world.tag();
-        let reply = crate::message::build::Reply::new(cancel, status).to_tag(&tag).build();
-        self.table.respond(now, id, &reply);
-        let Some((invite, server)) = known else { return };
+        let mut reply = crate::message::build::Reply::new(cancel, status).to_tag(&tag).build();
+        if self.may_be_forged(flow) && !self.fits_stranger(cancel, &mut reply) {
+            self.table.abandon(id);
+        } else {
+            self.table.respond(now, id, &reply);
+        }
+        let Some((invite, server)) = invite.and_then(|invite| Some((invite, self.servers.get_mut(&invite)?))) else {
+            return;
+        };
         match server {
             _ if self.announcements.is_open(invite) => {
                 self.end_announcement(invite, Some(StatusCode::REQUEST_TERMINATED));

@@ -410,7 +410,7 @@ pub struct Limits {
     /// Longest message looked at, in bytes; longer ones are dropped before parsing (default 65535).
     pub max_message_size: usize,
     /// How long an answer to a stranger over UDP may be, in percent of his request: whoever forges the address of somebody else
-    /// makes us send that much (default 200).
+    /// makes us send that much (default 100: no more than he sends himself).
     pub stranger_percent: usize,
     /// Max-Forwards given to a request that has none (default 70, RFC 3261 §16.6 step 3).
     pub max_forwards: u8,
@@ -464,7 +464,7 @@ impl Default for Settings {
             udp: Udp::default(),
             limits: Limits {
                 max_message_size: 65_535,
-                stranger_percent: 200,
+                stranger_percent: 100,
                 max_forwards: 70,
                 max_branches: 12,
                 max_breadth: 60,

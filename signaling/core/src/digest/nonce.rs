@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::message::digits::push_hex;
+/// Bytes of a nonce, and of them those of its stamp. It is as short as it can be, for it stands in answers to whom nobody knows.
+const NONCE: usize = 21;
+const STAMP: usize = 11;
+/// Digits of a nonce in base64.
+const DIGITS: usize = NONCE * 4 / 3;
 
 /// What a nonce is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,19 +25,19 @@ pub enum Nonce {
     Foreign,
 }
 
-/// Names a nonce: seconds since 1970, who made it, and a running number. In the order of time.
+/// Names a nonce: seconds since 1970 in 32 bits, who made it, and a running number in 24 bits. In the order of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp([u8; 16]);
+pub struct Stamp([u8; STAMP]);
 
 impl Stamp {
     fn birth(&self) -> u64 {
-        let mut seconds = [0; 8];
-        seconds.copy_from_slice(&self.0[..8]);
-        u64::from_be_bytes(seconds)
+        let mut seconds = [0; 4];
+        seconds.copy_from_slice(&self.0[..4]);
+        u32::from_be_bytes(seconds).into()
     }
 }
 
-/// Makes nonces and knows its own again: stamp and an HMAC of it, in hexadecimal digits.
+/// Makes nonces and knows its own again: stamp and 80 bits of an HMAC of it, in base64.
 pub(super) struct Mint {
     /// HMAC-SHA-256 (RFC 2104) under the key, its two hashes as they are before the text.
     inner: Sha256,
@@ -58,32 +64,31 @@ impl Mint {
 
     pub(super) fn make(&mut self, unix_now: u64, realm: &str) -> String {
         self.made = self.made.wrapping_add(1);
-        let mut stamp = [0; 16];
-        stamp[..8].copy_from_slice(&unix_now.to_be_bytes());
-        stamp[8..12].copy_from_slice(&self.origin);
-        stamp[12..].copy_from_slice(&self.made.to_be_bytes());
-        let mut nonce = String::with_capacity(64);
-        push_hex(&mut nonce, &stamp);
-        push_hex(&mut nonce, &self.sign(&stamp, realm)[..16]);
-        nonce
+        let mut nonce = [0; NONCE];
+        nonce[..4].copy_from_slice(&u32::try_from(unix_now).unwrap_or(u32::MAX).to_be_bytes());
+        nonce[4..8].copy_from_slice(&self.origin);
+        nonce[8..STAMP].copy_from_slice(&self.made.to_be_bytes()[1..]);
+        let seal = self.sign(&nonce[..STAMP], realm);
+        nonce[STAMP..].copy_from_slice(&seal[..NONCE - STAMP]);
+        URL_SAFE_NO_PAD.encode(nonce)
     }
 
     pub(super) fn open(&self, unix_now: u64, nonce: &str, realm: &str) -> Nonce {
-        let mut bytes = [0; 32];
-        if nonce.len() != 64 || hex::decode_to_slice(nonce, &mut bytes).is_err() {
+        let mut bytes = [0; NONCE];
+        if nonce.len() != DIGITS || URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes).is_err() {
             return Nonce::Foreign;
         }
-        let mut stamp = [0; 16];
-        stamp.copy_from_slice(&bytes[..16]);
-        if !bool::from(bytes[16..].ct_eq(&self.sign(&stamp, realm)[..16])) {
+        let mut stamp = [0; STAMP];
+        stamp.copy_from_slice(&bytes[..STAMP]);
+        if !bool::from(bytes[STAMP..].ct_eq(&self.sign(&stamp, realm)[..NONCE - STAMP])) {
             return Nonce::Foreign;
         }
-        let (ours, stamp) = (stamp[8..12] == self.origin, Stamp(stamp));
+        let (ours, stamp) = (stamp[4..8] == self.origin, Stamp(stamp));
         let in_time = (self.oldest(unix_now)..=unix_now).contains(&stamp.birth());
         if ours && in_time { Nonce::Fresh(stamp) } else { Nonce::Stale }
     }
 
-    fn sign(&self, stamp: &[u8; 16], realm: &str) -> [u8; 32] {
+    fn sign(&self, stamp: &[u8], realm: &str) -> [u8; 32] {
         let inner = self.inner.clone().chain_update(stamp).chain_update(realm).finalize();
         self.outer.clone().chain_update(inner).finalize().into()
     }
@@ -99,7 +104,7 @@ pub(super) struct Used {
 
 impl Used {
     pub(super) const fn new(capacity: usize) -> Self {
-        Self { windows: BTreeMap::new(), capacity, forgotten: Stamp([0; 16]) }
+        Self { windows: BTreeMap::new(), capacity, forgotten: Stamp([0; STAMP]) }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -106,7 +106,8 @@ fn hop_by_hop(request: &Request, method: Method, extra: &str) -> Request {
     let uri = super::Text::Owned(request.uri_text().as_bytes().into());
     let number = request.cseq().map_or(0, |cseq| cseq.number);
     let cseq = format!("{number} {method}");
-    let mut other = Request { method, uri, read: super::ReadUri::default(), proved_target: false, fields };
+    let read = super::ReadUri::default();
+    let mut other = Request { method, uri, read, proved_target: false, received_via: None, fields };
     if let Some(via) = request.values(Name::Via).next() {
         other.push(Name::Via, via);
     }

@@ -407,6 +407,12 @@ impl Fields {
         self.edited = true;
     }
 
+    /// Where the value of the first field `name` stands in the source; `None` when it is not as it came.
+    pub(super) fn place(&self, name: Name<'_>) -> Option<(u32, u32)> {
+        let field = &self.fields[self.position(name)?];
+        field.owned.is_none().then_some((field.value_start, field.value_end))
+    }
+
     fn position(&self, name: Name<'_>) -> Option<usize> {
         let name = Wanted::new(name);
         self.fields.iter().position(|field| field.has_name(name, &self.source))

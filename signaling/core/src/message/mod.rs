@@ -19,6 +19,7 @@ mod params;
 mod parse;
 pub(crate) mod scan;
 mod status;
+pub mod terse;
 pub mod uri;
 
 use std::borrow::Cow;
@@ -96,6 +97,8 @@ pub struct Request {
     read: ReadUri,
     /// See [`Request::has_proved_target`].
     proved_target: bool,
+    /// Where the line of [`Request::received_via`] stands in the source.
+    received_via: Option<(u32, u32)>,
     fields: Fields,
 }
 
@@ -134,7 +137,7 @@ impl Request {
     pub fn new(method: Method, uri: &Uri) -> Self {
         let fields = Fields::made();
         let (uri, read) = (Text::Owned(uri.as_str().as_bytes().into()), ReadUri::default());
-        Self { method, uri, read, proved_target: false, fields }
+        Self { method, uri, read, proved_target: false, received_via: None, fields }
     }
 
     /// The method.
@@ -190,9 +193,18 @@ impl Request {
     /// When the topmost Via does not parse.
     pub fn stamp_source(&mut self, source: SocketAddr, force_rport: bool) -> Result<(), HeaderError> {
         if let Some(stamped) = self.top_via()?.stamped(source, force_rport) {
+            self.received_via = self.fields.place(Name::Via);
             self.replace_value(Name::Via, 0, stamped);
         }
         Ok(())
+    }
+
+    /// The topmost Via as it came, where [`Request::stamp_source`] has written something into it.
+    #[must_use]
+    pub fn received_via(&self) -> Option<&[u8]> {
+        let (start, end) = self.received_via?;
+        let line = self.fields.source.get(start as usize..end as usize)?;
+        Values::new(line, true).next()
     }
 
     /// How long it was when it came; 0 for one made here.

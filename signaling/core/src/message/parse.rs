@@ -345,7 +345,8 @@ fn finish(start: StartLine, fields: Fields, fault: Option<ParseErrorKind>) -> Re
             let mismatch = matches!(checked, Ok(false)).then_some(ParseErrorKind::MethodMismatch);
             let fault = fault.or(checked.err()).or(mismatch);
             let read = super::ReadUri::default();
-            let request = Request { method, uri: text, read, proved_target: false, fields };
+            let request =
+                Request { method, uri: text, read, proved_target: false, received_via: None, fields };
             match fault {
                 None => Ok(Message::Request(request)),
                 Some(kind) => {

@@ -84,7 +84,10 @@ impl Proxy {
         if self.routes.len() >= 2 * limits.max_pending {
             let Some(server) = server else { return };
             let headers = [(Name::RetryAfter, limits.retry_after.to_string())];
-            let response = incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &headers);
+            let mut response = incoming.answer(&self.world, StatusCode::SERVICE_UNAVAILABLE, "", &headers);
+            if self.may_be_forged(&flow) && !self.fits_stranger(&incoming.message, &mut response) {
+                return self.table.abandon(server);
+            }
             self.table.respond(self.world.now(), server, &response);
             return;
         }

@@ -3,7 +3,7 @@
 
 use super::Proxy;
 use crate::flow::{Flow, Protocol};
-use crate::message::{Name, Request, Response, StatusCode};
+use crate::message::{Request, Response, terse};
 
 impl Proxy {
     /// Whether the source of a message may be forged.
@@ -13,37 +13,25 @@ impl Proxy {
             && world.sources.is_stranger(&world.settings.pike, world.now(), flow.remote)
     }
 
-    /// Cuts an answer to a stranger to what may be said to one: where it is longer than its request it goes without Server and,
-    /// unless it is a 405, without Allow, and in compact form; where it is longer than it may be, with the most preferred of
-    /// several challenges, at last without Content-Length, which a datagram can do without (RFC 3261 §18.3); and not at all
-    /// (`false`) where that does not help.
+    /// Cuts an answer to a stranger to what may be said to one ([`terse`]), and where nothing is lost by it to no more than his
+    /// request; whether it has no more than he may hear.
     pub(super) fn fits_stranger(&self, request: &Request, response: &mut Response) -> bool {
         let received = request.received_len();
-        let most = received.saturating_mul(self.world.settings.limits.stranger_percent) / 100;
-        if response.sent_len() > received {
-            response.remove(Name::Server);
-        }
-        if response.sent_len() > received {
-            // A 405 is none without it (RFC 3261 §21.4.6).
-            if response.status() != StatusCode::METHOD_NOT_ALLOWED {
-                response.remove(Name::Allow);
-            }
-            response.compact();
-        }
-        for name in [Name::WwwAuthenticate, Name::ProxyAuthenticate] {
-            while response.sent_len() > most && response.raw_all(name).count() > 1 {
-                let mut left = response.raw_all(name).count() - 1;
-                response.retain_values(name, |_| {
-                    left = left.saturating_sub(1);
-                    left > 0
-                });
-            }
-        }
-        if response.sent_len() > most && response.body().is_empty() {
-            response.remove(Name::ContentLength);
-        }
-        let fits = response.sent_len() <= most;
+        terse::trim(response, request, received);
+        let fits = terse::shorten(response, request, self.stranger_hears(received));
         self.world.stats.borrow_mut().unamplified += u64::from(!fits);
         fits
+    }
+
+    /// Whether `answer` to this datagram may be sent where that says it comes from.
+    pub(super) fn may_hear(&self, flow: &Flow, datagram: &[u8], answer: &[u8]) -> bool {
+        let fits = answer.len() <= self.stranger_hears(datagram.len()) || !self.may_be_forged(flow);
+        self.world.stats.borrow_mut().unamplified += u64::from(!fits);
+        fits
+    }
+
+    /// The longest answer to so many bytes of somebody who may not be there.
+    fn stranger_hears(&self, bytes: usize) -> usize {
+        bytes.saturating_mul(self.world.settings.limits.stranger_percent) / 100
     }
 }

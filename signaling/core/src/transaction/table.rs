@@ -25,7 +25,7 @@ use crate::flow::{ConnectionId, Destination, Flow, Outbound, Protocol, SendToken
 use crate::message::build::Reply;
 use crate::message::header::Via;
 use crate::message::uri::host_ip;
-use crate::message::{Message, Method, Name, Request, Response, StatusCode};
+use crate::message::{Message, Method, Name, Request, Response, StatusCode, terse};
 use crate::settings::normal_host;
 
 /// What the To tags of responses without a transaction begin with.
@@ -227,7 +227,11 @@ impl Table {
             return (self.begin(now, opening), false);
         }
         let timers = &self.config.timers;
-        let trying = Reply::new(request, StatusCode::TRYING).reason(&self.config.trying_reason).build();
+        let mut trying = Reply::new(request, StatusCode::TRYING).reason(&self.config.trying_reason).build();
+        if !opening.reliable() {
+            // Whose address the request has is not known yet. A 100 needs nothing that an INVITE has not.
+            terse::shorten(&mut trying, request, request.received_len());
+        }
         if self.config.trying == super::Trying::AtOnce {
             self.stats.rpl_generated += 1;
         }
@@ -375,11 +379,14 @@ impl Table {
         // The same for each retransmission (RFC 3261 §8.2.7).
         let branch = request.top_via().ok().and_then(|via| via.branch()).unwrap_or_default();
         let tag = format!("{STATELESS_TAG}{}", branch.get(..branch.len().min(64)).unwrap_or_default());
-        let reply = Reply::new(request, StatusCode::SERVICE_UNAVAILABLE)
+        let mut reply = Reply::new(request, StatusCode::SERVICE_UNAVAILABLE)
             .header(Name::RetryAfter, self.config.retry_after.to_string())
             .to_tag(&tag)
             .build();
-        self.send_response(flow, request, &reply);
+        // Whoever has no room has none to find out who is there.
+        if flow.protocol.is_reliable() || terse::shorten(&mut reply, request, request.received_len()) {
+            self.send_response(flow, request, &reply);
+        }
     }
 
     /// Whether a transaction serves this request already: it is a retransmission.

@@ -134,7 +134,7 @@ fn the_nonce_is_looked_at_before_the_account() {
     *bed.store.broken.borrow_mut() = true;
     let other = |c: char| if c == '0' { '1' } else { '0' };
     let forged =
-        nonce.chars().enumerate().map(|(at, c)| if at == 60 { other(c) } else { c }).collect::<String>();
+        nonce.chars().enumerate().map(|(at, c)| if at == 20 { other(c) } else { c }).collect::<String>();
     let again = challenged(&mut bed, &flow, 2, &right.replace(&nonce, &forged));
     assert!(!again.text.contains("stale"), "{}", again.text);
     bed.send(&flow, &register(3, &right.replace("nc=00000001", "nc=1")));

@@ -99,7 +99,7 @@ fn sql_goes_no_further() {
 #[test]
 fn what_is_malformed_is_told_as_kamailio_tells_it() {
     let mut bed = Bed::new(&[]);
-    let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
+    let eve = bed.flow(Protocol::Tcp, "198.51.100.66:5060");
     let table: [(&[(&str, &str)], &str); 15] = [
         (&[("example SIP/2.0", "example SIP/3.0")], "505 Version Not Supported (R-URI)"),
         (&[("OPTIONS sip:sip.example", "OPTIONS xmpp:a@b")], "416 Unsupported URI Scheme in Request URI"),
@@ -263,12 +263,13 @@ fn a_forged_source_is_sent_one_short_answer() {
         "User-Agent: X-Lite release 1103k stamp 53621\r\nAllow: INVITE, ACK, CANCEL, BYE, MESSAGE, OPTIONS, INFO\r\n\
          Supported: path, outbound\r\nContent-Length",
     );
-    for (number, (request, answer, most)) in [
-        (short("OPTIONS", "sip:sip.example", "a@b.example", 1), "200", 200),
-        (short("OPTIONS", "sip:sip.example", "a@b.example", 2).replace("CSeq:1", "CSeq:x"), "400", 200),
-        (short("INVITE", "sip:nobody@sip.example", "a@b.example", 3), "404", 200),
-        (short("INVITE", "sip:a@203.0.113.5", "a@b.example", 4), "403", 200),
-        (register.clone(), "401", 100),
+    for (number, (request, answer)) in [
+        (short("OPTIONS", "sip:sip.example", "a@b.example", 1), "200"),
+        (short("OPTIONS", "sip:sip.example", "a@b.example", 2).replace("CSeq:1", "CSeq:x"), "400"),
+        (short("INVITE", "sip:nobody@sip.example", "a@b.example", 3), "404"),
+        (short("INVITE", "sip:a@203.0.113.5", "a@b.example", 4), "403"),
+        (short("CANCEL", "sip:a@sip.example", "a@b.example", 5), "481"),
+        (register.clone(), "401"),
     ]
     .into_iter()
     .enumerate()
@@ -276,9 +277,7 @@ fn a_forged_source_is_sent_one_short_answer() {
         bed.send(&victim, &request);
         let sent = bed.try_receive(&victim).unwrap_or_else(|| panic!("{number}: nothing"));
         assert_eq!(sent.code().to_string(), answer, "{number}");
-        let percent = sent.text.len() * 100 / request.len();
-        assert!(percent <= most, "{percent} %:\n{}\n{request}", sent.text);
-        assert!(sent.headers("Server").is_empty(), "{number}");
+        assert!(sent.text.len() <= request.len(), "{}\n{request}", sent.text);
         bed.advance(Duration::from_secs(60));
         bed.expect_silence();
     }
@@ -293,11 +292,106 @@ fn a_forged_source_is_sent_one_short_answer() {
         "{}",
         sent.text
     );
-    assert!(sent.text.len() <= 2 * register.len(), "{}", sent.text);
+    assert!(sent.text.len() <= register.len(), "{}", sent.text);
     // A challenge is longer than the shortest request of all.
     bed.send(&victim, &short("REGISTER", "sip:sip.example", "alice@sip.example", 5));
     bed.expect_silence();
     assert_eq!(bed.proxy.stats().unamplified, 1);
+}
+
+/// Requests as they come from phones and from those who look after them, before anybody has asked for a password: each is answered,
+/// by no more than itself. The last of each list are as terse as RFC 3261 lets them be.
+#[test]
+fn what_phones_send_is_answered_by_no_more_than_it_is() {
+    let mut terse = Vec::new();
+    for (name, request) in phones() {
+        let mut bed = Bed::new(&["alice"]);
+        let phone = bed.flow(Protocol::Udp, "198.51.100.66:40000");
+        bed.send(&phone, &request);
+        let answer = bed.try_receive(&phone);
+        let length = answer.as_ref().map_or(0, |answer| answer.text.len());
+        assert!(length <= request.len(), "{name}: {} to {request}", answer.expect("one").text);
+        if let Some(answer) = answer {
+            let code = if request.starts_with("OPTIONS") {
+                200
+            } else if request.starts_with("INVITE") {
+                407
+            } else {
+                401
+            };
+            assert_eq!(answer.code(), code, "{name}: {}", answer.text);
+            assert!(answer.text.contains("qop=\"auth\"") || code == 200, "{name}: {}", answer.text);
+        } else {
+            assert_eq!(bed.proxy.stats().unamplified, 1, "{name}");
+            terse.push(name);
+        }
+    }
+    assert_eq!(terse, ["REGISTER without Contact and Expires"]);
+}
+
+/// Over `transport` nothing is known of the sender.
+fn phones() -> Vec<(&'static str, String)> {
+    let message = |method: &str, uri: &str, via: &str, contact: &str, more: &str| {
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {via}\r\nMax-Forwards: 70\r\nFrom: <sip:alice@{DOMAIN}>;tag=9fxced76sl\r\n\
+             To: <sip:alice@{DOMAIN}>\r\nCall-ID: 3848276298220188511@192.168.1.9\r\nCSeq: 1 {method}\r\n{contact}{more}\r\n"
+        )
+    };
+    let registrar = format!("sip:{DOMAIN}");
+    let register = |via: &str, contact: &str, more: &str| message("REGISTER", &registrar, via, contact, more);
+    let (plain, rport) =
+        ("192.168.1.9:5060;branch=z9hG4bK-1a2b3c4d", "192.168.1.9:5060;branch=z9hG4bK-1a2b3c4d;rport");
+    let contact = "Contact: <sip:alice@192.168.1.9:5060>\r\n";
+    let end = "Content-Length: 0\r\n";
+    vec![
+        (
+            "X-Lite",
+            register(
+                "192.168.1.9:26910;branch=z9hG4bK-d87543-0b0dfb4b6d1c5f4b-1--d87543-;rport",
+                "Contact: <sip:alice@192.168.1.9:26910;rinstance=9f4ba0f8d9ed0d41>\r\n",
+                "Expires: 3600\r\nAllow: INVITE, ACK, CANCEL, OPTIONS, BYE, REFER, NOTIFY, MESSAGE, SUBSCRIBE, INFO\r\n\
+                 User-Agent: X-Lite release 1011s stamp 41150\r\nContent-Length: 0\r\n",
+            ),
+        ),
+        (
+            "Linksys",
+            register(
+                "192.168.1.9:5060;branch=z9hG4bK-6b0ff5e7",
+                "Contact: Alice <sip:alice@192.168.1.9:5060>;expires=3600\r\n",
+                "User-Agent: Linksys/PAP2T-5.1.6(LS)\r\nContent-Length: 0\r\n\
+                 Allow: ACK, BYE, CANCEL, INFO, INVITE, NOTIFY, OPTIONS, REFER\r\nSupported: x-sipura\r\n",
+            ),
+        ),
+        (
+            "baresip",
+            register(
+                "192.168.1.9:44000;branch=z9hG4bK7f3c2a9d1e5b8046;rport",
+                "Contact: <sip:alice-0x55d0c8@192.168.1.9:44000>;expires=3600;+sip.instance=\"<urn:uuid:1a2b3c4d>\"\r\n",
+                "User-Agent: baresip v1.0.0 (x86_64/linux)\r\nAllow: INVITE,ACK,BYE,CANCEL,OPTIONS,NOTIFY,INFO,MESSAGE,UPDATE,REFER\r\n\
+                 Content-Length: 0\r\n",
+            ),
+        ),
+        (
+            "SIPp's REGISTER",
+            register(plain, contact, "Expires: 1800\r\nUser-Agent: SIPp/Linux\r\nContent-Length: 0\r\n"),
+        ),
+        (
+            "SIPp's INVITE",
+            message(
+                "INVITE",
+                &format!("sip:service@{DOMAIN}:5060"),
+                plain,
+                contact,
+                "Subject: Performance Test\r\nContent-Type: application/sdp\r\nContent-Length:   0\r\n",
+            ),
+        ),
+        ("an OPTIONS of SIPp", message("OPTIONS", &registrar, plain, contact, end)),
+        ("an OPTIONS of 200 octets", message("OPTIONS", &registrar, "192.168.1.9;branch=z9hG4bK1", "", "")),
+        ("the same with rport", message("OPTIONS", &registrar, rport, "", end)),
+        ("a phone without User-Agent", register(plain, contact, &format!("Expires: 3600\r\n{end}"))),
+        ("the same behind a NAT", register(rport, contact, &format!("Expires: 3600\r\n{end}"))),
+        ("REGISTER without Contact and Expires", register(rport, "", end)),
+    ]
 }
 
 /// Nor is it what a callee repeats to a caller who may not be where he says: a few times, until there is an ACK.

@@ -183,7 +183,7 @@ fn five_seconds_after_five_times_the_load_all_is_as_ever() {
 }
 
 /// Kamailio's pike: a stranger who sends more than a phone does is not heard for five minutes; a phone that has given its password
-/// is, from the same address, and so are responses. STUN counts, for its answer is the longer.
+/// is, from the same address, and so are responses. STUN counts, and is not answered where the answer would be the longer.
 #[test]
 fn a_flood_is_dropped_and_phones_at_its_address_are_not() {
     let mut bed = Bed::new(&["alice"]);
@@ -196,17 +196,22 @@ fn a_flood_is_dropped_and_phones_at_its_address_are_not() {
              CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
         )
     };
-    let stun = *b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl";
+    // One that names its software (RFC 8489 §14.14), and one that does not.
+    let stun = *b"\0\x01\0\x10\x21\x12\xa4\x42abcdefghijkl\x80\x22\0\x0canybody, 1.0";
+    let short = *b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl";
     for number in 0..8 {
         bed.send(&eve, &options(number));
         bed.expect(&eve, "SIP/2.0 200 ");
     }
     let before = bed.proxy.stats().keepalives;
-    for _ in 0..8 {
+    bed.send_bytes(&eve, &short);
+    bed.expect_silence();
+    assert_eq!(bed.proxy.stats().unamplified, 1);
+    for _ in 0..7 {
         bed.proxy.handle_inbound(bed.now, Inbound { flow: eve, bytes: Bytes::copy_from_slice(&stun) });
         assert!(bed.proxy.poll_transmit().is_some());
     }
-    assert_eq!(bed.proxy.stats().keepalives, before + 8);
+    assert_eq!(bed.proxy.stats().keepalives, before + 7);
     for number in 100..200 {
         bed.send(&eve, &options(number));
     }

@@ -12,7 +12,7 @@ fn stranger(method: &str, uri: &str, more: &str) -> String {
     format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.66:5060;branch=z9hG4bK-{}\r\n\
          From: <sip:eve@evil.example>;tag=e\r\nTo: <sip:victim@{DOMAIN}>\r\nCall-ID: evil\r\nCSeq: 1 {method}\r\n{more}\
-         Content-Length: 0\r\n\r\n",
+         User-Agent: Anything that has a long name/1.0\r\nContent-Length: 0\r\n\r\n",
         crate::testbed::md5_hex(&format!("{method} {uri} {more}"))
     )
 }
@@ -95,7 +95,8 @@ fn a_claimed_local_sender_is_challenged() {
     let mut bed = Bed::new(&["alice"]);
     let eve = bed.flow(Protocol::Udp, "198.51.100.66:5060");
     let request =
-        stranger("MESSAGE", "sip:alice@sip.example", "").replace("eve@evil.example", "alice@sip.example");
+        stranger("MESSAGE", "sip:alice@sip.example", "Max-Forwards: 70\r\nContent-Type: text/plain\r\n")
+            .replace("eve@evil.example", "alice@sip.example");
     bed.send(&eve, &request);
     let challenge = bed.expect(&eve, "SIP/2.0 407 ");
     assert!(challenge.header("Proxy-Authenticate").starts_with("Digest "));

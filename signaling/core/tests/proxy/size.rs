@@ -15,7 +15,7 @@ fn long_sdp(bytes: usize) -> String {
 /// Alice, a phone with a flow, calls `uri`; what reaches `flow`.
 fn call(bed: &mut Bed, uri: &str, bytes: usize, flow: &Flow) -> Sip {
     let mut alice = Phone::legacy(bed, "alice", "198.51.100.1:5060");
-    let more = format!("Contact: <{}>\r\nUser-Agent: A Phone\r\nSubject: Tea\r\n", alice.contact);
+    let more = format!("Contact: <{}>\r\nSubject: Tea\r\n", alice.contact);
     let request = alice.request("INVITE", uri, "call-1", &more, &long_sdp(bytes));
     alice.authorize(bed, &request);
     bed.expect(flow, "INVITE ")
@@ -36,7 +36,7 @@ fn a_long_request_goes_over_tcp_where_the_target_leaves_the_choice() {
     assert!(routes[0].contains(";transport=tcp") && routes[0].contains(";r2=on"), "{routes:?}");
     assert!(!routes[1].contains(";transport="), "{routes:?}");
     assert_eq!(routes.len(), 2);
-    assert_eq!(invite.headers("User-Agent"), ["A Phone"], "nothing is left out");
+    assert_eq!(invite.headers("User-Agent").len(), 1, "nothing is left out");
     assert_eq!(bed.proxy.stats().tcp_for_size, 1);
 }
 

@@ -90,8 +90,8 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "limits.stranger_percent",
         allowed: "100 to 1000 percent",
-        default: "200",
-        about: "How long an answer over UDP may be, measured by its request, as long as its receiver has not shown that it is there: his address may be forged. One that is longer than its request is shortened first, so that those to real phones and scanners are not; 100 leaves nothing to whoever floods others by way of us with requests made for it, and nothing to phones whose first REGISTER has neither User-Agent nor Allow.",
+        default: "100",
+        about: "How long an answer over UDP may be, measured by its request, as long as its receiver has not shown that it is there: his address may be forged. One that is longer than its request is shortened, down to what a client must have; where that does not help, which takes a request without User-Agent, Allow and most of what phones send, nothing is said, and a larger number lets it be.",
         set: |c, v| v.number(100, 1000).map(|number| c.limits.stranger_percent = number),
     },
     Key {

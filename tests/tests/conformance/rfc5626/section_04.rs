@@ -10,14 +10,15 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// §4.4.2: a STUN Binding request on the SIP port is answered with the address it came from.
+/// §4.4.2: a STUN Binding request on the SIP port is answered with the address it came from. It names its software, for to whom
+/// nothing is known of, nothing longer than what he sent is said.
 #[tokio::test]
 async fn stun_is_answered_on_the_sip_port() -> Result<()> {
     let subject = Subject::start().await?;
     let proxy = subject.proxy();
     let socket = UdpSocket::bind((proxy.ip(), 0)).await?;
-    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
-    request.extend(b"twelve-bytes");
+    let mut request = vec![0, 1, 0, 16, 0x21, 0x12, 0xa4, 0x42];
+    request.extend(b"twelve-bytes\x80\x22\0\x0cconformance.");
     let mut buffer = [0; 512];
     let answered = async {
         loop {

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use super::*;
 
+/// What a phone says that it is.
+const AGENT: &str = "Anyphone/1.2.3 (0123456789ab)";
+
 /// A user agent: builds what it sends from what it received, as RFC 3261 §8 and §12 say.
 #[derive(Debug, Clone)]
 pub struct Phone {
@@ -79,7 +82,7 @@ impl Phone {
         format!("SIP/2.0/{} {host};branch={branch}", self.flow.protocol)
     }
 
-    /// A request outside of any dialog. `more` are whole header lines.
+    /// A request outside of any dialog, no terser than those of phones. `more` are whole header lines.
     pub fn request(&mut self, method: &str, uri: &str, call_id: &str, more: &str, body: &str) -> String {
         let (via, cseq) = (self.branch(), self.cseq);
         self.cseq += 1;
@@ -87,7 +90,7 @@ impl Phone {
         let to = if method == "REGISTER" { aor.clone() } else { uri.to_owned() };
         format!(
             "{method} {uri} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 69\r\nTo: <{to}>\r\nFrom: <{aor}>;tag={tag}\r\n\
-             Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n{more}{}Content-Length: {}\r\n\r\n{body}",
+             Call-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n{more}{}User-Agent: {AGENT}\r\nContent-Length: {}\r\n\r\n{body}",
             content_type(body),
             body.len()
         )
