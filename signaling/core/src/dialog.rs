@@ -80,6 +80,9 @@ pub struct Call {
     pub timed: bool,
     /// What it is counted under, until it is over.
     pub seats: Option<Arc<Membership>>,
+    /// It was taken up after a restart, or from another node ([`crate::step::ends::revive`]), and its ends have not agreed on media
+    /// since: whoever keeps records has not heard of it.
+    pub revived: bool,
     /// What its time counts for, when it goes to the telephone network.
     pub toll: Option<Toll>,
     /// Until when its time was counted.

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Proxy, Server};
-use crate::alias;
 use crate::dialog::{AckWatch, Call, EarlyOffer, End, Session};
 use crate::dispatcher::Load;
-use crate::event::{EndCause, Event, Parties};
+use crate::event::{EndCause, Event};
 use crate::flow::{Destination, Flow};
-use crate::message::header::{NameAddr, RecordRoute, Refresher, SessionExpires};
-use crate::message::{Fields, Method, Name, Response, Uri};
+use crate::message::header::{Refresher, SessionExpires};
+use crate::message::{Method, Name, Response, StatusCode};
 use crate::outside::{Keys, LegKind};
 use crate::profiles::Membership;
 use crate::step::relay::{self, Branch, protocol_of};
-use crate::step::{Incoming, edge, hold, in_dialog, media, nat};
+use crate::step::{Incoming, ends, hold, in_dialog, media, nat};
 use crate::topology::call_id::came_masked;
 use crate::transaction::ServerId;
 
@@ -34,14 +33,14 @@ impl Proxy {
         }
         let message = &incoming.message;
         let kind = branches.iter().find_map(|branch| Some(branch.media.as_ref()?.from.kind));
-        let caller = self.caller_of(incoming, kind);
+        let caller = ends::sender(&self.world, incoming, kind);
         let call = Call {
             serial: 0,
             call_id: incoming.call_id().to_owned(),
             seal: incoming.seal(&self.world).to_owned(),
-            from: person(message, Name::From),
-            to: message.uri().map(plain).unwrap_or_default(),
-            parties: Arc::new(parties(incoming, branches)),
+            from: ends::person(message, Name::From),
+            to: message.uri().map(ends::plain).unwrap_or_default(),
+            parties: Arc::new(ends::parties(incoming, branches.iter().any(|branch| branch.target.aor.is_some()))),
             caller,
             callees: Vec::new(),
             cseq: message.cseq().map_or(0, |cseq| cseq.number),
@@ -58,6 +57,7 @@ impl Proxy {
             session: None,
             timed: false,
             seats,
+            revived: false,
             toll: incoming.toll.clone(),
             counted: None,
             load: None,
@@ -72,56 +72,6 @@ impl Proxy {
             self.expect_tolls();
         }
         self.world.calls.borrow_mut().insert(call);
-    }
-
-    /// The end that has sent an INVITE; `kind` is what its media showed.
-    pub(super) fn caller_of(&self, incoming: &Incoming, kind: Option<LegKind>) -> End {
-        let message = &incoming.message;
-        let websocket = incoming.flow.protocol.is_websocket();
-        let (aor, instance) = match &incoming.user {
-            Some(user) => (Some(user.clone()), self.instance_of(incoming)),
-            None => self.of_edge(&incoming.flow),
-        };
-        let keys = self.world.settings.dtmf.of(aor.as_deref(), Some(incoming.flow.remote.ip()));
-        End {
-            tag: message.from_tag().unwrap_or_default().to_owned(),
-            address: text(message, Name::From),
-            target: nat::contact_uri(message).unwrap_or_default(),
-            routes: record_routes(message).collect(),
-            destination: Some(Destination::Flow(incoming.flow)),
-            lost: None,
-            local: incoming.flow.local,
-            protocol: incoming.flow.protocol,
-            instance,
-            aor,
-            kind: kind.unwrap_or(if websocket { LegKind::Browser } else { LegKind::Legacy }),
-            keys,
-            relayed: None,
-            cseq: message.cseq().map_or(0, |cseq| cseq.number),
-            branch: String::new(),
-            prack: !websocket || message.has_token(Name::Supported, "100rel"),
-            said: media::sdp_of(message),
-            early_offer: EarlyOffer::None,
-            cseq_lag: 0,
-            update: message.has_token(Name::Allow, Method::Update.as_str()),
-            refer: may_refer(message),
-            renewed: false,
-            music: false,
-            knows_masked: came_masked(message),
-            silent: 0,
-        }
-    }
-
-    /// The instance of the caller, if it has registered over the flow on which it calls.
-    fn instance_of(&self, incoming: &Incoming) -> Box<str> {
-        let key = incoming.user.as_deref().map(|user| self.world.location_key(user));
-        key.and_then(|key| self.world.location.instance_on(&key, &incoming.flow, self.world.unix_now()))
-            .unwrap_or_default()
-    }
-
-    /// The user at the other end of a flow, and its instance, when his registrar stands behind us.
-    fn of_edge(&self, flow: &Flow) -> (Option<String>, Box<str>) {
-        edge::user_on(&self.world, flow).map(|(aor, instance)| (Some(aor), instance)).unwrap_or_default()
     }
 
     /// A provisional response: perhaps an early dialog, perhaps the first ringing.
@@ -169,6 +119,7 @@ impl Proxy {
             let asks = asks.filter(|_| early != Some(EarlyOffer::Answered));
             (call.offered_in_answer, call.acked) = (asks, None);
         }
+        self.note_revived(call, &fork.incoming);
         let session = response.get::<SessionExpires>().ok().flatten();
         let longest = self.world.settings.dialog.default_timeout;
         call.timed = session.is_some();
@@ -201,6 +152,34 @@ impl Proxy {
                 let said = fork.legs[leg].session.as_ref().and_then(|session| session.said_by(tag));
                 hold::play_music(&self.world, call, &fork.incoming.message, tag, said.as_deref());
             }
+        }
+    }
+
+    /// A call that was taken up again ([`revive`]) goes on: from now on it is told of.
+    fn note_revived(&self, call: &mut Call, incoming: &Incoming) {
+        if !std::mem::take(&mut call.revived) {
+            return;
+        }
+        self.world.stats.borrow_mut().calls += 1;
+        let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
+        let (source, parties, at) = (incoming.flow.remote, Arc::clone(&call.parties), call.started_at);
+        self.world.tell(Event::CallInvited { call_id, from, to, source, branches: 1, parties, at });
+        let (call_id, parties) = (call.call_id.clone(), Arc::clone(&call.parties));
+        let answerer = call.callees.first().map(End::answerer).unwrap_or_default();
+        self.world.tell(Event::CallAnswered { call_id, after: Duration::ZERO, parties, answerer, at });
+    }
+
+    /// The request that was to take a call up again has failed. When the other end knows nothing of the call there is none; else
+    /// it goes on as it does, and another request may have more luck.
+    pub(super) fn note_not_revived(&self, incoming: &Incoming, status: StatusCode) {
+        let gone = matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT);
+        let (call_id, tag) = (incoming.call_id(), incoming.message.from_tag().unwrap_or_default());
+        let mut calls = self.world.calls.borrow_mut();
+        if gone
+            && calls.find(call_id, tag).is_some_and(|call| call.revived)
+            && let Some(call) = calls.remove(call_id, tag)
+        {
+            media::delete(&self.world, call_id, &call.caller.tag, None);
         }
     }
 
@@ -255,7 +234,7 @@ impl Proxy {
         let kind = leg.session.as_ref().map(|session| session.to.kind);
         // Proxies behind us recorded themselves above our own entries; they are visited in reverse order.
         let pass = fork.incoming.pass();
-        let behind = record_routes(response);
+        let behind = ends::record_routes(response);
         let behind = behind.take_while(|route| !relay::is_recorded_here(route.as_bytes(), pass));
         let mut routes: Vec<String> = behind.collect();
         routes.reverse();
@@ -265,12 +244,12 @@ impl Proxy {
             leg.target.destination
         };
         let (aor, instance) = match &leg.target.aor {
-            None if leg.target.by_token => self.of_edge(flow),
+            None if leg.target.by_token => ends::of_edge(&self.world, flow),
             aor => (aor.clone(), leg.target.instance.clone()),
         };
         Some(End {
             tag: response.to_tag().unwrap_or_default().to_owned(),
-            address: text(response, Name::To),
+            address: ends::text(response, Name::To),
             target: nat::contact_uri(response).unwrap_or_default(),
             routes,
             destination: Some(destination),
@@ -292,7 +271,7 @@ impl Proxy {
             },
             cseq_lag: 0,
             update: response.has_token(Name::Allow, Method::Update.as_str()),
-            refer: may_refer(response),
+            refer: ends::may_refer(response),
             renewed: false,
             music: false,
             knows_masked: !came_masked(&fork.incoming.message),
@@ -307,7 +286,9 @@ impl Proxy {
         self.end_late(&call);
         media::delete(&self.world, call_id, &call.caller.tag, None);
         self.count_toll(&call, self.world.now());
-        self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
+        if !call.revived {
+            self.world.tell(Event::CallEnded(call.record(self.world.now(), cause)));
+        }
     }
 
     /// Those who have answered too late and whom the caller has not ended yet: with the call he forgets them, and an answer
@@ -325,7 +306,7 @@ impl Proxy {
         let Some(Server::Relaying(fork)) = self.servers.get_mut(&server) else { return };
         let first = fork.settle(&callee.tag);
         let message = &fork.incoming.message;
-        let (from, cseq) = (text(message, Name::From), message.cseq().map_or(0, |cseq| cseq.number));
+        let (from, cseq) = (ends::text(message, Name::From), message.cseq().map_or(0, |cseq| cseq.number));
         let call_id = fork.incoming.call_id().to_owned();
         self.send_ack(&call_id, &from, &callee, cseq);
         if first {
@@ -342,48 +323,4 @@ fn timer(now: Instant, session: SessionExpires, response: &Response) -> Option<S
     };
     let interval = Duration::from_secs(session.seconds.into());
     Some(Session { interval, since: now, refresher: refresher.to_owned(), asked: false })
-}
-
-/// What accounting tells of a call that goes to `branches`.
-fn parties(incoming: &Incoming, branches: &[Branch]) -> Parties {
-    let message = &incoming.message;
-    let of = |name| message.raw(name).and_then(|value| NameAddr::parse("address", value).ok()?.uri().ok());
-    let user = |uri: &Uri| uri.user_decoded().unwrap_or_default().into_owned();
-    let (from, to, uri) = (of(Name::From), of(Name::To), message.uri().ok());
-    Parties {
-        from_tag: message.from_tag().unwrap_or_default().to_owned(),
-        src_user: from.as_ref().map(user).unwrap_or_default(),
-        src_domain: from.map(|uri| uri.host().to_owned()).unwrap_or_default(),
-        src_ip: incoming.flow.remote.ip(),
-        dst_ouser: to.as_ref().map(user).unwrap_or_default(),
-        dst_user: uri.map(user).unwrap_or_default(),
-        dst_domain: uri.map(|uri| uri.host().to_owned()).unwrap_or_default(),
-        to_user: branches.iter().any(|branch| branch.target.aor.is_some()),
-    }
-}
-
-fn text(message: &Fields, name: Name<'_>) -> String {
-    message.raw(name).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
-}
-
-fn may_refer(message: &Fields) -> bool {
-    !message.contains(Name::Allow) || message.has_token(Name::Allow, Method::Refer.as_str())
-}
-
-/// The Record-Route values as they stand.
-fn record_routes(message: &Fields) -> impl Iterator<Item = String> + '_ {
-    message.all::<RecordRoute<'_>>().flatten().map(|route| format!("<{}>", route.uri_text()))
-}
-
-/// `user@host` of an address header, for people.
-fn person(message: &Fields, name: Name<'_>) -> String {
-    let address = message.raw(name).and_then(|value| NameAddr::parse("address", value).ok());
-    address.and_then(|address| address.uri().ok()).map(|uri| plain(&uri)).unwrap_or_default()
-}
-
-fn plain(uri: &Uri) -> String {
-    match uri.user() {
-        Some(user) => format!("{user}@{}", uri.host()),
-        None => alias::strip(uri.host()),
-    }
 }

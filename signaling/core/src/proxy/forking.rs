@@ -237,6 +237,7 @@ impl Proxy {
         let announced = self.announces(server, response);
         let Some(Server::Relaying(fork)) = self.servers.get(&server) else { return };
         glare::release(&self.world, &fork.incoming);
+        self.note_not_revived(&fork.incoming, response.status());
         if fork.is_call() {
             let (call_id, from_tag) = fork.call();
             if !announced {

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
 use super::{
-    Incoming, Target, Verdict, auth, dtmf, early_update, glare, location, media, nat, outbound, session_timer,
+    Incoming, Target, Verdict, auth, dtmf, early_update, ends, glare, location, media, nat, outbound, session_timer,
 };
 use crate::alias::{self, Alias};
 use crate::dialog::End;
@@ -267,12 +267,16 @@ async fn beside_calls(
         Method::Invite | Method::Ack | Method::Bye | Method::Update | Method::Prack | Method::Info
     );
     let known = world.calls.borrow().find(call_id, tag).is_some();
-    if of_calls
-        && !known
-        && incoming.message.has_proved_target()
-        && media::sdp_of(&incoming.message).is_none()
-    {
-        return forgotten(world, incoming, &uri, next, alias).await;
+    if of_calls && !known && incoming.message.has_proved_target() {
+        let agrees = media::sdp_of(&incoming.message).is_some();
+        let renews = *incoming.method() == Method::Invite || (agrees && *incoming.method() == Method::Update);
+        if renews || !agrees {
+            let target = forgotten(world, incoming, &uri, next, alias).await?;
+            if renews {
+                ends::revive(world, incoming, &target);
+            }
+            return Ok(target);
+        }
     }
     if of_calls || known {
         return Err(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""));
@@ -295,8 +299,9 @@ async fn beside_calls(
     Target::by_way_of(world, uri, hops).ok_or_else(|| incoming.refuse(world, GONE.0, GONE.1))
 }
 
-/// A call of before a restart, or of another node with the same key: its ends still hang up on each other, for what they say shows
-/// where we have said that the way leads. What needs the relay does not go on, for that knows nothing of the call.
+/// A call of before a restart, or of another node with the same key or the same store: its ends go on talking to each other, for what
+/// they say shows where we have said that the way leads. Its media is gone with the relay of then, and comes again with the next
+/// offer.
 async fn forgotten(
     world: &World,
     incoming: &Incoming,
@@ -304,9 +309,6 @@ async fn forgotten(
     next: Option<Uri>,
     alias: Option<Alias>,
 ) -> Result<Target, Verdict> {
-    if *incoming.method() == Method::Invite {
-        return Err(incoming.refuse(world, StatusCode::CALL_DOES_NOT_EXIST, ""));
-    }
     if next.is_none() {
         if let Some(target) = registered_target(world, incoming, uri).await {
             return Ok(target);

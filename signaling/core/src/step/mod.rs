@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod dtmf;
 pub mod early_update;
 pub mod edge;
+pub mod ends;
 pub mod glare;
 pub mod guard;
 pub mod hold;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use signaling_core::event::Event;
 use signaling_core::flow::Protocol;
 use signaling_core::secret::Secret;
 use signaling_core::settings::Settings;
@@ -308,10 +309,10 @@ fn a_name_is_good_in_its_own_dialog_alone() {
     }
 }
 
-/// After a restart both ends can hang up; what would need the relay hears that the call is gone.
+/// After a restart both ends can hang up, and agree on their media anew: the relay of then is gone with what it knew.
 #[test]
-fn after_a_restart_both_ends_can_hang_up() {
-    for by_caller in [true, false] {
+fn after_a_restart_a_call_goes_on() {
+    for (by_caller, renewed_by_caller) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut before = bed();
         let (mut alice, mut bob) = browser_and_phone(&mut before);
         let (mut caller, mut callee) = answered_call(&mut before, &mut alice, &mut bob);
@@ -321,11 +322,29 @@ fn after_a_restart_both_ends_can_hang_up() {
         // The browser comes back over another connection.
         alice.flow = bed.flow(Protocol::Wss, "203.0.113.9:41999");
         alice.register(&mut bed);
-        let again = callee.request(&mut bob, "INVITE", "", &legacy_sdp("bob"));
-        bed.send(&bob.flow, &again);
-        let refused = bed.receive(&bob.flow);
-        assert_eq!(refused.code(), 481, "{}", refused.text);
-        bed.send(&bob.flow, &ack_of(&again, &refused));
+        {
+            let (from, to) = if renewed_by_caller { (&mut alice, &mut bob) } else { (&mut bob, &mut alice) };
+            let (dialog, sdps) = match renewed_by_caller {
+                true => (&mut caller, [browser_sdp("alice"), legacy_sdp("bob")]),
+                false => (&mut callee, [legacy_sdp("bob"), browser_sdp("alice")]),
+            };
+            let again = dialog.request(from, "INVITE", "", &sdps[0]);
+            bed.send(&from.flow, &again);
+            bed.expect(&from.flow, "SIP/2.0 100 ");
+            let offered = bed.expect(&to.flow, &format!("INVITE {} SIP/2.0", to.contact));
+            assert_stripped(&offered, if renewed_by_caller { &OF_ALICE } else { &OF_BOB });
+            assert!(offered.text.contains("a=x-relay:offer "), "{}", offered.text);
+            bed.send(&to.flow, &to.reply(&offered, 200, "OK", &sdps[1]));
+            let answered = bed.expect(&from.flow, "SIP/2.0 200 ");
+            assert_stripped(&answered, if renewed_by_caller { &OF_BOB } else { &OF_ALICE });
+            assert!(answered.text.contains("a=x-relay:answer "), "{}", answered.text);
+            let ack = dialog.request(from, "ACK", "", "");
+            bed.send(&from.flow, &ack);
+            bed.expect(&to.flow, &format!("ACK {} SIP/2.0", to.contact));
+        }
+        assert_eq!((bed.proxy.calls(), bed.media.open.borrow().len()), (1, 1));
+        let told = |wanted: fn(&Event) -> bool| bed.events.iter().filter(|event| wanted(event)).count();
+        assert_eq!(told(|event| matches!(event, Event::CallInvited { .. } | Event::CallAnswered { .. })), 2);
         let (bye, from, to) = if by_caller {
             (caller.request(&mut alice, "BYE", "", ""), &alice, &bob)
         } else {
@@ -336,7 +355,37 @@ fn after_a_restart_both_ends_can_hang_up() {
         assert_stripped(&hung_up, if by_caller { &OF_ALICE } else { &OF_BOB });
         bed.send(&to.flow, &to.reply(&hung_up, 200, "OK", ""));
         bed.expect(&from.flow, "SIP/2.0 200 ");
-        bed.expect_silence();
+        assert_over(&mut bed);
+        assert!(bed.events.iter().any(|event| matches!(event, Event::CallEnded(_))));
+    }
+}
+
+/// A re-INVITE of a call that the other end knows nothing of leaves nothing, and one that it refuses leaves the call as it is.
+#[test]
+fn after_a_restart_a_call_that_is_gone_is_gone() {
+    for code in [481, 488] {
+        let mut before = bed();
+        let (mut alice, mut bob) = browser_and_phone(&mut before);
+        let (_, mut callee) = answered_call(&mut before, &mut alice, &mut bob);
+        let mut bed = restarted(&before);
+        alice.flow = bed.flow(Protocol::Wss, "203.0.113.9:41999");
+        alice.register(&mut bed);
+        let again = callee.request(&mut bob, "INVITE", "", &legacy_sdp("bob"));
+        bed.send(&bob.flow, &again);
+        bed.expect(&bob.flow, "SIP/2.0 100 ");
+        let offered = bed.expect(&alice.flow, "INVITE ");
+        bed.send(&alice.flow, &alice.reply(&offered, code, "Said", ""));
+        bed.expect(&alice.flow, "ACK ");
+        let refused = bed.expect(&bob.flow, &format!("SIP/2.0 {code} "));
+        bed.send(&bob.flow, &ack_of(&again, &refused));
+        assert_eq!(bed.proxy.calls(), usize::from(code == 488));
+        let bye = callee.request(&mut bob, "BYE", "", "");
+        bed.send(&bob.flow, &bye);
+        let hung_up = bed.expect(&alice.flow, "BYE ");
+        bed.send(&alice.flow, &alice.reply(&hung_up, 200, "OK", ""));
+        bed.expect(&bob.flow, "SIP/2.0 200 ");
+        assert_over(&mut bed);
+        assert!(!bed.events.iter().any(|event| matches!(event, Event::CallEnded(_))), "it was never told of");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::dialog::End;
 use crate::message::{Method, Name, Request, Response, StatusCode, build};
 use crate::outside::MediaError;
 use crate::proxy::{Done, Proxy, Server};
-use crate::step::{announce, media};
+use crate::step::{announce, ends, media};
 use crate::transaction::{IdMap, ServerId};
 
 /// The calls, by the INVITE that began each.
@@ -95,7 +95,7 @@ impl Proxy {
         let dialog = (incoming.message.call_id().to_owned(), tag);
         let (now, t1) = (self.world.now(), self.world.settings.timers.retr_timer1);
         let stage = Stage::Unheard { again: now + t1, interval: t1, until: now + t1 * 64 };
-        let caller = self.caller_of(&incoming, None);
+        let caller = ends::sender(&self.world, &incoming, None);
         let call_id = incoming.call_id().to_owned();
         let call = Call { call_id, caller, dialog: dialog.clone(), address, file, response, refusal, stage };
         self.world.stats.borrow_mut().answered.note(StatusCode::OK);
