@@ -416,8 +416,17 @@ impl Store for Database {
         self.hidden.save(end);
     }
 
-    fn forget_hidden(&self, uuids: Vec<String>) {
-        self.hidden.forget(uuids);
+    fn forget_hidden(&self, names: Vec<(String, u64)>) {
+        self.hidden.forget(names);
+    }
+
+    fn hidden<'a>(&'a self, uuid: &'a str) -> LocalBoxFuture<'a, Result<Vec<HiddenEnd>, Unavailable>> {
+        Box::pin(async move {
+            match self.hidden.time() {
+                Some(time) => self.reads.ask(topos::read_one(&self.sql, uuid, time, unix_now())).await,
+                None => Ok(Vec::new()),
+            }
+        })
     }
 
     fn shares_bindings(&self) -> bool {

@@ -84,9 +84,15 @@ pub trait Store {
         let _ = end;
     }
 
-    /// Forgets those with these names.
-    fn forget_hidden(&self, uuids: Vec<String>) {
-        let _ = uuids;
+    /// Forgets those with these names, unless somebody else has kept them longer than until the time beside each.
+    fn forget_hidden(&self, names: Vec<(String, u64)>) {
+        let _ = names;
+    }
+
+    /// All ends of the dialog to which the one with this name belongs, by whomever they were kept. Empty when there is none.
+    fn hidden<'a>(&'a self, uuid: &'a str) -> LocalBoxFuture<'a, Result<Vec<HiddenEnd>, Unavailable>> {
+        let _ = uuid;
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// Whether others change the bindings too, so that [`Store::bindings`] is asked before each use of them (mode 3 of Kamailio's

@@ -50,7 +50,7 @@ use crate::location::{Gone, Location};
 use crate::message::{
     Limits, Message, Method, Name, ParseError, ParseErrorKind, Request, Response, StatusCode,
 };
-use crate::outside::{Lookup, Outside};
+use crate::outside::{Lookup, Outside, Unavailable};
 use crate::overload::Overload;
 use crate::profiles::Profiles;
 use crate::secret::Secret;
@@ -61,7 +61,7 @@ use crate::step::relay::Branch;
 use crate::step::{Incoming, Target, Verdict, glare, guard, in_dialog, media, sanity};
 use crate::stun;
 use crate::tolls::Tolls;
-use crate::topology::topos::Topos;
+use crate::topology::topos::{HiddenEnd, Topos};
 use crate::transaction::{self, Cancelled, ClientId, IdMap, IdSet, SentBy, ServerId, Table, Timer, Trying};
 use crate::world::World;
 
@@ -119,6 +119,8 @@ pub struct Proxy {
     next_sweep: Instant,
     /// When what is hidden of calls is renewed next, in seconds since 1970.
     next_renewal: u64,
+    /// Requests that wait for what the store knows of their targets.
+    sought: usize,
     /// When the next contacts are to be asked; `None` while there are none.
     next_ping: Option<Instant>,
     /// When it is looked next whether calls are still there; `None` for never.
@@ -141,7 +143,15 @@ enum Server {
 }
 
 /// What a route future brings back.
+/// Whether a message is read as it comes, or after the store was asked about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    First,
+    Again,
+}
+
 enum Done {
+    Sought { inbound: Inbound, ends: Result<Vec<HiddenEnd>, Unavailable> },
     Request { server: Option<ServerId>, incoming: Box<Incoming>, outcome: Outcome },
     Response(Box<responses::Treated>),
     Prepared(Box<forking::Prepared>),
@@ -150,7 +160,7 @@ enum Done {
     Moved(reanchor::Made),
     Question { question: Question, hop: Option<Destination> },
     Announced(announce::Announced),
-    Saved { aor: String, result: Result<(), crate::outside::Unavailable> },
+    Saved { aor: String, result: Result<(), Unavailable> },
 }
 
 enum Outcome {
@@ -208,6 +218,7 @@ impl Proxy {
             stopping: None,
             next_sweep: now + SWEEP,
             next_renewal: unix_now,
+            sought: 0,
             next_ping: None,
             next_toll: None,
             overload: Overload::new(max_delay),
@@ -304,7 +315,6 @@ impl Proxy {
     }
 
     fn take(&mut self, inbound: Inbound) {
-        let now = self.world.now();
         self.note_load();
         let Inbound { flow, bytes } = &inbound;
         if flow.is_agent() || !guard::admit(&self.world, flow, bytes) {
@@ -320,8 +330,20 @@ impl Proxy {
             }
             return;
         }
-        let mut parsed = Message::parse_with(inbound.bytes, &self.parse_limits());
-        self.count_arrival(&parsed);
+        self.read(inbound, Reading::First);
+    }
+
+    fn read(&mut self, inbound: Inbound, reading: Reading) {
+        let now = self.world.now();
+        let mut parsed = Message::parse_with(inbound.bytes.clone(), &self.parse_limits());
+        if reading == Reading::First {
+            self.count_arrival(&parsed);
+            if let Ok(message) = &parsed
+                && self.seek(&inbound, message).is_some()
+            {
+                return self.settle();
+            }
+        }
         if let Ok(message) = &mut parsed {
             self.unmask(message);
         }
@@ -545,6 +567,7 @@ impl Proxy {
             Done::Response(treated) => self.treated(*treated),
             Done::Prepared(prepared) => self.prepared(*prepared),
             Done::Failed { server, verdict } => self.failed(server, verdict),
+            Done::Sought { inbound, ends } => self.sought(inbound, ends),
             Done::Moved(made) => self.made(made),
             Done::Question { question, hop } => self.ask_gateway(question, hop),
             Done::Announced(announced) => self.announced(announced),
@@ -684,7 +707,8 @@ impl Proxy {
         } else {
             self.table.respond(now, id, &reply);
         }
-        let Some((invite, server)) = invite.and_then(|invite| Some((invite, self.servers.get_mut(&invite)?))) else {
+        let Some((invite, server)) = invite.and_then(|invite| Some((invite, self.servers.get_mut(&invite)?)))
+        else {
             return;
         };
         match server {

@@ -3,7 +3,8 @@
 //!
 //! A row is an end: `a_uuid` the name that the other end knows it by, `a_contact` and `a_rr` what it stands for. Rows of Kamailio's
 //! own have another `x_context` and are left alone. What waits is written in one transaction, the last word of each name, and while
-//! the database does not answer it waits here.
+//! the database does not answer it waits here. Several gateways may share the table: what one of them does not know it reads when it is
+//! asked for, and what one forgets stays where another has kept it longer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,6 +25,8 @@ const ROOM: usize = 65_536;
 const BATCH: usize = 500;
 /// Rows that are taken over from a process before this one.
 const ROWS: i64 = 262_144;
+/// Ends of one dialog: forks, and ends that have moved.
+const ENDS: i64 = 128;
 /// How long a transaction may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -38,12 +41,14 @@ struct Inner {
     changes: mpsc::Sender<Change>,
     task: Mutex<Option<JoinHandle<()>>>,
     lost: std::sync::atomic::AtomicU64,
+    /// How long a row is good, in seconds.
+    time: u64,
 }
 
 #[derive(Debug)]
 enum Change {
     Save(HiddenEnd),
-    Forget(Vec<String>),
+    Forget(Vec<(String, u64)>),
     /// The gateway ends.
     Last,
 }
@@ -60,7 +65,7 @@ impl Hidden {
         let ends = load(sql, time, unix_now).await?;
         let (changes, receiver) = mpsc::channel(ROOM);
         let task = tokio::spawn(run(sql.clone(), time, receiver));
-        let inner = Inner { changes, task: Mutex::new(Some(task)), lost: Default::default() };
+        let inner = Inner { changes, task: Mutex::new(Some(task)), lost: Default::default(), time };
         anyhow::ensure!(self.inner.set(inner).is_ok(), "topos_d is kept already");
         Ok(ends)
     }
@@ -69,8 +74,13 @@ impl Hidden {
         self.enter(Change::Save(end));
     }
 
-    pub(super) fn forget(&self, uuids: Vec<String>) {
-        self.enter(Change::Forget(uuids));
+    pub(super) fn forget(&self, names: Vec<(String, u64)>) {
+        self.enter(Change::Forget(names));
+    }
+
+    /// How long a row is good, in seconds, once the table is kept.
+    pub(super) fn time(&self) -> Option<u64> {
+        Some(self.inner.get()?.time)
     }
 
     fn enter(&self, change: Change) {
@@ -111,6 +121,27 @@ async fn load(sql: &Sql, time: u64, unix_now: u64) -> anyhow::Result<Vec<HiddenE
     Ok(rows.iter().map(|row| read(row, time)).collect::<Result<_, _>>()?)
 }
 
+/// The ends of the dialog of which one has this name.
+pub(super) async fn read_one(
+    sql: &Sql,
+    uuid: &str,
+    time: u64,
+    unix_now: u64,
+) -> Result<Vec<HiddenEnd>, sqlx::Error> {
+    let kind = sql.kind();
+    let query = format!(
+        "SELECT a_uuid, a_callid, a_tag, b_tag, a_contact, a_rr, {} FROM topos_d WHERE x_context = ?
+         AND a_callid IN (SELECT a_callid FROM topos_d WHERE x_context = ? AND a_uuid = ?) AND rectime > {}
+         ORDER BY id LIMIT ?",
+        kind.to_unix("rectime"),
+        kind.from_unix()
+    );
+    let oldest = seconds(unix_now.saturating_sub(time));
+    let values = [CONTEXT.into(), CONTEXT.into(), uuid.into(), oldest, Value::from(ENDS)];
+    let rows = sql.fetch(Statement::new(query, values)).await?;
+    rows.iter().map(|row| read(row, time)).collect()
+}
+
 fn read(row: &Row, time: u64) -> Result<HiddenEnd, sqlx::Error> {
     Ok(HiddenEnd {
         uuid: row.text(0)?,
@@ -123,16 +154,29 @@ fn read(row: &Row, time: u64) -> Result<HiddenEnd, sqlx::Error> {
     })
 }
 
+/// What is to be written, by name.
+type Waiting = BTreeMap<String, Word>;
+
+/// The last word of a name.
+#[derive(Debug, Clone)]
+enum Word {
+    Save(HiddenEnd),
+    /// It was kept until then; whoever has kept it longer since needs it still.
+    Forget(u64),
+}
+
 async fn run(sql: Sql, time: u64, mut changes: mpsc::Receiver<Change>) {
     let health = Health::new(sql.kind(), LIMIT, "the table topos_d is brought up to date later");
     let (mut some, mut last) = (Vec::new(), false);
     while !last {
         last = changes.recv_many(&mut some, BATCH).await == 0;
-        let mut waiting: BTreeMap<String, Option<HiddenEnd>> = BTreeMap::new();
+        let mut waiting = Waiting::new();
         for change in some.drain(..) {
             match change {
-                Change::Save(end) => _ = waiting.insert(end.uuid.clone(), Some(end)),
-                Change::Forget(uuids) => waiting.extend(uuids.into_iter().map(|uuid| (uuid, None))),
+                Change::Save(end) => _ = waiting.insert(end.uuid.clone(), Word::Save(end)),
+                Change::Forget(names) => {
+                    waiting.extend(names.into_iter().map(|(uuid, until)| (uuid, Word::Forget(until))));
+                }
                 Change::Last => last = true,
             }
         }
@@ -154,16 +198,10 @@ async fn run(sql: Sql, time: u64, mut changes: mpsc::Receiver<Change>) {
 }
 
 /// Writes one by one what the database does not want together, and gives up what it does not want at all.
-async fn drop_refused(
-    sql: &Sql,
-    health: &Health,
-    time: u64,
-    waiting: &mut BTreeMap<String, Option<HiddenEnd>>,
-    error: &sqlx::Error,
-) {
+async fn drop_refused(sql: &Sql, health: &Health, time: u64, waiting: &mut Waiting, error: &sqlx::Error) {
     let mut done = HashSet::new();
-    for (uuid, end) in waiting.iter() {
-        let one = BTreeMap::from([(uuid.clone(), end.clone())]);
+    for (uuid, word) in waiting.iter() {
+        let one = BTreeMap::from([(uuid.clone(), word.clone())]);
         match write(sql, health, time, &one).await {
             Ok(()) => _ = done.insert(uuid.clone()),
             Err(Failure::Refused(_)) => {
@@ -176,22 +214,25 @@ async fn drop_refused(
     waiting.retain(|uuid, _| !done.contains(uuid));
 }
 
-async fn write(
-    sql: &Sql,
-    health: &Health,
-    time: u64,
-    waiting: &BTreeMap<String, Option<HiddenEnd>>,
-) -> Result<(), Failure> {
+async fn write(sql: &Sql, health: &Health, time: u64, waiting: &Waiting) -> Result<(), Failure> {
     let insert = format!(
         "INSERT INTO topos_d (x_context, a_uuid, a_callid, a_tag, b_tag, a_contact, a_rr, rectime)
          VALUES (?, ?, ?, ?, ?, ?, ?, {})",
         sql.kind().from_unix()
     );
     let mut statements = Vec::with_capacity(2 * waiting.len());
-    for (uuid, end) in waiting {
-        let names = [CONTEXT.into(), uuid.into()];
-        statements.push(Statement::new("DELETE FROM topos_d WHERE x_context = ? AND a_uuid = ?", names));
-        let Some(end) = end else { continue };
+    for (uuid, word) in waiting {
+        let delete = "DELETE FROM topos_d WHERE x_context = ? AND a_uuid = ?";
+        let end = match word {
+            Word::Forget(until) => {
+                let delete = format!("{delete} AND rectime <= {}", sql.kind().from_unix());
+                let values = [CONTEXT.into(), uuid.into(), seconds(until.saturating_sub(time))];
+                statements.push(Statement::new(delete, values));
+                continue;
+            }
+            Word::Save(end) => end,
+        };
+        statements.push(Statement::new(delete, [CONTEXT.into(), uuid.into()]));
         let values: [Value; 8] = [
             CONTEXT.into(),
             uuid.into(),
@@ -217,7 +258,9 @@ pub(super) type Shared = Arc<Hidden>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Database, DbMode};
+    use signaling_core::outside::Store as _;
+
+    use crate::store::{Database, DbMode, unix_now};
 
     const TIME: Duration = Duration::from_secs(10_800);
 
@@ -249,7 +292,8 @@ mod tests {
             for end in kept.iter().chain([&end("btpsh-3", now + 900), &end("btpsh-4", now + 1)]) {
                 database.hidden.save(end.clone());
             }
-            database.hidden.forget(vec!["btpsh-3".into(), "btpsh-never".into()]);
+            let forgotten = [("btpsh-3", now + 900), ("btpsh-never", now), ("btpsh-2", now + 599)];
+            database.hidden.forget(forgotten.map(|(uuid, until)| (uuid.to_owned(), until)).into());
             database.close().await;
         }
         let database = Database::open(&path, DbMode::default()).await.unwrap();
@@ -262,5 +306,29 @@ mod tests {
             names.contains(&"atpsh-9".to_owned()) && names.len() == 3,
             "Kamailio's row is not ours: {names:?}"
         );
+    }
+
+    /// Two gateways on one table: what one has written is found by the other, with all that belongs to it, and nothing else.
+    #[tokio::test]
+    async fn another_gateway_reads_what_it_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sqlite");
+        let now = unix_now();
+        let one = Database::open(&path, DbMode::default()).await.unwrap();
+        let other = Database::open(&path, DbMode::default()).await.unwrap();
+        assert!(other.hidden("atpsh-1").await.unwrap().is_empty(), "it keeps none");
+        for database in [&one, &other] {
+            assert!(database.keep_hidden(TIME, now).await.unwrap().is_empty());
+        }
+        let elsewhere = HiddenEnd { call_id: "other@x".into(), ..end("atpsh-5", now + 10_800) };
+        for end in [end("atpsh-1", now + 10_800), end("btpsh-2", now + 10_800), elsewhere] {
+            one.hidden.save(end);
+        }
+        one.close().await;
+        let mut found = other.hidden("btpsh-2").await.unwrap();
+        found.sort_by(|one, other| one.uuid.cmp(&other.uuid));
+        assert_eq!(found, [end("atpsh-1", now + 10_800), end("btpsh-2", now + 10_800)]);
+        assert!(other.hidden("btpsh-' OR '1'='1").await.unwrap().is_empty());
+        other.close().await;
     }
 }

@@ -40,7 +40,10 @@ impl Proxy {
             seal: incoming.seal(&self.world).to_owned(),
             from: ends::person(message, Name::From),
             to: message.uri().map(ends::plain).unwrap_or_default(),
-            parties: Arc::new(ends::parties(incoming, branches.iter().any(|branch| branch.target.aor.is_some()))),
+            parties: Arc::new(ends::parties(
+                incoming,
+                branches.iter().any(|branch| branch.target.aor.is_some()),
+            )),
             caller,
             callees: Vec::new(),
             cseq: message.cseq().map_or(0, |cseq| cseq.number),

@@ -1,11 +1,20 @@
 //! Topology hiding at the edge of the proxy: behind everything else on the way out, before everything else on the way in.
 
-use super::Proxy;
+use std::rc::Rc;
+
+use futures_util::future::FutureExt as _;
+
+use super::{Done, Proxy, Reading};
 use crate::dialog::header_call_id;
-use crate::flow::Outbound;
+use crate::event::Event;
+use crate::flow::{Inbound, Outbound};
 use crate::message::Message;
+use crate::outside::Unavailable;
 use crate::step::relay::{protocol_of, transport_parameter};
-use crate::topology::topos::{Changed, Here};
+use crate::topology::topos::{Changed, Here, HiddenEnd};
+
+/// Requests of one worker that may wait for what the store knows of a name: whoever invents names has so many looked for at once.
+const MOST_SOUGHT: usize = 64;
 
 impl Proxy {
     /// A message of ours as it leaves. What is no SIP, such as the answer to a keep-alive, stays.
@@ -39,6 +48,39 @@ impl Proxy {
             self.save(topos.unmask(message, self.world.unix_now()));
         }
         topoh.unmask(message);
+    }
+
+    /// A request for a name that another server may have given is put aside until the store has said whose it is; `None` for any
+    /// other, and when too many wait already.
+    pub(super) fn seek(&mut self, inbound: &Inbound, message: &Message) -> Option<()> {
+        let Message::Request(request) = message else { return None };
+        let topos = self.world.topos.as_ref().filter(|_| request.to_tag().is_some())?;
+        let uuid = topos.lacks(request.uri_text()).filter(|_| self.sought < MOST_SOUGHT)?.to_owned();
+        self.sought += 1;
+        let (world, inbound) = (Rc::clone(&self.world), inbound.clone());
+        let ask = async move {
+            let ends = world.outside.store.hidden(&uuid).await;
+            Done::Sought { inbound, ends }
+        };
+        self.begun.push_back(ask.boxed_local());
+        Some(())
+    }
+
+    /// What the store has said of a name: the request goes on, whatever it is.
+    pub(super) fn sought(&mut self, inbound: Inbound, ends: Result<Vec<HiddenEnd>, Unavailable>) {
+        self.sought -= 1;
+        match ends {
+            Ok(ends) => {
+                if let Some(topos) = &self.world.topos {
+                    topos.load(ends, self.world.unix_now());
+                }
+            }
+            Err(error) => {
+                let what = format!("hidden ends: {error}");
+                self.world.tell(Event::OutsideFailed { call_id: String::new(), what });
+            }
+        }
+        self.read(inbound, Reading::Again);
     }
 
     /// What belongs to calls of this worker is kept, and what has run out is forgotten.

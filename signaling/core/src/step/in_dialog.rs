@@ -11,7 +11,8 @@ use std::ops::ControlFlow;
 
 use super::relay::dialog_seal;
 use super::{
-    Incoming, Target, Verdict, auth, dtmf, early_update, ends, glare, location, media, nat, outbound, session_timer,
+    Incoming, Target, Verdict, auth, dtmf, early_update, ends, glare, location, media, nat, outbound,
+    session_timer,
 };
 use crate::alias::{self, Alias};
 use crate::dialog::End;

@@ -8,6 +8,11 @@
 //!
 //! Proxies of the receiver's own side stay in the Record-Routes that he sees: he needs them to come here. When there is no room, a
 //! message is masked by [`Topoh`] in place of that, which needs none.
+//!
+//! Several servers of one store and one key serve each other's dialogs: a name that is not kept here is looked for in the store. Of
+//! Kamailio's two tables only `topos_d` is used. `topos_t` keeps what a request has lost until it is answered, for processes that share
+//! no memory; here all workers share it, an answer comes to the server whose Via it carries, and one that comes after a restart finds
+//! no transaction that could take it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -413,8 +418,8 @@ impl Topos {
             && self.next_clean.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Forgets what has run out, and returns the names that the store has.
-    pub fn clean(&self, now: u64) -> Vec<String> {
+    /// Forgets what has run out, and returns the names that the store has, and until when it was told to keep each.
+    pub fn clean(&self, now: u64) -> Vec<(String, u64)> {
         for mut part in self.branches.each() {
             part.retain(|_, stripped| stripped.until > now);
         }
@@ -431,7 +436,13 @@ impl Topos {
                 }
             }
         }
-        gone.into_iter().filter(|kept| kept.saved > 0).map(|kept| kept.end.uuid).collect()
+        gone.into_iter().filter(|kept| kept.saved > 0).map(|kept| (kept.end.uuid, kept.saved)).collect()
+    }
+
+    /// The name in a Request-URI, where it is one of ours and nothing is kept under it: another server of the same store may know it.
+    #[must_use]
+    pub fn lacks<'u>(&self, uri: &'u str) -> Option<&'u str> {
+        name_in(uri).filter(|uuid| !self.ends.of(*uuid).contains_key(*uuid))
     }
 
     /// The letter of an end of a dialog, and the Routes that lead there.

@@ -389,6 +389,47 @@ fn after_a_restart_a_call_that_is_gone_is_gone() {
     }
 }
 
+/// Another gateway with the same store and key: what it does not know it is told by the store, once for a dialog, and serves both
+/// ends from then on. While the store does not answer it knows nothing.
+#[test]
+fn another_gateway_of_the_same_store_serves_the_call() {
+    for broken in [false, true] {
+        let mut before = bed();
+        let (mut alice, mut bob) = browser_and_phone(&mut before);
+        let (mut caller, mut callee) = answered_call(&mut before, &mut alice, &mut bob);
+        let mut bed = over(&before, Some(Arc::new(Topos::new(Params::default(), topoh()))), settings());
+        *bed.store.hidden.borrow_mut() = before.store.hidden.borrow().clone();
+        alice.flow = bed.flow(Protocol::Wss, "203.0.113.9:41999");
+        alice.register(&mut bed);
+        *bed.store.broken.borrow_mut() = broken;
+        let info = callee.request(&mut bob, "INFO", "", "");
+        bed.send(&bob.flow, &info);
+        if broken {
+            assert_eq!(bed.receive(&bob.flow).code(), 404);
+            assert!(bed.events.iter().any(|event| matches!(event, Event::OutsideFailed { .. })));
+            continue;
+        }
+        let heard = bed.expect(&alice.flow, &format!("INFO {} SIP/2.0", alice.contact));
+        assert_stripped(&heard, &OF_BOB);
+        bed.send(&alice.flow, &alice.reply(&heard, 200, "OK", ""));
+        bed.expect(&bob.flow, "SIP/2.0 200 ");
+        // Her end has come with his.
+        let bye = caller.request(&mut alice, "BYE", "", "");
+        bed.send(&alice.flow, &bye);
+        let hung_up = bed.expect(&bob.flow, "BYE sip:bob@10.9.9.8:5060 ");
+        bed.send(&bob.flow, &bob.reply(&hung_up, 200, "OK", ""));
+        bed.expect(&alice.flow, "SIP/2.0 200 ");
+        assert_eq!(bed.store.hidden_asked.get(), 1);
+        // A name that nobody has given.
+        let (at, name) = (caller.target.find("tpsh-").expect("a name"), caller.target.clone());
+        caller.target = format!("{}00000000{}", &name[..at + 5], &name[at + 13..]);
+        let forged = caller.request(&mut alice, "BYE", "", "");
+        bed.send(&alice.flow, &forged);
+        assert_eq!(bed.receive(&alice.flow).code(), 404);
+        assert_eq!(bed.store.hidden_asked.get(), 2);
+    }
+}
+
 /// Masks need no store: another process with the same key, be it after a restart or another node, leads BYEs both ways.
 #[test]
 fn whoever_has_the_key_leads_both_ends_of_a_masked_call() {

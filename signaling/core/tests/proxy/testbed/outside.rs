@@ -21,6 +21,8 @@ pub struct MemoryStore {
     pub known: RefCell<Vec<String>>,
     /// Ends of dialogs that are hidden, by their names.
     pub hidden: RefCell<BTreeMap<String, HiddenEnd>>,
+    /// How often it was asked for them.
+    pub hidden_asked: Cell<u32>,
 }
 
 /// A door that the test holds too.
@@ -69,8 +71,24 @@ impl Store for Shared<MemoryStore> {
         self.0.hidden.borrow_mut().insert(end.uuid.clone(), end);
     }
 
-    fn forget_hidden(&self, uuids: Vec<String>) {
-        self.0.hidden.borrow_mut().retain(|uuid, _| !uuids.contains(uuid));
+    fn forget_hidden(&self, names: Vec<(String, u64)>) {
+        let mut hidden = self.0.hidden.borrow_mut();
+        for (uuid, until) in names {
+            if hidden.get(&uuid).is_some_and(|end| end.until <= until) {
+                hidden.remove(&uuid);
+            }
+        }
+    }
+
+    fn hidden<'a>(&'a self, uuid: &'a str) -> LocalBoxFuture<'a, Result<Vec<HiddenEnd>, Unavailable>> {
+        self.0.hidden_asked.set(self.0.hidden_asked.get() + 1);
+        if *self.0.broken.borrow() {
+            return ready(Err(Unavailable("the disk is on fire".into()))).boxed_local();
+        }
+        let kept = self.0.hidden.borrow();
+        let call_id = kept.get(uuid).map(|end| &end.call_id);
+        let ends = kept.values().filter(|end| Some(&end.call_id) == call_id).cloned().collect();
+        ready(Ok(ends)).boxed_local()
     }
 
     fn shares_bindings(&self) -> bool {
