@@ -112,15 +112,17 @@ async fn read<R: AsyncRead + Unpin>(
     proved: &[Box<str>],
 ) -> &'static str {
     let mut framer = Framer::new(Limits { message: transport.limits.message_size, ..Limits::default() });
+    let mut begun = None;
     loop {
         framer.buffer_mut().reserve(READ_SIZE);
-        // A message that was begun must be finished soon; between messages silence is allowed.
-        let patience = if framer.is_mid_message() {
-            transport.limits.header_timeout
+        // A message that was begun must be finished soon, however often a byte of it comes; between messages silence is allowed.
+        let now = tokio::time::Instant::now();
+        let deadline = if framer.is_mid_message() {
+            *begun.get_or_insert(now) + transport.limits.header_timeout
         } else {
-            transport.limits.idle_timeout
+            now + transport.limits.idle_timeout
         };
-        match tokio::time::timeout(patience, reader.read_buf(framer.buffer_mut())).await {
+        match tokio::time::timeout_at(deadline, reader.read_buf(framer.buffer_mut())).await {
             Err(_) => {
                 transport.counters.idle_connections.add("connections closed: nothing came for too long");
                 return "idle";
@@ -136,6 +138,7 @@ async fn read<R: AsyncRead + Unpin>(
         loop {
             match framer.poll_frame() {
                 Ok(Some(Frame::Message(bytes))) => {
+                    begun = None;
                     transport.counters.of(flow.protocol).received(1, bytes.len());
                     if !proved.is_empty() {
                         reuse(transport, &flow, &bytes, proved);

@@ -49,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "limits.header_timeout",
         allowed: "100 to 120000 ms",
         default: "15000",
-        about: "An HTTP request must have sent its header within this time, and a kept connection its next one.",
+        about: "An HTTP request must have sent its header within this time, and a kept connection its next one; a SIP message on a stream must be whole within this time.",
         set: |c, v| v.milliseconds(100, 120_000).map(|time| c.limits.header_timeout = time),
     },
     Key {
