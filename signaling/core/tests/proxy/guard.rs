@@ -299,6 +299,21 @@ fn a_forged_source_is_sent_one_short_answer() {
     assert_eq!(bed.proxy.stats().unamplified, 1);
 }
 
+/// Whoever has an IPv6 network has as many addresses as he likes: they guess together, and the next network is another's.
+#[test]
+fn a_network_that_guesses_is_blocked() {
+    let mut bed = Bed::new(&["alice"]);
+    let from = |number: u32| format!("[2001:db8:1:2:{:x}::{number:x}]:5060", number * 7);
+    for number in 0..150 {
+        let answer = guess(&mut bed, &format!("user{number}"), &from(number));
+        assert_eq!(answer.code(), 401, "{number}");
+    }
+    assert_eq!(guess(&mut bed, "user500", &from(500)).start_line(), "SIP/2.0 403 Blocked Forbidden");
+    assert_eq!(guess(&mut bed, "user501", "[2001:db8:1:3::1]:5060").code(), 401, "another network");
+    let mut alice = Phone::legacy(&mut bed, "alice", "198.51.100.7:5060");
+    assert_eq!(alice.register(&mut bed).code(), 200, "elsewhere");
+}
+
 /// Requests as they come from phones and from those who look after them, before anybody has asked for a password: each is answered,
 /// by no more than itself. The last of each list are as terse as RFC 3261 lets them be.
 #[test]

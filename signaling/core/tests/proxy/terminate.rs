@@ -1,10 +1,15 @@
 //! REFER carried out by the gateway (RFC 3515, RFC 5589 §6) for an end that cannot: the target is called in its name, and the two
 //! are joined.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use regex::Regex;
+use signaling_core::event::Event;
 use signaling_core::flow::Protocol;
+use signaling_core::secfilter::Premium;
 use signaling_core::settings::{Referral, Settings};
+use signaling_core::tables::{Policy, Pstn, Tables, Through};
 
 use crate::pair::{established, with};
 use crate::testbed::{Bed, Dialog, Phone, Sip, browser_sdp, legacy_sdp, settings};
@@ -356,6 +361,37 @@ fn the_referrer_calls_where_he_could_call() {
             let trunk = scene.bed.flow(Protocol::Udp, "203.0.113.5:5060");
             let there = if target == elsewhere { trunk } else { scene.carol.flow };
             scene.bed.expect(&there, "INVITE ");
+        }
+        scene.bed.expect_silence();
+    }
+}
+
+/// Nor is a number that he may not call reached by way of a transfer: it is barred, for him who transfers as for whoever dials.
+#[test]
+fn a_barred_number_is_barred_to_a_transfer() {
+    for (target, code) in [("+1900123456", 403), ("+4930123456", 100)] {
+        let mut scene = Scene::phones();
+        let pstn = Pstn {
+            through: Through::Gateway { host: "203.0.113.50".into(), port: None },
+            pattern: Regex::new("^[+]").expect("a pattern"),
+            groups: Vec::new(),
+        };
+        let premium = Premium::new(vec!["1900".into()], "premium".into());
+        let policy = Policy { pstn: Some(pstn), premium, ..Policy::default() };
+        *scene.bed.store.tables.borrow_mut() = Arc::new(Tables { policy, ..Tables::default() });
+        scene.refer(&format!("Refer-To: <sip:{target}@sip.example>\r\n"), "SIP/2.0 202 ");
+        scene.told("100 Trying", false);
+        if code == 403 {
+            scene.told("403 Forbidden", true);
+            let barred = |event: &Event| match event {
+                Event::Barred { user, number, .. } => Some((user.clone(), number.clone())),
+                _ => None,
+            };
+            let told: Vec<_> = scene.bed.events.iter().filter_map(barred).collect();
+            assert_eq!(told, [("alice@sip.example".to_owned(), target.to_owned())]);
+        } else {
+            let gateway = scene.bed.flow(Protocol::Udp, "203.0.113.50:5060");
+            scene.bed.expect(&gateway, "INVITE ");
         }
         scene.bed.expect_silence();
     }

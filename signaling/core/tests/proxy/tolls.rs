@@ -8,7 +8,7 @@ use regex::Regex;
 use signaling_core::event::{EndCause, Event};
 use signaling_core::flow::{Flow, Protocol};
 use signaling_core::tables::{Policy, Pstn, Tables, Through};
-use signaling_core::tolls::{Allowance, Limits, Reached, of_gateway, of_user};
+use signaling_core::tolls::{Allowance, Limits, Reached, Tolls, of_gateway, of_user};
 
 use crate::testbed::{Bed, Dialog, Phone, Sip, UNIX_START, ack_of, legacy_sdp};
 
@@ -183,6 +183,33 @@ fn calls_at_once_add_up() {
     scene.bed.advance(SECOND);
     assert_eq!(scene.ended()[1], (EndCause::TollReached, MINUTE * 5 + SECOND));
     assert_eq!(scene.bed.proxy.calls(), 1, "bob's goes on");
+}
+
+/// What is spent on one worker is spent on all: calls are counted together, and minutes of calls on two of them end both.
+#[test]
+fn workers_share_what_is_spent() {
+    let table = Arc::new(Tolls::default());
+    let [mut one, mut other] = [0, 1].map(|_| {
+        let mut scene = Scene::new(of_user_of_day(3, 10));
+        scene.bed.proxy = scene.bed.proxy.with_tolls(Arc::clone(&table));
+        scene
+    });
+    let mut first = one.call("alice", "first");
+    one.hang_up("alice", &mut first);
+    let (_there, _here) = (other.call("alice", "second"), one.call("alice", "third"));
+    for (scene, call) in [(&mut one, "fourth"), (&mut other, "fifth")] {
+        let refusal = scene.refused("alice", call);
+        assert_eq!(refusal.start_line(), "SIP/2.0 403 Limit Of The Day Reached (calls)");
+    }
+    // Both clocks go on together, a second each in turn.
+    for _ in 0..5 * 60 + 1 {
+        one.bed.advance(SECOND);
+        other.bed.advance(SECOND);
+    }
+    let ended =
+        |scene: &Scene| scene.ended().iter().filter(|(cause, _)| *cause == EndCause::TollReached).count();
+    assert_eq!((ended(&one), ended(&other)), (1, 1));
+    assert_eq!((one.bed.proxy.calls(), other.bed.proxy.calls()), (0, 0));
 }
 
 /// What a call lasts before midnight is of the day before.
