@@ -5,11 +5,14 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::gateway::Gateway;
-use crate::phone::{Dialog, Phone, hear_ulaw};
+use crate::ng;
+use crate::page::Page;
+use crate::phone::{Audio, Dialog, Phone, hear_ulaw};
 use crate::scene::{BROWSER_TONE, Ends, PHONE_TONE};
 use crate::sip::{Message, Sdp};
 use crate::wait::PATIENCE;
@@ -24,6 +27,8 @@ pub struct Bystanders {
     pub ours: Sdp,
     /// The others.
     pub others: [Phone; 2],
+    /// Call-ID of the call.
+    call_id: String,
 }
 
 /// What became of the packets of a call, one way.
@@ -38,10 +43,15 @@ pub struct Passed {
 /// What was measured while something went on.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
-    /// From the page to the phone.
+    /// From the page to the phone, by the numbers of the packets.
     pub to_phone: Passed,
-    /// From the phone to the page.
+    /// From the phone to the page, likewise.
     pub to_page: Passed,
+    /// From the phone to the relay: those that the relay has taken for the phone's, and those of the phone that it has not.
+    pub to_relay: Passed,
+    /// How often the page was listened to meanwhile, and how often it heard the phone: on a machine that has other things to do it may
+    /// be late.
+    pub heard: (usize, usize),
     /// Calls of the others that were answered and ended.
     pub calls: usize,
     /// How long the longest of them took to be answered.
@@ -78,20 +88,22 @@ impl Bystanders {
         let mut ends = Ends::at(gateway).await?;
         ends.page.dial("carol", false).await?;
         let invite = ends.phone.receive("the call", |m| m.method() == Some("INVITE")).await?;
-        let ours = Sdp::parse(&invite.body)?;
-        ends.phone.answer(&invite, 200, "OK", "c1", &ends.audio.sdp(1, "sendrecv")?).await?;
+        let (ours, call_id) = (Sdp::parse(&invite.body)?, invite.header("Call-ID").to_owned());
+        ends.phone.answer(&invite, 200, "OK", PHONE_TAG, &ends.audio.sdp(1, "sendrecv")?).await?;
         ends.phone.receive("the ACK", |m| m.method() == Some("ACK")).await?;
         ends.page.call(&["connected"]).await?;
-        Ok(Self { ends, ours, others })
+        Ok(Self { ends, ours, others, call_id })
     }
 
-    /// Both talk, and the others call each other, while `attack` goes on and a second longer. Each end hears the other's tone to the
-    /// last, less than one of a thousand packets is lost either way, and a call of the others is answered.
+    /// Both talk, and the others call each other, while `attack` goes on. Each end hears the other's tone before and after it, a call of
+    /// the others is answered meanwhile, and less than one of a thousand packets is lost either way: of that numbers tell, and not
+    /// the ear, for how soon an end gets to play what it has received is a matter of the machine.
     pub async fn goes_on_during<T>(
         &mut self,
         attack: impl Future<Output = Result<T>>,
     ) -> Result<(T, Measured)> {
-        let Self { ends, ours, others } = self;
+        let Self { ends, ours, others, call_id } = self;
+        let (ng, tag) = (ends.gateway.ng, PHONE_TAG);
         let (page, audio) = (&ends.page, &mut ends.audio);
         let (begun, over, heard) = (Notify::new(), Cell::new(false), Cell::new(false));
         let attack = async {
@@ -100,31 +112,8 @@ impl Bystanders {
             over.set(true);
             outcome
         };
-        let speaking = async {
-            let mut packets = Vec::new();
-            loop {
-                // To the end of what the page listens for, however slow it is.
-                let last = heard.get();
-                packets.extend(audio.speak(ours, PHONE_TONE, Duration::from_secs(1)).await?);
-                if last {
-                    return anyhow::Ok(packets);
-                }
-            }
-        };
-        let listening = async {
-            // Only what comes once they hear each other is counted.
-            page.hears(PHONE_TONE).await?;
-            let before = page.passed().await?;
-            begun.notify_one();
-            while !over.get() {
-                page.hears(PHONE_TONE).await?;
-            }
-            page.hears(PHONE_TONE).await?;
-            let after = page.passed().await?;
-            let lost = after.lost.saturating_sub(before.lost);
-            heard.set(true);
-            anyhow::Ok(Passed { received: after.received - before.received, lost })
-        };
+        let speaking = speak(audio, ours, &over, &heard);
+        let listening = listen(page, &begun, &over, &heard);
         let calling = async {
             let (mut calls, mut longest) = (0, Duration::ZERO);
             // One at least, however short it is.
@@ -135,14 +124,82 @@ impl Bystanders {
             }
             anyhow::Ok((calls, longest))
         };
-        let (outcome, packets, to_page, (calls, longest)) =
+        let (outcome, packets, (to_page, heard), (calls, longest)) =
             tokio::try_join!(attack, speaking, listening, calling)?;
-        let heard = hear_ulaw(&packets[packets.len().saturating_sub(50)..]);
-        ensure!(heard.is(BROWSER_TONE), "{heard:?} in {} packets", packets.len());
-        let measured = Measured { to_phone: Passed::of(&packets), to_page, calls, longest };
-        ensure!(measured.to_phone.is_whole() && measured.to_page.is_whole(), "{measured:?}");
+        let mut received = received_from(ng, call_id, tag).await?;
+        // The last of them may be on their way still.
+        for _ in 0..40 {
+            if received >= audio.sent() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            received = received_from(ng, call_id, tag).await?;
+        }
+        let to_relay = Passed { received, lost: audio.sent().saturating_sub(received) };
+        let to_phone = Passed::of(&packets);
+        let measured = Measured { to_phone, to_page, to_relay, heard, calls, longest };
+        ensure!(received <= audio.sent(), "packets of others were taken for the phone's: {measured:?}");
+        ensure!(
+            to_phone.is_whole() && to_page.is_whole() && to_relay.is_whole(),
+            "packets were lost: {measured:?}"
+        );
         Ok((outcome, measured))
     }
+}
+
+/// The tag of the phone in the call.
+const PHONE_TAG: &str = "c1";
+
+/// The phone says its tone until the page has heard it after all is `over`, and has by then heard the page itself; what it received.
+async fn speak(audio: &mut Audio, ours: &Sdp, over: &Cell<bool>, heard: &Cell<bool>) -> Result<Vec<Vec<u8>>> {
+    let (mut packets, mut hears, mut deadline) = (Vec::new(), false, None);
+    loop {
+        // To the end of what the page listens for, however slow it is.
+        let last = heard.get() && hears;
+        packets.extend(audio.speak(ours, PHONE_TONE, Duration::from_millis(500)).await?);
+        if last {
+            return Ok(packets);
+        }
+        if over.get() {
+            let now = hear_ulaw(&packets[packets.len().saturating_sub(20)..]);
+            hears |= now.is(BROWSER_TONE);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + 2 * PATIENCE);
+            ensure!(Instant::now() < deadline, "the phone hears {now:?} in {} packets", packets.len());
+        }
+    }
+}
+
+/// The page hears the phone, then something begins, and when that is over it hears it again; what became of its packets between, and
+/// how often it was listened to and heard.
+async fn listen(
+    page: &Page,
+    begun: &Notify,
+    over: &Cell<bool>,
+    heard: &Cell<bool>,
+) -> Result<(Passed, (usize, usize))> {
+    // Only what comes once they hear each other is counted.
+    page.hears(PHONE_TONE).await?;
+    let before = page.passed().await?;
+    begun.notify_one();
+    let (mut times, mut good) = (0, 0);
+    while !over.get() {
+        times += 1;
+        good += usize::from(page.listen(Duration::from_millis(350)).await?.is(PHONE_TONE));
+    }
+    page.hears(PHONE_TONE).await?;
+    let after = page.passed().await?;
+    heard.set(true);
+    let lost = after.lost.saturating_sub(before.lost);
+    Ok((Passed { received: after.received - before.received, lost }, (times, good)))
+}
+
+/// Packets that the relay has taken from the end with this tag.
+async fn received_from(ng: u16, call_id: &str, tag: &str) -> Result<u64> {
+    let answer = ng::ask(ng, &json!({ "command": "query", "call-id": call_id })).await?;
+    let streams =
+        answer["tags"][tag]["medias"][0]["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rtp = streams.first().and_then(|stream| stream["stats"]["packets"].as_u64());
+    rtp.with_context(|| format!("no packets of {tag} in {answer}"))
 }
 
 /// One calls the other, who answers, and hangs up; how long that took to be answered. Whoever is refused for want of room tries

@@ -17,6 +17,7 @@
 //! | [`databases`] | a real PostgreSQL, MariaDB or SQLite |
 //! | [`disks`] | small and read-only disks |
 //! | [`dns`] | a name server with the records of a test |
+//! | [`ng`] | questions to a relay |
 //! | [`bystanders`] | a call that is measured while something else goes on |
 //! | [`house`] | who serves page and phones: our gateway, or one half of it |
 //! | [`scene`] | the three of them, registered and ready to call |
@@ -44,6 +45,7 @@ pub mod gateway;
 pub mod house;
 pub mod kamcmd;
 pub mod mmdb;
+pub mod ng;
 pub mod page;
 pub mod pebble;
 pub mod peers;

@@ -119,7 +119,8 @@ impl Phone {
             ("To", format!("<{to}>")),
             ("Call-ID", format!("{call}@{}", self.local.ip())),
             ("CSeq", format!("1 {method}")),
-            ("User-Agent", "scripted phone".into()),
+            // As long as those of real phones: what is terser may hear nothing before it has shown that it is there.
+            ("User-Agent", "scripted phone/1.0 of the tests (no model, no firmware)".into()),
         ];
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Message { start: format!("{method} {uri} SIP/2.0"), headers, body: String::new() }
@@ -483,6 +484,12 @@ impl Audio {
         }
         self.timestamp = start.wrapping_add(7 * 160);
         Ok(())
+    }
+
+    /// How many packets it has sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        u64::from(self.sequence.wrapping_sub(1))
     }
 
     /// All packets that wait to be read.
