@@ -119,8 +119,7 @@ impl Phone {
             ("To", format!("<{to}>")),
             ("Call-ID", format!("{call}@{}", self.local.ip())),
             ("CSeq", format!("1 {method}")),
-            // As long as those of real phones: what is terser may hear nothing before it has shown that it is there.
-            ("User-Agent", "scripted phone/1.0 of the tests (no model, no firmware)".into()),
+            ("User-Agent", "scripted phone".into()),
         ];
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Message { start: format!("{method} {uri} SIP/2.0"), headers, body: String::new() }

@@ -193,10 +193,15 @@ impl Request {
     /// When the topmost Via does not parse.
     pub fn stamp_source(&mut self, source: SocketAddr, force_rport: bool) -> Result<(), HeaderError> {
         if let Some(stamped) = self.top_via()?.stamped(source, force_rport) {
-            self.received_via = self.fields.place(Name::Via);
-            self.replace_value(Name::Via, 0, stamped);
+            self.put_stamp(stamped);
         }
         Ok(())
+    }
+
+    /// Puts a stamped Via in the place of the topmost one.
+    pub(crate) fn put_stamp(&mut self, stamped: String) {
+        self.received_via = self.fields.place(Name::Via);
+        self.replace_value(Name::Via, 0, stamped);
     }
 
     /// The topmost Via as it came, where [`Request::stamp_source`] has written something into it.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Answer, Entry, Key, Machine, SentBy, Server, Table, response_destination, sent_by};
 use crate::flow::{Destination, Flow, Outbound, SendToken};
-use crate::message::{Name, Request, Response};
+use crate::message::{Request, Response};
 use crate::transaction::ServerId;
 
 /// A request that belongs to nothing that is here. Whoever has it makes a transaction of it ([`Table::begin`]) or answers it.
@@ -48,7 +48,7 @@ impl Table {
         let (destination, fallback) = response_destination(flow, &via, self.config.force_rport);
         let (reliable, sent_by) = (flow.protocol.is_reliable(), sent_by(flow, &via));
         if let Some(stamped) = via.stamped(flow.remote, self.config.force_rport) {
-            request.replace_value(Name::Via, 0, stamped);
+            request.put_stamp(stamped);
         }
         let size = request.written_len();
         if self.is_full(size) {
