@@ -175,7 +175,13 @@ async fn run(sql: Sql, time: u64, mut changes: mpsc::Receiver<Change>) {
             match change {
                 Change::Save(end) => _ = waiting.insert(end.uuid.clone(), Word::Save(end)),
                 Change::Forget(names) => {
-                    waiting.extend(names.into_iter().map(|(uuid, until)| (uuid, Word::Forget(until))));
+                    for (uuid, until) in names {
+                        let is_kept =
+                            matches!(waiting.get(&uuid), Some(Word::Save(end)) if end.until > until);
+                        if !is_kept {
+                            waiting.insert(uuid, Word::Forget(until));
+                        }
+                    }
                 }
                 Change::Last => last = true,
             }
