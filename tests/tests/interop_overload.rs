@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::baresip::Account;
+use e2e::bystanders::Bystanders;
 use e2e::digest::Client;
 use e2e::gateway::{DOMAIN, Gateway};
 use e2e::phone::Phone;
@@ -262,38 +263,30 @@ async fn answer(mut bob: Phone, stop: Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
-/// Resident memory of the gateway, in MiB.
-fn memory(gateway: &mut Gateway) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.process().id()))?;
+/// Resident memory of a process, in MiB.
+fn memory(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
     Ok(line.split_whitespace().nth(1).context("no number")?.parse::<u64>()? / 1024)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_times_what_it_can_carry() -> Result<()> {
-    let mut gateway = Gateway::start().await?;
-    let bob = Phone::registered(gateway.account("bob", "many-calls-1")?, gateway.proxy()).await?;
-    let account = gateway.account("alice", "many-calls-2")?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let callee = tokio::spawn(answer(bob, Arc::clone(&stop)));
-
-    // As many calls as it carries when each waits for another's end.
-    let mut measure = Callers::new(&gateway, account.clone()).await?;
+/// As many calls as are carried when each waits for another's end.
+async fn capacity(mut callers: Callers) -> Result<usize> {
     let end = Instant::now() + MEASURE;
     while Instant::now() < end {
-        while measure.open < 20 {
-            measure.begin(Instant::now())?;
+        while callers.open < 20 {
+            callers.begin(Instant::now())?;
         }
-        measure.listen(Instant::now() + Duration::from_millis(5)).await?;
-        measure.repeat(Instant::now());
+        callers.listen(Instant::now() + Duration::from_millis(5)).await?;
+        callers.repeat(Instant::now());
     }
-    let carried = measure.count(|state| state == State::Completed);
+    let carried = callers.count(|state| state == State::Completed);
     ensure!(carried > 10, "only {carried} calls in {MEASURE:?}");
-    let before = memory(&mut gateway)?;
+    Ok(carried)
+}
 
-    // Five times as many, whether or not it can.
-    let mut many = Callers::new(&gateway, account.clone()).await?;
-    let rate = 5.0 * carried as f64 / MEASURE.as_secs_f64();
+/// Begins `rate` calls a second, whether or not they can be carried; the most memory that was seen meanwhile.
+async fn press(many: &mut Callers, rate: f64, process: u32) -> Result<u64> {
     let begun = Instant::now();
     let mut most = 0;
     while begun.elapsed() < LOAD {
@@ -303,53 +296,86 @@ async fn five_times_what_it_can_carry() -> Result<()> {
         }
         many.listen(Instant::now() + Duration::from_millis(5)).await?;
         many.repeat(Instant::now());
-        most = most.max(memory(&mut gateway)?);
+        most = most.max(memory(process)?);
     }
+    Ok(most)
+}
 
-    // Normal again soon: whoever calls now gets through at the first attempt. Five seconds are enough on a machine that does
-    // nothing else; here others may be at work.
-    let mut one = Callers::new(&gateway, account).await?;
+/// Waits until whoever calls gets through at the first attempt again; how long that takes. Five seconds are enough on a machine
+/// that does nothing else; here others may be at work.
+async fn normal_again(many: &mut Callers, mut one: Callers) -> Result<Duration> {
     let over = Instant::now();
-    let mut served = false;
-    while !served && over.elapsed() < PATIENCE {
+    while over.elapsed() < PATIENCE {
         let (begun, before) = (Instant::now(), one.count(|state| state == State::Completed));
         one.begin(begun)?;
-        while begun.elapsed() < 2 * T1 && !served {
+        while begun.elapsed() < 2 * T1 {
             let moment = Instant::now() + Duration::from_millis(5);
             tokio::try_join!(one.listen(moment), many.listen(moment))?;
             many.repeat(Instant::now());
-            served = one.count(|state| state == State::Completed) > before;
+            if one.count(|state| state == State::Completed) > before {
+                return Ok(over.elapsed());
+            }
         }
     }
-    ensure!(
-        served,
-        "no call is served at once long after the load; {carried} in {MEASURE:?}; then: {}; now: {}; {}",
-        many.summary(),
-        one.summary(),
-        gateway.process().tail()
-    );
-    let normal_after = over.elapsed();
+    bail!("no call is served at once long after the load; then: {}; now: {}", many.summary(), one.summary())
+}
 
-    // Every call has its end.
-    let patience = Instant::now() + 2 * PATIENCE;
-    while many.open > 0 && Instant::now() < patience {
-        many.listen(Instant::now() + Duration::from_millis(20)).await?;
-        many.repeat(Instant::now());
+/// Beside a page and a phone that talk, and others who call each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_times_what_it_can_carry() -> Result<()> {
+    let mut all = Bystanders::begin(Gateway::start().await?).await?;
+    let gateway = &mut all.ends.gateway;
+    let bob = Phone::registered(gateway.account("bob", "many-calls-1")?, gateway.proxy()).await?;
+    let account = gateway.account("frank", "many-calls-2")?;
+    let process = gateway.process().id();
+    let stop = Arc::new(AtomicBool::new(false));
+    let callee = tokio::spawn(answer(bob, Arc::clone(&stop)));
+    let mut callers = Vec::new();
+    for _ in 0..3 {
+        callers.push(Callers::new(gateway, account.clone()).await?);
     }
+    let (one, mut many, measure) =
+        callers.pop().zip(callers.pop()).zip(callers.pop()).map(|((a, b), c)| (a, b, c)).context("three")?;
+
+    let flood = async {
+        let carried = capacity(measure).await?;
+        let before = memory(process)?;
+        let rate = 5.0 * carried as f64 / MEASURE.as_secs_f64();
+        let most = press(&mut many, rate, process).await?;
+        let normal_after = normal_again(&mut many, one).await?;
+        // Every call has its end.
+        let patience = Instant::now() + 2 * PATIENCE;
+        while many.open > 0 && Instant::now() < patience {
+            many.listen(Instant::now() + Duration::from_millis(20)).await?;
+            many.repeat(Instant::now());
+        }
+        let summary = format!(
+            "{carried} calls in {MEASURE:?}; then {} at {rate:.0}/s: {}, {} open; memory {before} MiB, at most {most} MiB; \
+             normal after {normal_after:?}",
+            many.next,
+            many.summary(),
+            many.open
+        );
+        let completed = many.count(|state| state == State::Completed);
+        let refused = many.count(|state| state == State::Refused);
+        let failed = many.count(|state| matches!(state, State::Failed(_)));
+        ensure!(refused > 0 && completed > carried / 4 && failed == 0 && many.open == 0, "{summary}");
+        ensure!(most.saturating_sub(before) < 192, "{summary}");
+        Ok(summary)
+    };
+    let (summary, measured) = all.goes_on_during(flood).await?;
     stop.store(true, Ordering::Relaxed);
     callee.await??;
-    let completed = many.count(|state| state == State::Completed);
-    let refused = many.count(|state| state == State::Refused);
-    let failed = many.count(|state| matches!(state, State::Failed(_)));
-    let summary = format!(
-        "{carried} calls in {MEASURE:?}; then {} at {rate:.0}/s: {completed} completed, {refused} refused, {failed} failed, \
-         {} open; memory {before} MiB, at most {most} MiB; normal after {normal_after:?}",
-        many.next, many.open
-    );
-    ensure!(refused > 0 && completed > carried / 4 && failed == 0 && many.open == 0, "{summary}");
-    ensure!(most.saturating_sub(before) < 192, "{summary}");
-    let log = gateway.log();
+    report(&format!("{summary}; {measured:?}"));
+    ensure!(measured.calls > 0, "{measured:?}");
+    let log = all.ends.gateway.log();
     ensure!(log.iter().any(|line| line.contains("overload: new requests are refused")), "{summary}");
     ensure!(!log.iter().any(|line| line.contains("panicked")), "{summary}");
     Ok(())
+}
+
+/// The figures, for whoever runs it to see them (`--nocapture`).
+#[allow(clippy::print_stdout, reason = "that is what they are for")]
+fn report(figures: &str) {
+    println!("{figures}");
 }

@@ -14,7 +14,7 @@ use crate::message::build::{self, NewRequest};
 use crate::message::{Method, Name, Response, StatusCode, Uri};
 use crate::outside::LegKind;
 use crate::step::refer::Wish;
-use crate::step::{Incoming, media};
+use crate::step::{Incoming, ends, media};
 
 /// What the first is offered: what any phone speaks, and on hold. Nothing is to be sent to the port, where nobody is.
 fn hold(agent: &Flow) -> String {
@@ -138,7 +138,7 @@ impl Proxy {
         let invite = NewRequest::new(Method::Invite, uri, &via, &leg.local, &leg.remote, call_id, 1)
             .header(Name::Contact, format!("<{}>", contact(&flow)))
             .build();
-        self.caller_of(&Incoming::new(&self.world, invite, flow), Some(LegKind::Legacy))
+        ends::sender(&self.world, &Incoming::new(&self.world, invite, flow), Some(LegKind::Legacy))
     }
 
     /// An agent at the address of ours that is nearest to whom it calls.
