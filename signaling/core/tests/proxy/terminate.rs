@@ -369,11 +369,12 @@ fn the_referrer_calls_where_he_could_call() {
 /// Nor is a number that he may not call reached by way of a transfer: it is barred, for him who transfers as for whoever dials.
 #[test]
 fn a_barred_number_is_barred_to_a_transfer() {
+    let pattern = Regex::new("^[+]").expect("a pattern");
     for (target, code) in [("+1900123456", 403), ("+4930123456", 100)] {
         let mut scene = Scene::phones();
         let pstn = Pstn {
             through: Through::Gateway { host: "203.0.113.50".into(), port: None },
-            pattern: Regex::new("^[+]").expect("a pattern"),
+            pattern: pattern.clone(),
             groups: Vec::new(),
         };
         let premium = Premium::new(vec!["1900".into()], "premium".into());
