@@ -5,15 +5,15 @@
 //!
 //! | module | one line |
 //! |---|---|
-//! | [`host`] | files, kernel, connection tracking |
-//! | [`clock`] | whether the time is right |
-//! | [`doors`] | whether the listeners are free, or answer |
-//! | [`address`] | the advertised address, the NAT on the way, and hairpin |
-//! | [`certificate`] | name, chain, end, and who trusts it |
-//! | [`stored`] | the database |
-//! | [`relays`] | the relays elsewhere |
-//! | [`names`] | what name servers say of the domain |
-//! | [`call`] | a call between a browser and a phone, with a tone in both directions |
+//! | `host` | files, kernel, connection tracking |
+//! | `clock` | whether the time is right |
+//! | `doors` | whether the listeners are free, or answer |
+//! | `address` | the advertised address, the NAT on the way, and hairpin |
+//! | `certificate` | name, chain, end, and who trusts it |
+//! | `stored` | the database |
+//! | `relays` | the relays elsewhere |
+//! | `names` | what name servers say of the domain |
+//! | `call` | a call between a browser and a phone, with a tone in both directions |
 
 mod address;
 mod call;
