@@ -27,6 +27,8 @@ const RATE: u32 = 8_000;
 const HEARD: usize = RATE as usize * 2 / 5;
 /// The part of the power that has to be the tone's.
 const PURE: f64 = 0.7;
+/// An end to which nothing at all has come for so long is not waited for.
+const SILENCE: Duration = Duration::from_secs(4);
 /// Of the tone that is played, in -dBm0.
 const VOLUME: u8 = 10;
 /// Static payload type of PCMU (RFC 3551 §6).
@@ -182,11 +184,12 @@ impl Probe {
     }
 
     /// Plays its tone and listens until `until`, or until `hearing`, which counts the ends of the call that have heard
-    /// something, is 2.
+    /// something, is 2; for 4 seconds where nothing at all comes.
     #[must_use]
     pub fn talk(mut self, until: Instant, hearing: &AtomicUsize) -> Found {
         let begun = Instant::now();
-        let (mut next, mut buffer) = (begun, [0; 2_048]);
+        let (mut next, most, mut buffer) = (begun, until, [0; 2_048]);
+        let mut until = until.min(begun + SILENCE);
         loop {
             let now = Instant::now();
             if now >= until || hearing.load(Ordering::Relaxed) >= 2 {
@@ -202,6 +205,7 @@ impl Probe {
                 self.socket.set_read_timeout(Some(wait)).and_then(|()| self.socket.recv_from(&mut buffer));
             // Nothing came in time; or a port that is closed has been told to us, which says nothing of the next packet.
             let Ok((len, from)) = received else { continue };
+            until = most;
             let had = self.found.heard;
             self.take(from, &buffer[..len], begun);
             if self.found.heard && !had {

@@ -93,3 +93,15 @@ async fn it_says_what_no_media_comes_through() -> Result<()> {
     assert_eq!(gateway.command(&["user", "list"], "")?, "", "the accounts are gone all the same");
     Ok(())
 }
+
+/// The router of a test lets nobody back in: there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_nobody_reaches_is_in_the_log_and_does_not_stop_its_calls() -> Result<()> {
+    let mut gateway = Gateway::start_with("[network]\nadvertised = \"10.255.255.9\"\n").await?;
+    gateway.logs(&["10.255.255.9, which nobody outside can reach", "check=\"address\""]).await?;
+    let report: Value = serde_json::from_str(&gateway.command(&["doctor", "--json"], "")?)?;
+    assert_eq!(of(&report, "address")[0].0, "warning", "{report:#}");
+    let calls = of(&report, "call");
+    assert!(calls.len() == 2 && calls.iter().all(|(level, _)| level == "ok"), "{report:#}");
+    Ok(())
+}
