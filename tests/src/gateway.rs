@@ -400,7 +400,7 @@ fn run(folder: &TempDir, more: &[&str], disk: Option<&Disk>) -> Result<Process> 
     let words = before.iter().map(String::as_str).chain([binary.as_str(), "run", "--config", config]);
     let words: Vec<&str> = words.chain(more.iter().copied()).collect();
     // Scripted peers are terser than phones, and are to hear what is wrong with what they say.
-    let environment = [("RUST_BACKTRACE", "1"), ("CAUSEWAY_LIMITS_STRANGER_PERCENT", "200")];
+    let environment = [("RUST_BACKTRACE", "1"), ("CAUSEWAY_LIMITS_STRANGER_PERCENT", "1000")];
     Process::start(Path::new(words[0]), &words[1..], &environment, folder.path())
 }
 
