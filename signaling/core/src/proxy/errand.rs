@@ -290,7 +290,7 @@ mod tests {
             text,
             "MESSAGE sip:bob@sip.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:9;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
              From: <sip:o@sip.example>;tag=t\r\nTo: sip:bob@sip.example\r\nCall-ID: mine\r\nCSeq: 7 MESSAGE\r\n\
-             X-A: b c\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+             Content-Length: 5\r\nX-A: b c\r\nContent-Type: text/plain\r\n\r\nhello"
         );
     }
 }
