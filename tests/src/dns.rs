@@ -8,6 +8,8 @@ use anyhow::Result;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
+use crate::gateway::DOMAIN;
+
 /// A record.
 #[derive(Debug, Clone)]
 pub enum Record {
@@ -89,10 +91,11 @@ impl NameServer {
         format!("[dns]\nservers = [\"{}\"]\n", self.address)
     }
 
-    /// Every name asked for so far, whatever the type.
+    /// Every name asked for so far, whatever the type, but for those of the gateway's own domain: it looks at itself when it starts.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.iter().filter(|name| !name.ends_with(DOMAIN)).cloned().collect()
     }
 }
 
