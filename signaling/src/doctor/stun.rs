@@ -15,11 +15,14 @@ const SENDINGS: u32 = 3;
 const COOKIE: [u8; 4] = 0x2112_A442_u32.to_be_bytes();
 const HEADER: usize = 20;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+const SOFTWARE_TYPE: u16 = 0x8022;
+/// A multiple of four octets, as attributes are.
+const SOFTWARE: &[u8; 28] = b"causeway doctor: where am I?";
 
 /// Where `server` sees `socket`.
 pub(super) async fn ask(socket: &UdpSocket, server: SocketAddr) -> anyhow::Result<SocketAddr> {
     let transaction: [u8; 12] = rand::rng().random();
-    let request = [&[0, 1, 0, 0][..], &COOKIE, &transaction].concat();
+    let request = request(transaction);
     let mut buffer = [0; 1_500];
     for sending in 0..SENDINGS {
         socket.send_to(&request, server).await?;
@@ -38,6 +41,13 @@ pub(super) async fn ask(socket: &UdpSocket, server: SocketAddr) -> anyhow::Resul
         }
     }
     bail!("no answer")
+}
+
+/// A Binding request that says who asks: a server that sends nobody more than he has sent, as ours, answers one of this length.
+fn request(transaction: [u8; 12]) -> Vec<u8> {
+    let length = |octets: usize| (octets as u16).to_be_bytes();
+    let attribute = [&SOFTWARE_TYPE.to_be_bytes()[..], &length(SOFTWARE.len()), SOFTWARE].concat();
+    [&[0, 1][..], &length(attribute.len()), &COOKIE, &transaction, &attribute].concat()
 }
 
 /// The address of a STUN server in a family.
@@ -105,7 +115,12 @@ pub(super) mod tests {
     #[test]
     fn whatever_else_comes_says_nothing() {
         let transaction = [7; 12];
-        let request = [&[0, 1, 0, 0][..], &COOKIE, &transaction].concat();
+        let request = request(transaction);
+        let longest = signaling_core::stun::answer(&request, "[2001:db8::1]:5".parse().unwrap()).unwrap();
+        assert!(
+            longest.len() <= request.len(),
+            "our own server answers no stranger with more than he has said"
+        );
         let good = signaling_core::stun::answer(&request, "192.0.2.1:5".parse().unwrap()).unwrap();
         assert_eq!(mapped(&good, &transaction), Some("192.0.2.1:5".parse().unwrap()));
         assert_eq!(mapped(&good, &[8; 12]), None);
