@@ -4,6 +4,7 @@
 //! come as bencode or JSON through the doors of `control`. A call lives on the worker given by the hash of its Call-ID, and
 //! nothing of it is shared: no lock is on the way of a packet.
 
+mod anyone;
 mod certificate;
 mod control;
 mod forwarder;
@@ -36,6 +37,7 @@ pub use media_core::stats;
 pub use media_core::transcode::Silence;
 use rand::RngExt;
 
+pub use crate::anyone::Anyone;
 use crate::control::{Control, Doors, Kind, UdpDoor};
 use crate::forwarder::Forwarder;
 pub use crate::forwarder::{ForwardingConfig, ForwardingTls};

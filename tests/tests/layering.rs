@@ -124,6 +124,7 @@ const MEDIA_LAYERS: &[&str] = &[
 
 /// What the signaling shell may name of the media half: the relay, the one language of control and what its words carry.
 const MEDIA_SEEN_BY_SIGNALING: &[&str] = &[
+    "Anyone",
     "Command",
     "Event",
     "EventKind",
