@@ -84,13 +84,8 @@ impl Gateway {
     /// What cannot be opened, with the setting or file it comes from.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         make_data_directory(&config.data_directory)?;
-        let host_addresses = host_addresses(&config)?;
-        let domain = domain(&config, &host_addresses);
-        let (database, change) = open_database(&config, &domain).await?;
-        let countries = open_countries(&config, &database)?;
-        let (names, addresses) = certificate_names(&config, &domain, &host_addresses);
-        let certificates = Certificates::open(&config, &names, &addresses)?;
-
+        let Ground { host_addresses, domain, database, change, countries, certificates } =
+            Ground::lay(&config).await?;
         let count = threads(config.workers);
         let udp = bind_udp(config.udp, &host_addresses, count)?;
         let streams = bind_streams(&config)?;
@@ -100,27 +95,19 @@ impl Gateway {
         let (workers, inboxes) =
             Workers::new(count, config.limits.worker_queue, config.limits.worker_queue_bytes);
         let media = start_media(&config, &sounds, &workers)?;
-        let acl = Arc::new(Acl::default());
-        acl.set(config.acl.read()?);
+        let acl = open_acl(&config)?;
         let transport = start_transport(&config, udp, &workers, &certificates, &acl)?;
 
         let secret = settings::secret(&config.data_directory.join("auth.secret"))?;
         let masks = settings::masks(&config, &secret);
-        let masked = masks.mask_callid && (config.topoh.enabled || config.topos.enabled);
-        let mask = masked.then(|| masks.clone());
-        if let Some(masks) = &mask {
-            workers.unmask(masks.clone());
-        }
+        let mask = masked_call_ids(&config, &masks, &workers);
         let settings = settings::whole(&config, secret, &domain, &bound, &host_addresses, sounds);
-        let location = Arc::new(Location::new());
-        location.load(registrations(&database, &domain, &bound).await?, unix_now());
-        database.keep_known_users().await.context("table causeway_users")?;
+        let location = users(&database, &domain, &bound).await?;
 
         let socket = config.rpc.socket.as_deref().map(control::socket::Socket::open).transpose()?;
-        let journal = config.data_directory.join("calls.journal");
-        let accounting = Accounting::start(&config.acc, &journal, count, database.sql()).await?;
-        let (mode, period) = (config.dialog_mode, config.db_update_period);
-        let dialogs = Dialogs::start(mode, period, database.sql(), &workers).await?;
+        let (sql, journal) = (database.sql(), config.data_directory.join("calls.journal"));
+        let accounting = Accounting::start(&config.acc, &journal, count, sql).await?;
+        let dialogs = Dialogs::start(config.dialog_mode, config.db_update_period, sql, &workers).await?;
         let (events, telling) = tell(&config, &domain, mask, &workers, &accounting, &media)?;
         let reach = Reach::of(bound.iter().map(|bound| (bound.protocol, bound.address)));
         let shared = Shared {
@@ -155,12 +142,7 @@ impl Gateway {
 
         let mut tasks = JoinSet::new();
         start_streams(&mut tasks, streams, &config, pages(&domain, &control), &certificates, &transport)?;
-        if let Some(socket) = socket {
-            tasks.spawn(socket.run(Arc::clone(&control)));
-        }
-        if let Some(metrics) = metrics {
-            tasks.spawn(metrics.serve(Arc::clone(&control)));
-        }
+        open_doors(&mut tasks, socket, metrics, &control);
         tasks.spawn(tolls.clone().follow());
         look_after(&mut tasks, &shared, &control, change);
         tasks.spawn(doctor::at_start(config.clone()));
@@ -344,6 +326,67 @@ async fn open_database(config: &Config, domain: &str) -> anyhow::Result<(Databas
     let change = database.change();
     database.reload(config.policy()).await?;
     Ok((database, change))
+}
+
+/// What stands before anything listens.
+struct Ground {
+    host_addresses: Vec<IpAddr>,
+    domain: String,
+    database: Database,
+    /// The number of the last change of its tables.
+    change: u64,
+    countries: Option<Countries>,
+    certificates: Arc<Certificates>,
+}
+
+impl Ground {
+    async fn lay(config: &Config) -> anyhow::Result<Self> {
+        let host_addresses = host_addresses(config)?;
+        let domain = domain(config, &host_addresses);
+        let (database, change) = open_database(config, &domain).await?;
+        let countries = open_countries(config, &database)?;
+        let (names, addresses) = certificate_names(config, &domain, &host_addresses);
+        let certificates = Certificates::open(config, &names, &addresses)?;
+        Ok(Self { host_addresses, domain, database, change, countries, certificates })
+    }
+}
+
+/// Who is registered; and from now on, who has ever been here.
+async fn users(database: &Database, domain: &str, bound: &[Bound]) -> anyhow::Result<Arc<Location>> {
+    let location = Location::new();
+    location.load(registrations(database, domain, bound).await?, unix_now());
+    database.keep_known_users().await.context("table causeway_users")?;
+    Ok(Arc::new(location))
+}
+
+/// Addresses that are heard or not.
+fn open_acl(config: &Config) -> anyhow::Result<Arc<Acl>> {
+    let acl = Acl::default();
+    acl.set(config.acl.read()?);
+    Ok(Arc::new(acl))
+}
+
+/// What takes the masks off Call-IDs, where those are masked; the workers then know a call by its plain one.
+fn masked_call_ids(config: &Config, masks: &Topoh, workers: &Workers) -> Option<Topoh> {
+    let masked = masks.mask_callid && (config.topoh.enabled || config.topos.enabled);
+    let masks = masked.then(|| masks.clone())?;
+    workers.unmask(masks.clone());
+    Some(masks)
+}
+
+/// Where an operator and Prometheus come in.
+fn open_doors(
+    tasks: &mut JoinSet<()>,
+    socket: Option<control::socket::Socket>,
+    metrics: Option<MetricsDoor>,
+    control: &Arc<Control>,
+) {
+    if let Some(socket) = socket {
+        tasks.spawn(socket.run(Arc::clone(control)));
+    }
+    if let Some(metrics) = metrics {
+        tasks.spawn(metrics.serve(Arc::clone(control)));
+    }
 }
 
 /// Those that are configured, else all of this host.
