@@ -158,7 +158,7 @@ impl Proxy {
         }
     }
 
-    /// A call that was taken up again ([`revive`]) goes on: from now on it is told of.
+    /// A call that was taken up again (`revive`) goes on: from now on it is told of.
     fn note_revived(&self, call: &mut Call, incoming: &Incoming) {
         if !std::mem::take(&mut call.revived) {
             return;
