@@ -4,13 +4,16 @@
 
 use std::net::Ipv4Addr;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::bystanders::{Bystanders, Measured};
 use e2e::gateway::{DOMAIN, Gateway};
-use tokio::io::AsyncReadExt;
+use e2e::wait::PATIENCE;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How long a tool that does not end by itself may go on.
@@ -94,5 +97,64 @@ async fn guessers() -> Result<()> {
     report(&format!("svwar, svcrack: {measured:?}"));
     ensure!(!users.contains("reqauth") && !users.contains("noauth"), "svwar knows users: {users}");
     ensure!(!password.contains("1077"), "svcrack knows a password: {password}");
+    no_harm(&all, measured)
+}
+
+/// Says `text` and then one letter without end, a byte now and then, until the other end has enough of it; how long that took.
+async fn dribble(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &[u8]) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut bytes = text.iter().copied().chain(std::iter::repeat(b'a'));
+    let mut answer = [0; 512];
+    while begun.elapsed() < PATIENCE {
+        let byte = bytes.next().unwrap_or(b'a');
+        if stream.write_all(&[byte]).await.is_err() || stream.flush().await.is_err() {
+            return Ok(begun.elapsed());
+        }
+        match timeout(Duration::from_millis(150), stream.read(&mut answer)).await {
+            Ok(Ok(0) | Err(_)) => return Ok(begun.elapsed()),
+            Ok(Ok(_)) | Err(_) => {}
+        }
+    }
+    bail!("still heard after {:?}", begun.elapsed())
+}
+
+/// Connections on which a byte comes now and then, in the middle of a SIP message, of a TLS handshake, of a WebSocket's upgrade: each is
+/// closed in time, however many bytes come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_loris() -> Result<()> {
+    const SIP: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nX-Y: ";
+    const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nUpgrade: ";
+    // The beginning of a ClientHello.
+    const HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    let limits = "[limits]\nhandshake_timeout = 2000\nheader_timeout = 2000\n";
+    let mut all = Bystanders::begin(Gateway::start_with(limits).await?).await?;
+    let gateway = &all.ends.gateway;
+    let address = gateway.address;
+    let doors =
+        [(gateway.sip, SIP), (gateway.tls, HELLO), (gateway.https, HELLO), (gateway.websocket, UPGRADE)];
+    let mut inside = Vec::new();
+    for (port, text) in [(gateway.tls, SIP), (gateway.https, UPGRADE)] {
+        for _ in 0..10 {
+            inside.push((gateway.tls_connect(port).await?, text));
+        }
+    }
+    let attack = async {
+        let mut slow = JoinSet::new();
+        for (stream, text) in inside {
+            slow.spawn(dribble(stream, text));
+        }
+        for _ in 0..50 {
+            for (port, text) in doors {
+                slow.spawn(dribble(TcpStream::connect((address, port)).await?, text));
+            }
+        }
+        let mut longest = Duration::ZERO;
+        while let Some(ended) = slow.join_next().await {
+            longest = longest.max(ended??);
+        }
+        Ok(longest)
+    };
+    let (longest, measured) = all.goes_on_during(attack).await?;
+    report(&format!("slow loris, the longest {longest:?}: {measured:?}"));
     no_harm(&all, measured)
 }
