@@ -71,6 +71,7 @@ pub struct Config {
     pub tls: Listen,
     pub tls_settings: Tls,
     pub server_header: Option<String>,
+    pub user_agent_header: Option<String>,
     pub min_se: u32,
     pub refer: Referral,
     pub workers: usize,

@@ -32,6 +32,9 @@ pub struct Settings {
     /// Value of the Server header of replies; `None` sends none (Kamailio's `server_header`; default `Causeway`, which tells no
     /// version).
     pub server_header: Option<String>,
+    /// Value of the User-Agent header of requests that are made here; `None` sends none (Kamailio's `user_agent_header`; default
+    /// none).
+    pub user_agent_header: Option<String>,
     /// The transaction timers.
     pub timers: Timers,
     /// How requests are forwarded.
@@ -446,6 +449,7 @@ impl Default for Settings {
             aliases: Vec::new(),
             listeners: Vec::new(),
             server_header: Some("Causeway".into()),
+            user_agent_header: None,
             timers: Timers::default(),
             tm: Tm::default(),
             dispatcher: dispatcher::Settings::default(),

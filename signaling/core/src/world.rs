@@ -272,6 +272,15 @@ impl World {
         build::random_tag(&mut *self.rng.borrow_mut())
     }
 
+    /// Says in a request of ours who makes it, unless it says so itself.
+    pub fn sign(&self, request: &mut Request) {
+        if let Some(agent) = &self.settings.user_agent_header
+            && !request.contains(Name::UserAgent)
+        {
+            request.push(Name::UserAgent, agent);
+        }
+    }
+
     /// The tag of answers to `request` that is the same for each copy of it.
     #[must_use]
     pub fn tag_of(&self, request: &Request) -> String {

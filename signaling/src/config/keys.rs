@@ -299,8 +299,15 @@ const KEYS: &[Key] = &[
         name: "sip.server_header",
         allowed: "text; empty for no such header",
         default: "\"Causeway\"",
-        about: "The Server header of answers. It tells no version unless you say one. Requests made here have no User-Agent.",
+        about: "The Server header of answers. It tells no version unless you say one.",
         set: |c, v| v.optional().map(|text| c.server_header = text),
+    },
+    Key {
+        name: "sip.user_agent_header",
+        allowed: "text; empty for no such header",
+        default: "\"\"",
+        about: "The User-Agent header of requests that are made here: OPTIONS to phones and gateways, BYE and re-INVITE of the gateway itself, and what it sends on command. Those of others keep theirs.",
+        set: |c, v| v.optional().map(|text| c.user_agent_header = text),
     },
     Key {
         name: "sip.min_se",

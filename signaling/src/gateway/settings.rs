@@ -133,6 +133,7 @@ fn settings(config: &Config, domain: &str, bound: &[Bound], host_addresses: &[Ip
         },
         dtmf: config.dtmf.clone(),
         server_header: config.server_header.clone(),
+        user_agent_header: config.user_agent_header.clone(),
         min_se: config.min_se,
         refer: config.refer,
         tls_alias: config.certificate.is_some(),

@@ -69,8 +69,10 @@ impl Proxy {
         let from = format!("<{from}>;tag={}", world.tag());
         let to = format!("<{}>", gateway.uri);
         let call_id = world.with_rng(build::random_call_id);
-        NewRequest::new(Method::Options, &gateway.target.as_request_uri(), &via, &from, &to, &call_id, 10)
-            .build()
+        let uri = gateway.target.as_request_uri();
+        let mut request = NewRequest::new(Method::Options, &uri, &via, &from, &to, &call_id, 10).build();
+        world.sign(&mut request);
+        request
     }
 
     /// Takes the response to a question of ours; `false` when it is to another request.

@@ -203,7 +203,8 @@ impl Proxy {
         let flow = self.agent_towards(errand.next_hop.as_ref().unwrap_or(&errand.uri));
         let branch = self.world.with_rng(build::random_branch);
         let via = build::via(flow.protocol, &flow.remote.to_string(), &branch);
-        let request = errand.request(errand.call_id().unwrap_or(call_id), &via, &self.world.tag());
+        let mut request = errand.request(errand.call_id().unwrap_or(call_id), &via, &self.world.tag());
+        self.world.sign(&mut request);
         let until = now + self.world.settings.timers.max_noninv_lifetime + PATIENCE;
         let next_hop = errand.next_hop.clone();
         self.errands.open.insert(branch.clone(), Open { next_hop, told: Box::new(told), until });

@@ -44,7 +44,8 @@ impl Proxy {
         let call_id =
             world.settings.secret.wrap(LABEL, format!("{}\n{}", ping.stored.ruid(), ping.aor).as_bytes());
         let (uri, to) = (uri.as_request_uri(), format!("<{}>", ping.stored.contact()));
-        let request = NewRequest::new(Method::Options, &uri, &via, &from, &to, &call_id, 1).build();
+        let mut request = NewRequest::new(Method::Options, &uri, &via, &from, &to, &call_id, 1).build();
+        world.sign(&mut request);
         world.stats.borrow_mut().natpings += 1;
         self.table.send(Destination::Flow(ping.flow), request.to_bytes());
     }

@@ -147,6 +147,8 @@ impl Proxy {
         for route in &end.routes {
             request = request.header(Name::Route, route);
         }
-        Some((request.build(), destination))
+        let mut request = request.build();
+        self.world.sign(&mut request);
+        Some((request, destination))
     }
 }

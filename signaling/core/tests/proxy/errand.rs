@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use signaling_core::flow::Protocol;
 use signaling_core::proxy::errand::Errand;
+use signaling_core::settings::Settings;
 
-use crate::testbed::{Bed, Phone};
+use crate::testbed::{Bed, Phone, settings};
 
 const HEADERS: &str =
     "From: <sip:operator@sip.example>\r\nTo: <sip:bob@sip.example>\r\nContent-Type: text/plain\r\n";
@@ -53,6 +54,22 @@ fn a_user_is_reached_where_he_is_registered() {
         bed.send(&bob.flow, &bob.reply(&there, 202, "Accepted", ""));
         assert_eq!(*heard.borrow(), [202]);
         assert_over(&mut bed);
+    }
+}
+
+/// Of two who might say who sends it the operator goes first.
+#[test]
+fn who_sends_it_is_said_once() {
+    for (more, expected) in [("", "Switchboard"), ("User-Agent: the operator\r\n", "the operator")] {
+        let settings = Settings { user_agent_header: Some("Switchboard".into()), ..settings() };
+        let mut bed = Bed::with(&["bob"], settings, Vec::new());
+        let mut bob = Phone::legacy(&mut bed, "bob", "198.51.100.2:5060");
+        bob.register(&mut bed);
+        let errand = Errand::read("MESSAGE", "sip:bob@sip.example", "", &format!("{HEADERS}{more}"), "hello");
+        bed.proxy.send_errand(bed.now, &errand.expect("an errand"), "errand-1", |_| {}).expect("room");
+        bed.drain();
+        let there = bed.expect(&bob.flow, "MESSAGE");
+        assert_eq!(there.headers("User-Agent"), [expected]);
     }
 }
 

@@ -64,6 +64,19 @@ fn everybody_is_asked_when_told_to_and_nobody_without_an_interval() {
     }
 }
 
+/// Nothing is told by default of what asks.
+#[test]
+fn what_asks_says_who_it_is_where_it_shall() {
+    for agent in [None, Some("Switchboard of Example".to_owned())] {
+        let settings = Settings { user_agent_header: agent.clone(), ..settings() };
+        let mut bed = Bed::with(&["alice"], settings, Vec::new());
+        let alice = nated(&mut bed, "alice", "198.51.100.7:5060");
+        bed.advance(INTERVAL + Duration::from_secs(6));
+        let options = bed.try_receive(&alice.flow).expect("it is asked");
+        assert_eq!(options.headers("User-Agent"), agent.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn many_are_spread_over_the_interval() {
     let users: Vec<String> = (0..200).map(|number| format!("u{number}")).collect();

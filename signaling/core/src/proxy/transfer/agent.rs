@@ -153,6 +153,7 @@ impl Proxy {
         let number = leg.cseq;
         let Some(mut request) = transfer.request(side, method, &branch, number) else { return false };
         fill(&mut request);
+        self.world.sign(&mut request);
         request.ensure_content_length();
         if why == Why::Target {
             transfer.ringing = Some(request.clone());
