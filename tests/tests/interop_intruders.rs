@@ -110,9 +110,8 @@ async fn dribble(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &[u8]) -
         if stream.write_all(&[byte]).await.is_err() || stream.flush().await.is_err() {
             return Ok(begun.elapsed());
         }
-        match timeout(Duration::from_millis(150), stream.read(&mut answer)).await {
-            Ok(Ok(0) | Err(_)) => return Ok(begun.elapsed()),
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Ok(0) | Err(_)) = timeout(Duration::from_millis(150), stream.read(&mut answer)).await {
+            return Ok(begun.elapsed());
         }
     }
     bail!("still heard after {:?}", begun.elapsed())
