@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use signaling_core::shards::Shards;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::health::{Failure, Health, RETRY};
@@ -45,6 +45,8 @@ struct Keeper {
     /// Who has come; `None` when the gateway ends.
     names: mpsc::Sender<Option<Box<str>>>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// That it ends: nobody waits then for what others have written.
+    ending: Arc<Notify>,
     lost: std::sync::atomic::AtomicU64,
 }
 
@@ -64,8 +66,9 @@ impl KnownUsers {
         }
         self.take_over(sql, file).await.with_context(|| file.display().to_string())?;
         let (sender, receiver) = mpsc::channel(WAITING);
-        let task = tokio::spawn(Task::new(sql, Arc::clone(self), last).run(receiver));
-        let keeper = Keeper { names: sender, task: Mutex::new(Some(task)), lost: Default::default() };
+        let ending = Arc::<Notify>::default();
+        let task = tokio::spawn(Task::new(sql, Arc::clone(self), last).run(receiver, Arc::clone(&ending)));
+        let keeper = Keeper { names: sender, task: Mutex::new(Some(task)), ending, lost: Default::default() };
         anyhow::ensure!(self.keeper.set(keeper).is_ok(), "causeway_users is kept already");
         Ok(())
     }
@@ -113,6 +116,7 @@ impl KnownUsers {
         let Some(keeper) = self.keeper.get() else { return };
         let task = keeper.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(task) = task else { return };
+        keeper.ending.notify_one();
         if keeper.names.send(None).await.is_ok()
             && let Err(error) = task.await
         {
@@ -147,7 +151,7 @@ impl Task {
         Self { sql: sql.clone(), health, users, last, waiting: Vec::new() }
     }
 
-    async fn run(mut self, mut names: mpsc::Receiver<Option<Box<str>>>) {
+    async fn run(mut self, mut names: mpsc::Receiver<Option<Box<str>>>, ending: Arc<Notify>) {
         // An embedded file is one gateway's.
         let shared = self.sql.kind() != Kind::Sqlite;
         let (mut some, mut ends) = (Vec::new(), false);
@@ -168,7 +172,10 @@ impl Task {
                 );
             }
             if shared && written && !ends {
-                self.look().await;
+                tokio::select! {
+                    () = self.look() => {}
+                    () = ending.notified() => {}
+                }
             }
         }
     }
