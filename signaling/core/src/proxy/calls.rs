@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Proxy, Server};
-use crate::dialog::{AckWatch, Call, EarlyOffer, End, Session};
+use crate::dialog::{Call, EarlyOffer, End, Session};
 use crate::dispatcher::Load;
 use crate::event::{EndCause, Event};
 use crate::flow::{Destination, Flow};
@@ -34,38 +34,10 @@ impl Proxy {
         let message = &incoming.message;
         let kind = branches.iter().find_map(|branch| Some(branch.media.as_ref()?.from.kind));
         let caller = ends::sender(&self.world, incoming, kind);
-        let call = Call {
-            serial: 0,
-            call_id: incoming.call_id().to_owned(),
-            seal: incoming.seal(&self.world).to_owned(),
-            from: ends::person(message, Name::From),
-            to: message.uri().map(ends::plain).unwrap_or_default(),
-            parties: Arc::new(ends::parties(
-                incoming,
-                branches.iter().any(|branch| branch.target.aor.is_some()),
-            )),
-            caller,
-            callees: Vec::new(),
-            cseq: message.cseq().map_or(0, |cseq| cseq.number),
-            started: self.world.now(),
-            started_at: self.world.unix_now(),
-            answered: None,
-            answered_at: 0,
-            expires: self.world.now() + self.world.settings.dialog.default_timeout,
-            rung: false,
-            offered_in_answer: None,
-            acked: None,
-            offering: None,
-            ack: AckWatch::default(),
-            session: None,
-            timed: false,
-            seats,
-            revived: false,
-            toll: incoming.toll.clone(),
-            counted: None,
-            load: None,
-            asked: None,
-        };
+        let to = message.uri().map(ends::plain).unwrap_or_default();
+        let to_user = branches.iter().any(|branch| branch.target.aor.is_some());
+        let mut call = ends::call(&self.world, incoming, caller, to, to_user);
+        (call.seats, call.toll) = (seats, incoming.toll.clone());
         self.world.stats.borrow_mut().calls += 1;
         let (call_id, from, to) = (call.call_id.clone(), call.from.clone(), call.to.clone());
         let (source, branches) = (incoming.flow.remote, branches.len());

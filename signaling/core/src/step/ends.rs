@@ -52,6 +52,40 @@ pub fn sender(world: &World, incoming: &Incoming, kind: Option<LegKind>) -> End 
     }
 }
 
+/// A call that begins now with `incoming`, to `to`, for people; `to_user`: it goes to a user of ours.
+pub fn call(world: &World, incoming: &Incoming, caller: End, to: String, to_user: bool) -> Call {
+    let message = &incoming.message;
+    Call {
+        serial: 0,
+        call_id: incoming.call_id().to_owned(),
+        seal: incoming.seal(world).to_owned(),
+        from: person(message, Name::From),
+        to,
+        parties: Arc::new(parties(incoming, to_user)),
+        caller,
+        callees: Vec::new(),
+        cseq: message.cseq().map_or(0, |cseq| cseq.number),
+        started: world.now(),
+        started_at: world.unix_now(),
+        answered: None,
+        answered_at: 0,
+        expires: world.now() + world.settings.dialog.default_timeout,
+        rung: false,
+        offered_in_answer: None,
+        acked: None,
+        offering: None,
+        ack: AckWatch::default(),
+        session: None,
+        timed: false,
+        seats: None,
+        revived: false,
+        toll: None,
+        counted: None,
+        load: None,
+        asked: None,
+    }
+}
+
 /// Takes up a call that this process did not see begin: of before a restart, or of another node. `incoming` is a request within
 /// it that goes to `target`, which nobody but us can have named, and may agree on media anew. It counts as answered, and is told of
 /// once the other end has agreed.
@@ -60,36 +94,11 @@ pub fn revive(world: &World, incoming: &Incoming, target: &Target) {
     let kind = media::caller_leg(world, incoming, media::sdp_of(message).as_ref()).kind;
     let caller = End { said: None, ..sender(world, incoming, Some(kind)) };
     let callee = receiver(world, incoming, target, &caller);
-    let (now, unix_now) = (world.now(), world.unix_now());
-    let call = Call {
-        serial: 0,
-        call_id: incoming.call_id().to_owned(),
-        seal: incoming.seal(world).to_owned(),
-        from: person(message, Name::From),
-        to: person(message, Name::To),
-        parties: Arc::new(parties(incoming, target.aor.is_some())),
-        cseq: caller.cseq,
-        caller,
-        callees: vec![callee],
-        started: now,
-        started_at: unix_now,
-        answered: Some(now),
-        answered_at: unix_now,
-        expires: now + world.settings.dialog.default_timeout,
-        rung: true,
-        offered_in_answer: None,
-        acked: None,
-        offering: None,
-        ack: AckWatch::default(),
-        session: None,
-        timed: false,
-        seats: None,
-        revived: true,
-        toll: None,
-        counted: None,
-        load: None,
-        asked: None,
-    };
+    let mut call = call(world, incoming, caller, person(message, Name::To), target.aor.is_some());
+    call.cseq = call.caller.cseq;
+    call.callees.push(callee);
+    (call.answered, call.answered_at) = (Some(call.started), call.started_at);
+    (call.rung, call.revived) = (true, true);
     world.calls.borrow_mut().insert(call);
 }
 
