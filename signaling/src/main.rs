@@ -117,18 +117,8 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Token { command, file, output } => token(command, &file.read()?, output.json),
         Command::Db { command, file } => {
             let config = file.read()?;
-            let storage = config.storage();
             gateway::make_data_directory(&config.data_directory)?;
-            say(&runtime()?.block_on(async {
-                match command {
-                    Db::Create => commands::database::create(&storage).await,
-                    Db::Check => commands::database::check(&storage).await,
-                    Db::Backup { to } => commands::database::backup(&storage, &to).await,
-                    Db::ImportKamailio { url, replace } => {
-                        commands::database::import(&storage, &url, replace).await
-                    }
-                }
-            })?)
+            say(&runtime()?.block_on(database(command, &config))?)
         }
         Command::Config { command: ConfigCommand::Sample } => say(&causeway::config::sample()),
         Command::Config { command: ConfigCommand::Check { file } } => {
@@ -139,6 +129,16 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let data = config.data_directory.display();
             say(&format!("the configuration is good (data directory {data})\n"))
         }
+    }
+}
+
+async fn database(command: Db, config: &Config) -> anyhow::Result<String> {
+    let storage = config.storage();
+    match command {
+        Db::Create => commands::database::create(&storage).await,
+        Db::Check => commands::database::check(&storage).await,
+        Db::Backup { to } => commands::database::backup(&storage, &to).await,
+        Db::ImportKamailio { url, replace } => commands::database::import(&storage, &url, replace).await,
     }
 }
 
