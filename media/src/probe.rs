@@ -307,7 +307,8 @@ impl Probe {
         }
         let (Some(dtls), Some(to)) = (&mut secure.dtls, secure.selected) else { return };
         if dtls.poll_timeout().is_none() && !dtls.is_connected() {
-            let _ = dtls.handle_timeout(now);
+            let failure = dtls.handle_timeout(now).map(|failure| failure.to_string());
+            found.dtls_failure = found.dtls_failure.take().or(failure);
         }
         while let Some(event) = dtls.poll(|record| _ = socket.send_to(record, to)) {
             match event {

@@ -145,7 +145,14 @@ struct Scene<'a> {
     running: Option<Value>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// Of a host that has the loopback alone, where no gateway runs.
+    #[cfg(test)]
+    fn bare(config: &'a Config, options: &'a Options) -> Self {
+        let addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
+        Self { config, options, addresses, domain: "sip.example".into(), running: None }
+    }
+
     /// The first address of this host that others can reach.
     fn primary(&self) -> IpAddr {
         self.addresses.first().copied().unwrap_or(std::net::Ipv4Addr::LOCALHOST.into())
@@ -194,7 +201,10 @@ pub async fn examine(
 /// The same without asking third parties and without a call, for the log of a gateway that has started.
 pub(crate) async fn at_start(config: Config) {
     let (options, running) = (Options::default(), Some(Value::Null));
-    let Ok(addresses) = gateway::host_addresses(&config) else { return };
+    let addresses = match gateway::host_addresses(&config) {
+        Ok(addresses) => addresses,
+        Err(error) => return tracing::error!(error = format!("{error:#}"), "nothing is looked at"),
+    };
     let domain = gateway::domain(&config, &addresses);
     let scene = Scene { config: &config, options: &options, addresses, domain, running };
     let found = [

@@ -145,9 +145,7 @@ mod tests {
         let config = Config::parse(&format!("[network]\nadvertised = \"{advertised}\"\n"), "x.toml").unwrap();
         let stun = servers.iter().map(ToString::to_string).collect();
         let options = Options { stun, ..Options::default() };
-        let addresses = vec![IpAddr::from([127, 0, 0, 1])];
-        let scene =
-            Scene { config: &config, options: &options, addresses, domain: String::new(), running: None };
+        let scene = Scene::bare(&config, &options);
         look(&scene).await.list.into_iter().map(|finding| (finding.level, finding.what)).collect()
     }
 

@@ -165,9 +165,7 @@ mod tests {
         );
         let config = Config::parse(&text, "x.toml").unwrap();
         let options = Options::default();
-        let addresses = vec![IpAddr::from([127, 0, 0, 1])];
-        let scene =
-            Scene { config: &config, options: &options, addresses, domain: "x".into(), running: None };
+        let scene = Scene::bare(&config, &options);
         let found = look(&scene).await.list;
         let holder = format!("({})", std::process::id());
         for (finding, key) in found.iter().zip(["sip.udp", "sip.tcp"]) {

@@ -134,13 +134,7 @@ mod tests {
         };
         let config = Config::parse("[sip]\nudp = \"*:40000\"\n", "x.toml").unwrap();
         let options = Options::default();
-        let scene = Scene {
-            config: &config,
-            options: &options,
-            addresses: Vec::new(),
-            domain: String::new(),
-            running: None,
-        };
+        let scene = Scene::bare(&config, &options);
         let found = || {
             let mut findings = Findings::of("host");
             kernel(&scene, folder.path(), &mut findings);

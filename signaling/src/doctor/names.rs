@@ -2,9 +2,14 @@
 
 use std::net::IpAddr;
 
+use hickory_resolver::proto::rr::RecordType;
+
 use super::{Findings, Scene};
 use crate::config::Listen;
 use crate::resolver::{Dns, Kind, Reach, Record};
+
+/// Services whose SRV records phones ask for, and the port that they try without one.
+const SERVICES: [(&str, u16); 3] = [("_sip._udp", 5060), ("_sip._tcp", 5060), ("_sips._tcp", 5061)];
 
 pub(super) async fn look(scene: &Scene<'_>) -> Findings {
     let mut findings = Findings::of("dns");
@@ -13,53 +18,67 @@ pub(super) async fn look(scene: &Scene<'_>) -> Findings {
         findings.good(format!("the domain is an address, {domain}: there is nothing to ask"));
         return findings;
     }
-    let dns = Dns::new(&scene.config.dns, Reach::of(std::iter::empty()));
-    let ask = async |kind: &str, name: &str| match Kind::named(kind) {
-        Some(kind) => dns.look_up(kind, name).await.map(|found| found.records),
-        None => Ok(Vec::new()),
-    };
-    let (v4, v6) = tokio::join!(ask("A", domain), ask("AAAA", domain));
-    let addresses: Vec<IpAddr> = match v4 {
-        Ok(v4) => v4.into_iter().chain(v6.unwrap_or_default()).filter_map(address).collect(),
-        Err(error) => {
-            findings.skip(error, "a name server that answers, in dns.servers or of the host");
-            return findings;
-        }
-    };
-    let config = scene.config;
-    let ours = |ip: &IpAddr| scene.is_own(*ip) || config.advertised == Some(*ip);
-    let services =
-        [("_sip._udp", config.udp, 5060), ("_sip._tcp", config.tcp, 5060), ("_sips._tcp", config.tls, 5061)];
-    let mut announced = 0;
-    for (service, listen, default) in services {
-        let records = ask("SRV", &format!("{service}.{domain}")).await.unwrap_or_default();
-        let ports: Vec<u16> = records
-            .iter()
-            .filter_map(|record| if let Record::Srv(srv) = record { Some(srv.port) } else { None })
-            .collect();
-        announced += ports.len();
-        if let Some((what, cure)) = service_fault(service, listen, default, &ports) {
+    match ask(scene).await {
+        Ok((addresses, announced)) => judge(scene, &addresses, announced, &mut findings),
+        Err(error) => findings.skip(error, "a name server that answers, in dns.servers or of the host"),
+    }
+    findings
+}
+
+/// The addresses of the domain, and the ports of each of [`SERVICES`].
+async fn ask(scene: &Scene<'_>) -> Result<(Vec<IpAddr>, [Vec<u16>; SERVICES.len()]), String> {
+    let (domain, dns) = (&scene.domain, Dns::new(&scene.config.dns, Reach::of(std::iter::empty())));
+    let mut addresses = Vec::new();
+    for kind in [RecordType::A, RecordType::AAAA] {
+        let found = dns.look_up(Kind::Address(kind), domain).await?.records;
+        addresses.extend(found.into_iter().filter_map(address));
+    }
+    let mut announced = SERVICES.map(|_| Vec::new());
+    for ((service, _), ports) in SERVICES.iter().zip(&mut announced) {
+        let found = dns.look_up(Kind::Srv, &format!("{service}.{domain}")).await?.records;
+        ports.extend(
+            found
+                .iter()
+                .filter_map(|record| if let Record::Srv(srv) = record { Some(srv.port) } else { None }),
+        );
+    }
+    Ok((addresses, announced))
+}
+
+fn judge(
+    scene: &Scene<'_>,
+    addresses: &[IpAddr],
+    services: [Vec<u16>; SERVICES.len()],
+    findings: &mut Findings,
+) {
+    let (config, domain) = (scene.config, &scene.domain);
+    let announced: usize = services.iter().map(Vec::len).sum();
+    if addresses.is_empty() && announced == 0 {
+        return findings.warn(
+            format!("{domain} has neither an address nor SRV records: phones need this host as their proxy"),
+            "an A record of this name, or the host's address as the proxy in each phone",
+        );
+    }
+    let listeners = [config.udp, config.tcp, config.tls];
+    for (((service, default), listen), ports) in SERVICES.iter().zip(listeners).zip(&services) {
+        if let Some((what, cure)) = service_fault(service, listen, *default, ports) {
             findings.warn(what, cure);
         }
     }
-    match addresses.iter().find(|ip| ours(ip)) {
+    let ours = |ip: &&IpAddr| scene.is_own(**ip) || config.advertised == Some(**ip);
+    match addresses.iter().find(ours) {
         Some(ip) => findings.good(format!("{domain} is {ip}, which is this host; {announced} SRV records")),
-        None if addresses.is_empty() && announced == 0 => findings.warn(
-            format!("{domain} has neither an address nor SRV records: phones need this host as their proxy"),
-            "an A record of this name, or the host's address as the proxy in each phone",
-        ),
         None if addresses.is_empty() => {
             findings.good(format!("{domain} has no address of its own, and {announced} SRV records"))
         }
         None => findings.warn(
             format!(
                 "{domain} is {}, which is neither an address of this host nor advertised",
-                list(&addresses)
+                list(addresses)
             ),
             "set the A record right, or network.advertised, where a router is in between",
         ),
     }
-    findings
 }
 
 /// What is wrong with what the SRV records of a service say; without any, phones try the default port.

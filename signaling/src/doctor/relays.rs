@@ -75,13 +75,7 @@ mod tests {
         let address = relay.local_addr().unwrap();
         let config = Config::parse(&format!("[media]\nrelay = \"udp:{address}\"\n"), "x.toml").unwrap();
         let options = Options::default();
-        let scene = Scene {
-            config: &config,
-            options: &options,
-            addresses: Vec::new(),
-            domain: "x".into(),
-            running: None,
-        };
+        let scene = Scene::bare(&config, &options);
         for (body, expected) in [("d6:result4:ponge", Level::Good), ("d6:result5:errore", Level::Fault)] {
             let (found, ()) = tokio::join!(look(&scene), async {
                 let mut buffer = [0; 100];

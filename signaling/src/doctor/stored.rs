@@ -54,13 +54,7 @@ mod tests {
         let text = format!("[general]\ndata_directory = \"{}\"\n", folder.path().display());
         let config = Config::parse(&text, "x.toml").unwrap();
         let options = Options::default();
-        let scene = Scene {
-            config: &config,
-            options: &options,
-            addresses: Vec::new(),
-            domain: "x".into(),
-            running: None,
-        };
+        let scene = Scene::bare(&config, &options);
         let level = async || look(&scene).await.list.remove(0);
         assert_eq!(level().await.level, Level::Good, "it is not there yet");
         database::create(&config.storage()).await.unwrap();
